@@ -1,0 +1,31 @@
+"""The Azure edge: turns the route table into HTTP-triggered functions. All else is in `shared/`."""
+
+import os
+from collections.abc import Callable
+
+import azure.functions as func
+
+from shared.app import build
+from shared.settings import load_settings
+from shared.web import Access, Request, Route
+from shared.web.respond import respond
+
+app = func.FunctionApp()
+_settings = load_settings(os.environ)
+_AUTH_LEVELS = {Access.FUNCTION: func.AuthLevel.FUNCTION, Access.PUBLIC: func.AuthLevel.ANONYMOUS}
+
+
+def _handler(route: Route) -> Callable[[func.HttpRequest], func.HttpResponse]:
+    def handle(req: func.HttpRequest) -> func.HttpResponse:
+        request = Request(req.method, req.url, req.headers, req.route_params, req.get_body())
+        answer = respond(route, request, _settings.max_body_bytes)
+        return func.HttpResponse(
+            answer.body, status_code=answer.status, headers=answer.headers, mimetype=answer.content_type
+        )
+
+    return handle
+
+
+for _route in build(_settings):
+    _register = app.route(route=_route.path, methods=list(_route.methods), auth_level=_AUTH_LEVELS[_route.access])
+    app.function_name(_route.name)(_register(_handler(_route)))

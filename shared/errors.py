@@ -1,0 +1,306 @@
+"""Every error that Strongroom answers with. One class an error; a route names the ones it can raise.
+
+StrongroomError
+├── BadRequest 400          InvalidRequest · InvalidJson · NotAnObject · NotUtf8 · NestedTooDeep · DuplicateParameter
+│                           QueryBesideBody · UnexpectedBody · SecretInUrl
+├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer
+├── LengthRequired 411
+├── BodyTooLarge 413
+├── UnsupportedMediaType 415
+├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · InvalidPassword
+│                           InvalidHash · ReadOnly · SqlError · QueryTimeout
+├── Busy 429
+├── InternalError 500
+├── Unavailable 503         StorageUnavailable · StorageForbidden · MasterKeyUnavailable · DatabaseUnavailable
+└── InvalidSetting          raised at start, never answered
+"""
+
+from typing import ClassVar, NamedTuple
+
+
+class FieldError(NamedTuple):
+    """What is wrong with one field of a request; `field` is its path, as in `params[0]`."""
+
+    field: str
+    detail: str
+
+
+class StrongroomError(Exception):
+    """The root. `detail` is shown to the caller: nothing secret goes in. A 5xx shows its class's `advice` instead."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    title: ClassVar[str]
+    advice: ClassVar[str]
+
+    def __init__(
+        self, detail: str = "", *, errors: tuple[FieldError, ...] = (), retry_after: int | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        self.retry_after = retry_after  # whole seconds
+
+
+class BadRequest(StrongroomError):
+    """The request is malformed: no retry of it can succeed."""
+
+    status = 400
+
+
+class InvalidRequest(BadRequest):
+    """Fields are unknown, missing, mistyped or out of bounds; `errors` names each."""
+
+    code = "invalid-request"
+    title = "The request has fields that are missing, unknown or not valid"
+
+
+def invalid_field(field: str, detail: str) -> InvalidRequest:
+    """The error for a request in which one field is wrong."""
+    return InvalidRequest(f"{field}: {detail}", errors=(FieldError(field, detail),))
+
+
+class InvalidJson(BadRequest):
+    """The body does not parse as JSON (RFC 8259)."""
+
+    code = "invalid-json"
+    title = "The body is not JSON"
+
+
+class NotAnObject(BadRequest):
+    """The body is JSON, but no object."""
+
+    code = "not-an-object"
+    title = "The body is JSON, but not an object"
+
+
+class NotUtf8(BadRequest):
+    """Text that is not UTF-8, in the body or behind percent-encoding."""
+
+    code = "not-utf-8"
+    title = "The request holds text that is not UTF-8"
+
+
+class NestedTooDeep(BadRequest):
+    """JSON nested deeper than the parser follows."""
+
+    code = "nested-too-deep"
+    title = "The JSON is nested too deep"
+
+
+class DuplicateParameter(BadRequest):
+    """A query parameter stands twice, so that what is meant is a guess."""
+
+    code = "duplicate-parameter"
+    title = "A query parameter is given more than once"
+
+
+class QueryBesideBody(BadRequest):
+    """A call that takes its fields from the body carries a query string, too."""
+
+    code = "query-beside-body"
+    title = "This call takes its fields from the JSON body alone"
+
+
+class UnexpectedBody(BadRequest):
+    """A call that takes its fields from the query string carries a body, too."""
+
+    code = "unexpected-body"
+    title = "This call takes its fields from the query string alone"
+
+
+class SecretInUrl(BadRequest):
+    """A password, private key or token in the query string, where it is logged on the way."""
+
+    code = "secret-in-url"
+    title = "A secret must not travel in a URL: URLs are logged"
+
+
+class NotFound(StrongroomError):
+    """There is no such thing."""
+
+    status = 404
+
+
+class UnknownKey(NotFound):
+    """No key, or no version of it, has this name."""
+
+    code = "unknown-key"
+    title = "There is no such key"
+
+
+class UnknownDatabase(NotFound):
+    """No setting names this database, or its file is not there."""
+
+    code = "unknown-database"
+    title = "There is no such database"
+
+
+class UnknownContainer(NotFound):
+    """The storage account has no container of this name."""
+
+    code = "unknown-container"
+    title = "There is no such container"
+
+
+class LengthRequired(StrongroomError):
+    """The Functions host drops the body of a chunked request that has no Content-Length."""
+
+    status = 411
+    code = "length-required"
+    title = "A chunked body does not arrive: send a Content-Length"
+
+
+class BodyTooLarge(StrongroomError):
+    """The body is over the limit of the settings."""
+
+    status = 413
+    code = "body-too-large"
+    title = "The body is too large"
+
+
+class UnsupportedMediaType(StrongroomError):
+    """The Content-Type is neither absent nor JSON."""
+
+    status = 415
+    code = "unsupported-media-type"
+    title = "The body must be JSON"
+
+
+class Refused(StrongroomError):
+    """Well-formed, and refused for a reason that the caller can mend."""
+
+    status = 422
+
+
+class WeakKey(Refused):
+    """A public key that no signature should be trusted under."""
+
+    code = "weak-key"
+    title = "This key is too weak, or not valid"
+
+
+class UnfitAlgorithm(Refused):
+    """The algorithm does not go with the key's type; `detail` says which do."""
+
+    code = "unfit-algorithm"
+    title = "This algorithm does not fit the key"
+
+
+class UnsupportedKey(Refused):
+    """A public key that is valid, and of a type that is not served."""
+
+    code = "unsupported-key"
+    title = "Keys of this type are not supported"
+
+
+class KeyHasOtherPurpose(Refused):
+    """A key serves one purpose, and no other (NIST SP 800-57 part 1, section 5.2)."""
+
+    code = "key-has-other-purpose"
+    title = "This key was made for another purpose"
+
+
+class InvalidPassword(Refused):
+    """A password that no hash may be made of: empty, or too long."""
+
+    code = "invalid-password"
+    title = "This password cannot be hashed"
+
+
+class InvalidHash(Refused):
+    """A stored hash that is not a PHC string we know, or that asks for more than the limits allow."""
+
+    code = "invalid-hash"
+    title = "This hash cannot be verified"
+
+
+class ReadOnly(Refused):
+    """The statement would write where only reading is allowed."""
+
+    code = "read-only"
+    title = "This statement would write, and may only read"
+
+
+class SqlError(Refused):
+    """The database refused the statement; `detail` is its own message."""
+
+    code = "sql-error"
+    title = "The database refused the statement"
+
+
+class QueryTimeout(Refused):
+    """The statement ran into its time limit and was interrupted."""
+
+    code = "query-timeout"
+    title = "The statement took longer than its time limit"
+
+
+class Busy(StrongroomError):
+    """All of a bounded resource is in use. Carries `Retry-After`."""
+
+    status = 429
+    code = "busy"
+    title = "Too much at once"
+
+
+class InternalError(StrongroomError):
+    """What an unknown exception becomes."""
+
+    status = 500
+    code = "internal-error"
+    title = "Something went wrong on our side"
+    advice = "Try again, and give the request id to whoever runs this app: the log says more."
+
+
+class Unavailable(StrongroomError):
+    """A backing service is out. Carries `Retry-After`."""
+
+    status = 503
+    code = "unavailable"
+    title = "A service that this call needs is out of reach"
+    advice = "Nothing was changed. Try again after the seconds in Retry-After; /api/health says which service it is."
+
+
+class StorageUnavailable(Unavailable):
+    """Blob or Table Storage does not answer, or answers nonsense."""
+
+    code = "storage-unavailable"
+    title = "Azure Storage does not answer"
+
+
+class StorageForbidden(Unavailable):
+    """Storage refuses our identity; the log names the role that is missing."""
+
+    code = "storage-forbidden"
+    title = "Azure Storage refuses this app's identity"
+    advice = "The app needs Storage Blob Data Contributor and Storage Table Data Contributor on its storage account."
+
+
+class MasterKeyUnavailable(Unavailable):
+    """The master key cannot be read, or is not the one that wrapped our data key."""
+
+    code = "master-key-unavailable"
+    title = "The master key cannot be used"
+    advice = "Keys are safe, and out of use until the master key named by STRONGROOM_MASTER_KEY is back."
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer."""
+
+    code = "database-unavailable"
+    title = "The database does not answer"
+
+
+class InvalidSetting(StrongroomError):
+    """A setting that cannot be understood; raised when the app is indexed, with the setting's name."""
+
+
+def all_errors() -> list[type[StrongroomError]]:
+    """Every error with a code of its own, by status and code: what the OpenAPI document lists."""
+
+    def below(cls: type[StrongroomError]) -> list[type[StrongroomError]]:
+        return [cls, *(found for child in cls.__subclasses__() for found in below(child))]
+
+    coded = {cls.code: cls for cls in below(StrongroomError) if "code" in vars(cls)}
+    return sorted(coded.values(), key=lambda cls: (cls.status, cls.code))

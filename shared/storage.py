@@ -1,0 +1,226 @@
+"""The connection to Table and Blob Storage: endpoints, credential, retries, and SDK errors turned into ours.
+
+It connects at first use, so that building it costs nothing.
+"""
+
+import base64
+import hashlib
+import hmac
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import cached_property
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode, urlsplit
+
+from shared.errors import InvalidSetting, StorageForbidden, StorageUnavailable
+from shared.settings import StorageSettings
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.data.tables import TableClient, TableServiceClient
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+API_VERSION = "2023-11-03"
+SCOPE = "https://storage.azure.com/.default"
+CONNECT_SECONDS, READ_SECONDS, RETRIES = 2, 10, 2
+RETRY_AFTER_SECONDS = 5
+
+# Microsoft's published account of the storage emulator, the same on every machine:
+# https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
+_EMULATOR_ACCOUNT = "devstoreaccount1"
+_EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+@dataclass(frozen=True)
+class Account:
+    """A storage account: where it is, and its shared key (or None, where the app's identity is used)."""
+
+    name: str
+    blob_url: str
+    table_url: str
+    key: str | None = field(default=None, repr=False)
+
+
+def account_of(settings: StorageSettings) -> Account:
+    """The account that `settings` name. Raises StorageUnavailable where they name none, or only half of one."""
+    if settings.connection_string is not None:
+        return _from_connection_string(settings.connection_string)
+    if not settings.blob_service_uri or not settings.table_service_uri:
+        raise StorageUnavailable(
+            "Set AzureWebJobsStorage, or AzureWebJobsStorage__blobServiceUri and AzureWebJobsStorage__tableServiceUri."
+        )
+    name = (urlsplit(settings.blob_service_uri).hostname or "").partition(".")[0]
+    return Account(name, settings.blob_service_uri, settings.table_service_uri)
+
+
+def _from_connection_string(text: str) -> Account:
+    parts = dict(part.partition("=")[::2] for part in text.split(";") if part)
+    if parts.get("UseDevelopmentStorage", "").lower() == "true":
+        name, key = _EMULATOR_ACCOUNT, _EMULATOR_KEY
+        parts |= {
+            "BlobEndpoint": f"http://127.0.0.1:10000/{name}",
+            "TableEndpoint": f"http://127.0.0.1:10002/{name}",
+        }
+    else:
+        name, key = parts.get("AccountName", ""), parts.get("AccountKey", "")
+    if not name or not key:
+        raise InvalidSetting("AzureWebJobsStorage has no AccountName or AccountKey.")
+    domain = f"{name}.{{}}.{parts.get('EndpointSuffix', 'core.windows.net')}"
+    return Account(
+        name,
+        parts.get("BlobEndpoint", f"https://{domain.format('blob')}").rstrip("/"),
+        parts.get("TableEndpoint", f"https://{domain.format('table')}").rstrip("/"),
+        key,
+    )
+
+
+class Storage:
+    """Table and Blob Storage of one account. Safe to use from many threads."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def account(self) -> Account:
+        """Raises StorageUnavailable where the settings name no account."""
+        return account_of(self._settings)
+
+    def table(self, name: str) -> "TableClient":
+        """A client of the table `name`, which need not exist."""
+        return self._tables.get_table_client(name)
+
+    def blob_request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> "BaseHTTPResponse":
+        """Ask Blob Storage for `path` (below the account, percent-encoded); the answer's body is still to be read.
+
+        Retries what can pass. Raises StorageUnavailable where there is no answer, or still a 429 or 5xx at the end,
+        and StorageForbidden where our identity is refused. Every other status is the caller's to judge.
+        """
+        import urllib3
+
+        url = f"{self.account.blob_url}/{path.lstrip('/')}"
+        sent = {"x-ms-version": API_VERSION, "x-ms-date": formatdate(usegmt=True), **(headers or {})}
+        if self.account.key is None:
+            with storage_errors():
+                sent["authorization"] = f"Bearer {self._credential.get_token(SCOPE).token}"
+        else:
+            sent["authorization"] = shared_key(self.account, method, urlsplit(url).path, query or {}, sent)
+        if query:
+            url += "?" + urlencode(query, quote_via=quote)
+        try:
+            response = self._pool.request(method, url, headers=sent, preload_content=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise StorageUnavailable("Blob Storage does not answer.", retry_after=RETRY_AFTER_SECONDS) from error
+        if response.status in (401, 403):
+            response.drain_conn()
+            raise StorageForbidden(f"Blob Storage answered {response.status}.", retry_after=RETRY_AFTER_SECONDS)
+        if response.status == 429 or response.status >= 500:
+            response.drain_conn()
+            raise StorageUnavailable(f"Blob Storage answered {response.status}.", retry_after=RETRY_AFTER_SECONDS)
+        return response
+
+    @cached_property
+    def _pool(self) -> "PoolManager":
+        import urllib3
+
+        retries = urllib3.Retry(
+            total=RETRIES,
+            status_forcelist=(429, 500, 502, 503, 504),
+            backoff_factor=0.2,
+            redirect=False,
+            raise_on_status=False,
+            respect_retry_after_header=False,  # It may ask for minutes; our own caller is told to wait instead.
+        )
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+        return urllib3.PoolManager(maxsize=32, retries=retries, timeout=timeout)
+
+    @cached_property
+    def _credential(self) -> "TokenCredential":
+        from azure.identity import ManagedIdentityCredential
+
+        return ManagedIdentityCredential(client_id=self._settings.client_id)
+
+    @cached_property
+    def _tables(self) -> "TableServiceClient":
+        from azure.core.credentials import AzureNamedKeyCredential
+        from azure.data.tables import TableServiceClient
+
+        # One line a request is ours to write; the SDK's would name every URL.
+        logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
+        account = self.account
+        return TableServiceClient(
+            account.table_url,
+            credential=AzureNamedKeyCredential(account.name, account.key) if account.key else self._credential,
+            retry_total=RETRIES,
+            retry_backoff_factor=0.2,
+            connection_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+        )
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turn what the SDK raises for a service that is out into ours. What a store can act on (404, 409, 412) passes."""
+    from azure.core.exceptions import (
+        AzureError,
+        ClientAuthenticationError,
+        HttpResponseError,
+        ResourceExistsError,
+        ResourceModifiedError,
+        ResourceNotFoundError,
+    )
+
+    try:
+        yield
+    except (ResourceNotFoundError, ResourceExistsError, ResourceModifiedError):
+        raise
+    except ClientAuthenticationError as error:
+        raise StorageForbidden("Storage refused us.", retry_after=RETRY_AFTER_SECONDS) from error
+    except HttpResponseError as error:
+        status = error.status_code or 500
+        if status == 403:
+            raise StorageForbidden("Table Storage answered 403.", retry_after=RETRY_AFTER_SECONDS) from error
+        if status == 429 or status >= 500:
+            raise StorageUnavailable(f"Table Storage answered {status}.", retry_after=RETRY_AFTER_SECONDS) from error
+        raise
+    except AzureError as error:
+        raise StorageUnavailable("Table Storage does not answer.", retry_after=RETRY_AFTER_SECONDS) from error
+
+
+def shared_key(account: Account, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
+    """The Authorization header of a Blob Storage request without a body, by the account's key.
+
+    https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
+    """
+    given = {name.lower(): value for name, value in headers.items()}
+    # In the order of the specification; Date is empty, since x-ms-date stands for it, and so is a length of 0.
+    standard = [
+        given.get(name, "")
+        for name in (
+            "content-encoding",
+            "content-language",
+            "content-length",
+            "content-md5",
+            "content-type",
+            "date",
+            "if-modified-since",
+            "if-match",
+            "if-none-match",
+            "if-unmodified-since",
+            "range",
+        )
+    ]
+    ours = [f"{name}:{given[name].strip()}" for name in sorted(given) if name.startswith("x-ms-")]
+    resource = [f"/{account.name}{path}", *(f"{name.lower()}:{query[name]}" for name in sorted(query, key=str.lower))]
+    signed = hmac.new(
+        base64.b64decode(account.key or ""), "\n".join([method, *standard, *ours, *resource]).encode(), hashlib.sha256
+    )
+    return f"SharedKey {account.name}:{base64.b64encode(signed.digest()).decode()}"

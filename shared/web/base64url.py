@@ -1,0 +1,28 @@
+"""Base64 (RFC 4648) as the API takes and gives it."""
+
+import binascii
+
+from shared.errors import invalid_field
+
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+
+
+def encode_base64(data: bytes) -> str:
+    """`data` as base64url without padding (RFC 4648, section 5; RFC 7515, appendix C)."""
+    text = binascii.b2a_base64(data, newline=False).decode()
+    return text.rstrip("=").replace("+", "-").replace("/", "_")
+
+
+def decode_base64(text: str, field: str) -> bytes:
+    """The bytes behind base64 or base64url, padded or not. Raises InvalidRequest, naming `field`."""
+    if " " in text:
+        raise invalid_field(
+            field, "has a space: in a URL a '+' means one. Write '+' as %2B, or send base64url ('-' for '+')."
+        )
+    try:
+        data = text.encode("ascii").translate(_TO_STANDARD).rstrip(b"=")
+        if len(text) - len(data) > 2:
+            raise ValueError
+        return binascii.a2b_base64(data + b"=" * (-len(data) % 4), strict_mode=True)
+    except ValueError:
+        raise invalid_field(field, "is not base64 or base64url (RFC 4648).") from None

@@ -1,0 +1,197 @@
+"""From a request to its typed fields: the same fields, whether in the query string or in a JSON body."""
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from shared.errors import (
+    BodyTooLarge,
+    DuplicateParameter,
+    FieldError,
+    InvalidJson,
+    InvalidRequest,
+    LengthRequired,
+    NestedTooDeep,
+    NotAnObject,
+    NotUtf8,
+    QueryBesideBody,
+    SecretInUrl,
+    UnexpectedBody,
+    UnsupportedMediaType,
+    invalid_field,
+)
+from shared.web.route import Fields, Request
+
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+"""Methods whose fields stand in the body; those of all others stand in the query string."""
+
+RESERVED = frozenset({"code", "clientid"})
+"""Query parameters that the host and the portal add to any call."""
+
+SECRETS = frozenset(
+    {"password", "old_password", "new_password", "passphrase", "private_key", "secret", "token", "access_token"}
+)
+"""Field names that must never stand in a URL, whatever the function."""
+
+
+def decode(kind: type[Fields] | None, request: Request, max_body_bytes: int) -> Fields | None:
+    """The fields of `request` as a `kind`. Raises a BadRequest (or 411, 413, 415) that says all that is wrong."""
+    pairs = _query_pairs(request.url)
+    _refuse_secrets(pairs)
+    if "chunked" in request.headers.get("transfer-encoding", "").lower() and not request.body:
+        raise LengthRequired("Send the body with a Content-Length, not chunked.")
+    if len(request.body) > max_body_bytes:
+        raise BodyTooLarge(f"The body has {len(request.body)} bytes; at most {max_body_bytes} are taken.")
+    if request.method in WITH_BODY:
+        if pairs:
+            names = ", ".join(sorted({name for name, _ in pairs}))
+            raise QueryBesideBody(f"Move {names} from the query string into the JSON body.")
+        return _from_body(kind, request)
+    if request.body:
+        raise UnexpectedBody("Put the fields into the query string, or call by POST.")
+    return _from_query(kind, request, pairs)
+
+
+def _query_pairs(url: str) -> list[tuple[str, str]]:
+    """Name and value of each query parameter but the reserved ones, decoded, in order; repeats and empty values stay.
+
+    Read from the URL, because the host's own list joins repeats and drops empty values.
+    """
+    query = url.partition("?")[2]
+    if not query:
+        return []
+    pairs = []
+    for part in query.partition("#")[0].split("&"):
+        name, _, value = part.partition("=")
+        try:
+            name = unquote_plus(name, errors="strict")
+            if part and name.lower() not in RESERVED:
+                pairs.append((name, unquote_plus(value, errors="strict")))
+        except UnicodeDecodeError:
+            raise NotUtf8("A query parameter is not percent-encoded UTF-8.") from None
+    return pairs
+
+
+def _refuse_secrets(pairs: list[tuple[str, str]]) -> None:
+    for name, value in pairs:
+        if name.lower() in SECRETS or "PRIVATE KEY-----" in value:
+            raise SecretInUrl(f"Send {name} in the JSON body of a POST, and replace it: this one may be in a log now.")
+
+
+def _from_body(kind: type[Fields] | None, request: Request) -> Fields | None:
+    content_type = request.headers.get("content-type", "")
+    if content_type and request.body and not _is_json(content_type):
+        raise UnsupportedMediaType("Send JSON in UTF-8, with the header Content-Type: application/json.")
+    if kind is None:
+        return None
+    body = request.body or b"{}"
+    try:
+        if not request.path_fields:
+            return _decoder(kind).decode(body)
+        parsed = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        parsed = _parse(body)
+    if not isinstance(parsed, dict):
+        raise NotAnObject('Send an object, such as {"key": "default"}.')
+    return _convert(kind, parsed, request)
+
+
+def _is_json(content_type: str) -> bool:
+    media_type, _, parameters = content_type.lower().partition(";")
+    charset = re.search(r'charset\s*=\s*"?([^\s";]*)', parameters)
+    is_json = media_type.strip() == "application/json" or media_type.strip().endswith("+json")
+    return is_json and (charset is None or charset[1] in ("utf-8", "utf8", "us-ascii"))
+
+
+@cache
+def _decoder(kind: type[Fields]) -> msgspec.json.Decoder[Fields]:
+    return msgspec.json.Decoder(kind)
+
+
+def _parse(body: bytes) -> object:
+    """`body` as plain JSON, for telling what is wrong with it."""
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        raise InvalidJson(str(error)) from None
+    except UnicodeDecodeError:
+        raise NotUtf8("JSON is UTF-8 (RFC 8259, section 8.1), and this body is not.") from None
+    except RecursionError:
+        raise NestedTooDeep("Send flatter JSON.") from None
+
+
+def _from_query(kind: type[Fields] | None, request: Request, pairs: list[tuple[str, str]]) -> Fields | None:
+    names = [name for name, _ in pairs]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise DuplicateParameter(f"Give {', '.join(repeated)} once.")
+    if kind is None:
+        if pairs:
+            raise InvalidRequest(
+                "This function takes no fields.",
+                errors=tuple(FieldError(name, "is not a field of this function.") for name in names),
+            )
+        return None
+    text_fields = _text_fields(kind)
+    given: dict[str, Any] = {}
+    for name, value in pairs:
+        given[name] = value if text_fields.get(name, True) else _json_value(name, value)
+    return _convert(kind, given, request)
+
+
+def _json_value(name: str, value: str) -> object:
+    """A query parameter that is no text is JSON: `5`, `true`, `[300]`, `{"id":1}`."""
+    try:
+        parsed = msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        parsed = None
+    if parsed is None:
+        raise invalid_field(name, f'is no JSON value such as 5, true, [300] or {{"id":1}}: {value[:100]!r}.')
+    return parsed
+
+
+@cache
+def _text_fields(kind: type[Fields]) -> dict[str, bool]:
+    """For each field, whether its value in a query string is text (and not JSON)."""
+    from msgspec import inspect  # Only calls by URL need it.
+
+    def is_text(found: inspect.Type) -> bool:
+        if isinstance(found, inspect.UnionType):
+            return any(is_text(each) for each in found.types)
+        if isinstance(found, inspect.LiteralType):
+            return any(isinstance(value, str) for value in found.values)
+        return isinstance(found, inspect.StrType | inspect.EnumType)
+
+    return {each.encode_name: is_text(inspect.type_info(each.type)) for each in msgspec.structs.fields(kind)}
+
+
+def _convert(kind: type[Fields], given: dict[str, Any], request: Request) -> Fields:
+    for name, value in request.path_fields.items():
+        if name in given:
+            raise invalid_field(name, "stands in the path already.")
+        given[name] = value
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError:
+        errors = tuple(_explain(kind, given))
+    raise InvalidRequest(" ".join(f"{each.field}: {each.detail}" for each in errors[:10]), errors=errors)
+
+
+def _explain(kind: type[Fields], given: dict[str, Any]) -> Iterable[FieldError]:
+    """Every field that is wrong, where msgspec stops at the first."""
+    known = {each.encode_name: each for each in msgspec.structs.fields(kind)}
+    for name, each in known.items():
+        if name not in given:
+            if each.required:
+                yield FieldError(name, "is missing.")
+            continue
+        try:
+            msgspec.convert(given[name], each.type)
+        except msgspec.ValidationError as error:
+            message, _, path = str(error).partition(" - at `$")
+            yield FieldError(name + path.rstrip("`"), f"is not valid: {message[0].lower()}{message[1:]}.")
+    for name in given.keys() - known.keys():
+        yield FieldError(name, f"is not a field of this function, whose fields are {', '.join(known)}.")

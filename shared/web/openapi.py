@@ -1,0 +1,193 @@
+"""The OpenAPI 3.1 document, made from the route table, so that the two cannot disagree."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from shared import __version__
+from shared.errors import (
+    BadRequest,
+    BodyTooLarge,
+    InternalError,
+    LengthRequired,
+    StrongroomError,
+    UnsupportedMediaType,
+    all_errors,
+)
+from shared.web.decoding import WITH_BODY
+from shared.web.route import Access, Answer, Route
+
+ALWAYS = (BadRequest, LengthRequired, BodyTooLarge, InternalError)
+"""What any function may answer."""
+
+
+class ProblemField(msgspec.Struct, frozen=True):
+    """One field that is wrong."""
+
+    field: str
+    detail: str
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Problem details (RFC 9457). `code` is stable; `errors` names each field of a request that does not validate."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[ProblemField] | msgspec.UnsetType = msgspec.UNSET
+    request_id: str | msgspec.UnsetType = msgspec.UNSET
+    """With a 5xx: quote it to whoever runs the app."""
+
+
+def openapi_route(routes: Sequence[Route]) -> Route:
+    """The route that serves the document of `routes` and of itself."""
+    documented: list[Route] = []
+    own = Route(
+        name="openapi",
+        path="openapi.json",
+        methods=("GET",),
+        access=Access.PUBLIC,
+        handle=partial(_serve, documented),
+        request=None,
+        answer=None,
+        summary="This document (OpenAPI 3.1).",
+        cache_seconds=300,
+    )
+    documented += [*routes, own]
+    return own
+
+
+def _serve(routes: list[Route]) -> Answer:
+    return Answer(body=msgspec.json.encode(document(routes)))
+
+
+def document(routes: Sequence[Route]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of `routes`."""
+    structs = {each for route in routes for each in (route.request, route.answer) if each is not None} | {Problem}
+    ordered = sorted(structs, key=lambda each: each.__name__)
+    _, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    schemas["Problem"]["properties"]["code"]["enum"] = [each.code for each in all_errors()]
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        for method in route.methods:
+            paths.setdefault(f"/{route.path}", {})[method.lower()] = _operation(route, method, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Strongroom",
+            "version": __version__,
+            "description": "Signatures, password hashes, SQL over HTTP and blobs.\n\n" + _table_of_errors(),
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/api"}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "x-functions-key"},
+                "code": {"type": "apiKey", "in": "query", "name": "code"},
+            },
+        },
+    }
+
+
+def _table_of_errors() -> str:
+    rows = [f"| {each.status} | `{each.code}` | {each.title} |" for each in all_errors()]
+    return "\n".join(["| status | code | meaning |", "|---|---|---|", *rows])
+
+
+def _operation(route: Route, method: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    summary, _, more = route.summary.partition("\n")
+    operation: dict[str, Any] = {
+        "operationId": route.name if method == route.methods[0] else f"{route.name}-{method.lower()}",
+        "summary": summary,
+        "security": [{"key": []}, {"code": []}] if route.access is Access.FUNCTION else [],
+        "responses": _responses(route, method),
+    }
+    if more.strip():
+        operation["description"] = more.strip()
+    if route.request is None:
+        return operation
+    in_path = [part.strip("{*?}") for part in route.path.split("/") if part.startswith("{")]
+    described = schemas[route.request.__name__]
+    parameters = [_parameter(described, name, "path") for name in in_path]
+    if method in WITH_BODY:
+        operation["requestBody"] = _body(route, described)
+    else:
+        parameters += [_parameter(described, name, "query") for name in described["properties"] if name not in in_path]
+    if parameters:
+        operation["parameters"] = parameters
+    return operation
+
+
+def _body(route: Route, described: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{described['title']}"}}
+    if route.examples:
+        content["examples"] = {each.summary: {"value": dict(each.fields)} for each in route.examples}
+    return {"required": bool(described.get("required")), "content": {"application/json": content}}
+
+
+def _parameter(described: dict[str, Any], name: str, place: str) -> dict[str, Any]:
+    schema = _without_null(described["properties"][name])
+    parameter: dict[str, Any] = {"name": name, "in": place, "required": name in described.get("required", ())}
+    if "description" in schema:
+        parameter["description"] = schema["description"]
+    kinds = [each.get("type") for each in schema.get("anyOf", [schema])]
+    if {"array", "object"} & set(kinds):
+        parameter["content"] = {"application/json": {"schema": schema}}
+    else:
+        parameter["schema"] = schema
+    return parameter
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema` as a query string can carry it: a field that is not given is absent, never null."""
+    plain = {name: value for name, value in schema.items() if not (name == "default" and value is None)}
+    if "anyOf" in plain:
+        kinds = [each for each in plain["anyOf"] if each.get("type") != "null"]
+        if len(kinds) == 1:
+            return {**{name: value for name, value in plain.items() if name != "anyOf"}, **kinds[0]}
+        plain["anyOf"] = kinds
+    if isinstance(plain.get("enum"), list):
+        plain["enum"] = [each for each in plain["enum"] if each is not None]
+    return plain
+
+
+def _responses(route: Route, method: str) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, meaning in route.statuses.items():
+        response: dict[str, Any] = {"description": meaning}
+        if route.answer is not None:
+            schema = {"$ref": f"#/components/schemas/{route.answer.__name__}"}
+            response["content"] = {
+                kind: {"schema": schema if kind == "application/json" else {"type": "string"}}
+                for kind in route.media_types
+            }
+        elif status not in (204, 304):
+            response["content"] = {kind: {} for kind in route.media_types}
+        responses[str(status)] = response
+    if route.access is Access.FUNCTION:
+        responses["401"] = {"description": "No key that this function accepts. Answered by the host, without a body."}
+    for status, errors in sorted(_errors_by_status(route, method).items()):
+        described = {
+            "description": " ".join(f"`{each.code}`: {each.title}." for each in errors),
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        if status in (429, 503):
+            described["headers"] = {"retry-after": {"description": "Seconds.", "schema": {"type": "integer"}}}
+        if str(status) not in responses:
+            responses[str(status)] = described
+    return responses
+
+
+def _errors_by_status(route: Route, method: str) -> dict[int, list[type[StrongroomError]]]:
+    named = (*ALWAYS, *route.errors, *((UnsupportedMediaType,) if method in WITH_BODY else ()))
+    by_status: dict[int, list[type[StrongroomError]]] = {}
+    for each in all_errors():
+        if issubclass(each, named):
+            by_status.setdefault(each.status, []).append(each)
+    return by_status

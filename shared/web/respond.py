@@ -1,0 +1,84 @@
+"""A request's whole way through a route: decode, call, answer; and the one place where errors become problems."""
+
+import logging
+import re
+import secrets
+import traceback
+from pathlib import Path
+from time import perf_counter
+
+import msgspec
+
+from shared.errors import InternalError, StrongroomError
+from shared.web.decoding import decode
+from shared.web.route import Answer, Request, Route
+
+log = logging.getLogger("strongroom")
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+
+
+def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
+    """Answer `request` by `route`. Never raises: what goes wrong is a problem (RFC 9457)."""
+    started = perf_counter()
+    request_id = request.headers.get("x-request-id", "")
+    if not _SANE_REQUEST_ID.fullmatch(request_id):
+        request_id = secrets.token_hex(16)
+    try:
+        fields = decode(route.request, request, max_body_bytes)
+        answered = route.handle() if fields is None else route.handle(fields)
+        answer = answered if isinstance(answered, Answer) else Answer.json(answered)
+    except StrongroomError as error:
+        answer = problem(error, request_id)
+        if error.status >= 500:
+            _log_cause(error, request_id)
+    except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the caller gets a problem.
+        answer = problem(InternalError(), request_id)
+        _log_cause(error, request_id)
+    headers = answer.headers
+    headers["x-request-id"] = request_id
+    headers["x-content-type-options"] = "nosniff"
+    cacheable = route.cache_seconds and answer.status == 200
+    headers["cache-control"] = f"public, max-age={route.cache_seconds}" if cacheable else "no-store"
+    log.info(
+        '{"function":"%s","method":"%s","status":%d,"duration_ms":%.3f,"request_id":"%s"}',
+        route.name,
+        request.method,
+        answer.status,
+        (perf_counter() - started) * 1000,
+        request_id,
+    )
+    return answer
+
+
+def problem(error: StrongroomError, request_id: str) -> Answer:
+    """`error` as problem details (RFC 9457). A 5xx shows nothing of the exception."""
+    body: dict[str, object] = {
+        "type": f"urn:strongroom:problem:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.advice if error.status >= 500 else error.detail,
+        "code": error.code,
+    }
+    if error.status >= 500:
+        body["request_id"] = request_id
+    if error.errors:
+        body["errors"] = [each._asdict() for each in error.errors]
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    return Answer(error.status, msgspec.json.encode(body), "application/problem+json", headers)
+
+
+def _log_cause(error: BaseException, request_id: str) -> None:
+    """Log what went wrong and where, for each exception of the chain.
+
+    The messages of exceptions that are not ours stay out: they quote URLs, rows and request bodies.
+    """
+    seen = []
+    cause: BaseException | None = error
+    while cause is not None:
+        frames = traceback.extract_tb(cause.__traceback__)[-5:]
+        places = " < ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in reversed(frames))
+        said = f" ({cause.detail})" if isinstance(cause, StrongroomError) and cause.detail else ""
+        seen.append(f"{type(cause).__module__}.{type(cause).__qualname__}{said} at {places}")
+        cause = cause.__cause__ or cause.__context__
+    log.error('{"request_id":"%s","error":%s}', request_id, msgspec.json.encode(" | from ".join(seen)).decode())

@@ -1,0 +1,88 @@
+"""What a route is, and what goes in and out of one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from shared.errors import StrongroomError
+
+
+class Access(Enum):
+    """Who may call: whoever has a key of the function (or of the app), or everyone."""
+
+    FUNCTION = "function"
+    PUBLIC = "public"
+
+
+class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what a request may hold, in its query string or in its JSON body. Its repr shows no value."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request, as the host hands it on."""
+
+    method: str
+    url: str = field(repr=False)
+    """As sent: percent-encoded, query string included."""
+    headers: Mapping[str, str] = field(repr=False)
+    """Names in lower case."""
+    path_fields: Mapping[str, str]
+    """What stands in the path where the route has `{name}`, decoded."""
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP response. Handlers return one where a struct and status 200 do not say it."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def json(value: object, status: int = 200) -> "Answer":
+        """`value` (a struct, or anything msgspec encodes) as JSON."""
+        return Answer(status, msgspec.json.encode(value))
+
+
+@dataclass(frozen=True)
+class Example:
+    """A request that really works on the sample data, for the OpenAPI document."""
+
+    summary: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One HTTP-triggered function. The Azure functions and the OpenAPI document are both made from these."""
+
+    name: str
+    """Of the function: lower case, with hyphens."""
+    path: str
+    """Below `/api/`; fields in it stand in braces."""
+    methods: tuple[str, ...]
+    access: Access
+    handle: Callable[..., object]
+    """Takes the decoded `request` (nothing where that is None), returns a struct to answer as JSON, or an Answer."""
+    request: type[Fields] | None
+    answer: type[msgspec.Struct] | None
+    """What a 200 holds, for the OpenAPI document; None where it is no fixed JSON."""
+    summary: str
+    errors: tuple[type[StrongroomError], ...] = ()
+    """Beside those that any route may answer."""
+    examples: tuple[Example, ...] = ()
+    statuses: Mapping[int, str] = field(default_factory=lambda: {200: "Answered."})
+    """The statuses of success, each with what it means."""
+    media_types: tuple[str, ...] = ("application/json",)
+    """What a success may be answered as."""
+    cache_seconds: int = 0
+    """How long a public document may be cached; 0 means `no-store`."""
