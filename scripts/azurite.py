@@ -1,0 +1,149 @@
+"""Starts and ends Azurite, Microsoft's storage emulator, for `make start` and for the tests."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAM = Path(__file__).resolve().parent.parent / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+SERVICES = ("blob", "queue", "table")
+USUAL_PORTS = (10000, 10001, 10002)
+START_SECONDS = 60
+STOP_SECONDS = 20
+
+# Microsoft's published account of the emulator, the same on every machine:
+# https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+class AzuriteFailed(Exception):
+    """Azurite did not start; the message is one line that says why."""
+
+
+def connection_string(ports: Sequence[int]) -> str:
+    """The connection string of an Azurite on these ports (blob, queue, table)."""
+    endpoints = "".join(
+        f"{service.title()}Endpoint=http://127.0.0.1:{port}/{ACCOUNT};"
+        for service, port in zip(SERVICES, ports, strict=True)
+    )
+    return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{endpoints}"
+
+
+@dataclass
+class Azurite:
+    """A running Azurite: its process, and the ports it listens on."""
+
+    process: subprocess.Popen[bytes]
+    ports: tuple[int, ...]
+
+    @property
+    def connection_string(self) -> str:
+        return connection_string(self.ports)
+
+    @property
+    def blob_port(self) -> int:
+        return self.ports[0]
+
+    @property
+    def table_port(self) -> int:
+        return self.ports[2]
+
+    def stop(self) -> None:
+        """End it, and wait until it has saved its data."""
+        # One signal only: Azurite saves at the first, and dies in the middle of that at a second.
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_azurite(
+    folder: Path,
+    ports: Sequence[int] = (0, 0, 0),
+    *,
+    in_memory: bool = False,
+    keep_open: Sequence[int] = (),
+) -> Azurite:
+    """Start Azurite with its data in `folder`, and return when its three services listen.
+
+    Ports are those of blob, queue and table; 0 takes a free one. What it prints goes to a log beside the folder.
+    `keep_open` are file descriptors that it holds as long as it lives. Raises AzuriteFailed.
+    """
+    node = shutil.which("node")
+    if node is None or not PROGRAM.exists():
+        raise AzuriteFailed("Azurite is not installed: run make setup.")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = [node, str(PROGRAM), "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+    command += ["--inMemoryPersistence"] if in_memory else []
+    command += ["--location", str(folder)]
+    for service, port in zip(SERVICES, ports, strict=True):
+        command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("AZURITE_")}
+    log = folder.with_name(folder.name + ".log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environ,
+            pass_fds=keep_open,
+            start_new_session=True,  # Ctrl-C is for us: the host ends first, then Azurite.
+        )
+    azurite = Azurite(process, ())
+    try:
+        azurite.ports = _wait_for_ports(process, log)
+    except BaseException:
+        azurite.stop()
+        raise
+    return azurite
+
+
+def _wait_for_ports(process: subprocess.Popen[bytes], log: Path) -> tuple[int, ...]:
+    # Azurite says where it listens; asking the ports instead might find another's server on one of them.
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        ended = process.poll() is not None
+        text = log.read_text(errors="replace")
+        found = dict(
+            re.findall(r"Azurite (\w+) service is successfully listening at http://127\.0\.0\.1:(\d+)\n", text)
+        )
+        if len(found) == len(SERVICES):
+            return tuple(int(found[service.title()]) for service in SERVICES)
+        if ended:
+            lines = [line for line in text.splitlines() if line.strip() and " service " not in line]
+            raise AzuriteFailed(f"Azurite did not start: {lines[0] if lines else 'it said nothing'} (see {log}).")
+        if time.monotonic() > deadline:
+            raise AzuriteFailed(f"Azurite did not start within {START_SECONDS} s (see {log}).")
+        time.sleep(0.02)
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on this port of the loopback address."""
+    with socket.socket() as probe:
+        # As servers do it, so that a port that one has just left counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def answers(port: int) -> bool:
+    """Whether something listens on this port of the loopback address."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,73 @@
+"""Puts sample data in place where there is none yet: an SQLite database, and a container of files."""
+
+import mimetypes
+import sqlite3
+import unicodedata
+from email.utils import formatdate
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import urllib3
+
+from shared.settings import StorageSettings
+from shared.storage import API_VERSION, account_of, shared_key
+
+FILES = Path(__file__).resolve().parent / "samples"
+CONTAINER = "samples"
+FRUIT = (
+    ("apple", 0.45),
+    ("apricot", 0.60),
+    ("banana", 0.25),
+    ("cherry", 0.12),
+    ("fig", 0.70),
+    ("grapefruit", 0.95),
+    ("kiwi", 0.40),
+    ("lemon", 0.35),
+    ("mango", 1.80),
+    ("orange", 0.55),
+    ("pear", 0.50),
+    ("plum", 0.30),
+)
+
+
+def seed_database(path: Path) -> None:
+    """Make the database with its table `fruit`, unless the file is there: then it is the user's, whatever is in it."""
+    if path.exists():
+        return
+    # Whole or not at all: a start that is interrupted here leaves nothing that the next would take for done.
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.unlink(missing_ok=True)
+    connection = sqlite3.connect(unfinished)
+    connection.execute("create table fruit (id integer primary key, name text not null, price real not null)")
+    connection.executemany("insert into fruit (name, price) values (?, ?)", FRUIT)
+    connection.commit()
+    connection.close()
+    unfinished.rename(path)
+
+
+def seed_container(connection_string: str) -> None:
+    """Make the container `samples` with a few files, unless it is there: then it is the user's, whatever is in it."""
+    if _put(connection_string, CONTAINER, "restype=container", {}, b"") == 409:
+        return
+    for path in sorted(FILES.rglob("*")):
+        if path.is_file():
+            name = quote(unicodedata.normalize("NFC", path.relative_to(FILES).as_posix()))
+            kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+            if kind.startswith("text/"):
+                kind += "; charset=utf-8"
+            headers = {"x-ms-blob-type": "BlockBlob", "content-type": kind}
+            _put(connection_string, f"{CONTAINER}/{name}", "", headers, path.read_bytes())
+
+
+def _put(connection_string: str, path: str, query: str, headers: dict[str, str], body: bytes) -> int:
+    account = account_of(StorageSettings(connection_string))
+    url = f"{account.blob_url}/{path}"
+    sent = {"x-ms-version": API_VERSION, "x-ms-date": formatdate(usegmt=True), **headers}
+    if body:
+        sent["content-length"] = str(len(body))
+    fields = dict([query.split("=")]) if query else {}
+    sent["authorization"] = shared_key(account, "PUT", urlsplit(url).path, fields, sent)
+    response = urllib3.request("PUT", f"{url}?{query}", headers=sent, body=body)
+    if response.status not in (201, 409):
+        raise OSError(f"Blob Storage answered {response.status} to {path}")
+    return response.status
