@@ -1,0 +1,145 @@
+"""Starts the local host: `python -m tests.host`."""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import Refusal
+from .indexing import Function, index
+from .keys import Keys, load_keys, make_keys
+from .settings import load_local_settings, load_route_prefix
+
+# What the real host gives its Python worker.
+_THREADS = 1000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+    logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
+    try:
+        _serve(options)
+    except Refusal as refusal:
+        print(f"error: {refusal}", file=sys.stderr)
+        return 1
+    finally:
+        _do_not_wait_for_handlers()
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> None:
+    app_root = options.app_root.resolve()
+    prefix = load_route_prefix(app_root)
+    bound = _bind(options.address, options.port)
+    port = bound.getsockname()[1]
+    cors = load_local_settings(app_root)
+    # Core Tools tells an app by these that it runs locally.
+    os.environ.setdefault("AZURE_FUNCTIONS_ENVIRONMENT", "Development")
+    os.environ.setdefault("WEBSITE_HOSTNAME", f"localhost:{port}")
+    os.chdir(app_root)
+    functions = index(app_root)
+    keys = _keys(options.keys, app_root, functions) if options.enable_auth else None
+
+    # Loaded only now, so that a refusal comes at once.
+    from .server import Host
+    from .wire import serve
+
+    pool = ThreadPoolExecutor(_threads(), thread_name_prefix="handler")
+    host = Host(functions, prefix, keys, cors, pool)
+    base = f"http://localhost:{port}"
+    print("Strongroom's local host, for development only: in Azure, Microsoft's Functions host runs the app.")
+    print("\nFunctions:")
+    for function in functions:
+        print(f"\n\t{function.name}: {_how_called(function, base, prefix)}")
+    print("", flush=True)
+
+    def listening() -> None:
+        print("Worker process started and initialized.")
+        print(f"Listening on {base}", flush=True)
+
+    serve(host, bound, listening)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.host", description="Strongroom's local host")
+    parser.add_argument("--port", type=int, default=7071)
+    parser.add_argument("--address", default="127.0.0.1")
+    parser.add_argument("--app-root", type=Path, default=Path(), metavar="DIR")
+    parser.add_argument("--enable-auth", action="store_true", help="ask for keys, as Azure does")
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="with --enable-auth: the keys, in JSON")
+    return parser
+
+
+def _bind(address: str, port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((address, port))
+        # Two that are only bound do not see each other, so this one listens at once.
+        bound.listen()
+    except (OSError, OverflowError) as error:
+        bound.close()
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise Refusal(f"cannot listen on {address}, port {port}: {reason}") from error
+    return bound
+
+
+def _keys(path: Path | None, app_root: Path, functions: Sequence[Function]) -> Keys:
+    if path is None:
+        path = app_root / ".data" / "host-keys.json"
+        if not path.exists():
+            make_keys(path, functions)
+        print(f"Keys: {path}")
+    return load_keys(path)
+
+
+def _threads() -> int:
+    told = os.environ.get("PYTHON_THREADPOOL_THREAD_COUNT", str(_THREADS))
+    if not told.isdecimal() or int(told) < 1:
+        raise Refusal("PYTHON_THREADPOOL_THREAD_COUNT must be a number of threads")
+    return int(told)
+
+
+def _how_called(function: Function, base: str, prefix: str) -> str:
+    if not function.is_http:
+        return function.trigger
+    methods = f"[{','.join(function.methods)}] " if function.methods else ""
+    return methods + "/".join(filter(None, (base, prefix, function.route)))
+
+
+class _OneLine(logging.Formatter):
+    """A message never spans lines; a traceback follows it as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _log_handler() -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("[%(asctime)s] %(levelname)s %(name)s: %(message)s"))
+    return handler
+
+
+def _stop(_signal: int, _frame: object) -> None:
+    raise SystemExit(0)
+
+
+def _do_not_wait_for_handlers() -> None:
+    """Python would wait at its end for every handler that still runs: end the process without them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    watchdog = threading.Timer(0.5, lambda: os._exit(0))
+    watchdog.daemon = True
+    watchdog.start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

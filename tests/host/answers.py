@@ -1,0 +1,106 @@
+"""Turns what a handler returned into the answer that the Functions host would send."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from http.cookies import Morsel, SimpleCookie
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from azure.functions.http import HttpResponseConverter
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(r"[\t\x20-\x7e]*")
+# The server decides on the connection and on the framing, and says the date itself.
+_SERVERS_OWN = {"connection", "date", "transfer-encoding"}
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class BadAnswer(ValueError):
+    """The handler returned what the host cannot send: 500."""
+
+
+def read_result(result: object, method: str) -> Answer:
+    """Raises BadAnswer for all that is neither a str nor an HttpResponse that can be sent."""
+    if isinstance(result, str):
+        return _checked(_from_text(result), method)
+    try:
+        value: dict[str, Any] = HttpResponseConverter.encode(result, expected_type=None).value
+    except NotImplementedError as error:
+        raise BadAnswer(f"a handler returned {type(result).__name__}") from error
+    headers = [(name.lower(), header.value) for name, header in value["headers"].items()]
+    headers += [("set-cookie", cookie) for cookie in _cookies(value["cookies"] or ())]
+    return _checked(Answer(_status(value["status_code"].value), tuple(headers), value["body"].value), method)
+
+
+def _from_text(text: str) -> Answer:
+    """The host reads a bare str as JSON, and JSON with a `body` as a response."""
+    plain = ("content-type", "text/plain; charset=utf-8")
+    try:
+        content: object = json.loads(text) if text else None
+    except ValueError:
+        return Answer(200, (plain,), text.encode())
+    status, headers = 200, {plain[0]: plain[1]}
+    if isinstance(content, dict):
+        told = {name.lower(): value for name, value in content.items()}
+        if "body" in told:
+            content = told["body"]
+            status = _status(told.get("statuscode", told.get("status", 200)))
+            given = told.get("headers")
+            headers |= {name.lower(): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
+    if content is None:
+        content = ""
+    shown = json.dumps(content, indent=2, ensure_ascii=False) if isinstance(content, dict | list) else str(content)
+    return Answer(status, tuple(headers.items()), shown.encode())
+
+
+def _status(value: object) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{2}", str(value)):
+        raise BadAnswer(f"{value} is no status")
+    return int(str(value))
+
+
+def _checked(answer: Answer, method: str) -> Answer:
+    status, headers, body = answer
+    if status in (204, 205, 304):
+        body = b""
+    kept: list[tuple[str, str]] = []
+    said: str | None = None
+    for name, value in headers:
+        if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
+            raise BadAnswer(f"the header {name!r} cannot be sent")
+        if name == "content-length":
+            said = value
+        elif name not in _SERVERS_OWN:
+            kept.append((name, value))
+    if said is not None and status != 304:
+        # An answer to HEAD may say the length of the body that GET would get.
+        length = int(said) if said.isdecimal() else -1
+        if length < len(body) or (length > len(body) and method != "HEAD"):
+            raise BadAnswer("the Content-Length is not the body's")
+        if method == "HEAD":
+            kept.append(("content-length", said))
+    return Answer(status, tuple(kept), body)
+
+
+def _cookies(cookies: Iterable[SimpleCookie]) -> Iterable[str]:
+    for cookie in cookies:
+        for morsel in cookie.values():
+            yield _cookie(morsel)
+
+
+def _cookie(morsel: Morsel[str]) -> str:
+    """In the host's own order, with a domain and a path even where they are empty."""
+    attributes: Mapping[str, Any] = morsel
+    parts = [f"{quote(morsel.key, safe='')}={quote(morsel.value, safe='')}"]
+    parts += [f"{name}={attributes[name]}" for name in ("expires", "max-age") if attributes[name]]
+    parts += [f"domain={attributes['domain']}", f"path={attributes['path']}"]
+    parts += ["secure"] if attributes["secure"] else []
+    parts += [f"samesite={attributes['samesite'].lower()}"] if attributes["samesite"] else []
+    parts += ["httponly"] if attributes["httponly"] else []
+    return "; ".join(parts)

@@ -1,0 +1,92 @@
+"""Reads a request target as Kestrel does: the decoded path, the URL that the worker is told, and the query."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote
+
+_PLAIN_PATH = re.compile(r"/[\w\-~!$&'()*+,;=:@/]*", re.ASCII)
+_ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_ESCAPES_BUT_SLASH = re.compile(r"(?:%(?!2[Ff])[0-9A-Fa-f]{2})+")
+_NOT_IN_A_PATH = re.compile(r"%(?![0-9A-Fa-f]{2})|[^%\w\-.~!$&'()*+,;=:@/]+", re.ASCII)
+
+
+class BadTarget(ValueError):
+    """The target is not one that Kestrel accepts: 400."""
+
+
+@dataclass(frozen=True)
+class Target:
+    path: str
+    """Decoded, without dot segments; `%2F` stays as it is."""
+    url: str
+    """What `HttpRequest.url` says: the path encoded again, the query as it was sent."""
+    query: str
+
+
+def read_target(raw: bytes, host: str) -> Target:
+    try:
+        text = raw.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise BadTarget from error
+    if not text.startswith("/"):
+        # The absolute form is accepted when it names the host that the Host header names.
+        scheme, _, rest = text.partition("://")
+        authority, slash, rest = rest.partition("/")
+        if scheme.lower() != "http" or not host or authority != host:
+            raise BadTarget
+        text = slash + rest or "/"
+    path, mark, query = text.partition("?")
+    query = query.replace("#", "%23")
+    if _PLAIN_PATH.fullmatch(path):
+        return Target(path, f"http://{host}{path}{mark}{query}", query)
+    path = _ESCAPES_BUT_SLASH.sub(_decode, path)
+    if "\0" in path:
+        raise BadTarget
+    if "/." in path:
+        path = _without_dot_segments(path)
+    encoded = _NOT_IN_A_PATH.sub(lambda found: quote(found[0], safe=""), path)
+    return Target(path, f"http://{host}{encoded}{mark}{query}", query)
+
+
+def read_query(query: str) -> dict[str, tuple[str, list[str]]]:
+    """Every parameter under its name in lower case: the name as it was last spelt, and its values in order."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for pair in query.split("&"):
+        if pair:
+            name, _, value = (_ESCAPES.sub(_decode, part.replace("+", " ")) for part in pair.partition("="))
+            values = found.get(name.lower(), (name, []))[1]
+            values.append(value)
+            found[name.lower()] = (name, values)
+    return found
+
+
+def params(found: dict[str, tuple[str, list[str]]]) -> dict[str, str]:
+    """What `HttpRequest.params` says: repeats joined by commas, and nothing of what is empty."""
+    joined = {name: ",".join(filter(None, values)) for name, values in found.values()}
+    return {name: value for name, value in joined.items() if value}
+
+
+def _decode(escapes: re.Match[str]) -> str:
+    """Decodes the UTF-8 in a run of escapes, and leaves as text what is not UTF-8."""
+    text, raw, decoded, at = escapes[0], bytes.fromhex(escapes[0].replace("%", "")), "", 0
+    while at < len(raw):
+        try:
+            return decoded + raw[at:].decode()
+        except UnicodeDecodeError as error:
+            start, end = at + error.start, at + error.end
+            decoded += raw[at:start].decode() + text[3 * start : 3 * end]
+            at = end
+    return decoded
+
+
+def _without_dot_segments(path: str) -> str:
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
