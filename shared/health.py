@@ -1,7 +1,6 @@
 """Whether the app runs, and whether what it stands on does."""
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from threading import Lock
 from time import monotonic, perf_counter
@@ -63,6 +62,8 @@ class Health:
             return self._answer
 
     def _ask(self) -> HealthAnswer:
+        from concurrent.futures import ThreadPoolExecutor, wait  # Not needed to index the app.
+
         pool = ThreadPoolExecutor(max(1, len(self._probes)), thread_name_prefix="health")
         running = {name: pool.submit(_timed, probe.ask) for name, probe in self._probes.items()}
         wait(running.values(), timeout=PROBE_SECONDS)

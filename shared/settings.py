@@ -35,7 +35,8 @@ class Settings:
     """What the app runs with; built by `load_settings`."""
 
     storage: StorageSettings = StorageSettings()
-    """`AzureWebJobsStorage`, or `AzureWebJobsStorage__blobServiceUri` and its companions."""
+    """`AzureWebJobsStorage`, or `AzureWebJobsStorage__blobServiceUri`, `AzureWebJobsStorage__tableServiceUri` and
+    `AzureWebJobsStorage__clientId`."""
     master_key: str = ""
     """`STRONGROOM_MASTER_KEY`: path of the file that holds the key."""
     max_body_bytes: int = 8 * 1024 * 1024

@@ -1,0 +1,94 @@
+"""Settings: read in one place, refused with the variable's name, and documented where people look."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from shared.errors import InvalidSetting
+from shared.settings import ROOT, load_settings
+
+README = Path(ROOT, "README.md").read_text()
+EXAMPLE = json.loads(Path(ROOT, "local.settings.json.example").read_text())["Values"]
+NAME = r"`([A-Z]+_[A-Z_<>]+|AzureWebJobsStorage\w*)`"
+DOCUMENTED = set(re.findall(NAME, Path(ROOT, "shared", "settings.py").read_text()))
+"""The settings that the settings class names beside its fields."""
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    """An empty environment is a valid one."""
+    settings = load_settings({})
+    assert settings.max_body_bytes == 8 * 1024 * 1024
+    assert settings.key_cache_seconds == 30
+    assert 19 <= settings.hash_memory_mib <= 512
+    assert settings.databases == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STRONGROOM_MAX_BODY_BYTES", "many"),
+        ("STRONGROOM_MAX_BODY_BYTES", "0"),
+        ("STRONGROOM_MAX_BODY_BYTES", "-1"),
+        ("STRONGROOM_MAX_BODY_BYTES", "٥٠٠٠"),
+        ("STRONGROOM_HASH_MEMORY_MIB", "18"),
+        ("STRONGROOM_KEY_CACHE_SECONDS", "1.5"),
+        ("AzureWebJobsStorage", "nonsense"),
+        ("AzureWebJobsStorage__blobServiceUri", "http://account.blob.core.windows.net"),
+        ("DATABASE_MAIN", "main.sqlite"),
+        ("DATABASE_MAIN_WRITE", "sqlite:///main.sqlite"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(name: str, value: str) -> None:
+    """A setting that cannot be understood is refused at start with its name."""
+    with pytest.raises(InvalidSetting, match=name):
+        load_settings({name: value})
+
+
+def test_databases_go_by_their_names() -> None:
+    """Each DATABASE_<NAME> is a database of that name in lower case, with its writer where one is given."""
+    settings = load_settings(
+        {"DATABASE_MAIN": "sqlite:///a", "DATABASE_MAIN_WRITE": "sqlite:///b", "DATABASE_BIG_DATA": "sqlite:///c"}
+    )
+    assert set(settings.databases) == {"main", "big_data"}
+    assert (settings.databases["main"].url, settings.databases["main"].write_url) == ("sqlite:///a", "sqlite:///b")
+    assert settings.databases["big_data"].write_url is None
+
+
+def test_the_master_key_starts_at_the_apps_folder() -> None:
+    """A relative path is the app's, wherever the process was started; an absolute one stays."""
+    assert load_settings({"STRONGROOM_MASTER_KEY": ".data/k"}).master_key == str(ROOT / ".data/k")
+    assert load_settings({"STRONGROOM_MASTER_KEY": "/etc/k"}).master_key == "/etc/k"
+
+
+def test_no_repr_shows_a_secret() -> None:
+    """Connection strings and database URLs, which hold passwords, stay out of every repr."""
+    settings = load_settings(
+        {
+            "AzureWebJobsStorage": "AccountName=a;AccountKey=hunter2",
+            "DATABASE_MAIN": "postgresql://u:hunter2@h/d",
+            "DATABASE_MAIN_WRITE": "postgresql://w:hunter2@h/d",
+        }
+    )
+    assert "hunter2" not in repr(settings)
+
+
+def test_the_readme_names_every_setting() -> None:
+    """The README's table of settings and the settings class name the same settings."""
+    table = README.partition("| setting |")[2].partition("\n\n")[0]
+    assert table, "the README has no table of settings"
+    assert set(re.findall(NAME, table)) == DOCUMENTED
+
+
+def test_the_example_names_settings_that_exist() -> None:
+    """local.settings.json.example sets every setting that a start needs, and none that nobody reads."""
+    own = {"FUNCTIONS_WORKER_RUNTIME"}
+    known = {re.sub("<NAME>", "MAIN", name) for name in DOCUMENTED}
+    assert set(EXAMPLE) - own <= known
+    assert {name for name in known if "__" not in name} <= set(EXAMPLE)
+
+
+def test_the_example_loads() -> None:
+    """The example is a valid configuration."""
+    assert set(load_settings(EXAMPLE).databases) == {"main"}

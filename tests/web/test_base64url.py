@@ -1,0 +1,38 @@
+"""Base64 as the API takes and gives it."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import InvalidRequest
+from shared.web import decode_base64, encode_base64
+
+
+@given(st.binary())
+def test_every_spelling_is_read(data: bytes) -> None:
+    """Standard and URL-safe base64, padded and not, all give the same bytes back."""
+    standard, url_safe = base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()
+    for text in (standard, url_safe, standard.rstrip("="), url_safe.rstrip("=")):
+        assert decode_base64(text, "field") == data
+
+
+@given(st.binary())
+def test_output_is_url_safe_without_padding(data: bytes) -> None:
+    """Output is base64url without padding, as JOSE writes it."""
+    assert encode_base64(data) == base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("text", ["a", "abcde", "ab=c", "ab==cd", "====", "abc=====", "ab\n", "é", "a!b="])
+def test_what_is_not_base64_is_refused(text: str) -> None:
+    """Anything else is refused with the field's name, instead of being half read."""
+    with pytest.raises(InvalidRequest) as problem:
+        decode_base64(text, "signature")
+    assert problem.value.errors[0].field == "signature"
+
+
+def test_a_plus_lost_in_a_url_is_explained() -> None:
+    """A space, which is what a '+' in a URL becomes, is answered with that hint."""
+    with pytest.raises(InvalidRequest, match="%2B"):
+        decode_base64("ab c", "signature")

@@ -1,0 +1,276 @@
+"""Decoding: the same fields from the query string and from JSON, and a clear problem for everything else."""
+
+import json
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, quote_plus
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from shared import errors
+from shared.web import Fields, Request
+from shared.web.decoding import decode
+
+LIMIT = 1000
+
+
+class Sample(Fields):
+    """One field of each kind that a request can hold."""
+
+    text: str = "default"
+    maybe: str | None = None
+    number: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    flag: bool = False
+    choice: Literal["raw", "der"] = "raw"
+    params: list[Any] | dict[str, Any] | None = None
+    key: str | dict[str, Any] | None = None
+
+
+class Required(Fields):
+    """Two fields that must be there, and one that need not."""
+
+    name: str
+    size: int
+    note: str = ""
+
+
+def get(query: str, kind: type[Fields] | None = Sample) -> Any:
+    """What a GET with this query string decodes to."""
+    return decode(kind, Request("GET", f"http://x/api/f{query}", {}, {}, b""), LIMIT)
+
+
+def post(
+    body: bytes, kind: type[Fields] | None = Sample, content_type: str = "application/json", query: str = ""
+) -> Any:
+    """What a POST with this body decodes to."""
+    headers = {"content-type": content_type} if content_type else {}
+    return decode(kind, Request("POST", f"http://x/api/f{query}", headers, {}, body), LIMIT)
+
+
+def fields_of(problem: pytest.ExceptionInfo[errors.InvalidRequest]) -> set[str]:
+    """The names of the fields that an error names."""
+    return {each.field for each in problem.value.errors}
+
+
+def test_no_query_string_means_the_defaults() -> None:
+    """A call without a query string gets every default."""
+    assert get("") == get("?") == Sample()
+
+
+def test_an_empty_value_is_a_value() -> None:
+    """`maybe=` and `maybe` give the empty string, not a missing field."""
+    assert get("?maybe=").maybe == ""
+    assert get("?maybe").maybe == ""
+
+
+def test_text_stays_text() -> None:
+    """Text that looks like another type is left alone in a text field."""
+    assert get("?text=5&maybe=null").text == "5"
+    assert get("?text=5&maybe=null").maybe == "null"
+    assert get("?key=%7Bnot-json").key == "{not-json"
+
+
+def test_other_fields_are_json() -> None:
+    """Numbers, booleans, lists and objects are written as JSON in a query string."""
+    assert get("?number=5&flag=true&params=[300,%22a%22]") == Sample(number=5, flag=True, params=[300, "a"])
+    assert get('?params={"id":1}').params == {"id": 1}
+
+
+@pytest.mark.parametrize("query", ["number=", "number=null", "number=five", "number=1.5", "flag=yes", "flag=1"])
+def test_a_value_of_the_wrong_type_names_its_field(query: str) -> None:
+    """A query value that is not of its field's type is refused with the field's name."""
+    with pytest.raises(errors.InvalidRequest) as problem:
+        get("?" + query)
+    assert fields_of(problem) == {query.partition("=")[0]}
+
+
+@pytest.mark.parametrize("name", ["code", "Code", "CODE", "clientId", "clientid"])
+def test_the_hosts_own_parameters_pass(name: str) -> None:
+    """The parameters that the host and the portal add are no fields, on GET and on POST."""
+    assert get(f"?{name}=x&text=a").text == "a"
+    assert post(b'{"text":"a"}', query=f"?{name}=x").text == "a"
+
+
+def test_a_repeated_parameter_is_refused() -> None:
+    """A parameter given twice is refused by name, and so is one that differs only in its encoding."""
+    for query in ("?text=a&text=b", "?text=a&te%78t=b"):
+        with pytest.raises(errors.DuplicateParameter, match="text"):
+            get(query)
+
+
+def test_all_wrong_fields_are_named_at_once() -> None:
+    """One answer names every unknown, missing and mistyped field, whichever way the call was made."""
+    with pytest.raises(errors.InvalidRequest) as problem:
+        post(b'{"nmae": "x", "size": "big", "zzz": 1}', Required)
+    assert fields_of(problem) == {"name", "size", "nmae", "zzz"}
+    with pytest.raises(errors.InvalidRequest) as problem:
+        get("?nmae=x&zzz=1", Required)
+    assert fields_of(problem) == {"name", "size", "nmae", "zzz"}
+
+
+def test_a_value_out_of_bounds_names_its_field() -> None:
+    """A number over its maximum is refused with the bound in the detail."""
+    with pytest.raises(errors.InvalidRequest) as problem:
+        post(b'{"number": 101}')
+    (only,) = problem.value.errors
+    assert only.field == "number"
+    assert "100" in only.detail
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"not json", errors.InvalidJson),
+        (b'{"text": "a"} trailing', errors.InvalidJson),
+        (b'{"text": "\\ud800"}', errors.InvalidJson),
+        (b'\xef\xbb\xbf{"text": "a"}', errors.InvalidJson),
+        (b'{"text": "\xff"}', errors.NotUtf8),
+        (b"[]", errors.NotAnObject),
+        (b"null", errors.NotAnObject),
+        (b'"text"', errors.NotAnObject),
+        (b'{"params": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", errors.BodyTooLarge),
+        (b"x" * (LIMIT + 1), errors.BodyTooLarge),
+    ],
+)
+def test_a_bad_body_is_told_apart(body: bytes, error: type[errors.StrongroomError]) -> None:
+    """What is not JSON, not UTF-8, no object or too large is each an error of its own."""
+    with pytest.raises(error):
+        post(body)
+
+
+@pytest.mark.parametrize("place", ["params", "unknown", "text"])
+def test_deep_nesting_is_refused(place: str) -> None:
+    """JSON nested a hundred thousand deep is refused, in a field that takes any JSON and elsewhere."""
+    body = f'{{"{place}": {"[" * 100_000}{"]" * 100_000}}}'.encode()
+    request = Request("POST", "http://x/api/f", {"content-type": "application/json"}, {}, body)
+    with pytest.raises(errors.NestedTooDeep):
+        decode(Sample, request, len(body))
+
+
+def test_a_body_at_the_limit_is_taken() -> None:
+    """A body of exactly the limit passes."""
+    body = json.dumps({"text": "a" * (LIMIT - 12)}).encode()
+    assert len(body) == LIMIT
+    assert len(post(body).text) == LIMIT - 12
+
+
+def test_an_empty_body_is_an_empty_object() -> None:
+    """A POST without a body gets the defaults, or is told what is missing."""
+    assert post(b"", content_type="") == Sample()
+    with pytest.raises(errors.InvalidRequest) as problem:
+        post(b"", Required)
+    assert fields_of(problem) == {"name", "size"}
+
+
+@pytest.mark.parametrize(
+    ("content_type", "taken"),
+    [
+        ("", True),
+        ("application/json", True),
+        ("Application/JSON; charset=UTF-8", True),
+        ('application/json;charset="utf-8"', True),
+        ("application/merge-patch+json", True),
+        ("application/json; charset=latin-1", False),
+        ("text/plain", False),
+        ("application/x-www-form-urlencoded", False),
+        ("application/jsonp", False),
+    ],
+)
+def test_the_body_must_be_json(content_type: str, taken: bool) -> None:
+    """A Content-Type that is neither absent nor JSON in UTF-8 is refused."""
+    if taken:
+        assert post(b'{"text": "a"}', content_type=content_type).text == "a"
+    else:
+        with pytest.raises(errors.UnsupportedMediaType):
+            post(b'{"text": "a"}', content_type=content_type)
+
+
+def test_fields_come_from_one_place() -> None:
+    """A query string beside a body, and a body beside a query string, are refused."""
+    with pytest.raises(errors.QueryBesideBody, match="text"):
+        post(b"{}", query="?text=a")
+    with pytest.raises(errors.UnexpectedBody):
+        decode(Sample, Request("GET", "http://x/api/f", {}, {}, b"{}"), LIMIT)
+
+
+@pytest.mark.parametrize(
+    "query", ["password=x", "Old_Password=x", "token=a.b.c", "public_key=-----BEGIN%20PRIVATE%20KEY-----"]
+)
+def test_a_secret_in_the_url_is_refused(query: str) -> None:
+    """A secret in the query string is refused as such, on every method, before anything else is said."""
+    for method in ("GET", "POST", "DELETE"):
+        with pytest.raises(errors.SecretInUrl):
+            decode(Sample, Request(method, f"http://x/api/f?{query}&{query}", {}, {}, b""), LIMIT)
+
+
+def test_a_dropped_chunked_body_is_not_taken_for_an_empty_one() -> None:
+    """A chunked request whose body the host dropped is answered with what to do."""
+    headers = {"transfer-encoding": "chunked", "content-type": "application/json"}
+    with pytest.raises(errors.LengthRequired):
+        decode(Sample, Request("POST", "http://x/api/f", headers, {}, b""), LIMIT)
+    assert decode(Sample, Request("POST", "http://x/api/f", headers, {}, b'{"text":"a"}'), LIMIT) == Sample(text="a")
+
+
+def test_fields_of_the_path_join_the_others() -> None:
+    """What stands in the path is a field like any other, and cannot be given a second time."""
+
+    def call(method: str, query: str = "", body: bytes = b"") -> Any:
+        return decode(Required, Request(method, f"http://x/api/f/a{query}", {}, {"name": "a"}, body), LIMIT)
+
+    assert call("GET", "?size=5") == call("PATCH", body=b'{"size": 5}') == Required(name="a", size=5)
+    for twice in (("GET", "?size=5&name=b", b""), ("PATCH", "", b'{"size": 5, "name": "b"}')):
+        with pytest.raises(errors.InvalidRequest) as problem:
+            call(*twice)
+        assert fields_of(problem) == {"name"}
+
+
+def test_a_function_without_fields_takes_none() -> None:
+    """A function that takes no fields refuses a parameter by name, and answers without one."""
+    assert get("?code=x", None) is None
+    with pytest.raises(errors.InvalidRequest) as problem:
+        get("?x=1", None)
+    assert fields_of(problem) == {"x"}
+
+
+def test_bad_percent_encoding_is_refused() -> None:
+    """A parameter whose percent-encoding is not UTF-8 is refused, in its name and in its value."""
+    for query in ("?text=%FF", "?%FF=a"):
+        with pytest.raises(errors.NotUtf8):
+            get(query)
+
+
+def test_a_request_shows_no_value() -> None:
+    """The repr of a decoded request holds nothing that the caller sent."""
+    assert "hunter2" not in repr(get("?text=hunter2"))
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",))), st.integers(1, 100), st.booleans())
+@example("a+b &=%#?/", 1, True)
+def test_both_ways_of_calling_mean_the_same(text: str, number: int, flag: bool) -> None:
+    """Any text, number and flag decode alike from a query string and from a body."""
+    body = json.dumps({"text": text, "number": number, "flag": flag}).encode()
+    tail = f"&number={number}&flag={json.dumps(flag)}"
+    request = Request("POST", "http://x/api/f", {}, {}, body)
+    by_post = decode(Sample, request, len(body))
+    assert by_post == Sample(text=text, number=number, flag=flag)
+    assert get(f"?text={quote_plus(text)}{tail}") == get(f"?text={quote(text, safe='')}{tail}") == by_post
+
+
+@given(st.binary(max_size=200))
+def test_any_body_is_decoded_or_refused(body: bytes) -> None:
+    """Whatever bytes arrive, the outcome is the fields or an error of ours that is answered with a 4xx."""
+    try:
+        assert isinstance(post(body), Sample)
+    except errors.StrongroomError as error:
+        assert 400 <= error.status < 500
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=100))
+def test_any_query_is_decoded_or_refused(query: str) -> None:
+    """Whatever stands behind the question mark, the outcome is the fields or an error of ours."""
+    try:
+        assert isinstance(get("?" + query), Sample)
+    except errors.StrongroomError as error:
+        assert error.status == 400

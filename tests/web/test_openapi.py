@@ -1,0 +1,73 @@
+"""The OpenAPI document says what the app does."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from openapi_spec_validator import validate
+
+from shared.app import build
+from shared.errors import all_errors
+from shared.settings import load_settings
+from shared.web import Access
+from shared.web.openapi import document
+
+ROUTES = build(load_settings({}))
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    """The document, as a client reads it."""
+    parsed: dict[str, Any] = json.loads(msgspec.json.encode(document(ROUTES)))
+    return parsed
+
+
+def test_it_is_openapi_3_1(described: dict[str, Any]) -> None:
+    """The document validates as OpenAPI 3.1."""
+    assert described["openapi"].startswith("3.1")
+    validate(described)
+
+
+def test_every_function_is_described(described: dict[str, Any]) -> None:
+    """Every route and method stands in the document, and nothing else."""
+    found = {(path, method) for path, methods in described["paths"].items() for method in methods}
+    assert found == {(f"/{route.path}", method.lower()) for route in ROUTES for method in route.methods}
+
+
+def test_access_is_described(described: dict[str, Any]) -> None:
+    """What wants a key names both ways to give one and the 401; what is public names none."""
+    for route in ROUTES:
+        for method in route.methods:
+            operation = described["paths"][f"/{route.path}"][method.lower()]
+            if route.access is Access.FUNCTION:
+                assert operation["security"] == [{"key": []}, {"code": []}]
+                assert "401" in operation["responses"]
+            else:
+                assert operation["security"] == []
+    schemes = described["components"]["securitySchemes"]
+    assert {(each["in"], each["name"]) for each in schemes.values()} == {
+        ("header", "x-functions-key"),
+        ("query", "code"),
+    }
+
+
+def test_every_code_is_listed(described: dict[str, Any]) -> None:
+    """Every code that a problem can carry is in the document."""
+    assert described["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] == [
+        each.code for each in all_errors()
+    ]
+
+
+def test_codes_are_unique() -> None:
+    """No two errors share a code."""
+    codes = [each.code for each in all_errors()]
+    assert len(codes) == len(set(codes))
+
+
+def test_every_function_with_a_body_has_an_example(described: dict[str, Any]) -> None:
+    """Each call that takes a body shows at least one that works."""
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            if "requestBody" in operation:
+                assert operation["requestBody"]["content"]["application/json"]["examples"], (path, method)

@@ -1,0 +1,119 @@
+"""Answering: every outcome is a response of ours, with its headers, and nothing secret leaks."""
+
+import json
+import logging
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared import errors
+from shared.web import Access, Answer, Fields, Request, Route
+from shared.web.respond import respond
+
+SECRET = "hunter2-and-more"
+
+
+class Sent(Fields):
+    """The request of the route below."""
+
+    text: str = ""
+
+
+class Told(msgspec.Struct):
+    """The answer of the route below."""
+
+    text: str
+
+
+def call(handle: Any, body: bytes = b"{}", headers: dict[str, str] | None = None, cache_seconds: int = 0) -> Answer:
+    """Answer a POST by a route with this handler."""
+    route = Route("probe", "probe", ("POST",), Access.PUBLIC, handle, Sent, Told, "", cache_seconds=cache_seconds)
+    return respond(route, Request("POST", "http://x/api/probe", headers or {}, {}, body), 1000)
+
+
+def test_a_struct_is_answered_as_json() -> None:
+    """What a handler returns is the JSON of a 200, which no cache may keep and no browser may sniff."""
+    answer = call(lambda sent: Told(sent.text), b'{"text": "a"}')
+    assert (answer.status, answer.content_type, json.loads(answer.body)) == (200, "application/json", {"text": "a"})
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_public_document_may_be_cached_and_a_problem_may_not() -> None:
+    """Only a success of a route that says so is cacheable."""
+    assert call(lambda _: Told(""), cache_seconds=60).headers["cache-control"] == "public, max-age=60"
+    assert call(lambda _: Told(""), b"[", cache_seconds=60).headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("given", ["abc-1.2_3~4", "a" * 128])
+def test_a_sane_request_id_comes_back(given: str) -> None:
+    """The caller's own request id is echoed."""
+    assert call(lambda _: Told(""), headers={"x-request-id": given}).headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a b", "a,b", "a" * 129, 'x"}', "é", "a\r\nb"])
+def test_any_other_request_id_is_replaced(given: str) -> None:
+    """What could break a log line or a header is not echoed: a fresh id stands there."""
+    headers = {"x-request-id": given}
+    ids = {call(lambda _: Told(""), headers=headers).headers["x-request-id"] for _ in range(2)}
+    assert len(ids) == 2
+    assert given not in ids
+
+
+@pytest.mark.parametrize("error", errors.all_errors())
+def test_every_error_is_a_problem(error: type[errors.StrongroomError]) -> None:
+    """Each error of ours becomes problem details of RFC 9457 with its code, and a 5xx keeps its detail to itself."""
+
+    def handle(_: object) -> None:
+        raise error(SECRET, errors=(errors.FieldError("a", "b"),), retry_after=7)
+
+    answer = call(handle)
+    body = json.loads(answer.body)
+    assert answer.content_type == "application/problem+json"
+    assert (answer.status, body["status"], body["code"]) == (error.status, error.status, error.code)
+    assert body["title"] == error.title
+    assert body["type"].endswith(error.code)
+    assert body["errors"] == [{"field": "a", "detail": "b"}]
+    assert answer.headers["retry-after"] == "7"
+    if error.status >= 500:
+        assert SECRET not in answer.body.decode()
+        assert body["request_id"] == answer.headers["x-request-id"]
+        assert body["detail"]
+    else:
+        assert body["detail"] == SECRET
+
+
+def test_an_unknown_exception_is_a_bare_500(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception that nobody foresaw answers nothing of itself; the log says where it was raised, by request id."""
+
+    def handle(_: object) -> None:
+        try:
+            raise KeyError(SECRET)
+        except KeyError as error:
+            raise ValueError(SECRET) from error
+
+    with caplog.at_level(logging.INFO):
+        answer = call(handle)
+    assert answer.status == 500
+    assert set(json.loads(answer.body)) == {"type", "title", "status", "detail", "code", "request_id"}
+    assert SECRET not in answer.body.decode() + caplog.text
+    assert "builtins.ValueError at test_respond.py" in caplog.text
+    assert "builtins.KeyError at test_respond.py" in caplog.text
+    assert caplog.text.count(answer.headers["x-request-id"]) == 2
+
+
+def test_one_line_is_logged_for_a_request(caplog: pytest.LogCaptureFixture) -> None:
+    """A request is one log line of JSON with function, status, duration and id, and nothing that was sent."""
+    with caplog.at_level(logging.INFO):
+        answer = call(lambda _: Told(SECRET), json.dumps({"text": SECRET}).encode(), {"x-functions-key": SECRET})
+    (record,) = caplog.records
+    line = json.loads(record.getMessage())
+    assert line.pop("duration_ms") >= 0
+    assert line == {
+        "function": "probe",
+        "method": "POST",
+        "status": 200,
+        "request_id": answer.headers["x-request-id"],
+    }
+    assert SECRET not in caplog.text
