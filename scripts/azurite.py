@@ -77,15 +77,15 @@ def start_azurite(
     """Start Azurite with its data in `folder`, and return when its three services listen.
 
     Ports are those of blob, queue and table; 0 takes a free one. What it prints goes to a log beside the folder.
-    `keep_open` are file descriptors that it holds as long as it lives. Raises AzuriteFailed.
+    With `in_memory` nothing is kept. `keep_open` are file descriptors that it holds as long as it lives.
+    Raises AzuriteFailed.
     """
     node = shutil.which("node")
     if node is None or not PROGRAM.exists():
         raise AzuriteFailed("Azurite is not installed: run make setup.")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [node, str(PROGRAM), "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
-    command += ["--inMemoryPersistence"] if in_memory else []
-    command += ["--location", str(folder)]
+    command += ["--inMemoryPersistence"] if in_memory else ["--location", str(folder)]
     for service, port in zip(SERVICES, ports, strict=True):
         command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(port)]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("AZURITE_")}
@@ -97,6 +97,7 @@ def start_azurite(
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environ,
+            cwd=folder,
             pass_fds=keep_open,
             start_new_session=True,  # Ctrl-C is for us: the host ends first, then Azurite.
         )

@@ -1,0 +1,52 @@
+"""What tests ask for by name: Azurite, and the real app as a process."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from scripts.azurite import Azurite, start_azurite
+from scripts.samples import seed_container, seed_database
+from tests.support import App, StartApp, app_environ, run_app
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """An Azurite of this test run alone: on free ports, its data in memory."""
+    running = start_azurite(tmp_path_factory.mktemp("storage") / "azurite", in_memory=True)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def storage_connection(azurite: Azurite) -> str:
+    """The connection string of this run's Azurite."""
+    return azurite.connection_string
+
+
+@pytest.fixture(scope="session")
+def running_app(storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The app as a process, with the sample data; shared by all tests, which leave each other's data alone."""
+    folder = tmp_path_factory.mktemp("app")
+    seed_database(folder / "main.sqlite")
+    seed_container(storage_connection)
+    with run_app(folder, app_environ(folder, storage_connection)) as app:
+        yield app
+
+
+@pytest.fixture
+def start_app(storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartApp]:
+    """Starts apps with settings of their own, and ends them: `start_app({"STRONGROOM_MAX_BODY_BYTES": "2048"})`.
+
+    A setting of "" is as if it were not given. Two apps given the same `folder` share a key and a database.
+    """
+    with ExitStack() as apps:
+
+        def start(settings: Mapping[str, str] = {}, folder: Path | None = None) -> App:
+            folder = folder or tmp_path_factory.mktemp("app")
+            folder.mkdir(exist_ok=True)
+            seed_database(folder / "main.sqlite")
+            return apps.enter_context(run_app(folder, app_environ(folder, storage_connection) | dict(settings)))
+
+        yield start

@@ -1,0 +1,137 @@
+"""Runs the real app for tests: its own folder, settings, keys and port, as a process that a test can end."""
+
+import base64
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("AZURE", "DATABASE_", "FUNCTIONS_", "STRONGROOM_", "AzureWebJobs")
+START_SECONDS = 60
+STOP_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class App:
+    """A running app: where it is, its keys, and its process."""
+
+    url: str
+    function_key: str = field(repr=False)
+    master_key: str = field(repr=False)
+    process: subprocess.Popen[bytes]
+    log: Path
+    """What the host and the app print."""
+    database: Path
+    """The SQLite file of the database `main`."""
+
+    def client(self, key: str | None = None) -> httpx.Client:
+        """A client that sends the function key (or `key`; "" sends none). Close it, or use it in a `with`."""
+        key = self.function_key if key is None else key
+        headers = {"x-functions-key": key} if key else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+
+
+StartApp = Callable[..., App]
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def clean_environ() -> dict[str, str]:
+    """The environment without the settings of whoever runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+
+
+def app_environ(folder: Path, storage: str) -> dict[str, str]:
+    """The settings of an app whose data is in `folder` and the storage account `storage`."""
+    master_key = folder / "master.key"
+    if not master_key.exists():
+        master_key.write_bytes(base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=") + b"\n")
+    database = f"sqlite:///{folder / 'main.sqlite'}"
+    return {
+        "AzureWebJobsStorage": storage,
+        "STRONGROOM_MASTER_KEY": str(master_key),
+        "STRONGROOM_HASH_MEMORY_MIB": "128",
+        "DATABASE_MAIN": database,
+        "DATABASE_MAIN_WRITE": database,
+    }
+
+
+@contextmanager
+def run_app(folder: Path, environ: Mapping[str, str]) -> Iterator[App]:
+    """Run the app with keys enforced, its files in `folder`, until the context ends."""
+    app_root = folder / "app"
+    if not app_root.exists():
+        # Links, so that local.settings.json of whoever runs the tests has no say.
+        app_root.mkdir(parents=True)
+        for name in ("function_app.py", "host.json", "shared"):
+            (app_root / name).symlink_to(ROOT / name)
+    master_key, function_key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    keys = folder / "keys.json"
+    keys.write_text(json.dumps({"master": master_key, "function": {"default": function_key}, "functions": {}}))
+    log = folder / "app.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tests.host",
+                "--app-root",
+                app_root,
+                "--port",
+                "0",
+                "--enable-auth",
+                "--keys",
+                keys,
+            ],
+            cwd=ROOT,
+            env=clean_environ() | dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        url = f"http://127.0.0.1:{_wait_for_port(process, log)}"
+        yield App(url, function_key, master_key, process, log, folder / "main.sqlite")
+    finally:
+        stop(process)
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        ended = process.poll() is not None
+        text = log.read_text(errors="replace")
+        if found := re.search(r"^Listening on http://localhost:(\d+)\n", text, re.MULTILINE):
+            return int(found[1])
+        if ended or time.monotonic() > deadline:
+            raise AssertionError(f"The app did not start:\n{text}")
+        time.sleep(0.02)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process, gently first, and all that it started."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
