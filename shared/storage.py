@@ -9,11 +9,12 @@ import hmac
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
 
 from shared.errors import InvalidSetting, StorageForbidden, StorageUnavailable
 from shared.settings import StorageSettings
@@ -34,14 +35,16 @@ _EMULATOR_ACCOUNT = "devstoreaccount1"
 _EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """A storage account: where it is, and its shared key (or None, where the app's identity is used)."""
 
     name: str
     blob_url: str
     table_url: str
-    key: str | None = field(default=None, repr=False)
+    key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Account({self.name}, …)"
 
 
 def account_of(settings: StorageSettings) -> Account:

@@ -58,7 +58,7 @@ def test_databases_go_by_their_names() -> None:
 
 def test_the_master_key_starts_at_the_apps_folder() -> None:
     """A relative path is the app's, wherever the process was started; an absolute one stays."""
-    assert load_settings({"STRONGROOM_MASTER_KEY": ".data/k"}).master_key == str(ROOT / ".data/k")
+    assert load_settings({"STRONGROOM_MASTER_KEY": ".data/k"}).master_key == str(Path(ROOT, ".data/k"))
     assert load_settings({"STRONGROOM_MASTER_KEY": "/etc/k"}).master_key == "/etc/k"
 
 

@@ -4,7 +4,6 @@ import logging
 import re
 import secrets
 import traceback
-from pathlib import Path
 from time import perf_counter
 
 import msgspec
@@ -77,7 +76,9 @@ def _log_cause(error: BaseException, request_id: str) -> None:
     cause: BaseException | None = error
     while cause is not None:
         frames = traceback.extract_tb(cause.__traceback__)[-5:]
-        places = " < ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in reversed(frames))
+        places = " < ".join(
+            f"{each.filename.rpartition('/')[2]}:{each.lineno} {each.name}" for each in reversed(frames)
+        )
         said = f" ({cause.detail})" if isinstance(cause, StrongroomError) and cause.detail else ""
         seen.append(f"{type(cause).__module__}.{type(cause).__qualname__}{said} at {places}")
         cause = cause.__cause__ or cause.__context__

@@ -14,7 +14,7 @@ from shared.web.respond import respond
 SECRET = "hunter2-and-more"
 
 
-class Sent(Fields):
+class Sent(Fields, frozen=True):
     """The request of the route below."""
 
     text: str = ""

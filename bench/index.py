@@ -1,0 +1,53 @@
+"""What indexing the app costs, against an app with one function that says hello: the floor of every cold start."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+from bench.report import Figure
+
+ROUNDS = 25
+HELLO = """
+import azure.functions as func
+app = func.FunctionApp()
+
+@app.route(route="hello")
+def hello(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("hello")
+"""
+# What the worker does to index an app: import the module, build the functions. Memory is what the process then holds
+# (read from /proc, since the peak that getrusage tells begins with that of the parent process).
+INDEX = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import function_app
+count = len(function_app.app.get_functions())
+held = next(line for line in open("/proc/self/status") if line.startswith("VmRSS:"))
+print(count, int(held.split()[1]) / 1024)
+"""
+
+
+def run() -> Iterator[Figure]:
+    """Time from starting the interpreter to its end with the app indexed, in milliseconds, and the memory of the process afterwards in MiB."""
+    with tempfile.TemporaryDirectory() as hello:
+        Path(hello, "function_app.py").write_text(HELLO)
+        folders = (str(Path(__file__).resolve().parent.parent), hello)
+        functions = 0
+        measured: tuple[list[list[float]], list[list[float]]] = ([], [])
+        for _ in range(ROUNDS):
+            for folder, results in zip(folders, measured, strict=True):
+                command = [sys.executable, "-c", INDEX, folder]
+                started = perf_counter()
+                ran = subprocess.run(command, capture_output=True, check=True, cwd=hello, env={})
+                seconds = perf_counter() - started
+                results.append([seconds, *map(float, ran.stdout.split()[1:])])
+                functions = int(ran.stdout.split()[0]) if results is measured[0] else functions
+    (ours, ours_mib), (theirs, theirs_mib) = (
+        [statistics.median(each[column] for each in results) for column in (0, 1)] for results in measured
+    )
+    yield Figure(f"index {functions} functions", ours * 1000, "hello world", theirs * 1000, "ms", "at most 1.10")
+    yield Figure("memory after indexing", ours_mib, "hello world", theirs_mib, "MiB", "at most 5 MiB more")

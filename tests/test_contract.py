@@ -1,0 +1,189 @@
+"""The running app keeps its own OpenAPI document, and what it promises of every call."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.app import build
+from shared.settings import load_settings
+from shared.web import Access, Route
+from tests.support import App, StartApp
+
+ROOT = Path(__file__).resolve().parent.parent
+ROUTES = build(load_settings({}))
+PUBLIC = [route for route in ROUTES if route.access is Access.PUBLIC]
+KEYED = [route for route in ROUTES if route.access is Access.FUNCTION]
+SECRETS = re.compile(r"hunter2|-----BEGIN|\$argon2|code=|x-functions-key|SharedKey|AccountKey", re.IGNORECASE)
+
+
+def test_calls_by_the_openapi_document_find_no_fault(start_app: StartApp, tmp_path: Path) -> None:
+    """Thousands of calls made from the app's own OpenAPI document, valid and not, find no answer outside it."""
+    app = start_app()
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(ROOT / "tests" / "schemathesis.toml"), "run"),
+        *("--url", f"{app.url}/api", "--header", f"x-functions-key: {app.function_key}"),
+        *("--max-examples", "25", "--seed", "1", "--generation-database", "none", "--warnings", "off"),
+        f"{app.url}/api/openapi.json",
+    ]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
+    assert ran.returncode == 0, ran.stdout[-20000:] + ran.stderr[-2000:]
+    assert "No issues found" in ran.stdout
+    log = app.log.read_text(errors="replace")
+    assert '"status":500' not in log
+    assert not SECRETS.search(log)
+
+
+def names(routes: list[Route]) -> list[str]:
+    """The functions' names, for the ids of tests."""
+    return [route.name for route in routes]
+
+
+@pytest.mark.parametrize("route", KEYED, ids=names(KEYED))
+def test_every_example_works(route: Route, running_app: App) -> None:
+    """Every example of the OpenAPI document succeeds on the sample data, by each method that the function has."""
+    assert route.examples
+    with running_app.client() as client:
+        for example in route.examples:
+            path, fields = f"/api/{route.path}", dict(example.fields)
+            for method in route.methods:
+                if method in ("POST", "PUT", "PATCH"):
+                    answer = client.request(method, path, json=fields)
+                else:
+                    query = {
+                        name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()
+                    }
+                    answer = client.request(method, path, params=query)
+                assert answer.is_success, (method, example.summary, answer.text)
+                assert answer.status_code in route.statuses
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=names(ROUTES))
+def test_only_public_functions_answer_without_a_key(route: Route, running_app: App) -> None:
+    """Without a key only the functions that are public by design answer."""
+    with running_app.client(key="") as client:
+        for method in route.methods:
+            answer = client.request(method, f"/api/{route.path}")
+            assert (answer.status_code == 401) == (route.access is Access.FUNCTION)
+
+
+def test_what_is_public_is_a_short_list() -> None:
+    """Whoever makes a function public has to say so here, too."""
+    assert set(names(PUBLIC)) == {"live", "health", "openapi"}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=names(ROUTES))
+def test_every_answer_carries_the_common_headers(route: Route, running_app: App) -> None:
+    """Every answer of every function has its id, tells browsers not to sniff, and no cache keeps what is not public."""
+    with running_app.client() as client:
+        for method in route.methods:
+            for headers in ({}, {"x-request-id": "mine-1"}):
+                answer = client.request(method, f"/api/{route.path}", headers=headers)
+                assert re.fullmatch(r"mine-1|[0-9a-f]{32}", answer.headers["x-request-id"])
+                assert ("x-request-id" in headers) == (answer.headers["x-request-id"] == "mine-1")
+                assert answer.headers["x-content-type-options"] == "nosniff"
+                cacheable = route.cache_seconds and answer.status_code == 200
+                assert answer.headers["cache-control"] == (
+                    f"public, max-age={route.cache_seconds}" if cacheable else "no-store"
+                )
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b"{", {"content-type": "application/json"}, 400, "invalid-json"),
+        (b'{"text": "\xff"}', {"content-type": "application/json"}, 400, "not-utf-8"),
+        (b"[]", {"content-type": "application/json"}, 400, "not-an-object"),
+        (b'{"passwort": "x"}', {"content-type": "application/json"}, 400, "invalid-request"),
+        (b"password=x", {"content-type": "application/x-www-form-urlencoded"}, 415, "unsupported-media-type"),
+        (b" " * (8 * 1024 * 1024 + 1), {"content-type": "application/json"}, 413, "body-too-large"),
+    ],
+)
+def test_a_bad_request_is_a_problem(
+    body: bytes, headers: dict[str, str], status: int, code: str, running_app: App
+) -> None:
+    """Each way in which a request can be malformed is answered by a problem with its own code."""
+    with running_app.client() as client:
+        answer = client.post("/api/hash-password", content=body, headers=headers)
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"] == code
+
+
+def test_a_chunked_body_is_not_taken_for_an_empty_one(running_app: App) -> None:
+    """A chunked request, whose body the host drops, is told to send its length."""
+    with running_app.client() as client:
+        answer = client.post("/api/hash-password", content=iter([b'{"password": "x"}']))
+        assert (answer.status_code, answer.json()["code"]) == (411, "length-required")
+
+
+def test_a_secret_in_the_url_is_answered_and_not_logged(start_app: StartApp) -> None:
+    """A password in the query string is refused, and stands in no line of the log."""
+    app = start_app()
+    with app.client() as client:
+        answer = client.post("/api/hash-password?password=hunter2")
+        assert (answer.status_code, answer.json()["code"]) == (400, "secret-in-url")
+        assert client.post("/api/hash-password", json={"password": "hunter2"}).status_code == 200
+        assert client.post("/api/verify-password", json={"password": "hunter2", "hash": "hunter2"}).status_code == 422
+        assert client.get("/api/sign", params={"message": "hunter2", "code": app.function_key}).status_code == 200
+        assert client.get("/api/query-sql", params={"sql": "select 'hunter2' from nowhere"}).status_code == 422
+    log = app.log.read_text()
+    assert app.function_key not in log
+    assert not SECRETS.search(log)
+
+
+def log_lines(app: App) -> list[dict[str, Any]]:
+    """The lines that the app itself has logged, parsed."""
+    found = [line.partition(": ")[2] for line in app.log.read_text().splitlines() if " strongroom: " in line]
+    return [json.loads(line) for line in found]
+
+
+def test_one_line_is_logged_for_a_request(start_app: StartApp) -> None:
+    """Each request is one line of JSON in the log: function, method, status, duration and request id."""
+    app = start_app()
+    with app.client() as client:
+        client.get("/api/live", headers={"x-request-id": "mine-1"})
+        client.post("/api/verify", headers={"x-request-id": "mine-2"}, json={"nonsense": 1})
+    lines = [line for line in log_lines(app) if line["request_id"].startswith("mine")]
+    assert [(each["function"], each["method"], each["status"], each["request_id"]) for each in lines] == [
+        ("live", "GET", 200, "mine-1"),
+        ("verify", "POST", 400, "mine-2"),
+    ]
+    assert all(set(each) == {"function", "method", "status", "duration_ms", "request_id"} for each in lines)
+
+
+def test_storage_that_is_out_is_told(start_app: StartApp) -> None:
+    """With storage out the app runs on: what needs storage is 503 with Retry-After, health says so, the rest works."""
+    unreachable = "http://127.0.0.1:9/"
+    app = start_app(
+        {
+            "AzureWebJobsStorage": "AccountName=a;AccountKey=aGk=;"
+            f"BlobEndpoint={unreachable}a;TableEndpoint={unreachable}a;QueueEndpoint={unreachable}a"
+        }
+    )
+    with app.client() as client:
+        assert client.get("/api/live").status_code == 200
+        health = client.get("/api/health")
+        assert health.status_code == 503
+        assert health.json()["status"] == "down"
+        assert health.json()["services"]["blob-storage"]["status"] == "down"
+        assert health.json()["services"]["table-storage"]["status"] == "down"
+        assert health.json()["services"]["database-main"]["status"] == "ok"
+        for path in ("/api/sign?message=a", "/api/list-blobs?container=samples"):
+            answer = client.get(path)
+            assert answer.status_code == 503
+            assert int(answer.headers["retry-after"]) > 0
+            assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        assert client.get("/api/query-sql?sql=select%201").status_code == 200
+        assert client.post("/api/hash-password", json={"password": "hunter2"}).status_code == 200
+    assert "127.0.0.1:9" not in json.dumps(log_lines(app))
+
+
+def test_a_setting_that_makes_no_sense_is_one_clear_line(start_app: StartApp) -> None:
+    """The app does not start on a setting that it cannot understand, and the line that says so names it."""
+    with pytest.raises(AssertionError, match="STRONGROOM_MAX_BODY_BYTES must be a whole number"):
+        start_app({"STRONGROOM_MAX_BODY_BYTES": "lots"})
