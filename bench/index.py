@@ -32,7 +32,7 @@ print(count, int(held.split()[1]) / 1024)
 
 
 def run() -> Iterator[Figure]:
-    """Time from starting the interpreter to its end with the app indexed, in milliseconds, and the memory of the process afterwards in MiB."""
+    """Milliseconds from starting the interpreter to its end with the app indexed; MiB that it then holds."""
     with tempfile.TemporaryDirectory() as hello:
         Path(hello, "function_app.py").write_text(HELLO)
         folders = (str(Path(__file__).resolve().parent.parent), hello)
