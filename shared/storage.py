@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 API_VERSION = "2023-11-03"
 SCOPE = "https://storage.azure.com/.default"
 CONNECT_SECONDS, READ_SECONDS, RETRIES = 2, 10, 2
-RETRY_AFTER_SECONDS = 5
 
 # Microsoft's published account of the storage emulator, the same on every machine:
 # https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
@@ -121,13 +120,13 @@ class Storage:
         try:
             response = self._pool.request(method, url, headers=sent, preload_content=False)
         except urllib3.exceptions.HTTPError as error:
-            raise StorageUnavailable("Blob Storage does not answer.", retry_after=RETRY_AFTER_SECONDS) from error
+            raise StorageUnavailable("Blob Storage does not answer.") from error
         if response.status in (401, 403):
             response.drain_conn()
-            raise StorageForbidden(f"Blob Storage answered {response.status}.", retry_after=RETRY_AFTER_SECONDS)
+            raise StorageForbidden(f"Blob Storage answered {response.status}.")
         if response.status == 429 or response.status >= 500:
             response.drain_conn()
-            raise StorageUnavailable(f"Blob Storage answered {response.status}.", retry_after=RETRY_AFTER_SECONDS)
+            raise StorageUnavailable(f"Blob Storage answered {response.status}.")
         return response
 
     @cached_property
@@ -186,16 +185,16 @@ def storage_errors() -> Iterator[None]:
     except (ResourceNotFoundError, ResourceExistsError, ResourceModifiedError):
         raise
     except ClientAuthenticationError as error:
-        raise StorageForbidden("Storage refused us.", retry_after=RETRY_AFTER_SECONDS) from error
+        raise StorageForbidden("Storage refused us.") from error
     except HttpResponseError as error:
         status = error.status_code or 500
         if status == 403:
-            raise StorageForbidden("Table Storage answered 403.", retry_after=RETRY_AFTER_SECONDS) from error
+            raise StorageForbidden("Table Storage answered 403.") from error
         if status == 429 or status >= 500:
-            raise StorageUnavailable(f"Table Storage answered {status}.", retry_after=RETRY_AFTER_SECONDS) from error
+            raise StorageUnavailable(f"Table Storage answered {status}.") from error
         raise
     except AzureError as error:
-        raise StorageUnavailable("Table Storage does not answer.", retry_after=RETRY_AFTER_SECONDS) from error
+        raise StorageUnavailable("Table Storage does not answer.") from error
 
 
 def shared_key(account: Account, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:

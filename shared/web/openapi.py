@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from the route table, so that the two cannot disagree."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -51,7 +51,7 @@ def openapi_route(routes: Sequence[Route]) -> Route:
         path="openapi.json",
         methods=("GET",),
         access=Access.PUBLIC,
-        handle=partial(_serve, documented),
+        handle=cache(partial(_serve, documented)),
         request=None,
         answer=None,
         summary="This document (OpenAPI 3.1).",
@@ -114,11 +114,12 @@ def _operation(route: Route, method: str, schemas: dict[str, Any]) -> dict[str, 
         return operation
     in_path = [part.strip("{*?}") for part in route.path.split("/") if part.startswith("{")]
     described = schemas[route.request.__name__]
-    parameters = [_parameter(described, name, "path") for name in in_path]
+    parameters = [_parameter(route, described, name, "path") for name in in_path]
     if method in WITH_BODY:
         operation["requestBody"] = _body(route, described)
     else:
-        parameters += [_parameter(described, name, "query") for name in described["properties"] if name not in in_path]
+        in_query = [name for name in described["properties"] if name not in in_path]
+        parameters += [_parameter(route, described, name, "query") for name in in_query]
     if parameters:
         operation["parameters"] = parameters
     return operation
@@ -131,17 +132,18 @@ def _body(route: Route, described: dict[str, Any]) -> dict[str, Any]:
     return {"required": bool(described.get("required")), "content": {"application/json": content}}
 
 
-def _parameter(described: dict[str, Any], name: str, place: str) -> dict[str, Any]:
+def _parameter(route: Route, described: dict[str, Any], name: str, place: str) -> dict[str, Any]:
     schema = _without_null(described["properties"][name])
     parameter: dict[str, Any] = {"name": name, "in": place, "required": name in described.get("required", ())}
     if "description" in schema:
         parameter["description"] = schema["description"]
-    kinds = [each.get("type") for each in schema.get("anyOf", [schema])]
-    if {"array", "object"} & set(kinds):
-        parameter["content"] = {"application/json": {"schema": schema}}
-    else:
-        parameter["schema"] = schema
-    return parameter
+    shown: dict[str, Any] = {"schema": schema}
+    examples = {each.summary: {"value": each.fields[name]} for each in route.examples if name in each.fields}
+    if examples:
+        shown["examples"] = examples
+    kinds = {each.get("type") for each in schema.get("anyOf", [schema])}
+    is_json = bool(kinds & {"array", "object"}) and "string" not in kinds
+    return parameter | ({"content": {"application/json": shown}} if is_json else shown)
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

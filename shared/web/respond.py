@@ -34,11 +34,12 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
     except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the caller gets a problem.
         answer = problem(InternalError(), request_id)
         _log_cause(error, request_id)
-    headers = answer.headers
-    headers["x-request-id"] = request_id
-    headers["x-content-type-options"] = "nosniff"
     cacheable = route.cache_seconds and answer.status == 200
-    headers["cache-control"] = f"public, max-age={route.cache_seconds}" if cacheable else "no-store"
+    headers = answer.headers | {
+        "x-request-id": request_id,
+        "x-content-type-options": "nosniff",
+        "cache-control": f"public, max-age={route.cache_seconds}" if cacheable else "no-store",
+    }
     log.info(
         '{"function":"%s","method":"%s","status":%d,"duration_ms":%.3f,"request_id":"%s"}',
         route.name,
@@ -47,7 +48,7 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
         (perf_counter() - started) * 1000,
         request_id,
     )
-    return answer
+    return Answer(answer.status, answer.body, answer.content_type, headers)
 
 
 def problem(error: StrongroomError, request_id: str) -> Answer:
