@@ -8,7 +8,7 @@ StrongroomError
 ├── BodyTooLarge 413
 ├── UnsupportedMediaType 415
 ├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · InvalidPassword
-│                           InvalidHash · ReadOnly · SqlError · QueryTimeout
+│                           InvalidHash · HashTooLarge · ReadOnly · SqlError · QueryTimeout
 ├── Busy 429
 ├── InternalError 500
 ├── Unavailable 503         StorageUnavailable · StorageForbidden · MasterKeyUnavailable · DatabaseUnavailable
@@ -32,6 +32,8 @@ class StrongroomError(Exception):
     code: ClassVar[str]
     title: ClassVar[str]
     advice: ClassVar[str]
+    retry_after: int | None = None
+    """Whole seconds after which the same call may succeed."""
 
     def __init__(
         self, detail: str = "", *, errors: tuple[FieldError, ...] = (), retry_after: int | None = None
@@ -39,7 +41,8 @@ class StrongroomError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.errors = errors
-        self.retry_after = retry_after  # whole seconds
+        if retry_after is not None:
+            self.retry_after = retry_after
 
 
 class BadRequest(StrongroomError):
@@ -215,6 +218,13 @@ class InvalidHash(Refused):
     title = "This hash cannot be verified"
 
 
+class HashTooLarge(Refused):
+    """The hash that is asked for takes more memory than the settings grant."""
+
+    code = "hash-too-large"
+    title = "This hash takes more memory than is granted"
+
+
 class ReadOnly(Refused):
     """The statement would write where only reading is allowed."""
 
@@ -240,6 +250,7 @@ class Busy(StrongroomError):
     """All of a bounded resource is in use. Carries `Retry-After`."""
 
     status = 429
+    retry_after = 1
     code = "busy"
     title = "Too much at once"
 
@@ -257,6 +268,7 @@ class Unavailable(StrongroomError):
     """A backing service is out. Carries `Retry-After`."""
 
     status = 503
+    retry_after = 5
     code = "unavailable"
     title = "A service that this call needs is out of reach"
     advice = "Nothing was changed. Try again after the seconds in Retry-After; /api/health says which service it is."
