@@ -229,7 +229,7 @@ def _join_headers(sent: list[tuple[bytes, bytes]]) -> dict[str, str]:
     """Repeats joined by commas. Raises UnicodeDecodeError for what is not UTF-8."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in sent:
-        name, value = raw_name.decode(), raw_value.decode()
+        name, value = raw_name.decode(), raw_value.decode().strip(" \t")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     if "transfer-encoding" in headers and "content-length" in headers:
         # As Kestrel does: the length does not count, and is kept under another name.

@@ -80,7 +80,7 @@ def serve(app: Any, bound: socket.socket, listening: Callable[[], None]) -> None
     config = uvicorn.Config(
         app,
         http=Protocol,
-        loop="uvloop",
+        loop="auto",
         ws="none",
         lifespan="off",
         log_config=None,

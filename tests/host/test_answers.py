@@ -1,0 +1,106 @@
+"""Sends every recorded request to the local host, and compares its answers with those of the real one."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from .running import PROBE, ROOT, Reply, RunningHost, running
+
+RECORDED = ROOT / "tests" / "vectors" / "host" / "answers.jsonl"
+CASES = [json.loads(line) for line in RECORDED.read_bytes().splitlines()]
+KEYS = {
+    "MASTER_KEY": "the-master-key",
+    "FUNCTION_KEY": "the-function-key",
+    "OWN_KEY": "the-own-key",
+    "OTHER_KEY": "the-other-key",
+}
+
+
+class Difference(NamedTuple):
+    """What the local host does otherwise, and why."""
+
+    why: str
+    status: int
+    headers: dict[str, str]
+
+
+KNOWN_DIFFERENCES = {
+    "answer: connection": Difference(
+        "Kestrel sends a handler's `Connection: keep-alive` even as it closes; uvicorn says itself what becomes of it.",
+        200,
+        {"connection": "close", "content-type": "text/plain; charset=utf-8"},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
+    """The host with the probe, which asks for the keys above."""
+    keys = tmp_path_factory.mktemp("keys") / "keys.json"
+    own = {"keyed": {"default": KEYS["OWN_KEY"]}, "keyed-too": {"default": KEYS["OTHER_KEY"]}}
+    told = {"master": KEYS["MASTER_KEY"], "function": {"default": KEYS["FUNCTION_KEY"]}, "functions": own}
+    keys.write_text(json.dumps(told))
+    with running(PROBE, "--enable-auth", "--keys", str(keys)) as started:
+        yield started
+
+
+def _sent(text: str, port: int) -> str:
+    """The placeholders filled in; the lengths were recorded with them filled in, and no body holds one."""
+    for name, value in {**KEYS, "PORT": str(port)}.items():
+        text = text.replace("{" + name + "}", value)
+    return text
+
+
+def _headers(headers: list[tuple[str, str]], body: bytes | None) -> list[tuple[str, str]]:
+    """Those that are compared: not the framing of a body, and not what the recording leaves out."""
+    left_out = {"date", "server", "transfer-encoding"} | ({"content-length"} if body != b"" else set())
+    return sorted((name, value) for name, value in headers if name not in left_out)
+
+
+def _agrees(case: dict[str, Any], reply: Reply, port: int) -> bool:
+    if reply.status != case["status"]:
+        return False
+    body = case.get("body")
+    if isinstance(body, dict) and "json_with" in body:
+        return _has(json.loads(reply.body), body["json_with"])
+    if isinstance(body, dict) and "json_array_of_objects_with" in body:
+        return all(_has(one, body["json_array_of_objects_with"]) for one in json.loads(reply.body))
+    if case["case"].startswith("host: home page"):
+        return True  # The page itself is each host's own.
+    if isinstance(body, dict):
+        expected = body["starts"].encode() + b"x" * (body["length"] - len(body["starts"]))
+    else:
+        expected = base64.b64decode(case["body_base64"]) if body is None else _sent(body, port).encode()
+    recorded = [(name, value) for name, value in case["headers"]]
+    if _headers(reply.headers, reply.body) != _headers(recorded, expected):
+        return False
+    if reply.body == expected:
+        return True
+    shows_a_request = expected.startswith(b'{"method"')
+    return shows_a_request and bool(json.loads(reply.body) == json.loads(expected))
+
+
+def _has(shown: dict[str, Any], expected: dict[str, Any] | list[str]) -> bool:
+    if isinstance(expected, list):
+        return set(expected) <= set(shown)
+    return expected.items() <= shown.items()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
+def test_answers_as_the_real_host_does(host: RunningHost, case: dict[str, Any]) -> None:
+    """The local host gives the real host's status, headers and body, or differs as the list of differences says."""
+    reply = host.send(_sent(case["send"], host.port).encode("latin-1"))
+    difference = KNOWN_DIFFERENCES.get(case["case"])
+    if difference is None:
+        assert _agrees(case, reply, host.port), (case, reply)
+    else:
+        assert not _agrees(case, reply, host.port), "this is no difference any more: take it off the list"
+        assert (reply.status, dict(_headers(reply.headers, reply.body))) == (difference.status, difference.headers)
+
+
+def test_differences_are_recorded_cases() -> None:
+    """The list of differences names only cases that there are."""
+    assert set(KNOWN_DIFFERENCES) <= {case["case"] for case in CASES}

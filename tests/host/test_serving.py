@@ -1,0 +1,191 @@
+"""How the local host runs: threads, long bodies, connections, logs, timers, and its end."""
+
+import json
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from .running import RunningHost, read_reply, running, start, wait_for, write_app
+
+APP = """
+import json
+import logging
+import threading
+import time
+
+barrier = threading.Barrier(40)
+
+@app.route(route="meet", methods=["GET"])
+def meet(req: func.HttpRequest) -> str:
+    barrier.wait(60)
+    return "met"
+
+@app.route(route="length", methods=["POST"])
+def length(req: func.HttpRequest) -> str:
+    return f"{len(req.get_body())} bytes"
+
+@app.route(route="slow", methods=["GET"])
+def slow(req: func.HttpRequest) -> str:
+    logging.info("slow has begun")
+    time.sleep(600)
+    return ""
+
+@app.route(route="log", methods=["GET"])
+def log(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    logging.debug("not to be seen")
+    logging.info("two\\nlines")
+    logging.getLogger("ours").warning("of %s, run %s", context.function_name, len(context.invocation_id))
+    return func.HttpResponse("logged")
+
+@app.route(route="head", methods=["HEAD"])
+def head(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse(headers={"Content-Length": "12345"})
+
+@app.route(route="fail", methods=["GET"])
+def fail(req: func.HttpRequest) -> str:
+    raise ValueError("why")
+
+@app.route(route="object", methods=["GET"])
+def an_object(req: func.HttpRequest):
+    return {"not": "allowed"}
+
+@app.timer_trigger(schedule="0 0 3 * * *", arg_name="timer")
+def purge(timer: func.TimerRequest) -> None:
+    logging.info("purged, past due: %s", timer.past_due)
+"""
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
+    """The host with the app above."""
+    with running(write_app(tmp_path_factory.mktemp("app"), APP)) as started:
+        yield started
+
+
+def test_lists_the_functions_as_core_tools_does(host: RunningHost) -> None:
+    """The output says what this host is for, then each function with its methods and URL, and last that it listens."""
+    assert "for development only" in host.printed[0]
+    at = host.printed.index("Functions:")
+    first = f"\tan_object: [GET] http://localhost:{host.port}/api/object"
+    assert host.printed[at : at + 4] == ["Functions:", "", first, ""]
+    assert "\tpurge: timerTrigger" in host.printed
+    assert host.printed[-2:] == [
+        "Worker process started and initialized.",
+        f"Listening on http://localhost:{host.port}",
+    ]
+
+
+def test_forty_slow_calls_run_at_once(host: RunningHost) -> None:
+    """Sync handlers do not wait for each other: forty that wait for one another all come to meet."""
+    with ThreadPoolExecutor(40) as callers:
+        replies = list(callers.map(lambda _: host.call("GET", "/api/meet"), range(40)))
+    assert {(reply.status, reply.body) for reply in replies} == {(200, b"met")}
+
+
+def test_a_body_of_100_mib_arrives_and_a_byte_more_does_not(host: RunningHost) -> None:
+    """A body of 104857600 bytes reaches the handler; one byte more is 500 with an empty body."""
+    head = f"POST /api/length HTTP/1.1\r\nHost: localhost:{host.port}\r\nConnection: close\r\nContent-Length: "
+    for length, status, body in ((100 * MIB, 200, b"104857600 bytes"), (100 * MIB + 1, 500, b"")):
+        with host.connect() as connection:
+            connection.sendall(f"{head}{length}\r\n\r\n".encode())
+            for _ in range(100):
+                connection.sendall(bytes(MIB))
+            connection.sendall(bytes(length % MIB))
+            reply = read_reply(connection, "POST")
+        assert (reply.status, reply.body) == (status, body)
+
+
+def test_one_connection_serves_many_requests(host: RunningHost) -> None:
+    """A connection is kept, also after a body that nobody read and between methods in lower and upper case."""
+    with host.connect() as connection:
+        for method, path, body, status in (
+            ("POST", "length", b"four", 200),
+            ("POST", "nope", b"get x", 404),
+            ("get", "log", b"", 200),
+            ("POST", "length", b"get x", 200),
+            ("HEAD", "head", b"", 200),
+            ("Get", "log", b"", 200),
+        ):
+            head = f"{method} /api/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode())
+            connection.sendall(body)
+            assert read_reply(connection, method).status == status
+
+
+def test_a_request_in_pieces(host: RunningHost) -> None:
+    """A request that comes byte by byte is the same request."""
+    raw = b"POST /api/length HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc"
+    with host.connect() as connection:
+        for byte in raw:
+            connection.sendall(bytes([byte]))
+        assert read_reply(connection, "POST").body == b"3 bytes"
+
+
+def test_a_chunked_body_is_dropped(host: RunningHost) -> None:
+    """A chunked request reaches the handler with an empty body."""
+    raw = b"POST /api/length HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    assert host.send(raw + b"3\r\nabc\r\n0\r\n\r\n").body == b"0 bytes"
+
+
+def test_head_says_a_length(host: RunningHost) -> None:
+    """A handler's Content-Length for HEAD, of a body that it does not send, is kept."""
+    assert dict(host.call("HEAD", "/api/head").headers)["content-length"] == "12345"
+
+
+def test_logs_go_to_stderr(host: RunningHost) -> None:
+    """What the app logs at INFO and above comes to stderr, a line a message; no query string is logged by the host."""
+    assert host.call("GET", "/api/log?code=top-secret&a=1").body == b"logged"
+    wait_for(partial(_is_logged, host, "ours"))
+    assert any(line.endswith("INFO root: two\\nlines\n") for line in host.logged)
+    assert any(line.endswith("WARNING ours: of log, run 36\n") for line in host.logged)
+    assert not any("not to be seen" in line or "top-secret" in line for line in host.logged)
+
+
+def test_a_failure_is_logged_and_not_told(host: RunningHost) -> None:
+    """An exception, and an answer that cannot be sent, are 500 with an empty body; the log says what it was."""
+    for path, told in (("fail", "ValueError: why"), ("object", "a handler returned dict")):
+        reply = host.call("GET", f"/api/{path}")
+        assert (reply.status, reply.body) == (500, b"")
+        wait_for(partial(_is_logged, host, told))
+
+
+def test_a_timer_runs_by_hand(host: RunningHost) -> None:
+    """A timer has no URL of its own; POST to its admin endpoint runs it, and answers 202 at once."""
+    assert host.call("POST", "/api/purge", b"{}").status == 404
+    assert host.call("POST", "/admin/functions/purge", b'{"input": ""}').status == 202
+    wait_for(partial(_is_logged, host, "purged, past due: False"))
+    shown = json.loads(host.call("GET", "/admin/functions/purge").body)
+    assert (shown["name"], shown["invoke_url_template"]) == ("purge", None)
+
+
+def _is_logged(host: RunningHost, told: str) -> bool:
+    return any(told in line for line in host.logged)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ends_with_requests_in_flight(tmp_path: Path, number: signal.Signals) -> None:
+    """SIGINT and SIGTERM end the host with exit code 0, whatever runs, and whoever keeps a connection open."""
+    with running(write_app(tmp_path, APP)) as host, host.connect() as idle, host.connect() as waiting:
+        idle.sendall(b"GET /api/log HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert read_reply(idle, "GET").status == 200
+        waiting.sendall(b"GET /api/slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_for(partial(_is_logged, host, "slow has begun"))
+        host.process.send_signal(number)
+        assert host.process.wait(30) == 0
+    assert not any("Traceback" in line for line in host.logged)
+
+
+def test_ends_while_the_app_loads(tmp_path: Path) -> None:
+    """SIGINT ends the host with exit code 0 while the app is still being imported."""
+    begun = tmp_path / "begun"
+    write_app(tmp_path, f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(600)\n")
+    with start(tmp_path, "--port", "0") as process:
+        wait_for(begun.exists)
+        process.send_signal(signal.SIGINT)
+        printed, logged = process.communicate(timeout=30)
+    assert (process.returncode, printed, logged) == (0, "", "")

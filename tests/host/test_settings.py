@@ -1,0 +1,136 @@
+"""host.json, local.settings.json, CORS and the port."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from .running import running, start, write_app
+
+ENVIRON = """
+import os
+
+@app.route(route="environ")
+def environ(req: func.HttpRequest) -> str:
+    return ",".join(os.environ.get(name, "-") for name in ("ONE", "TWO", "AZURE_FUNCTIONS_ENVIRONMENT"))
+"""
+ORIGIN = "https://portal.azure.com"
+
+
+def test_the_environment_wins_over_local_settings(tmp_path: Path) -> None:
+    """A value of local.settings.json is a setting unless the environment has one of that name, before the app loads."""
+    settings = json.dumps({"Values": {"ONE": "file", "TWO": "file"}})
+    write_app(tmp_path, ENVIRON, local__settings__json=settings)
+    with running(tmp_path, environ={"TWO": "environ"}) as host:
+        assert host.call("GET", "/api/environ").body == b"file,environ,Development"
+
+
+@pytest.mark.parametrize("prefix", ["v1", "v1/app", ""])
+def test_the_route_prefix_is_set_by_host_json(tmp_path: Path, prefix: str) -> None:
+    """Functions are served, and listed, under the routePrefix of host.json."""
+    write_app(tmp_path, ENVIRON)
+    extensions = {"http": {"routePrefix": prefix}}
+    (tmp_path / "host.json").write_text(json.dumps({"version": "2.0", "extensions": extensions}))
+    path = f"/{prefix}/environ" if prefix else "/environ"
+    with running(tmp_path) as host:
+        assert host.call("GET", path).status == 200
+        assert host.call("GET", "/api/environ").status == 404
+        assert f"\tenviron: http://localhost:{host.port}{path}" in host.printed
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("host.json", "{", "host.json is not JSON: "),
+        ("host.json", "[]", "host.json must hold a JSON object"),
+        ("host.json", '{"version": "1.0"}', 'host.json: "version" must be "2.0"'),
+        ("local.settings.json", '{"Values": {"A": "secret"', "local.settings.json is not JSON: "),
+        ("local.settings.json", '{"Values": {"A": 1}}', "local.settings.json: the value of A must be text"),
+        ("local.settings.json", '{"IsEncrypted": true}', "cannot read encrypted settings"),
+        (
+            "local.settings.json",
+            '{"Host": {"CORS": "*", "CORSCredentials": true}}',
+            "CORS for every origin and CORSCredentials exclude each other",
+        ),
+    ],
+)
+def test_refuses_broken_settings(tmp_path: Path, name: str, text: str, told: str) -> None:
+    """A broken file ends the host with exit code 1 and one line that names the file and shows none of it."""
+    write_app(tmp_path, ENVIRON)
+    (tmp_path / name).write_text(text)
+    with start(tmp_path, "--port", "0") as process:
+        printed, logged = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (1, "")
+    assert logged.startswith("error: ")
+    assert logged.count("\n") == 1
+    assert told in logged
+    assert "secret" not in logged
+
+
+def test_refuses_a_port_in_use(tmp_path: Path) -> None:
+    """A port that is taken ends the host with exit code 1 and one line that names it."""
+    write_app(tmp_path, ENVIRON)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with start(tmp_path, "--port", str(port)) as process:
+            printed, logged = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (1, "")
+    assert logged == f"error: cannot listen on 127.0.0.1, port {port}: Address already in use\n"
+
+
+def cors_app(folder: Path, cors: str, credentials: bool = False) -> Path:
+    """An app whose local settings allow these origins."""
+    settings = json.dumps({"Host": {"CORS": cors, "CORSCredentials": credentials}})
+    return write_app(folder, ENVIRON, local__settings__json=settings)
+
+
+def cors_headers(headers: list[tuple[str, str]]) -> dict[str, str]:
+    """The headers that CORS is about."""
+    return {name: value for name, value in headers if name.startswith("access-control-") or name == "vary"}
+
+
+def test_cors_answers_the_origins_listed(tmp_path: Path) -> None:
+    """Every answer to a listed origin, an error too, says that it may be read; no other origin is told so."""
+    with running(cors_app(tmp_path, f"{ORIGIN}, http://localhost:3000")) as host:
+        for target, status in (("/api/environ", 200), ("/api/nope", 404)):
+            reply = host.call("GET", target, headers={"Origin": ORIGIN})
+            assert reply.status == status
+            assert cors_headers(reply.headers) == {"access-control-allow-origin": ORIGIN, "vary": "Origin"}
+        other = host.call("GET", "/api/environ", headers={"Origin": "https://example.com"})
+        assert (other.status, cors_headers(other.headers)) == (200, {})
+        assert cors_headers(host.call("GET", "/api/environ").headers) == {}
+
+
+def test_cors_preflight(tmp_path: Path) -> None:
+    """A preflight is answered by the host, 204, with what was asked for; an origin that is not listed gets no leave."""
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type, x-functions-key",
+    }
+    with running(cors_app(tmp_path, ORIGIN, credentials=True)) as host:
+        reply = host.call("OPTIONS", "/api/environ", headers={"Origin": ORIGIN, **asked})
+        assert (reply.status, reply.body) == (204, b"")
+        assert cors_headers(reply.headers) == {
+            "access-control-allow-origin": ORIGIN,
+            "access-control-allow-credentials": "true",
+            "access-control-allow-headers": "content-type,x-functions-key",
+            "access-control-allow-methods": "POST",
+        }
+        refused = host.call("OPTIONS", "/api/environ", headers={"Origin": "https://example.com", **asked})
+        assert (refused.status, cors_headers(refused.headers)) == (204, {})
+
+
+def test_cors_for_all(tmp_path: Path) -> None:
+    """With `*` every origin may call."""
+    with running(cors_app(tmp_path, "*")) as host:
+        reply = host.call("GET", "/api/environ", headers={"Origin": ORIGIN})
+        assert cors_headers(reply.headers) == {"access-control-allow-origin": "*"}
+
+
+def test_no_cors_without_the_setting(tmp_path: Path) -> None:
+    """Without the setting OPTIONS is a method like another, and no answer speaks of origins."""
+    with running(write_app(tmp_path, ENVIRON)) as host:
+        asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+        reply = host.call("OPTIONS", "/api/environ", headers=asked)
+        assert (reply.status, cors_headers(reply.headers)) == (200, {})
