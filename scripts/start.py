@@ -42,7 +42,8 @@ def main() -> int:
     lock = take_lock()
     port = read_port("PORT", default_port)
     if not is_free(port):
-        fail(f"Port {port} is in use: end what listens there, or take another: make start PORT={port + 9}")
+        other = 7080 if port != 7080 else 7090
+        fail(f"Port {port} is in use: end what listens there, or take another: make start PORT={other}")
 
     if values.get("STRONGROOM_MASTER_KEY") == MASTER_KEY:
         make_master_key()

@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("AZURE", "DATABASE_", "FUNCTIONS_", "STRONGROOM_", "AzureWebJobs")
+OURS = ("AZURE", "AZURITE", "AzureWebJobs", "DATABASE_", "FUNCTIONS_", "MAKE", "MFLAGS", "PORT", "STRONGROOM_")
 START_SECONDS = 60
 STOP_SECONDS = 30
 
@@ -54,7 +54,7 @@ def free_port() -> int:
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment without the settings of whoever runs the tests."""
+    """The environment without the settings of whoever runs the tests, or of the make that runs them."""
     return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
 
 
