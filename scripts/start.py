@@ -136,7 +136,9 @@ def start_azurite(storage: str, lock: int) -> tuple[Azurite | None, str]:
         return None, ""
     names = [f"AZURITE_{service.upper()}_PORT" for service in SERVICES]
     ports = [read_port(name, usual) for name, usual in zip(names, USUAL_PORTS, strict=True)]
-    if os.environ.get("AZURITE") == "external":
+    if os.environ.get("AZURITE", "") not in ("", "external"):
+        fail("AZURITE must be unset, or external: use one that runs already.")
+    if os.environ.get("AZURITE"):
         for service, port in zip(SERVICES, ports, strict=True):
             if service != "queue" and not answers(port):
                 fail(f"AZURITE=external, but nothing answers on port {port} ({service}).")
