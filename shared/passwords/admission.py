@@ -5,11 +5,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from threading import Condition, Thread
-from typing import Any, TypeVar, cast
+from typing import Any, TYPE_CHECKING, TypeVar, cast
 
 from shared.errors import Busy
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 WAIT_SECONDS = 2.0
 RETRY_AFTER_SECONDS = 2
@@ -23,7 +25,7 @@ Result = TypeVar("Result")
 @dataclass
 class _Job:
     memory_kib: int
-    work: Callable[[mmap], object]
+    work: Callable[["mmap"], object]
     future: "Future[object]" = field(default_factory=Future)
 
 
@@ -39,12 +41,12 @@ class HashingThreads:
         self._threads = threads or os.cpu_count() or 1
         self._wait_seconds = wait_seconds
         self._free_kib = self.memory_kib
-        self._kept: list[mmap] = []
+        self._kept: "list[mmap]" = []
         self._waiting: deque[_Job] = deque()
         self._changed = Condition()
         self._started = False
 
-    def run(self, memory_kib: int, work: Callable[[mmap], Result]) -> Result:
+    def run(self, memory_kib: int, work: Callable[["mmap"], Result]) -> Result:
         """Call `work` with `memory_kib` of memory (of which there are `self.memory_kib`), and return what it returns.
 
         Raises Busy where there is no room for it within the time to wait.
@@ -78,6 +80,8 @@ class HashingThreads:
             self._serve_one()  # In a frame of its own, so that nothing of a password stays while the thread waits.
 
     def _serve_one(self) -> None:
+        from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+
         with self._changed:
             self._changed.wait_for(self._is_next_fitting)
             job = self._waiting.popleft()
@@ -109,7 +113,7 @@ class HashingThreads:
             self._waiting.popleft()
         return bool(self._waiting) and self._waiting[0].memory_kib <= self._free_kib
 
-    def _take_kept(self, memory_kib: int) -> mmap | None:
+    def _take_kept(self, memory_kib: int) -> "mmap | None":
         """Kept memory of just this size; where there is none, the oldest is given back until the new fits beside it."""
         for number in reversed(range(len(self._kept))):
             if len(self._kept[number]) == memory_kib * 1024:

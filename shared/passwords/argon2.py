@@ -7,9 +7,11 @@ again as the hash. Here whoever counts the memory maps it, and may use it again.
 
 from dataclasses import dataclass
 from functools import cache
-from mmap import mmap
 from threading import local
-from typing import Any, Literal
+from typing import Any, Literal, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 Variant = Literal["argon2id", "argon2i", "argon2d"]
 
@@ -29,7 +31,7 @@ class Parameters:
 
 
 def argon2(
-    password: bytes, salt: bytes, cost: Parameters, length: int, variant: Variant, version: int, memory: mmap
+    password: bytes, salt: bytes, cost: Parameters, length: int, variant: Variant, version: int, memory: "mmap"
 ) -> bytes:
     """The tag of `length` bytes, computed in `memory`, which has at least `cost.memory_kib`. `version` is 16 or 19."""
     from argon2.low_level import core, error_to_str, ffi

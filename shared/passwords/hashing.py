@@ -7,11 +7,13 @@ import binascii
 import hmac
 import re
 from dataclasses import dataclass
-from mmap import mmap
-from typing import Literal
+from typing import Literal, TYPE_CHECKING
 
 from shared.errors import InvalidHash, InvalidPassword
 from shared.passwords.argon2 import Parameters, Variant, argon2
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 Profile = Literal["owasp", "owasp-46", "rfc9106-low", "rfc9106-high"]
 
@@ -71,7 +73,7 @@ def encode_password(password: str) -> bytes:
     raise InvalidPassword(f"The password has more than {MAX_PASSWORD_BYTES} bytes in UTF-8.")
 
 
-def hash_password(password: bytes, cost: Parameters, salt: bytes, memory: mmap) -> str:
+def hash_password(password: bytes, cost: Parameters, salt: bytes, memory: "mmap") -> str:
     """The Argon2id hash of `password` as a PHC string. `salt` is random, of `SALT_BYTES`."""
     digest = argon2(password, salt, cost, DIGEST_BYTES, "argon2id", 19, memory)
     costs = f"m={cost.memory_kib},t={cost.time_cost},p={cost.parallelism}"
@@ -149,7 +151,7 @@ class Verdict:
     needs_rehash: bool
 
 
-def verify(stored: Argon2Hash, password: str, wanted: Parameters, memory: mmap) -> Verdict:
+def verify(stored: Argon2Hash, password: str, wanted: Parameters, memory: "mmap") -> Verdict:
     """Whether `stored` was made of `password`, and whether it is what `hash_password` makes with `wanted`.
 
     Hashes from elsewhere may be of the password as it was typed: where its NFKC form is another one and does not
@@ -163,7 +165,7 @@ def verify(stored: Argon2Hash, password: str, wanted: Parameters, memory: mmap) 
     return Verdict(False, False)
 
 
-def _matches(stored: Argon2Hash, password: bytes, memory: mmap) -> bool:
+def _matches(stored: Argon2Hash, password: bytes, memory: "mmap") -> bool:
     digest = argon2(
         password, stored.salt, stored.parameters, len(stored.digest), stored.variant, stored.version, memory
     )
