@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from threading import Condition, Thread
-from typing import Any, TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from shared.errors import Busy
 
@@ -41,7 +41,7 @@ class HashingThreads:
         self._threads = threads or os.cpu_count() or 1
         self._wait_seconds = wait_seconds
         self._free_kib = self.memory_kib
-        self._kept: "list[mmap]" = []
+        self._kept: list[mmap] = []
         self._waiting: deque[_Job] = deque()
         self._changed = Condition()
         self._started = False

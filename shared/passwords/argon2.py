@@ -8,7 +8,7 @@ again as the hash. Here whoever counts the memory maps it, and may use it again.
 from dataclasses import dataclass
 from functools import cache
 from threading import local
-from typing import Any, Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from mmap import mmap

@@ -7,7 +7,7 @@ import binascii
 import hmac
 import re
 from dataclasses import dataclass
-from typing import Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from shared.errors import InvalidHash, InvalidPassword
 from shared.passwords.argon2 import Parameters, Variant, argon2
