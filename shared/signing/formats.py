@@ -1,7 +1,6 @@
 """Keys as the outside writes them: PEM, X.509 and JWK; and which public keys are too weak to trust. Pure."""
 
 import base64
-import binascii
 import hashlib
 import re
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +13,7 @@ from shared.web import encode_base64
 if TYPE_CHECKING:
     from shared.signing.algorithms import PublicKey
 
+SERVED = "Use RSA, P-256, P-384, P-521, Ed25519 or ML-DSA."
 MAX_RSA_BITS = 16384
 """OpenSSL's own limit."""
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
@@ -48,7 +48,7 @@ def type_of(public_key: "PublicKey") -> str:
     for kind, size in kinds:
         if isinstance(public_key, kind):
             return f"ML-DSA-{size}"
-    raise UnsupportedKey("Use RSA, P-256, P-384, P-521, Ed25519 or ML-DSA.")
+    raise UnsupportedKey(SERVED)
 
 
 def parse_public_pem(text: str, field: str) -> "PublicKey":
@@ -57,32 +57,20 @@ def parse_public_pem(text: str, field: str) -> "PublicKey":
     Raises InvalidRequest where it is no PEM of those, WeakKey and UnsupportedKey where it is one not to be used.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+    from cryptography.x509 import load_der_x509_certificate
 
-    found = re.search(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", text, re.DOTALL)
-    if found is None:
-        raise invalid_field(field, "is no PEM: it must begin with -----BEGIN PUBLIC KEY-----, on a line of its own.")
-    label, inner = found[1], found[2]
+    label, der = _unarmoured(text, field)
     if label.endswith("PRIVATE KEY"):
         raise invalid_field(
             field, "holds a private key: send its public half, and replace the key if it was sent by mistake."
         )
     if label not in ("PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE"):
         raise invalid_field(field, f"is PEM of a kind that is not read: {label}. Send PUBLIC KEY or CERTIFICATE.")
-    if " " in inner.strip():
-        raise invalid_field(field, "has a space within its base64: in a URL a '+' means one. Write '+' as %2B.")
-    if not _is_der(inner):
-        raise invalid_field(field, "is no PEM: between its lines stands no base64 of a DER structure.")
     try:
-        pem = found[0].encode("ascii")
-        if label != "CERTIFICATE":
-            key = load_pem_public_key(pem)
-        else:
-            from cryptography.x509 import load_pem_x509_certificate
-
-            key = load_pem_x509_certificate(pem).public_key()
+        key = load_der_x509_certificate(der).public_key() if label == "CERTIFICATE" else load_der_public_key(der)
     except UnsupportedAlgorithm:
-        raise UnsupportedKey("Use RSA, P-256, P-384, P-521, Ed25519 or ML-DSA.") from None
+        raise UnsupportedKey(SERVED) from None
     except ValueError:
         raise WeakKey("This is no valid public key: its structure, its numbers or its point are not.") from None
     checked = cast("PublicKey", key)
@@ -90,18 +78,32 @@ def parse_public_pem(text: str, field: str) -> "PublicKey":
     return checked
 
 
-def _is_der(base64_text: str) -> bool:
-    """Whether this is the base64 of one whole DER SEQUENCE."""
+def _unarmoured(text: str, field: str) -> tuple[str, bytes]:
+    """Label and content of the first PEM structure in `text` (RFC 7468). Raises InvalidRequest."""
+    begin = re.search("-----BEGIN ([A-Z0-9 ]{1,40})-----", text)
+    end = text.find(f"-----END {begin[1]}-----", begin.end()) if begin else -1
+    if begin is None or end < 0:
+        raise invalid_field(field, "is no PEM: it must begin with -----BEGIN PUBLIC KEY-----, and end in the same way.")
+    inner = text[begin.end() : end].strip()
+    if " " in inner:
+        raise invalid_field(field, "has a space within its base64: in a URL a '+' means one. Write '+' as %2B.")
     try:
-        data = base64.b64decode("".join(base64_text.split()), validate=True)
-    except (binascii.Error, ValueError):
+        der = base64.b64decode("".join(inner.split()), validate=True)
+    except ValueError:
+        der = b""
+    if not _is_whole(der):
+        raise invalid_field(field, "is no PEM: between its lines stands no base64 of a DER structure.")
+    return begin[1], der
+
+
+def _is_whole(der: bytes) -> bool:
+    """Whether this is one SEQUENCE, from its first byte to its last (X.690, section 8.1)."""
+    if len(der) < 2 or der[0] != 0x30:
         return False
-    if len(data) < 2 or data[0] != 0x30:
-        return False
-    if data[1] < 0x80:
-        return len(data) == 2 + data[1]
-    size = data[1] & 0x7F
-    return len(data) == 2 + size + int.from_bytes(data[2 : 2 + size])
+    if der[1] < 0x80:
+        return len(der) == 2 + der[1]
+    size = der[1] & 0x7F
+    return len(der) == 2 + size + int.from_bytes(der[2 : 2 + size])
 
 
 def check_strength(public_key: "PublicKey") -> None:

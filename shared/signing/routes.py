@@ -34,6 +34,14 @@ KeyName = Annotated[
         examples=["default", "invoices"],
     ),
 ]
+GivenKey = Annotated[
+    str,
+    msgspec.Meta(
+        description="Instead of key: a public key as PEM (SubjectPublicKeyInfo or PKCS#1), or an X.509 certificate, "
+        "of which the key is taken and nothing else is looked at.",
+        max_length=65536,
+    ),
+]
 Message = Annotated[
     str | None, msgspec.Meta(description="The message, as text (UTF-8). This or message_base64, never both.")
 ]
@@ -79,16 +87,8 @@ class SignAnswer(msgspec.Struct, frozen=True):
 
 
 class VerifyFields(Fields, frozen=True, kw_only=True):
-    key: Annotated[KeyName | None, msgspec.Meta(description="Name of a key; without public_key it is `default`.")] = (
-        None
-    )
-    public_key: Annotated[
-        str | None,
-        msgspec.Meta(
-            description="Instead of key: a public key as PEM (SubjectPublicKeyInfo or PKCS#1), or an X.509 "
-            "certificate, of which the key is taken and nothing else is looked at."
-        ),
-    ] = None
+    key: KeyName | None = None
+    public_key: GivenKey | None = None
     message: Message = None
     message_base64: MessageBase64 = None
     signature: Annotated[str, msgspec.Meta(description="The signature, in base64 or base64url.")]
