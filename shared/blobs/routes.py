@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from shared.blobs import formats
 from shared.blobs.listing import PAGE_ITEMS, Blob, Container, Item, Prefix, glob_filter, narrow
 from shared.blobs.store import BlobStore
-from shared.errors import StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
+from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
 from shared.web import Access, Answer, Example, Fields, Route, decode_cursor, encode_cursor
 
 ContainerName = Annotated[
@@ -167,7 +167,7 @@ def routes(blobs: BlobStore) -> list[Route]:
             request=ListBlobs,
             answer=Listing,
             summary="List the blobs of a container, flat or by folder; or the containers.",
-            errors=(UnknownContainer, StorageUnavailable, StorageForbidden),
+            errors=(UnknownContainer, Busy, StorageUnavailable, StorageForbidden),
             examples=(
                 Example("All blobs", {"container": "samples"}),
                 Example("One level, as folders", {"container": "samples", "delimiter": "/", "limit": 100}),
