@@ -24,8 +24,9 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
     if not _SANE_REQUEST_ID.fullmatch(request_id):
         request_id = secrets.token_hex(16)
     try:
-        fields = decode(route.request, request, max_body_bytes)
-        answered = route.handle() if fields is None else route.handle(fields)
+        fields = decode(route.request, request, max_body_bytes, headers=route.headers, raw=route.raw)
+        given = () if fields is None else (fields, request) if route.raw or route.with_request else (fields,)
+        answered = route.handle(*given)
         answer = answered if isinstance(answered, Answer) else Answer.json(answered)
     except StrongroomError as error:
         answer = problem(error, request_id)
@@ -64,7 +65,9 @@ def problem(error: StrongroomError, request_id: str) -> Answer:
         body["request_id"] = request_id
     if error.errors:
         body["errors"] = [each._asdict() for each in error.errors]
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
     return Answer(error.status, msgspec.json.encode(body), "application/problem+json", headers)
 
 
