@@ -107,8 +107,8 @@ class Storage:
         """Ask Blob Storage for `path` (below the account, percent-encoded); the answer's body is still to be read.
 
         Whoever calls reads it to the end, or closes it and releases its connection. Retries what can pass. Raises
-        StorageUnavailable where there is no answer, or still a 429 or 5xx at the end, StorageForbidden where our
-        identity is refused, and Busy where all connections are in use. Every other status is the caller's to judge.
+        StorageUnavailable where there is no answer, or still a 429 or 5xx (not 501) at the end, StorageForbidden where
+        our identity is refused, and Busy where all connections are in use. Any other status is the caller's to judge.
         """
         import urllib3
 
@@ -137,7 +137,7 @@ class Storage:
             raise Busy("All connections to Blob Storage are in use.") from None
         except urllib3.exceptions.HTTPError as error:
             raise StorageUnavailable("Blob Storage does not answer.") from error
-        if response.status < 500 and response.status not in (401, 403, 429):
+        if response.status == 501 or (response.status < 500 and response.status not in (401, 403, 429)):
             return response
         # Closed, not read: such an answer may have any length.
         response.close()

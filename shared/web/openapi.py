@@ -144,7 +144,10 @@ def _body(route: Route, described: dict[str, Any], names: list[str]) -> dict[str
     content: dict[str, Any] = {"schema": schema}
     if route.examples:
         content["examples"] = {each.summary: {"value": dict(each.fields)} for each in route.examples}
-    return {"required": any(name in names for name in described.get("required", ())), "content": {"application/json": content}}
+    return {
+        "required": any(name in names for name in described.get("required", ())),
+        "content": {"application/json": content},
+    }
 
 
 def _parameter(route: Route, described: dict[str, Any], name: str, place: str) -> dict[str, Any]:
