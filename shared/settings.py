@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True):
     """`STRONGROOM_HASH_MEMORY_MIB`: what all password hashes at work may take together, in MiB."""
     key_cache_seconds: float = 30.0
     """`STRONGROOM_KEY_CACHE_SECONDS`: how long a change to a key may stay unseen by another instance."""
-    blob_prices: Mapping[str, float] = BLOB_PRICES
+    blob_prices: Mapping[str, float] = msgspec.field(default_factory=lambda: BLOB_PRICES)
     """`STRONGROOM_BLOB_PRICES`: what a GiB costs a month, by tier, as a JSON object."""
     inline_html: bool = False
     """`STRONGROOM_INLINE_HTML`: whether `get-blob` lets browsers show HTML and SVG from this app's own origin."""

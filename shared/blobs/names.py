@@ -28,8 +28,12 @@ def quote_name(name: str) -> str:
     """
     if _PLAIN.fullmatch(name):
         return name
-    has_dots = "/." in name or name[0] == "."
-    return quote(name, safe="" if has_dots and _DOT_SEGMENT.search(name) else "/")
+    return quote(name, safe="" if has_dot_segments(name) else "/")
+
+
+def has_dot_segments(name: str) -> bool:
+    """Whether there is a `.` or a `..` between the slashes of a name."""
+    return ("/." in name or name.startswith(".")) and _DOT_SEGMENT.search(name) is not None
 
 
 def name_in_path(url: str, function: str, segments: int) -> str:

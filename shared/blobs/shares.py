@@ -6,6 +6,8 @@ from datetime import datetime
 
 import msgspec
 
+from shared.blobs.names import has_dot_segments
+
 MAX_DAYS = 366
 """How long a share may last. Each use of one is answered by a URL that is good for a minute."""
 
@@ -45,7 +47,10 @@ def blob_of(share: Share, rest: str) -> str | None:
     """The blob that `rest`, what stands in the path after the share's id, opens; None where it opens none."""
     if share.name is not None:
         return share.name if rest in ("", share.name.rpartition("/")[2]) else None
-    return f"{share.prefix}{rest}" if rest else None
+    # Whatever may be between us and the blob: a name with steps upwards is not given out by a prefix.
+    if not rest or has_dot_segments(f"{share.prefix}{rest}".replace("\\", "/")):
+        return None
+    return f"{share.prefix}{rest}"
 
 
 def is_open(share: Share, now: datetime) -> bool:

@@ -24,7 +24,7 @@ from shared.blobs.routes.fields import (
     last_modified,
 )
 from shared.blobs.sas import Grant
-from shared.blobs.store import BlobStore, Condition, Found
+from shared.blobs.store import BlobStore, Condition, Found, unsatisfiable
 from shared.errors import (
     BlobConflict,
     BlobTooLarge,
@@ -84,12 +84,12 @@ def get_blob(blobs: BlobStore, passing: Passing, fields: GetBlob, request: Reque
         if fields.if_match and not matches(etag, fields.if_match, weak=False):
             raise PreconditionFailed("The blob has another ETag.")
         if fields.if_none_match and matches(etag, fields.if_none_match, weak=True):
-            return Answer(304, headers=answer_headers(head, name, passing))
+            return _not_modified(head, None)
         condition = Condition(if_match=etag)
     if request.method == "HEAD":
         head = blobs.head(fields.container, name, condition)
         if head.status == 304:
-            return Answer(304, headers=answer_headers(head, name, passing))
+            return _not_modified(head, condition.if_none_match)
         return Answer(200, headers=answer_headers(head, name, passing) | {"content-length": str(head.size)})
     return read_blob(blobs, passing, fields.container, name, condition, fields.range, fields.if_range)
 
@@ -109,16 +109,14 @@ def read_blob(
         # Blob Storage knows neither If-Range nor ranges from the end: both need the blob's ETag and size first.
         head = blobs.head(container, name, condition)
         if head.status == 304:
-            return Answer(304, headers=answer_headers(head, name, passing))
+            return _not_modified(head, condition.if_none_match)
         etag = head.headers.get("etag", "")
         condition = Condition(if_match=etag)
         if if_range is not None and if_range.strip() not in (etag, head.headers.get("last-modified")):
             wanted = None
         elif wanted.suffix is not None:
             if not (wanted.suffix and head.size):
-                error = RangeNotSatisfiable("There are no such bytes.")
-                error.headers = {"content-range": f"bytes */{head.size}"}
-                raise error
+                raise unsatisfiable(head.size)
             wanted = wanted._replace(first=max(0, head.size - wanted.suffix), last=head.size - 1, suffix=None)
     byte_range = None if wanted is None else f"bytes={wanted.first}-{'' if wanted.last is None else wanted.last}"
     found = blobs.read(container, name, condition, byte_range=byte_range, most=passing.most)
@@ -127,6 +125,8 @@ def read_blob(
         condition = Condition(if_match=found.headers.get("etag"))
         byte_range = f"bytes={wanted.first}-{wanted.first + passing.most - 1}"
         found = blobs.read(container, name, condition, byte_range=byte_range, most=passing.most)
+    if found.status == 304:
+        return _not_modified(found, condition.if_none_match)
     if found.body is not None:
         headers = answer_headers(found, name, passing)
         return Answer(found.status, found.body, "application/octet-stream", headers)
@@ -161,6 +161,13 @@ def _date(fields: GetBlob) -> str | None:
     return fields.if_modified_since
 
 
+def _not_modified(found: Found, if_none_match: str | None) -> Answer:
+    headers = {each: found.headers[each] for each in ("etag", "last-modified") if each in found.headers}
+    if "etag" not in headers and if_none_match not in (None, "*"):
+        headers["etag"] = str(if_none_match)  # Where there was just one to be compared, it is the blob's.
+    return Answer(304, headers=headers)
+
+
 def _content_type(found: Found) -> str:
     kind = found.headers.get("content-type", "")
     return kind if _VISIBLE.fullmatch(kind) else "application/octet-stream"
@@ -169,8 +176,6 @@ def _content_type(found: Found) -> str:
 def answer_headers(found: Found, name: str, passing: Passing) -> dict[str, str]:
     """The headers of a blob, safe for a browser: what could run as a page's script is saved, not shown."""
     headers = {each: found.headers[each] for each in _PASSED if each in found.headers}
-    if found.status == 304:
-        return headers
     kind = _content_type(found)
     stored = found.headers.get("content-disposition", "")
     headers |= {
@@ -178,7 +183,7 @@ def answer_headers(found: Found, name: str, passing: Passing) -> dict[str, str]:
         "content-disposition": disposition(name, kind, stored, inline_html=passing.inline_html),
         "accept-ranges": "bytes",
     }
-    if not passing.inline_html:
+    if not passing.inline_html and not kind.lower().startswith("application/pdf"):  # A sandbox shows no PDF.
         headers["content-security-policy"] = "sandbox; default-src 'none'"
     return headers
 

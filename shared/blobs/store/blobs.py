@@ -115,11 +115,13 @@ class BlobStore:
         headers = condition.headers() | ({"range": byte_range} if byte_range else {})
         with self._asked("GET", _path(container, name), headers=headers) as response:
             length = response.headers.get("content-length", "")
-            if not length.isdecimal():
+            if response.status != 304 and not length.isdecimal():
                 raise StorageUnavailable("Blob Storage told no length.")
-            too_much = response.status != 304 and int(length) > most
-            body = None if too_much else _body(response, most)
-            return Found(response.status, _lower(response), body)
+            body = None if length.isdecimal() and int(length) > most else _body(response, most)
+            found = Found(response.status, _lower(response), body)
+            if found.status == 206 and found.size == 0:
+                raise unsatisfiable(0)  # Azurite answers such a range with no bytes.
+            return found
 
     def put(
         self,
@@ -324,9 +326,7 @@ def _refusal(response: "BaseHTTPResponse", query: Mapping[str, str]) -> Strongro
         return PreconditionFailed(_precondition(code))
     if status == 416:
         size = response.headers.get("content-range", "").rpartition("/")[2]
-        error = RangeNotSatisfiable("Ask for bytes that are there.")
-        error.headers = {"content-range": f"bytes */{size}"} if size.isdecimal() else {}
-        return error
+        return unsatisfiable(int(size) if size.isdecimal() else None)
     if code in _UNSUPPORTED or status == 501:
         return UnsupportedByAccount(f"Blob Storage says {code or status}.")
     if status == 409:
@@ -342,6 +342,14 @@ def _refusal(response: "BaseHTTPResponse", query: Mapping[str, str]) -> Strongro
     if status in (401, 403):
         return StorageForbidden(f"Blob Storage answered {status} {code}.")
     return StorageUnavailable(f"Blob Storage answered {status} {code}.")
+
+
+def unsatisfiable(size: int | None) -> RangeNotSatisfiable:
+    """The error for a range of which a blob of `size` bytes has nothing."""
+    error = RangeNotSatisfiable("Ask for bytes that are there.")
+    if size is not None:
+        error.headers = {"content-range": f"bytes */{size}"}
+    return error
 
 
 def _precondition(code: str) -> str:
