@@ -56,7 +56,9 @@ def account_of(settings: StorageSettings) -> Account:
         raise StorageUnavailable(
             "Set AzureWebJobsStorage, or AzureWebJobsStorage__blobServiceUri and AzureWebJobsStorage__tableServiceUri."
         )
-    name = (urlsplit(settings.blob_service_uri).hostname or "").partition(".")[0]
+    parts = urlsplit(settings.blob_service_uri)
+    # An emulator has the account in the path, Azure in the host's name.
+    name = parts.path.strip("/") or (parts.hostname or "").partition(".")[0]
     return Account(name, settings.blob_service_uri, settings.table_service_uri)
 
 

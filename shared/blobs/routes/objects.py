@@ -77,8 +77,8 @@ class GetBlob(Fields, frozen=True):
 def get_blob(blobs: BlobStore, passing: Passing, fields: GetBlob, request: Request) -> Answer:
     name = blob_name(fields.name, request)
     condition = Condition(fields.if_match, fields.if_none_match, _date(fields))
-    if not (is_simple(fields.if_match) and is_simple(fields.if_none_match)):
-        # Lists and weak ETags are HTTP, and more than Blob Storage understands.
+    if not (is_simple(fields.if_match) and is_simple(fields.if_none_match)) or fields.if_none_match == "*":
+        # Lists, weak ETags and "none at all" are HTTP, and more than Blob Storage understands of a read.
         head = blobs.head(fields.container, name)
         etag = head.headers.get("etag", "")
         if fields.if_match and not matches(etag, fields.if_match, weak=False):
