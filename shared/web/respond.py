@@ -23,10 +23,13 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
     request_id = request.headers.get("x-request-id", "")
     if not _SANE_REQUEST_ID.fullmatch(request_id):
         request_id = secrets.token_hex(16)
+    cache_seconds = 0
     try:
-        fields = decode(route.request, request, max_body_bytes, headers=route.headers, raw=route.raw)
-        given = () if fields is None else (fields, request) if route.raw or route.with_request else (fields,)
-        answered = route.handle(*given)
+        operation = route.operation
+        fields = decode(operation.request, request, max_body_bytes, headers=operation.headers, raw=operation.raw)
+        more = (request,) if operation.raw or operation.with_request else ()
+        answered = operation.handle() if fields is None else operation.handle(fields, *more)
+        cache_seconds = operation.cache_seconds
         answer = answered if isinstance(answered, Answer) else Answer.json(answered)
     except StrongroomError as error:
         answer = problem(error, request_id)
@@ -35,11 +38,11 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
     except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the caller gets a problem.
         answer = problem(InternalError(), request_id)
         _log_cause(error, request_id)
-    cacheable = route.cache_seconds and answer.status == 200
+    cacheable = cache_seconds and answer.status == 200
     headers = answer.headers | {
         "x-request-id": request_id,
         "x-content-type-options": "nosniff",
-        "cache-control": f"public, max-age={route.cache_seconds}" if cacheable else "no-store",
+        "cache-control": f"public, max-age={cache_seconds}" if cacheable else "no-store",
     }
     log.info(
         '{"function":"%s","method":"%s","status":%d,"duration_ms":%.3f,"request_id":"%s"}',

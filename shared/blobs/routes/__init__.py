@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from shared.blobs.routes import containers, listing, objects, shares
 from shared.blobs.routes.objects import Passing
 from shared.blobs.store import BlobStore, ListingStore, ShareStore
-from shared.web import Route
+from shared.web import Operation
 
-__all__ = ["Passing", "routes"]
+__all__ = ["Passing", "operations"]
 
 
-def routes(
+def operations(
     listings: ListingStore, blobs: BlobStore, links: ShareStore, passing: Passing, prices: Mapping[str, float]
-) -> list[Route]:
+) -> dict[str, Operation]:
     """All functions on blobs."""
-    return [
-        *listing.routes(listings, prices),
-        *objects.routes(blobs, passing),
-        *containers.routes(blobs, listings),
-        *shares.routes(blobs, links, passing),
-    ]
+    return {
+        **listing.operations(listings, prices),
+        **objects.operations(blobs, passing),
+        **containers.operations(blobs, listings),
+        **shares.operations(blobs, links, passing),
+    }

@@ -10,7 +10,7 @@ from shared.blobs.routes.fields import ContainerName, Metadata, last_modified
 from shared.blobs.routes.objects import OUTAGES
 from shared.blobs.store import BlobStore, ListingStore
 from shared.errors import ContainerExists, ContainerNotEmpty, UnknownContainer
-from shared.web import Access, Answer, Fields, Route
+from shared.web import Answer, Fields, Operation
 
 
 class CreateContainer(Fields, frozen=True):
@@ -51,14 +51,10 @@ def delete_container(blobs: BlobStore, listings: ListingStore, request: DeleteCo
     return Answer(204)
 
 
-def routes(blobs: BlobStore, listings: ListingStore) -> list[Route]:
+def operations(blobs: BlobStore, listings: ListingStore) -> dict[str, Operation]:
     """The functions on containers."""
-    return [
-        Route(
-            name="create-container",
-            path="containers",
-            methods=("POST",),
-            access=Access.FUNCTION,
+    return {
+        "create-container": Operation(
             handle=partial(create_container, blobs),
             request=CreateContainer,
             answer=CreatedContainer,
@@ -66,11 +62,7 @@ def routes(blobs: BlobStore, listings: ListingStore) -> list[Route]:
             errors=(ContainerExists, *OUTAGES),
             statuses={201: "Made."},
         ),
-        Route(
-            name="delete-container",
-            path="containers/{container}",
-            methods=("DELETE",),
-            access=Access.FUNCTION,
+        "delete-container": Operation(
             handle=partial(delete_container, blobs, listings),
             request=DeleteContainer,
             answer=None,
@@ -78,4 +70,4 @@ def routes(blobs: BlobStore, listings: ListingStore) -> list[Route]:
             errors=(UnknownContainer, ContainerExists, ContainerNotEmpty, *OUTAGES),
             statuses={204: "Deleted."},
         ),
-    ]
+    }

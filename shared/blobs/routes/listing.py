@@ -15,7 +15,7 @@ from shared.blobs.routes.fields import CARRIED, ContainerName
 from shared.blobs.store import ListingStore
 from shared.blobs.summary import PrefixTotal, Summing, TierTotal, Totals, prefix_totals, tier_totals
 from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
-from shared.web import Access, Answer, Example, Fields, Route, decode_cursor, encode_cursor
+from shared.web import Answer, Example, Fields, Operation, decode_cursor, encode_cursor
 
 MAX_ITEMS = 50_000
 Included = Literal["metadata", "tags", "snapshots", "versions", "deleted", "copy"]
@@ -215,14 +215,10 @@ def summarize_blobs(listings: ListingStore, prices: Mapping[str, float], request
     )
 
 
-def routes(listings: ListingStore, prices: Mapping[str, float]) -> list[Route]:
+def operations(listings: ListingStore, prices: Mapping[str, float]) -> dict[str, Operation]:
     """The functions that list."""
-    return [
-        Route(
-            name="list-blobs",
-            path="list-blobs",
-            methods=("GET", "POST"),
-            access=Access.FUNCTION,
+    return {
+        "list-blobs": Operation(
             handle=partial(list_blobs, listings),
             request=ListBlobs,
             answer=Listing,
@@ -235,11 +231,7 @@ def routes(listings: ListingStore, prices: Mapping[str, float]) -> list[Route]:
             ),
             media_types=("application/json", "application/x-ndjson", "text/csv", "text/plain"),
         ),
-        Route(
-            name="summarize-blobs",
-            path="summarize-blobs",
-            methods=("POST",),
-            access=Access.FUNCTION,
+        "summarize-blobs": Operation(
             handle=partial(summarize_blobs, listings, prices),
             request=SummarizeBlobs,
             answer=Summary,
@@ -247,4 +239,4 @@ def routes(listings: ListingStore, prices: Mapping[str, float]) -> list[Route]:
             errors=(UnknownContainer, Busy, StorageUnavailable, StorageForbidden),
             examples=(Example("The whole container", {"container": "samples"}),),
         ),
-    ]
+    }

@@ -39,7 +39,7 @@ from shared.errors import (
     UnsupportedByAccount,
     invalid_field,
 )
-from shared.web import Access, Answer, Example, Fields, Request, Route
+from shared.web import Answer, Example, Fields, Operation, Request
 
 REDIRECT_MINUTES = 5
 """How long the URL is good for that a large blob is fetched from."""
@@ -376,15 +376,11 @@ def restore_blob(blobs: BlobStore, request: RestoreBlob) -> RestoredBlob:
     )
 
 
-def routes(blobs: BlobStore, passing: Passing) -> list[Route]:
+def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
     """The functions on single blobs."""
     unknown = (UnknownContainer, UnknownBlob)
-    return [
-        Route(
-            name="get-blob",
-            path="blobs/{container}/{*name}",
-            methods=("GET", "HEAD"),
-            access=Access.FUNCTION,
+    return {
+        "get-blob": Operation(
             handle=partial(get_blob, blobs, passing),
             request=GetBlob,
             answer=None,
@@ -403,11 +399,7 @@ def routes(blobs: BlobStore, passing: Passing) -> list[Route]:
             headers=("range", "if-match", "if-none-match", "if-modified-since", "if-range"),
             raw=True,
         ),
-        Route(
-            name="put-blob",
-            path="blobs/{container}/{*name}",
-            methods=("PUT",),
-            access=Access.FUNCTION,
+        "put-blob": Operation(
             handle=partial(put_blob, blobs, passing.most),
             request=PutBlob,
             answer=StoredBlob,
@@ -420,11 +412,7 @@ def routes(blobs: BlobStore, passing: Passing) -> list[Route]:
             headers=("content-type", "content-md5", "x-ms-content-crc64", "if-match", "if-none-match"),
             raw=True,
         ),
-        Route(
-            name="delete-blob",
-            path="blobs/{container}/{*name}",
-            methods=("DELETE",),
-            access=Access.FUNCTION,
+        "delete-blob": Operation(
             handle=partial(delete_blob, blobs),
             request=DeleteBlob,
             answer=None,
@@ -435,11 +423,7 @@ def routes(blobs: BlobStore, passing: Passing) -> list[Route]:
             headers=("if-match",),
             raw=True,
         ),
-        Route(
-            name="copy-blob",
-            path="copy-blob",
-            methods=("POST",),
-            access=Access.FUNCTION,
+        "copy-blob": Operation(
             handle=partial(copy_blob, blobs),
             request=CopyBlob,
             answer=CopiedBlob,
@@ -452,11 +436,7 @@ def routes(blobs: BlobStore, passing: Passing) -> list[Route]:
                 ),
             ),
         ),
-        Route(
-            name="set-tier",
-            path="set-tier",
-            methods=("POST",),
-            access=Access.FUNCTION,
+        "set-tier": Operation(
             handle=partial(set_tier, blobs),
             request=SetTier,
             answer=TierAnswer,
@@ -465,15 +445,11 @@ def routes(blobs: BlobStore, passing: Passing) -> list[Route]:
             errors=(*unknown, BlobConflict, UnsupportedByAccount, *OUTAGES),
             examples=(Example("A file", {"container": "samples", "name": "welcome.txt", "tier": "Hot"}),),
         ),
-        Route(
-            name="restore-blob",
-            path="restore-blob",
-            methods=("POST",),
-            access=Access.FUNCTION,
+        "restore-blob": Operation(
             handle=partial(restore_blob, blobs),
             request=RestoreBlob,
             answer=RestoredBlob,
             summary="Bring back a deleted blob, where the account has soft delete.",
             errors=(*unknown, BlobConflict, UnsupportedByAccount, *OUTAGES),
         ),
-    ]
+    }

@@ -24,7 +24,7 @@ from shared.errors import (
     UnknownShare,
     invalid_field,
 )
-from shared.web import Access, Answer, Example, Fields, Request, Route, decode_cursor, encode_cursor, rfc3339
+from shared.web import Answer, Example, Fields, Operation, Request, decode_cursor, encode_cursor, rfc3339
 from shared.web.respond import problem
 
 MAX_MINUTES = 7 * 24 * 60
@@ -360,15 +360,11 @@ def revoke_share(links: ShareStore, request: RevokeShare) -> Answer:
     return Answer(204)
 
 
-def routes(blobs: BlobStore, links: ShareStore, passing: Passing) -> list[Route]:
+def operations(blobs: BlobStore, links: ShareStore, passing: Passing) -> dict[str, Operation]:
     """The functions on links."""
     unknown = (UnknownContainer, UnknownBlob)
-    return [
-        Route(
-            name="share-blob",
-            path="share-blob",
-            methods=("POST",),
-            access=Access.FUNCTION,
+    return {
+        "share-blob": Operation(
             handle=partial(share_blob, blobs, links, passing),
             request=ShareBlob,
             answer=Shared,
@@ -386,11 +382,7 @@ def routes(blobs: BlobStore, links: ShareStore, passing: Passing) -> list[Route]
             ),
             with_request=True,
         ),
-        Route(
-            name="open-share",
-            path="s/{id}/{*name}",
-            methods=("GET", "HEAD"),
-            access=Access.PUBLIC,
+        "open-share": Operation(
             handle=partial(open_share, blobs, links, passing),
             request=OpenShare,
             answer=None,
@@ -401,11 +393,7 @@ def routes(blobs: BlobStore, links: ShareStore, passing: Passing) -> list[Route]
             media_types=("*/*",),
             raw=True,
         ),
-        Route(
-            name="list-shares",
-            path="shares",
-            methods=("GET",),
-            access=Access.FUNCTION,
+        "list-shares": Operation(
             handle=partial(list_shares, links),
             request=ListShares,
             answer=Shares,
@@ -414,11 +402,7 @@ def routes(blobs: BlobStore, links: ShareStore, passing: Passing) -> list[Route]
             examples=(Example("All", {}),),
             with_request=True,
         ),
-        Route(
-            name="revoke-share",
-            path="shares/{id}",
-            methods=("DELETE",),
-            access=Access.FUNCTION,
+        "revoke-share": Operation(
             handle=partial(revoke_share, links),
             request=RevokeShare,
             answer=None,
@@ -426,4 +410,4 @@ def routes(blobs: BlobStore, links: ShareStore, passing: Passing) -> list[Route]
             errors=(UnknownShare, *OUTAGES),
             statuses={204: "Revoked."},
         ),
-    ]
+    }
