@@ -10,7 +10,7 @@ from shared.blobs.routes.fields import ContainerName, Metadata, last_modified
 from shared.blobs.routes.objects import OUTAGES
 from shared.blobs.store import BlobStore, ListingStore
 from shared.errors import ContainerExists, ContainerNotEmpty, UnknownContainer
-from shared.web import Answer, Fields, Operation
+from shared.web import Answer, Example, Fields, Operation
 
 
 class CreateContainer(Fields, frozen=True):
@@ -60,6 +60,7 @@ def operations(blobs: BlobStore, listings: ListingStore) -> dict[str, Operation]
             answer=CreatedContainer,
             summary="Make a container.",
             errors=(ContainerExists, *OUTAGES),
+            examples=(Example("A container", {"container": "scratch"}),),
             statuses={201: "Made."},
         ),
         "delete-container": Operation(
@@ -68,6 +69,7 @@ def operations(blobs: BlobStore, listings: ListingStore) -> dict[str, Operation]
             answer=None,
             summary="Delete a container, when it is empty, or with all that is in it.",
             errors=(UnknownContainer, ContainerExists, ContainerNotEmpty, *OUTAGES),
+            examples=(Example("With all that is in it", {"container": "scratch", "force": True}),),
             statuses={204: "Deleted."},
         ),
     }
