@@ -44,6 +44,7 @@ from shared.web import Answer, Example, Fields, Operation, Request
 REDIRECT_MINUTES = 5
 """How long the URL is good for that a large blob is fetched from."""
 COPY_MINUTES = 60
+BASE64 = "^[A-Za-z0-9+/]+=*$"
 OUTAGES = (Busy, StorageUnavailable, StorageForbidden)
 
 _NEW_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ufffe\uffff]{1,1024}")
@@ -59,7 +60,7 @@ class Passing(msgspec.Struct, frozen=True):
     private: bool
 
 
-Header = Annotated[str, Meta(max_length=4096)]
+Header = Annotated[str, Meta(max_length=4096, pattern="^[ -~]*$")]
 
 
 class GetBlob(Fields, frozen=True):
@@ -195,10 +196,10 @@ class PutBlob(Fields, frozen=True):
     name: NewName | None = None
     tier: Annotated[Tier, Meta(description="Without one, the account's default.")] | None = None
     metadata: Metadata | None = None
-    content_type: Annotated[str, Meta(max_length=256)] | None = None
-    content_md5: Annotated[str, Meta(max_length=64, description="Base64, RFC 1864.")] | None = None
+    content_type: Annotated[str, Meta(max_length=256, pattern="^[ -~]*$")] | None = None
+    content_md5: Annotated[str, Meta(max_length=64, pattern=BASE64, description="RFC 1864.")] | None = None
     x_ms_content_crc64: (
-        Annotated[str, Meta(max_length=64, description="Base64, as Azure Storage computes it.")] | None
+        Annotated[str, Meta(max_length=64, pattern=BASE64, description="As Azure Storage computes it.")] | None
     ) = None
     if_match: Header | None = None
     if_none_match: Header | None = None
