@@ -13,7 +13,7 @@ from shared.storage import Storage
 from shared.web import Access, Operation, Route
 
 if TYPE_CHECKING:
-    from shared.blobs.store import ListingStore
+    from shared.blobs.store.listings import ListingStore
     from shared.signing.store import KeyStore
     from shared.sql.databases import Databases
 
@@ -58,7 +58,7 @@ def build(settings: Settings) -> list[Route]:
 
     @Once
     def listings() -> "ListingStore":
-        from shared.blobs.store import ListingStore
+        from shared.blobs.store.listings import ListingStore
 
         return ListingStore(storage())
 
@@ -82,12 +82,24 @@ def build(settings: Settings) -> list[Route]:
         return operations(databases())
 
     @Once
-    def blobs() -> Mapping[str, Operation]:
-        from shared.blobs.routes import Passing, operations
-        from shared.blobs.store import BlobStore, ShareStore
+    def lists() -> Mapping[str, Operation]:
+        from shared.blobs.routes.listing import operations
 
-        passing = Passing(settings.max_body_bytes, settings.inline_html, settings.storage_private)
-        return operations(listings(), BlobStore(storage()), ShareStore(storage()), passing, settings.blob_prices)
+        return operations(listings(), settings.blob_prices)
+
+    @Once
+    def blobs() -> Mapping[str, Operation]:
+        from shared.blobs.routes import containers, objects, shares
+        from shared.blobs.store.blobs import BlobStore
+        from shared.blobs.store.shares import ShareStore
+
+        store = BlobStore(storage())
+        passing = objects.Passing(settings.max_body_bytes, settings.inline_html, settings.storage_private)
+        return {
+            **objects.operations(store, passing),
+            **containers.operations(store, listings()),
+            **shares.operations(store, ShareStore(storage()), passing),
+        }
 
     @Once
     def health() -> Mapping[str, Operation]:
@@ -119,8 +131,8 @@ def build(settings: Settings) -> list[Route]:
         Route("query-sql", "query-sql", GET_POST, KEY, sql),
         Route("execute-sql", "execute-sql", POST, KEY, sql),
         Route("list-databases", "databases", GET, KEY, sql),
-        Route("list-blobs", "list-blobs", GET_POST, KEY, blobs),
-        Route("summarize-blobs", "summarize-blobs", POST, KEY, blobs),
+        Route("list-blobs", "list-blobs", GET_POST, KEY, lists),
+        Route("summarize-blobs", "summarize-blobs", POST, KEY, lists),
         Route("get-blob", "blobs/{container}/{*name}", ("GET", "HEAD"), KEY, blobs),
         Route("put-blob", "blobs/{container}/{*name}", ("PUT",), KEY, blobs),
         Route("delete-blob", "blobs/{container}/{*name}", ("DELETE",), KEY, blobs),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.blobs.store import ANY, BlobStore, Condition
+from shared.blobs.store.blobs import ANY, BlobStore, Condition
 from shared.errors import (
     BlobConflict,
     ContainerExists,

@@ -10,7 +10,7 @@ import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from shared.blobs.shares import Share, blob_of, is_open, is_preview, spend
-from shared.blobs.store import ShareStore
+from shared.blobs.store.shares import ShareStore
 from shared.errors import Busy, StorageUnavailable, UnknownShare
 from shared.settings import StorageSettings
 from shared.storage import Storage

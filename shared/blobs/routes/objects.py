@@ -24,7 +24,7 @@ from shared.blobs.routes.fields import (
     last_modified,
 )
 from shared.blobs.sas import Grant
-from shared.blobs.store import BlobStore, Condition, Found, unsatisfiable
+from shared.blobs.store.blobs import BlobStore, Condition, Found, unsatisfiable
 from shared.errors import (
     BlobConflict,
     BlobTooLarge,

@@ -14,7 +14,8 @@ from shared.blobs.routes.fields import BlobName, ContainerName
 from shared.blobs.routes.objects import OUTAGES, Passing, answer_headers
 from shared.blobs.sas import Grant, Permissions
 from shared.blobs.shares import MAX_DAYS, Share, blob_of, is_open, is_preview, spend
-from shared.blobs.store import ANY, BlobStore, Found, ShareStore
+from shared.blobs.store.blobs import ANY, BlobStore, Found
+from shared.blobs.store.shares import ShareStore
 from shared.errors import (
     BlobConflict,
     BlobTooLarge,
