@@ -45,7 +45,7 @@ def names(routes: list[Route]) -> list[str]:
     return [route.name for route in routes]
 
 
-WITHOUT_EXAMPLE = {"restore-blob": "Azurite has no soft delete", "revoke-share": "an id is good once"}
+UNTRIED = {"restore-blob": "Azurite has no soft delete", "revoke-share": "an id is good once"}
 
 
 def prepare(route: Route, client: httpx.Client) -> None:
@@ -61,8 +61,8 @@ def prepare(route: Route, client: httpx.Client) -> None:
 @pytest.mark.parametrize("route", KEYED, ids=names(KEYED))
 def test_every_example_works(route: Route, running_app: App) -> None:
     """Every example of the OpenAPI document succeeds on the sample data, by each method that the function has."""
-    assert route.operation.examples or route.operation.request is None or route.name in WITHOUT_EXAMPLE
-    if route.name in WITHOUT_EXAMPLE:
+    assert route.operation.examples or route.operation.request is None or route.name in UNTRIED
+    if route.name in UNTRIED:
         return
     with running_app.client() as client:
         for example in route.operation.examples or (Example("No fields", {}),):
