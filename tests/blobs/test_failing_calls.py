@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from shared.blobs.routes import containers, objects
 from shared.blobs.store.blobs import ANY, BlobStore, Condition
 from shared.errors import (
     BlobConflict,
@@ -22,6 +23,7 @@ from shared.errors import (
 )
 from shared.settings import StorageSettings
 from shared.storage import Storage
+from shared.web import Request
 from tests.blobs.support import Answerer, account_at, hang_up, respond, server
 
 CALLS: dict[str, Callable[[BlobStore], object]] = {
@@ -36,6 +38,9 @@ CALLS: dict[str, Callable[[BlobStore], object]] = {
     "create-container": lambda blobs: blobs.create_container("container", {}),
     "delete-container": lambda blobs: blobs.delete_container("container"),
 }
+
+
+PUT = Request("PUT", "http://x/api/blobs/container/a", {}, {}, b"x")
 
 
 def store_at(url: str) -> BlobStore:
@@ -173,6 +178,24 @@ def test_a_large_blob_is_not_read() -> None:
         found = store_at(url).read("container", "n", most=1000)
         assert (found.body, found.size) == (None, 10**9)
     assert sent[0] < 50_000_000
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda blobs: objects.copy_blob(blobs, objects.CopyBlob(container="container", name="a", to_name="b")),
+        lambda blobs: objects.restore_blob(blobs, objects.RestoreBlob(container="container", name="a")),
+        lambda blobs: objects.put_blob(blobs, 9, objects.PutBlob(container="container", name="a"), PUT),
+        lambda blobs: containers.create_container(blobs, containers.CreateContainer(container="container")),
+        lambda blobs: blobs.head("container", "a").size,
+    ],
+    ids=["copy", "restore", "put", "create", "size"],
+)
+@pytest.mark.parametrize("headers", ["", "Last-Modified: yesterday\r\nx-ms-copy-status: odd\r\n"])
+def test_a_success_that_tells_nothing_is_an_outage(ask: Callable[[BlobStore], object], headers: str) -> None:
+    """A service that says yes and not to what is answering nonsense."""
+    with server(hang_up(f"HTTP/1.1 201 X\r\n{headers}\r\n".encode())) as url, pytest.raises(StorageUnavailable):
+        ask(store_at(url))
 
 
 def test_a_condition_is_sent_as_it_is() -> None:

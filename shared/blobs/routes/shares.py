@@ -240,8 +240,11 @@ def open_share(blobs: BlobStore, links: ShareStore, passing: Passing, fields: Op
     if request.method == "HEAD":
         head = blobs.head(share.container, name)
         return Answer(200, headers=_headers(head, share, name, passing) | {"content-length": str(head.size)})
+    if share.is_limited and is_preview(request.headers):
+        text = b"This link gives a file, for a limited number of times. This preview has used none of them up.\n"
+        return Answer(200, text, "text/plain", {"x-robots-tag": "noindex"})
     if share.one_shot:
-        return _give_once(blobs, links, passing, share, name, request, now)
+        return _give_once(blobs, links, passing, share, name, now)
     head = blobs.head(share.container, name)
     if share.is_limited:
         links.update(share.id, lambda newest: spend(newest, head.size, now))
@@ -258,13 +261,8 @@ def open_share(blobs: BlobStore, links: ShareStore, passing: Passing, fields: Op
     return Answer(307, headers={"location": url, "referrer-policy": "no-referrer"})
 
 
-def _give_once(
-    blobs: BlobStore, links: ShareStore, passing: Passing, share: Share, name: str, request: Request, now: datetime
-) -> Answer:
+def _give_once(blobs: BlobStore, links: ShareStore, passing: Passing, share: Share, name: str, now: datetime) -> Answer:
     """The bytes, to the first who asks. They are read before the share is spent, so that no failure spends it."""
-    if is_preview(request.headers):
-        text = b"This link gives a file, once. It was not used up by this preview.\n"
-        return Answer(200, text, "text/plain", {"x-robots-tag": "noindex"})
     found = blobs.read(share.container, name, ANY, most=passing.most)
     if found.body is None:
         raise BlobTooLarge("It has grown too large to pass through here.")
@@ -390,7 +388,10 @@ def operations(blobs: BlobStore, links: ShareStore, passing: Passing) -> dict[st
             summary="Open a revocable link.\nIt leads to a URL at the storage account that is good for a minute; a "
             "link that works once gives the bytes itself. A HEAD, and a program that previews links, use nothing up.",
             errors=(*unknown, UnknownShare, BlobConflict, BlobTooLarge, *OUTAGES),
-            statuses={200: "The bytes, of a link that works once.", 307: "The location is open for a minute."},
+            statuses={
+                200: "The bytes, of a link that works once; or a word to a program that previews a limited link.",
+                307: "The location is open for a minute.",
+            },
             media_types=("*/*",),
             raw=True,
         ),
