@@ -87,11 +87,13 @@ def hash_password(threads: HashingThreads, request: HashPasswordRequest) -> Hash
 def verify_password(threads: HashingThreads, request: VerifyPasswordRequest) -> VerifyPasswordAnswer:
     hashing.encode_password(request.password)  # Refuse it before anything is waited for.
     stored = hashing.parse_hash(request.hash)
-    memory_kib = stored.parameters.memory_kib
+    memory_kib = hashing.memory_of(stored)
     if memory_kib > threads.memory_kib:
-        raise InvalidHash(f"The hash asks for {memory_kib} KiB of memory (m); {threads.memory_kib} KiB are granted.")
+        raise InvalidHash(f"The hash asks for {memory_kib} KiB of memory; {threads.memory_kib} KiB are granted.")
     wanted = PROFILES[request.profile]
-    verdict = threads.run(memory_kib, partial(hashing.verify, stored, request.password, wanted))
+    verdict = threads.run(
+        memory_kib, partial(hashing.verify, stored, request.password, wanted), mapped=hashing.is_mapped(stored)
+    )
     return VerifyPasswordAnswer(verdict.valid, verdict.needs_rehash)
 
 
