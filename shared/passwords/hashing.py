@@ -8,7 +8,7 @@ import hmac
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from shared.errors import InvalidHash, InvalidPassword
+from shared.errors import HashTooLarge, HashTooWeak, InvalidHash, InvalidPassword
 from shared.passwords.argon2 import Parameters, Variant, argon2
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ MAX_WORK_KIB = 4 * 1024 * 1024
 # An NFKC form that is short enough has at most this many bytes before: a letter of one byte may stand for one of four.
 _MAX_UNNORMALISED_BYTES = 4 * MAX_PASSWORD_BYTES
 
+
+# Explicit parameters: no less than the least that the cheat sheet has as equally strong (7 MiB, 5 passes), and no more
+# than is verified.
+MIN_MEMORY_KIB = 7 * 1024
+MIN_WORK_KIB = 35 * 1024
 
 PROFILES: dict[Profile, Parameters] = {
     # OWASP Password Storage Cheat Sheet, Argon2id: two of its equally strong settings.
@@ -78,7 +83,11 @@ def encode_password(password: str) -> bytes:
 
 def hash_password(password: bytes, cost: Parameters, salt: bytes, memory: "mmap") -> str:
     """The Argon2id hash of `password` as a PHC string. `salt` is random, of `SALT_BYTES`."""
-    digest = argon2(password, salt, cost, DIGEST_BYTES, "argon2id", 19, memory)
+    return encode_hash(cost, salt, argon2(password, salt, cost, DIGEST_BYTES, "argon2id", 19, memory))
+
+
+def encode_hash(cost: Parameters, salt: bytes, digest: bytes) -> str:
+    """An Argon2id hash as a PHC string."""
     costs = f"m={cost.memory_kib},t={cost.time_cost},p={cost.parallelism}"
     return f"$argon2id$v=19${costs}${_encode_base64(salt)}${_encode_base64(digest)}"
 
@@ -138,6 +147,20 @@ def _check_limits(parsed: Argon2Hash) -> None:
         )
 
 
+def check_cost(cost: Parameters) -> None:
+    """Raises HashTooWeak or HashTooLarge where no password should be hashed at this cost."""
+    work_kib = cost.memory_kib * cost.time_cost
+    if work_kib < MIN_WORK_KIB:
+        raise HashTooWeak(
+            f"{cost.memory_kib} KiB times {cost.time_cost} passes are {work_kib} KiB; OWASP asks for {MIN_WORK_KIB}, as "
+            "in 19456 KiB and 2 passes."
+        )
+    if work_kib > MAX_WORK_KIB:
+        raise HashTooLarge(
+            f"{cost.memory_kib} KiB times {cost.time_cost} passes are {work_kib} KiB; {MAX_WORK_KIB} are granted."
+        )
+
+
 def algorithm_of(stored: Hash) -> str:
     """The name of the algorithm: `argon2id`, `bcrypt`, `pbkdf2-sha256`…"""
     return stored.variant if isinstance(stored, Argon2Hash) else stored.algorithm
@@ -177,16 +200,19 @@ class Verdict(NamedTuple):
     needs_rehash: bool
 
 
-def verify(stored: Hash, password: str, wanted: Parameters, memory: "mmap") -> Verdict:
+def verify(
+    stored: Hash, password: str, wanted: Parameters, memory: "mmap", *, as_typed: bool = True
+) -> Verdict:
     """Whether `stored` was made of `password`, and whether it is what `hash_password` makes with `wanted`.
 
-    `memory` has at least `memory_of(stored)`. Hashes from elsewhere may be of the password as it was typed: where its
-    NFKC form is another one and does not match, that is tried too. Raises InvalidPassword as `encode_password` does.
+    `memory` has at least `memory_of(stored)`. A hash from elsewhere may be of the password as it was typed: with
+    `as_typed`, where its NFKC form is another one and does not match, that is tried too.
+    Raises InvalidPassword as `encode_password` does.
     """
     normalised, typed = encode_password(password), password.encode()
     if _matches(stored, normalised, memory):
         return Verdict(True, _is_outdated(stored, wanted))
-    if typed != normalised and _matches(stored, typed, memory):
+    if as_typed and typed != normalised and _matches(stored, typed, memory):
         return Verdict(True, True)
     return Verdict(False, False)
 
