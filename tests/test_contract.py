@@ -11,7 +11,7 @@ import pytest
 
 from shared.app import build
 from shared.settings import load_settings
-from shared.web import Access, Route
+from shared.web import Access, Example, Route
 from tests.support import App, StartApp
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +31,8 @@ def test_calls_by_the_openapi_document_find_no_fault(start_app: StartApp, tmp_pa
         f"{app.url}/api/openapi.json",
     ]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
-    assert ran.returncode == 0, ran.stdout[-20000:] + ran.stderr[-2000:]
+    found = re.sub(r"(.{100})\1+", r"\1…", ran.stdout)  # Long texts in requests say nothing.
+    assert ran.returncode == 0, found[-20000:] + ran.stderr[-2000:]
     assert "No issues found" in ran.stdout
     log = app.log.read_text(errors="replace")
     assert '"status":500' not in log
@@ -46,9 +47,9 @@ def names(routes: list[Route]) -> list[str]:
 @pytest.mark.parametrize("route", KEYED, ids=names(KEYED))
 def test_every_example_works(route: Route, running_app: App) -> None:
     """Every example of the OpenAPI document succeeds on the sample data, by each method that the function has."""
-    assert route.examples
+    assert route.examples or route.request is None
     with running_app.client() as client:
-        for example in route.examples:
+        for example in route.examples or (Example("No fields", {}),):
             path, fields = f"/api/{route.path}", dict(example.fields)
             for method in route.methods:
                 if method in ("POST", "PUT", "PATCH"):

@@ -19,6 +19,9 @@ from shared.errors import (
 from shared.web.decoding import WITH_BODY
 from shared.web.route import Access, Answer, Route
 
+MAX_QUERY_LENGTH = 2000
+"""A text that may be longer than this is bounded by the URL's own length, when it comes by URL."""
+
 ALWAYS = (BadRequest, LengthRequired, BodyTooLarge, InternalError)
 """What any function may answer."""
 
@@ -152,8 +155,11 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     if "anyOf" in plain:
         kinds = [each for each in plain["anyOf"] if each.get("type") != "null"]
         if len(kinds) == 1:
-            return {**{name: value for name, value in plain.items() if name != "anyOf"}, **kinds[0]}
-        plain["anyOf"] = kinds
+            plain = {name: value for name, value in plain.items() if name != "anyOf"} | kinds[0]
+        else:
+            plain["anyOf"] = kinds
+    if plain.get("maxLength", 0) > MAX_QUERY_LENGTH:
+        del plain["maxLength"]
     if isinstance(plain.get("enum"), list):
         plain["enum"] = [each for each in plain["enum"] if each is not None]
     return plain
@@ -174,6 +180,9 @@ def _responses(route: Route, method: str) -> dict[str, Any]:
         responses[str(status)] = response
     if route.access is Access.FUNCTION:
         responses["401"] = {"description": "No key that this function accepts. Answered by the host, without a body."}
+    if method not in WITH_BODY:
+        responses["414"] = {"description": "The URL is over 8 KiB: call by POST. Answered by the host, without a body."}
+    responses["431"] = {"description": "The headers are over 32 KiB. Answered by the host, without a body."}
     for status, errors in sorted(_errors_by_status(route, method).items()):
         described = {
             "description": " ".join(f"`{each.code}`: {each.title}." for each in errors),
