@@ -1,8 +1,10 @@
-"""Makes the list of common passwords that the app refuses, from the one that Django ships: `python -m scripts.blocklist`."""
+"""Makes the list of common passwords that the app refuses, from the one that Django ships.
+
+Run it as `python -m scripts.blocklist`.
+"""
 
 import gzip
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 from shared.passwords.names import fold_name
@@ -20,11 +22,8 @@ Django is copyright Django Software Foundation and individual contributors, unde
 
 def main() -> None:
     """Write the list: a header, an empty line, then a password a line, sorted."""
-    django = find_spec("django")
-    assert django is not None
-    assert django.origin is not None
-    source = Path(django.origin).parent / "contrib" / "auth" / "common-passwords.txt.gz"
-    words = {fold_name(line) for line in gzip.decompress(source.read_bytes()).decode().splitlines()}
+    source = distribution("Django").locate_file("django/contrib/auth/common-passwords.txt.gz")
+    words = {fold_name(line) for line in gzip.decompress(Path(str(source)).read_bytes()).decode().splitlines()}
     listed = sorted(word for word in words if len(word) >= MIN_PART)
     text = HEADER.format(minimum=MIN_PART, django=version("django")) + "\n".join(listed) + "\n"
     TARGET.write_bytes(gzip.compress(text.encode(), mtime=0))

@@ -3,8 +3,13 @@
 from shared import health
 from shared.blobs.routes import routes as blob_routes
 from shared.blobs.store import BlobStore
+from shared.passwords.accounts import Accounts
 from shared.passwords.admission import HashingThreads
+from shared.passwords.hashing import PROFILES
+from shared.passwords.pepper import Pepper
+from shared.passwords.policy import Policy
 from shared.passwords.routes import routes as password_routes
+from shared.passwords.store import UserStore
 from shared.settings import Settings
 from shared.signing.master import master_key
 from shared.signing.routes import routes as signing_routes
@@ -21,6 +26,14 @@ def build(settings: Settings) -> list[Route]:
     storage = Storage(settings.storage)
     keys = KeyStore(storage, master_key(settings.master_key), settings.key_cache_seconds)
     probes = {"table-storage": health.Probe(keys.probe), "master-key": health.Probe(keys.probe_master_key)}
+    passwords = settings.passwords
+    accounts = Accounts(
+        UserStore(storage),
+        HashingThreads(settings.hash_memory_mib),
+        Pepper(None, passwords.pepper_key),
+        Policy(passwords.min_length, passwords.min_length_with_second_factor, passwords.service_names),
+        PROFILES[passwords.profile],
+    )
     databases = Databases(settings.databases)
     blobs = BlobStore(storage)
     probes["blob-storage"] = health.Probe(blobs.ping)
@@ -28,7 +41,7 @@ def build(settings: Settings) -> list[Route]:
     routes: list[Route] = [
         *health.routes(probes),
         *signing_routes(keys),
-        *password_routes(HashingThreads(settings.hash_memory_mib)),
+        *password_routes(accounts),
         *sql_routes(databases),
         *blob_routes(blobs),
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scripts.azurite import Azurite, start_azurite
-from scripts.samples import seed_container, seed_database
+from scripts.samples import seed_container, seed_database, seed_users
 from tests.support import App, StartApp, app_environ, run_app
 
 
@@ -31,6 +31,7 @@ def running_app(storage_connection: str, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("app")
     seed_database(folder / "main.sqlite")
     seed_container(storage_connection)
+    seed_users(storage_connection)
     with run_app(folder, app_environ(folder, storage_connection)) as app:
         yield app
 

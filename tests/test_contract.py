@@ -12,7 +12,7 @@ import pytest
 from shared.app import build
 from shared.settings import load_settings
 from shared.web import Access, Example, Route
-from tests.support import App, StartApp
+from tests.support import App, StartApp, restore_users
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUTES = build(load_settings({}))
@@ -45,12 +45,17 @@ def names(routes: list[Route]) -> list[str]:
 
 
 @pytest.mark.parametrize("route", KEYED, ids=names(KEYED))
-def test_every_example_works(route: Route, running_app: App) -> None:
+def test_every_example_works(route: Route, running_app: App, storage_connection: str) -> None:
     """Every example of the OpenAPI document succeeds on the sample data, by each method that the function has."""
+    restore_users(storage_connection)
     assert route.examples or route.request is None
     with running_app.client() as client:
         for example in route.examples or (Example("No fields", {}),):
-            path, fields = f"/api/{route.path}", dict(example.fields)
+            fields = dict(example.fields)
+            in_path = re.findall(r"\{\*?(\w+)\??\}", route.path)
+            path = "/api/" + re.sub(r"\{\*?(\w+)\??\}", r"{\1}", route.path).format(
+                **{name: fields.pop(name) for name in in_path}
+            )
             for method in route.methods:
                 if method in ("POST", "PUT", "PATCH"):
                     answer = client.request(method, path, json=fields)

@@ -219,11 +219,9 @@ class Accounts:
         """
         key = key_of(name)
         stored, failures = self.store.find(key)
-        wait = seconds_to_wait(failures and failures.failures, self._clock())
+        wait = seconds_to_wait(failures.failures if failures else None, self._clock())
         if wait:
-            raise TooManyAttempts(
-                f"After too many wrong passwords this user has to wait {wait} s.", retry_after=wait
-            )
+            raise TooManyAttempts(f"After too many wrong passwords this user has to wait {wait} s.", retry_after=wait)
         tried = stored or self._nobody
         text = self._pepper.open(tried.user.user_id, tried.secret)
         verdict = self._verify(
@@ -288,9 +286,8 @@ class Accounts:
         known = self._pepper.open(before.user.user_id, before.secret)
 
         def changed(now: Stored) -> tuple[User, Secret]:
-            if not even_if_changed and now.secret != before.secret:
-                if self._pepper.open(now.user.user_id, now.secret) != known:
-                    raise Changed
+            if not even_if_changed and self._pepper.open(now.user.user_id, now.secret) != known:
+                raise Changed
             return msgspec.structs.replace(now.user, algorithm="argon2id", imported=False), secret
 
         with _as_conflict():

@@ -38,7 +38,7 @@ _MAX_UNNORMALISED_BYTES = 4 * MAX_PASSWORD_BYTES
 MIN_MEMORY_KIB = 7 * 1024
 MIN_WORK_KIB = 35 * 1024
 
-PROFILES: dict[Profile, Parameters] = {
+PROFILES: dict[str, Parameters] = {
     # OWASP Password Storage Cheat Sheet, Argon2id: two of its equally strong settings.
     "owasp": Parameters(19 * 1024, 2, 1),
     "owasp-46": Parameters(46 * 1024, 1, 1),
@@ -152,8 +152,8 @@ def check_cost(cost: Parameters) -> None:
     work_kib = cost.memory_kib * cost.time_cost
     if work_kib < MIN_WORK_KIB:
         raise HashTooWeak(
-            f"{cost.memory_kib} KiB times {cost.time_cost} passes are {work_kib} KiB; OWASP asks for {MIN_WORK_KIB}, as "
-            "in 19456 KiB and 2 passes."
+            f"{cost.memory_kib} KiB times {cost.time_cost} passes are {work_kib} KiB; OWASP asks for {MIN_WORK_KIB}, "
+            "as in 19456 KiB and 2 passes."
         )
     if work_kib > MAX_WORK_KIB:
         raise HashTooLarge(
@@ -200,9 +200,7 @@ class Verdict(NamedTuple):
     needs_rehash: bool
 
 
-def verify(
-    stored: Hash, password: str, wanted: Parameters, memory: "mmap", *, as_typed: bool = True
-) -> Verdict:
+def verify(stored: Hash, password: str, wanted: Parameters, memory: "mmap", *, as_typed: bool = True) -> Verdict:
     """Whether `stored` was made of `password`, and whether it is what `hash_password` makes with `wanted`.
 
     `memory` has at least `memory_of(stored)`. A hash from elsewhere may be of the password as it was typed: with

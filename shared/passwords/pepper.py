@@ -6,6 +6,10 @@ other key (OWASP Password Storage Cheat Sheet, Peppering).
 
 from typing import NamedTuple, Protocol
 
+from shared.errors import PepperUnavailable
+
+RETRY_AFTER_SECONDS = 30
+
 
 class Encryptor(Protocol):
     """What the pepper needs of a key store: AES-256 keys by name, in versions."""
@@ -33,7 +37,7 @@ class Secret(NamedTuple):
 class Pepper:
     """Seals hashes under the newest version of `key_name`; with "" it seals none, and still opens those that are."""
 
-    def __init__(self, encryptor: Encryptor, key_name: str) -> None:
+    def __init__(self, encryptor: Encryptor | None, key_name: str) -> None:
         self._encryptor = encryptor
         self._key_name = key_name
 
@@ -41,14 +45,20 @@ class Pepper:
         """The hash of this user (and no other's: it cannot be opened as another's), ready to rest."""
         if not self._key_name:
             return Secret(text.encode())
-        version, data = self._encryptor.encrypt(self._key_name, text.encode(), _bound_to(user_id))
+        version, data = self._keys.encrypt(self._key_name, text.encode(), _bound_to(user_id))
         return Secret(data, self._key_name, version)
 
     def open(self, user_id: str, secret: Secret) -> str:
         """The hash of this user."""
         if not secret.key_name:
             return secret.data.decode()
-        return self._encryptor.decrypt(secret.key_name, secret.version, secret.data, _bound_to(user_id)).decode()
+        return self._keys.decrypt(secret.key_name, secret.version, secret.data, _bound_to(user_id)).decode()
+
+    @property
+    def _keys(self) -> Encryptor:
+        if self._encryptor is None:
+            raise PepperUnavailable("There is no key store.", retry_after=RETRY_AFTER_SECONDS)
+        return self._encryptor
 
     def is_current(self, user_id: str, secret: Secret) -> bool:
         """Whether it rests as `seal` would have it rest now."""

@@ -91,9 +91,9 @@ class VerifyPasswordAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
         bool,
         Meta(
             description="True where the password is valid, and the hash is not what hash-password makes of it now with "
-            "this profile: another algorithm, version or parameter, less than 16 bytes of salt or 32 of digest, or made "
-            "of the password without Unicode's NFKC form. Then hash this password anew, and replace the hash. With "
-            "`user` that has been done by itself, and `rehashed` is true."
+            "this profile: another algorithm, version or parameter, less than 16 bytes of salt or 32 of digest, or "
+            "made of the password without Unicode's NFKC form. Then hash this password anew, and replace the hash. "
+            "With `user` that has been done by itself, and `rehashed` is true."
         ),
     ]
     user_id: Annotated[str | UnsetType, Meta(description="With `user`, where valid.")] = UNSET
@@ -111,9 +111,10 @@ class CheckPasswordAnswer(msgspec.Struct, frozen=True):
     reasons: Annotated[
         list[Reason],
         Meta(
-            description="Each rule that it fails. `too-short`: under 15 code points, or 8 with a second factor (settings); "
-            "`too-long`: over 1,024 bytes of UTF-8; `common`: on the list of common and breached passwords, two of "
-            "them in a row, a run or a repetition; `context-word`: holds the user's name or the service's."
+            description="Each rule that it fails. `too-short`: under 15 code points, or 8 with a second factor "
+            "(settings); `too-long`: over 1,024 bytes of UTF-8; `common`: on the list of common and breached "
+            "passwords, two of them in a row, a run or a repetition; `context-word`: holds the user's or the "
+            "service's name."
         ),
     ]
 

@@ -184,7 +184,7 @@ class UserStore:
     ) -> Failures:
         """Write what comes `after` the failures of a name. None is lost, however many write at once."""
         for _ in range(ATTEMPTS):
-            failures = after(seen and seen.failures)
+            failures = after(seen.failures if seen else None)
             row = _row(key, "failures") | {
                 "kind": "failures",
                 "document": msgspec.json.encode(failures).decode(),

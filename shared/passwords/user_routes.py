@@ -8,8 +8,17 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from shared.errors import Busy, Conflict, InvalidHash, InvalidPassword, Unavailable, UnknownUser, WeakPassword
-from shared.errors import HashTooLarge, WrongPassword
+from shared.errors import (
+    Busy,
+    Conflict,
+    HashTooLarge,
+    InvalidHash,
+    InvalidPassword,
+    Unavailable,
+    UnknownUser,
+    WeakPassword,
+    WrongPassword,
+)
 from shared.passwords.accounts import Accounts
 from shared.passwords.names import MAX_NAME_LENGTH, check_name
 from shared.passwords.store import Stored, User
@@ -17,6 +26,9 @@ from shared.web import Access, Answer, Example, Fields, Route, decode_cursor, en
 
 EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - of https://xkcd.com/936, for the documentation.
 
+# Users of the sample data.
+_ALICE_ID = "5eed0000-0000-4000-8000-000000000001"
+_BOB_ID = "5eed0000-0000-4000-8000-000000000002"
 _EXAMPLE_BCRYPT = "$2b$10$dCxPgPRGaZ7OTpCDhHI7ROTXzJ6W9yat8iVREvKHomwQ0N5IHTpeS"
 
 Password = Annotated[
@@ -88,7 +100,7 @@ class ListUsersAnswer(msgspec.Struct, frozen=True):
 
 
 class UserRequest(Fields, frozen=True):
-    user_id: str
+    user_id: Annotated[str, Meta(description="The id of a user.", examples=[_ALICE_ID])]
 
 
 class RewrapPasswordsRequest(Fields, frozen=True):
@@ -98,7 +110,9 @@ class RewrapPasswordsRequest(Fields, frozen=True):
 
 class RewrapPasswordsAnswer(msgspec.Struct, frozen=True):
     examined: int
-    rewrapped: Annotated[int, Meta(description="How many hashes were not yet sealed as they would be now, and now are.")]
+    rewrapped: Annotated[
+        int, Meta(description="How many hashes were not yet sealed as they would be now, and now are.")
+    ]
     cursor: str | None
 
 
@@ -200,8 +214,8 @@ def routes(accounts: Accounts) -> list[Route]:
             reset_password,
             request=ResetPasswordRequest,
             answer=NamedUser,
-            summary="Give a user another password, for the operator.\n\nIt also ends the time that the user has to wait "
-            "after wrong passwords.",
+            summary="Give a user another password, for the operator.\n\nIt also ends the time that the user has to "
+            "wait after wrong passwords.",
             errors=(UnknownUser, *setting),
             examples=(Example("A new password", {"user": alice, "password": EXAMPLE_PASSWORD}),),
         ),
@@ -248,7 +262,7 @@ def routes(accounts: Accounts) -> list[Route]:
             answer=DescribedUser,
             summary="What is known of a user, but for the hash.",
             errors=(UnknownUser, Unavailable),
-            examples=(Example("A user of the sample data", {"user_id": "5eed0000-0000-4000-8000-000000000001"}),),
+            examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
         ),
         route(
             "delete-user",
@@ -259,7 +273,7 @@ def routes(accounts: Accounts) -> list[Route]:
             answer=None,
             summary="Remove a user, and the hash.",
             errors=(UnknownUser, Conflict, Unavailable),
-            examples=(Example("A user of the sample data", {"user_id": "5eed0000-0000-4000-8000-000000000002"}),),
+            examples=(Example("A user of the sample data", {"user_id": _BOB_ID}),),
             statuses={204: "The user is gone."},
         ),
         route(
@@ -269,9 +283,9 @@ def routes(accounts: Accounts) -> list[Route]:
             rewrap_passwords,
             request=RewrapPasswordsRequest,
             answer=RewrapPasswordsAnswer,
-            summary="Have stored hashes rest under the newest version of the pepper, a page at a time.\n\nLogins do it, "
-            "too; this is for users who do not log in. Call it with the cursor of the answer before, until there is "
-            "none.",
+            summary="Have stored hashes rest under the newest version of the pepper, a page at a time.\n\nLogins do "
+            "it, too; this is for users who do not log in. Call it with the cursor of the answer before, until there "
+            "is none.",
             errors=(Unavailable,),
             examples=(Example("The first page", {}),),
         ),
