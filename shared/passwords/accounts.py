@@ -44,6 +44,8 @@ RULES: dict[Reason, str] = {
 }
 
 
+_CHANGED = "Others changed this user at the same time. Try again."
+
 Result = TypeVar("Result")
 
 
@@ -215,39 +217,42 @@ class Accounts:
     def _authenticate(self, name: str, password: str) -> tuple[Stored | None, Verdict]:
         """The user whose password it is, or None, counted as a failure: as long for an unknown name as for a known one.
 
-        Raises TooManyAttempts, Busy.
+        Raises TooManyAttempts, Busy, and UserChanged where others change the hash again and again.
         """
         key = key_of(name)
-        stored, failures = self.store.find(key)
-        wait = seconds_to_wait(failures.failures if failures else None, self._clock())
-        if wait:
-            raise TooManyAttempts(f"After too many wrong passwords this user has to wait {wait} s.", retry_after=wait)
-        tried = stored or self._nobody
-        text = self._pepper.open(tried.user.user_id, tried.secret)
-        verdict = self._verify(
-            hashing.parse_hash(text), password, self._cost_of(tried.user), as_typed=tried.user.imported
-        )
-        if stored is None or not verdict.valid:
-            with _as_conflict():
-                self.store.add_failure(key, failures, partial(after_failure, now=self._clock()))
-            return None, verdict
-        return self._succeed(stored, failures), verdict
+        for _ in range(ATTEMPTS):
+            stored, failures = self.store.find(key)
+            wait = seconds_to_wait(failures.failures if failures else None, self._clock())
+            if wait:
+                raise TooManyAttempts(
+                    f"After too many wrong passwords this user has to wait {wait} s.", retry_after=wait
+                )
+            tried = stored or self._nobody
+            text = self._open(tried)
+            verdict = self._verify(
+                hashing.parse_hash(text), password, self._cost_of(tried.user), as_typed=tried.user.imported
+            )
+            if stored is None or not verdict.valid:
+                with _as_conflict():
+                    self.store.add_failure(key, failures, partial(after_failure, now=self._clock()))
+                return None, verdict
+            with suppress(UserChanged, UnknownUser):  # The hash is another by now, or the user is gone: look again.
+                return self._succeed(stored, text, failures), verdict
+        raise UserChanged(_CHANGED)
 
-    def _succeed(self, stored: Stored, failures: StoredFailures | None) -> Stored | None:
-        """Note the login, and forget the failures. None where the user is gone by now, or has another name."""
+    def _succeed(self, stored: Stored, text: str, failures: StoredFailures | None) -> Stored:
+        """Note the login, and forget the failures. Raises UserChanged where the hash is no longer `text`."""
         now = self._clock()
 
         def noted(before: Stored) -> tuple[User, Secret]:
+            if self._open(before) != text:
+                raise UserChanged(_CHANGED)
             return msgspec.structs.replace(before.user, last_login=now), before.secret
 
-        try:
+        with _as_conflict():
             if failures is not None:
                 self.store.forget_failures(stored.user.key)
             return self.store.change(stored, noted)
-        except Changed:
-            return stored  # So many others log in at this moment that one of them has noted it.
-        except UnknownUser:
-            return None
 
     def _update(self, stored: Stored, password: str, verdict: Verdict) -> Login:
         """Hash anew, or seal anew, where the stored hash is not as it would be made now."""
@@ -269,6 +274,9 @@ class Accounts:
         text = hashing.encode_hash(self._cost, secrets.token_bytes(16), secrets.token_bytes(32))
         return Stored(user, self._pepper.seal(user.user_id, text), "")
 
+    def _open(self, stored: Stored) -> str:
+        return self._pepper.open(stored.user.user_id, stored.secret)
+
     def _cost_of(self, user: User) -> Parameters:
         return self._cost if user.cost is None else Parameters(*user.cost)
 
@@ -283,11 +291,11 @@ class Accounts:
     def _set_hash(self, before: Stored, text: str, *, even_if_changed: bool) -> User:
         """Raises UserChanged where the hash is another by now (unless that does not matter), or the user is gone."""
         secret = self._pepper.seal(before.user.user_id, text)
-        known = self._pepper.open(before.user.user_id, before.secret)
+        known = self._open(before)
 
         def changed(now: Stored) -> tuple[User, Secret]:
-            if not even_if_changed and self._pepper.open(now.user.user_id, now.secret) != known:
-                raise Changed
+            if not even_if_changed and self._open(now) != known:
+                raise UserChanged(_CHANGED)
             return msgspec.structs.replace(now.user, algorithm="argon2id", imported=False), secret
 
         with _as_conflict():
@@ -296,7 +304,7 @@ class Accounts:
     def _rewrap(self, stored: Stored) -> bool:
         """Seal a user's hash anew. Whoever changes the user at the same time does so, too."""
         user = stored.user
-        secret = self._pepper.seal(user.user_id, self._pepper.open(user.user_id, stored.secret))
+        secret = self._pepper.seal(user.user_id, self._open(stored))
         try:
             self.store.save(stored, user, secret)
         except Changed:
@@ -309,7 +317,7 @@ def _as_conflict() -> Iterator[None]:
     try:
         yield
     except Changed:
-        raise UserChanged("Others changed this user at the same time. Try again.") from None
+        raise UserChanged(_CHANGED) from None
 
 
 def _until_done(act: Callable[[], Result]) -> Result:
@@ -317,7 +325,7 @@ def _until_done(act: Callable[[], Result]) -> Result:
     for _ in range(ATTEMPTS):
         with suppress(Changed):
             return act()
-    raise UserChanged("Others changed this user at the same time. Try again.")
+    raise UserChanged(_CHANGED)
 
 
 class _Turns:

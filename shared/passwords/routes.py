@@ -194,7 +194,7 @@ def routes(accounts: Accounts) -> list[Route]:
             summary="Whether a password is the one that a hash was made of, or the one of a user.\n\n"
             "A password that is not is an answer like another: 200 with `valid` false, also where there is no such "
             "user. After five wrong passwords in a row a name has to wait, at most 15 minutes: 429.",
-            errors=(InvalidPassword, InvalidHash, HashTooLarge, HashTooWeak, Busy, Unavailable),
+            errors=(InvalidPassword, InvalidHash, HashTooLarge, HashTooWeak, Conflict, Busy, Unavailable),
             examples=(
                 Example("The right password", {"password": EXAMPLE_PASSWORD, "hash": _EXAMPLE_HASH}),
                 Example("A wrong password", {"password": "Tr0ub4dor&3", "hash": _EXAMPLE_HASH}),
