@@ -4,12 +4,13 @@ StrongroomError
 ├── BadRequest 400          InvalidRequest · InvalidJson · NotAnObject · NotUtf8 · NestedTooDeep · DuplicateParameter
 │                           QueryBesideBody · UnexpectedBody · SecretInUrl
 ├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer
+├── Conflict 409            KeyExists · KeyChanged · KeyNotDeletable
 ├── LengthRequired 411
 ├── BodyTooLarge 413
 ├── UnsupportedMediaType 415
-├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · InvalidPassword
-│                           UnusableVersion · InvalidHash · HashTooLarge · ReadOnly · SqlError · QueryTimeout
-│                           MultipleStatements · AnswerTooLarge
+├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · UnusableVersion
+│                           KeyTooLarge · NotDecryptable · NotExportable · InvalidPassword · InvalidHash · HashTooLarge
+│                           ReadOnly · SqlError · QueryTimeout · MultipleStatements · AnswerTooLarge
 ├── Busy 429
 ├── InternalError 500
 ├── DamagedKey 500
@@ -150,6 +151,33 @@ class UnknownContainer(NotFound):
     title = "There is no such container"
 
 
+class Conflict(StrongroomError):
+    """What is there stands against what was asked."""
+
+    status = 409
+
+
+class KeyExists(Conflict):
+    """The name is taken, maybe by a key that was deleted and can still be restored."""
+
+    code = "key-exists"
+    title = "There is a key of this name"
+
+
+class KeyChanged(Conflict):
+    """Another call has changed the key since it was read."""
+
+    code = "key-changed"
+    title = "The key is not as this call expected it"
+
+
+class KeyNotDeletable(Conflict):
+    """A key is deleted only once it was marked as deletable."""
+
+    code = "key-not-deletable"
+    title = "This key is protected from deletion"
+
+
 class LengthRequired(StrongroomError):
     """The Functions host drops the body of a chunked request that has no Content-Length."""
 
@@ -213,6 +241,27 @@ class UnusableVersion(Refused):
 
     code = "unusable-version"
     title = "This version of the key may not be used for this"
+
+
+class KeyTooLarge(Refused):
+    """The key has as many versions, tags or revocations as one may have."""
+
+    code = "key-too-large"
+    title = "The key cannot hold more"
+
+
+class NotDecryptable(Refused):
+    """The ciphertext does not open. Never says why: the difference helps whoever tries to forge one."""
+
+    code = "not-decryptable"
+    title = "The ciphertext cannot be decrypted"
+
+
+class NotExportable(Refused):
+    """The key was not made exportable, or there is nothing private to export."""
+
+    code = "not-exportable"
+    title = "This key does not leave the app"
 
 
 class InvalidPassword(Refused):

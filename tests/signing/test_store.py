@@ -14,7 +14,7 @@ from shared.errors import DamagedKey, MasterKeyUnavailable, StorageUnavailable, 
 from shared.settings import StorageSettings
 from shared.signing import algorithms, store
 from shared.signing.master import FileMasterKey
-from shared.signing.store import KeyStore
+from shared.signing.store import KeyStore, NewKey
 from shared.storage import Storage
 from tests.support import free_port
 
@@ -142,7 +142,7 @@ def test_the_cache_is_bounded(new_store: NewStore, monkeypatch: pytest.MonkeyPat
     keys = new_store(cache_seconds=3600)
     first = keys.get_or_create_default()
     for name in ("a", "b"):
-        keys._create(name, "P-256", published=False)
+        keys.create(name, NewKey(type="P-256", purpose="sign"))
         keys.get(name)
     assert keys.get("b") is keys.get("b")
     again = keys.get("default")
@@ -199,7 +199,7 @@ def test_no_new_data_key_beside_old_keys(new_store: NewStore, table: Any) -> Non
     new_store().get_or_create_default()
     table.delete_entity("_master", "data-key")
     with pytest.raises(DamagedKey, match="data-key"):
-        new_store()._create("other", "P-256", published=False)
+        new_store().create("other", NewKey(type="P-256", purpose="sign"))
 
 
 def test_a_row_moved_to_another_key_is_noticed(new_store: NewStore, table: Any) -> None:
