@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -48,8 +49,11 @@ def encrypt(public_key: Any, key_type: str, key_id: str, plaintext: bytes, assoc
     if associated_data is None:
         return jwe.encrypt_compact(header, plaintext, key, registry=registry)
     message = jwe.FlattenedJSONEncryption(header, plaintext, aad=associated_data)
-    message.add_recipient(None, key)
-    return dict(jwe.encrypt_json(message, None, registry=registry))
+    message.add_recipient({}, key)
+    made: dict[str, Any] = dict(jwe.encrypt_json(message, None, registry=registry))
+    if not made["header"]:  # RFC 7516, section 7.2.1: where it is empty, it is absent.
+        del made["header"]
+    return made
 
 
 def decrypt(ciphertext: Ciphertext, private_key: Any, key_type: str) -> bytes:
@@ -61,6 +65,7 @@ def decrypt(ciphertext: Ciphertext, private_key: Any, key_type: str) -> bytes:
         if isinstance(ciphertext, str):
             plaintext = jwe.decrypt_compact(ciphertext, key, registry=registry).plaintext
         else:
+            _authenticate_as_written(registry, ciphertext)
             plaintext = jwe.decrypt_json(ciphertext, key, registry=registry).plaintext  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - whatever the library makes of a foreign ciphertext, the answer is one.
         raise NotDecryptable("It was not made for this key, or is not as it was made.") from None
@@ -125,3 +130,20 @@ def _registry(key_type: str) -> "JWERegistry":
     registry.max_protected_header_length = registry.max_encrypted_key_length = 16384
     registry.max_ciphertext_length = MAX_PART
     return registry
+
+
+def _authenticate_as_written(registry: "JWERegistry", ciphertext: dict[str, Any]) -> None:
+    """Authenticate the protected header as it stands in `ciphertext` (RFC 7516, section 5.2, steps 14 to 16).
+
+    The library encodes it anew, which is not the same where another library wrote it with other white space.
+    """
+    bound = ".".join([ciphertext["protected"], *([ciphertext["aad"]] if "aad" in ciphertext else [])]).encode("ascii")
+    find = registry.get_enc
+
+    def get_enc(name: str) -> Any:
+        content = copy(find(name))
+        opens = content.decrypt
+        setattr(content, "decrypt", lambda data, tag, cek, iv, _: opens(data, tag, cek, iv, bound))  # noqa: B010
+        return content
+
+    registry.get_enc = get_enc  # type: ignore[method-assign]
