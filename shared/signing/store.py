@@ -28,6 +28,7 @@ from shared.errors import (
     Unavailable,
     UnknownKey,
     UnsupportedKey,
+    invalid_field,
 )
 from shared.signing import algorithms, formats, keyring
 from shared.signing.envelope import NONCE_BYTES, open_sealed, seal
@@ -444,6 +445,8 @@ class KeyStore:
     # How it is written
 
     def _add(self, name: str, new: NewKey, make: Callable[[], Any], origin: Literal["made", "imported"]) -> Key:
+        if not _NAME.fullmatch(name):  # The pattern of the field lets a line feed at the end pass.
+            raise invalid_field("name", "must be 1 to 63 lower-case letters, digits and hyphens, no hyphen first.")
         keyring.check_tags(new.tags)
         if self._is_taken(name):
             raise KeyExists(f"There is a key {name}, or one of this name was deleted and can be restored.")
