@@ -24,6 +24,9 @@ from shared.passwords.pepper import Pepper
 from shared.passwords.policy import Policy
 from shared.passwords.store import UserStore
 from shared.settings import StorageSettings
+from shared.signing.encryption import NamedKeys
+from shared.signing.master import master_key
+from shared.signing.store import KeyStore
 from shared.storage import Storage
 
 PASSWORD = "correct horse battery staple"
@@ -63,10 +66,11 @@ def run() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         azurite = start_azurite(Path(folder, "azurite"), in_memory=True)
         try:
+            storage = Storage(StorageSettings(azurite.connection_string))
             accounts = Accounts(
-                UserStore(Storage(StorageSettings(azurite.connection_string))),
+                UserStore(storage),
                 HashingThreads(512),
-                Pepper(None, ""),
+                Pepper(NamedKeys(KeyStore(storage, master_key(""), 30)), ""),
                 Policy(),
                 OWASP,
             )

@@ -11,6 +11,7 @@ from shared.passwords.policy import Policy
 from shared.passwords.routes import routes as password_routes
 from shared.passwords.store import UserStore
 from shared.settings import Settings
+from shared.signing.encryption import NamedKeys
 from shared.signing.master import master_key
 from shared.signing.routes import routes as signing_routes
 from shared.signing.store import KeyStore
@@ -30,7 +31,7 @@ def build(settings: Settings) -> list[Route]:
     accounts = Accounts(
         UserStore(storage),
         HashingThreads(settings.hash_memory_mib),
-        Pepper(None, passwords.pepper_key),
+        Pepper(NamedKeys(keys), passwords.pepper_key),
         Policy(passwords.min_length, passwords.min_length_with_second_factor, passwords.service_names),
         PROFILES[passwords.profile],
     )

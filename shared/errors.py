@@ -4,13 +4,14 @@ StrongroomError
 ├── BadRequest 400          InvalidRequest · InvalidJson · NotAnObject · NotUtf8 · NestedTooDeep · DuplicateParameter
 │                           QueryBesideBody · UnexpectedBody · SecretInUrl
 ├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer · UnknownUser
-├── Conflict 409            UserExists · UserChanged
+├── Conflict 409            KeyExists · KeyChanged · KeyNotDeletable · UserExists · UserChanged
 ├── LengthRequired 411
 ├── BodyTooLarge 413
 ├── UnsupportedMediaType 415
-├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · InvalidPassword
-│                           UnusableVersion · InvalidHash · HashTooLarge · ReadOnly · SqlError · QueryTimeout
-│                           MultipleStatements · AnswerTooLarge · WeakPassword · WrongPassword · HashTooWeak
+├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · UnusableVersion
+│                           KeyTooLarge · NotDecryptable · NotExportable · InvalidPassword · InvalidHash · HashTooLarge
+│                           HashTooWeak · WeakPassword · WrongPassword · ReadOnly · SqlError · QueryTimeout
+│                           MultipleStatements · AnswerTooLarge
 ├── Busy 429                TooManyAttempts
 ├── InternalError 500
 ├── DamagedKey 500
@@ -160,7 +161,7 @@ class UnknownUser(NotFound):
 
 
 class Conflict(StrongroomError):
-    """What is there now does not go with what is asked for."""
+    """What is there stands against what was asked."""
 
     status = 409
 
@@ -177,6 +178,27 @@ class UserChanged(Conflict):
 
     code = "user-changed"
     title = "The user was changed at the same time"
+
+
+class KeyExists(Conflict):
+    """The name is taken, maybe by a key that was deleted and can still be restored."""
+
+    code = "key-exists"
+    title = "There is a key of this name"
+
+
+class KeyChanged(Conflict):
+    """Another call has changed the key since it was read."""
+
+    code = "key-changed"
+    title = "The key is not as this call expected it"
+
+
+class KeyNotDeletable(Conflict):
+    """A key is deleted only once it was marked as deletable."""
+
+    code = "key-not-deletable"
+    title = "This key is protected from deletion"
 
 
 class LengthRequired(StrongroomError):
@@ -242,6 +264,27 @@ class UnusableVersion(Refused):
 
     code = "unusable-version"
     title = "This version of the key may not be used for this"
+
+
+class KeyTooLarge(Refused):
+    """The key has as many versions, tags or revocations as one may have."""
+
+    code = "key-too-large"
+    title = "The key cannot hold more"
+
+
+class NotDecryptable(Refused):
+    """The ciphertext does not open. Never says why: the difference helps whoever tries to forge one."""
+
+    code = "not-decryptable"
+    title = "The ciphertext cannot be decrypted"
+
+
+class NotExportable(Refused):
+    """The key was not made exportable, or there is nothing private to export."""
+
+    code = "not-exportable"
+    title = "This key does not leave the app"
 
 
 class InvalidPassword(Refused):

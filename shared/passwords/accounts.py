@@ -207,8 +207,7 @@ class Accounts:
         page = self.store.page(after, limit)
         moved = 0
         for stored in page:
-            user_id = stored.user.user_id
-            if not self._pepper.is_current(user_id, stored.secret):
+            if not self._pepper.is_current(stored.secret):
                 moved += self._rewrap(stored)
         return len(page), moved, page[-1].user.key if len(page) == limit else ""
 
@@ -258,7 +257,7 @@ class Accounts:
         """Hash anew, or seal anew, where the stored hash is not as it would be made now."""
         user = stored.user
         if not verdict.needs_rehash:
-            if not self._pepper.is_current(user.user_id, stored.secret):
+            if not self._pepper.is_current(stored.secret):
                 self._rewrap(stored)
             return Login(valid=True, user=user)
         try:

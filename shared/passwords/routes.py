@@ -8,12 +8,13 @@ from msgspec import UNSET, Meta, UnsetType
 
 from shared.errors import (
     Busy,
-    Conflict,
     HashTooLarge,
     HashTooWeak,
     InvalidHash,
     InvalidPassword,
     Unavailable,
+    UserChanged,
+    UserExists,
     WeakPassword,
     invalid_field,
 )
@@ -179,7 +180,7 @@ def routes(accounts: Accounts) -> list[Route]:
             summary="Hash a password with Argon2id, to be kept in a database of your own; or create a user.\n\n"
             "With `user` the hash is kept here, under a new user; then the rules of check-password bind, and "
             "`profile` or `parameters`, where given, hold for all further hashes of this user.",
-            errors=(InvalidPassword, HashTooLarge, HashTooWeak, WeakPassword, Conflict, Busy, Unavailable),
+            errors=(InvalidPassword, HashTooLarge, HashTooWeak, WeakPassword, UserExists, Busy, Unavailable),
             examples=(Example("A password", {"password": EXAMPLE_PASSWORD}),),
             statuses={200: "The hash.", 201: "The user is created."},
         ),
@@ -194,7 +195,7 @@ def routes(accounts: Accounts) -> list[Route]:
             summary="Whether a password is the one that a hash was made of, or the one of a user.\n\n"
             "A password that is not is an answer like another: 200 with `valid` false, also where there is no such "
             "user. After five wrong passwords in a row a name has to wait, at most 15 minutes: 429.",
-            errors=(InvalidPassword, InvalidHash, HashTooLarge, HashTooWeak, Conflict, Busy, Unavailable),
+            errors=(InvalidPassword, InvalidHash, HashTooLarge, HashTooWeak, UserChanged, Busy, Unavailable),
             examples=(
                 Example("The right password", {"password": EXAMPLE_PASSWORD, "hash": _EXAMPLE_HASH}),
                 Example("A wrong password", {"password": "Tr0ub4dor&3", "hash": _EXAMPLE_HASH}),

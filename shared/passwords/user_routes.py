@@ -10,12 +10,13 @@ from msgspec import Meta
 
 from shared.errors import (
     Busy,
-    Conflict,
     HashTooLarge,
     InvalidHash,
     InvalidPassword,
     Unavailable,
     UnknownUser,
+    UserChanged,
+    UserExists,
     WeakPassword,
     WrongPassword,
 )
@@ -183,7 +184,7 @@ def _rfc3339_or_none(moment: datetime | None) -> str | None:
 def routes(accounts: Accounts) -> list[Route]:
     """The functions for users."""
     alice = "alice@example.org"
-    setting = (InvalidPassword, WeakPassword, HashTooLarge, Conflict, Busy, Unavailable)
+    setting = (InvalidPassword, WeakPassword, HashTooLarge, UserChanged, Busy, Unavailable)
 
     def route(name: str, method: str, path: str, handle: Callable[..., object], **more: Any) -> Route:
         return Route(
@@ -227,7 +228,7 @@ def routes(accounts: Accounts) -> list[Route]:
             request=RenameUserRequest,
             answer=NamedUser,
             summary="Give a user another name. The user's id stays.",
-            errors=(UnknownUser, Conflict, Unavailable),
+            errors=(UnknownUser, UserExists, UserChanged, Unavailable),
             examples=(Example("In other letters", {"user": alice, "new_name": "Alice@example.org"}),),
         ),
         route(
@@ -238,7 +239,7 @@ def routes(accounts: Accounts) -> list[Route]:
             request=ImportUserRequest,
             answer=NamedUser,
             summary="Create a user with a hash from elsewhere.\n\nThe first login replaces it by a hash of Argon2id.",
-            errors=(InvalidHash, Conflict, Unavailable),
+            errors=(InvalidHash, UserExists, Unavailable),
             examples=(Example("A bcrypt hash", {"user": "carol@example.org", "hash": _EXAMPLE_BCRYPT}),),
             statuses={201: "The user is created."},
         ),
@@ -272,7 +273,7 @@ def routes(accounts: Accounts) -> list[Route]:
             request=UserRequest,
             answer=None,
             summary="Remove a user, and the hash.",
-            errors=(UnknownUser, Conflict, Unavailable),
+            errors=(UnknownUser, UserChanged, Unavailable),
             examples=(Example("A user of the sample data", {"user_id": _BOB_ID}),),
             statuses={204: "The user is gone."},
         ),

@@ -3,14 +3,15 @@
 Names are those of JOSE: RFC 7518 section 3.1 (RS, PS, ES), RFC 8037 (EdDSA), RFC 9964 (ML-DSA, which FIPS 204 defines).
 """
 
+import secrets
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from shared.errors import MalformedSignature, SignatureMismatch, UnfitAlgorithm, invalid_field
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa, x25519
 
     PrivateKey: TypeAlias = (
         rsa.RSAPrivateKey
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
         | mldsa.MLDSA65PublicKey
         | mldsa.MLDSA87PublicKey
     )
+    AnyPrivateKey: TypeAlias = PrivateKey | x25519.X25519PrivateKey
+    AnyPublicKey: TypeAlias = PublicKey | x25519.X25519PublicKey
 
 Algorithm = Literal[
     "RS256",
@@ -118,7 +121,7 @@ def sign(
 
 
 def verify(
-    public_key: "PublicKey",
+    public_key: "AnyPublicKey",
     algorithm: Algorithm,
     message: bytes,
     signature: bytes,
@@ -130,7 +133,7 @@ def verify(
     from cryptography.exceptions import InvalidSignature
 
     try:
-        public_key.verify(signature, message, *_arguments(algorithm, prehashed))
+        cast("PublicKey", public_key).verify(signature, message, *_arguments(algorithm, prehashed))
     except InvalidSignature:
         raise SignatureMismatch from None
 
@@ -186,19 +189,21 @@ def _arguments(algorithm: Algorithm, prehashed: bool) -> tuple[Any, ...]:
     return (padding.PSS(padding.MGF1(sha2), padding.PSS.DIGEST_LENGTH), digest)
 
 
-def generate(key_type: str) -> "PrivateKey":
-    """A new private key of `key_type`."""
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
+def generate(key_type: str) -> "AnyPrivateKey | bytes":
+    """A new private key of `key_type`; of AES its 32 bytes."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa, x25519
 
     if key_type.startswith("RSA-"):
         return rsa.generate_private_key(65537, int(key_type[4:]))
-    makers: dict[str, Callable[[], PrivateKey]] = {
+    makers: dict[str, Callable[[], AnyPrivateKey | bytes]] = {
         "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
         "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
         "P-521": lambda: ec.generate_private_key(ec.SECP521R1()),
         "Ed25519": ed25519.Ed25519PrivateKey.generate,
+        "X25519": x25519.X25519PrivateKey.generate,
         "ML-DSA-44": mldsa.MLDSA44PrivateKey.generate,
         "ML-DSA-65": mldsa.MLDSA65PrivateKey.generate,
         "ML-DSA-87": mldsa.MLDSA87PrivateKey.generate,
+        "AES-256": lambda: secrets.token_bytes(32),
     }
     return makers[key_type]()

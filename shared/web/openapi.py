@@ -70,7 +70,7 @@ def _serve(routes: list[Route]) -> Answer:
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of `routes`."""
-    structs = {each for route in routes for each in (route.request, route.answer) if each is not None} | {Problem}
+    structs = {each for route in routes for each in (route.request, *_answers(route)) if each is not None} | {Problem}
     ordered = sorted(structs, key=lambda each: each.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     schemas["Problem"]["properties"]["code"]["enum"] = [each.code for each in all_errors()]
@@ -165,12 +165,18 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def _answers(route: Route) -> tuple[type[msgspec.Struct], ...]:
+    if isinstance(route.answer, tuple):
+        return route.answer
+    return () if route.answer is None else (route.answer,)
+
+
 def _responses(route: Route, method: str) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, meaning in route.statuses.items():
         response: dict[str, Any] = {"description": meaning}
-        if route.answer is not None:
-            schema = {"$ref": f"#/components/schemas/{route.answer.__name__}"}
+        if answers := [{"$ref": f"#/components/schemas/{each.__name__}"} for each in _answers(route)]:
+            schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
             response["content"] = {
                 kind: {"schema": schema if kind == "application/json" else {"type": "string"}}
                 for kind in route.media_types

@@ -53,6 +53,15 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
 
 def problem(error: StrongroomError, request_id: str) -> Answer:
     """`error` as problem details (RFC 9457). A 5xx shows nothing of the exception."""
+    body = problem_fields(error)
+    if error.status >= 500:
+        body["request_id"] = request_id
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    return Answer(error.status, msgspec.json.encode(body), "application/problem+json", headers)
+
+
+def problem_fields(error: StrongroomError) -> dict[str, object]:
+    """The members of `error` as problem details, without a request id: as they stand in the results of a batch."""
     body: dict[str, object] = {
         "type": f"urn:strongroom:problem:{error.code}",
         "title": error.title,
@@ -60,12 +69,9 @@ def problem(error: StrongroomError, request_id: str) -> Answer:
         "detail": error.advice if error.status >= 500 else error.detail,
         "code": error.code,
     }
-    if error.status >= 500:
-        body["request_id"] = request_id
     if error.errors:
         body["errors"] = [each._asdict() for each in error.errors]
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
-    return Answer(error.status, msgspec.json.encode(body), "application/problem+json", headers)
+    return body
 
 
 def _log_cause(error: BaseException, request_id: str) -> None:

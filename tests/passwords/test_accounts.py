@@ -4,12 +4,10 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import bcrypt
 import pytest
@@ -25,61 +23,12 @@ from shared.errors import (
     WrongPassword,
 )
 from shared.passwords.accounts import Accounts
-from shared.passwords.admission import HashingThreads
 from shared.passwords.argon2 import Parameters
 from shared.passwords.names import key_of
-from shared.passwords.pepper import Pepper
-from shared.passwords.policy import Policy
-from shared.passwords.store import UserStore
-from shared.settings import StorageSettings
-from shared.storage import Storage
+from tests.passwords.conftest import SMALL, Clock, Make
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SMALL = Parameters(64, 1, 1)
 PASSWORD, OTHER = "correct horse battery staple", "another horse battery staple"
-
-
-class Clock:
-    """Time that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        """The time now."""
-        return self.now
-
-    def forward(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += timedelta(seconds=seconds)
-
-
-Make = Callable[..., Accounts]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Stands still until it is moved."""
-    return Clock()
-
-
-@pytest.fixture
-def make(storage_connection: str, clock: Clock) -> Iterator[Make]:
-    """Makes accounts over one table that is this test's own, as several instances of the app would be."""
-    table = f"users{uuid4().hex[:20]}"
-
-    def make(cost: Parameters = SMALL, connection: str = storage_connection) -> Accounts:
-        store = UserStore(Storage(StorageSettings(connection)), table)
-        return Accounts(store, HashingThreads(64, wait_seconds=60), Pepper(None, ""), Policy(), cost, clock)
-
-    yield make
-    Storage(StorageSettings(storage_connection)).table(table).delete_table()
-
-
-@pytest.fixture
-def accounts(make: Make) -> Accounts:
-    """Accounts with no users yet."""
-    return make()
 
 
 def test_a_user_logs_in(accounts: Accounts) -> None:

@@ -1,0 +1,114 @@
+"""JSON Web Signatures: compact (RFC 7515, section 7.1), and detached with an unencoded payload (RFC 7797). Pure."""
+
+import json
+import re
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from shared.errors import MalformedSignature
+from shared.web import decode_base64, encode_base64
+
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A JWS, taken apart and not yet verified: nothing in it is to be believed."""
+
+    algorithm: str
+    key_id: str | None
+    payload: bytes
+    signed: bytes
+    """What the signature is over."""
+    signature: bytes
+
+
+@lru_cache(1024)
+def header(algorithm: str, key_id: str, *, detached: bool) -> bytes:
+    """The protected header, in base64url."""
+    fields: dict[str, object] = {"alg": algorithm, "kid": key_id}
+    if detached:
+        fields |= {"b64": False, "crit": ["b64"]}
+    return encode_base64(msgspec.json.encode(fields)).encode()
+
+
+def to_sign(header: bytes, payload: bytes, *, detached: bool) -> bytes:
+    """What the signature of a JWS is over: RFC 7515, section 5.1; RFC 7797, section 3, where it is detached."""
+    return header + b"." + (payload if detached else encode_base64(payload).encode())
+
+
+def assemble(signed: bytes, header: bytes, signature: bytes, *, detached: bool) -> str:
+    """The JWS in its compact form; a detached one leaves the payload out."""
+    return f"{(header + b'.' if detached else signed).decode()}.{encode_base64(signature)}"
+
+
+def names(named: str, algorithm: str) -> bool:
+    """Whether `named`, in a header or a JWK, is `algorithm`; RFC 9864 has a second name for EdDSA with Ed25519."""
+    return named == algorithm or (named == "Ed25519" and algorithm == "EdDSA")
+
+
+def parse(text: str, detached_payload: bytes | None) -> Token:
+    """Take a JWS apart. One whose payload is detached is put together with `detached_payload`.
+
+    Raises MalformedSignature where it is no JWS of that kind, or asks for an extension (`crit`) that is not understood.
+    Where a detached JWS has no `b64`, its payload is taken as encoded (RFC 7515, appendix F).
+    """
+    parts = text.split(".")
+    if len(parts) != 3:
+        raise MalformedSignature
+    encoded_header, middle, encoded_signature = parts
+    fields = _header(_decode(encoded_header))
+    is_encoded = _is_encoded(fields)
+    if detached_payload is None:
+        if not is_encoded:  # An unencoded payload travels beside the JWS, not in it.
+            raise MalformedSignature
+        payload = _decode(middle)
+    else:
+        if middle:
+            raise MalformedSignature
+        payload = detached_payload
+    algorithm, key_id = fields.get("alg"), fields.get("kid")
+    if not isinstance(algorithm, str) or not isinstance(key_id, str | None):
+        raise MalformedSignature
+    signed = to_sign(encoded_header.encode(), payload, detached=not is_encoded)
+    return Token(algorithm, key_id, payload, signed, _decode(encoded_signature))
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    """A header, in which no name stands twice (RFC 7515, section 4)."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError
+        return found
+
+    try:
+        fields = json.loads(data.decode(), object_pairs_hook=unique)
+    except (ValueError, RecursionError):
+        raise MalformedSignature from None
+    if not isinstance(fields, dict):
+        raise MalformedSignature
+    return fields
+
+
+def _is_encoded(fields: dict[str, Any]) -> bool:
+    """Whether the payload is signed in base64url. Raises MalformedSignature where `crit` asks for anything but b64."""
+    if "crit" not in fields:
+        if "b64" in fields:  # RFC 7797, section 6: it counts only where `crit` names it.
+            raise MalformedSignature
+        return True
+    if fields["crit"] != ["b64"] or not isinstance(fields.get("b64"), bool):
+        raise MalformedSignature
+    return bool(fields["b64"])
+
+
+def _decode(text: str) -> bytes:
+    """Base64url as RFC 7515, section 2, has it: no padding, no other characters, and one form only for each value."""
+    if not _BASE64URL.fullmatch(text) or len(text) % 4 == 1:
+        raise MalformedSignature
+    data = decode_base64(text, "signature")
+    if encode_base64(data) != text:
+        raise MalformedSignature
+    return data
