@@ -100,7 +100,14 @@ class Database:
             raise ReadOnly(f"Set DATABASE_{self.name.upper()}_WRITE to let this database be written.")
         with self._writer.session(seconds) as session:
             session.begin()
-            outcomes = [session.execute(each, max_rows) for each in statements]
+            outcomes = []
+            for place, each in enumerate(statements):
+                try:
+                    outcomes.append(session.execute(each, max_rows))
+                except StrongroomError as error:
+                    if len(statements) > 1:
+                        error.detail = f"statements[{place}]: {error.detail}"
+                    raise
             if dry_run:
                 session.rollback()
             else:

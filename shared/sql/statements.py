@@ -15,7 +15,7 @@ MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 REMEMBERED_LENGTH = 8192
 """Statements up to this many characters are scanned once."""
 
-_COMMENT = r"--[^\n]*|/\*.*?(?:\*/|\Z)"
+_COMMENT = r"(?>--[^\n]*|/\*.*?(?:\*/|\Z))"
 _BLANK = re.compile(rf"(?:[\s;]|{_COMMENT})*", re.DOTALL)
 _WORD = r"[^\W\d][\w$]*"
 _TOKENS = {

@@ -96,17 +96,24 @@ def _timestamp(value: Any) -> Any:
     return value
 
 
-def _json(value: Any) -> Any:
-    """JSON as it is written, digit by digit, on one line; text that is no JSON stays text."""
-    import orjson
+class Json:
+    """A value that is JSON already, on one line."""
 
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _json(value: Any) -> Any:
+    """JSON as it is written, digit by digit; text that is no JSON stays text."""
     if type(value) is not str:
         return value
     try:
         msgspec.json.decode(value, type=msgspec.Raw)
-        return orjson.Fragment(msgspec.json.format(value, indent=-1) if "\n" in value or "\r" in value else value)
     except (msgspec.DecodeError, RecursionError):
         return value
+    return Json(msgspec.json.format(value, indent=-1) if "\n" in value or "\r" in value else value)
 
 
 # ---- From rows to bytes.
@@ -235,29 +242,33 @@ def _kind_of(types: set[type]) -> Kind:
     return _KINDS[types.pop()] if len(types) == 1 else "text"
 
 
-def _base64(value: object) -> dict[str, str]:
-    """What orjson asks for a value that JSON has no form of: bytes are the only one."""
-    assert isinstance(value, bytes)  # noqa: S101
+def _default(value: object) -> object:
+    """What orjson asks for a value that it does not know itself."""
+    import orjson
+
+    if isinstance(value, Json):
+        return orjson.Fragment(value.text)
+    assert isinstance(value, bytes)  # noqa: S101 - the only other kind.
     return {"base64": encode_base64(value)}
 
 
 def _arrays(_names: list[str], rows: list[Row]) -> bytes:
     import orjson
 
-    return orjson.dumps(rows, _base64)[1:-1]
+    return orjson.dumps(rows, _default)[1:-1]
 
 
 def _objects(names: list[str], rows: list[Row]) -> bytes:
     import orjson
 
-    return orjson.dumps([dict(zip(names, row, strict=True)) for row in rows], _base64)[1:-1]
+    return orjson.dumps([dict(zip(names, row, strict=True)) for row in rows], _default)[1:-1]
 
 
 def _lines(names: list[str], rows: list[Row]) -> bytes:
     import orjson
 
     line = orjson.OPT_APPEND_NEWLINE
-    return b"".join([orjson.dumps(dict(zip(names, row, strict=True)), _base64, line) for row in rows])
+    return b"".join([orjson.dumps(dict(zip(names, row, strict=True)), _default, line) for row in rows])
 
 
 def _csv(_names: list[str], rows: list[Row]) -> bytes:
@@ -282,8 +293,7 @@ def _cell(value: Any) -> Any:
         return ""
     if type(value) is bool:
         return "true" if value else "false"
-    json = value.contents  # orjson.Fragment
-    return json.decode() if type(json) is bytes else json
+    return value.text if type(value) is Json else value
 
 
 _ENCODERS: dict[Format, Callable[[list[str], list[Row]], bytes]] = {

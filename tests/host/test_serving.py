@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -121,10 +122,12 @@ def test_one_connection_serves_many_requests(host: RunningHost) -> None:
             assert read_reply(connection, method).status == status
 
 
-def test_a_request_in_pieces(host: RunningHost) -> None:
+@pytest.mark.parametrize("method", ["POST", "post"])
+def test_a_request_in_pieces(host: RunningHost, method: str) -> None:
     """A request that comes byte by byte is the same request."""
-    raw = b"POST /api/length HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc"
+    raw = f"{method} /api/length HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc".encode()
     with host.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in raw:
             connection.sendall(bytes([byte]))
         assert read_reply(connection, "POST").body == b"3 bytes"

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 STATUS_LINE.update({status: b"HTTP/1.1 %d \r\n" % status for status in range(600, 1000)})
 
 _METHODS = (b"GET ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"HEAD ", b"OPTIONS ")
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}")
 
 # As long as Kestrel keeps an idle connection.
 _KEEP_ALIVE = 130
@@ -30,16 +30,22 @@ class Protocol(HttpToolsProtocol):
         # Kestrel takes a chunked request with a length for a chunked one.
         self.parser.set_dangerous_leniencies(lenient_chunked_length=True)
         self._between_requests = True
+        self._begun = b""
         self._method = ""
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        if self._between_requests and not data.startswith(_METHODS):
-            # The parser knows its methods, in upper case; the host takes any word, in any case.
-            method, _, rest = data.partition(b" ")
-            if _TOKEN.fullmatch(method):
-                self._method = method.decode().upper()
-                data = b"POST " + rest
+        if self._between_requests:
+            data, self._begun = self._begun + data, b""
+            if not data.startswith(_METHODS):
+                # The parser knows its methods, in upper case; the host takes any word, in any case.
+                method, space, rest = data.partition(b" ")
+                if _TOKEN.fullmatch(method):
+                    if not space:
+                        self._begun = data
+                        return
+                    self._method = method.decode().upper()
+                    data = b"POST " + rest
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:

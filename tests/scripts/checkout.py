@@ -66,10 +66,18 @@ class Checkout:
             if (ROOT / name).exists():
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.folder / name).write_bytes((ROOT / name).read_bytes())
-        # What is installed is lent, with its stamps. Make names the environment by the interpreter.
-        version = Path(PYTHON).name.removeprefix("python")
-        (self.folder / f".venv-{version}").symlink_to(sys.prefix)
-        (self.folder / "node_modules").symlink_to(ROOT / "node_modules")
+        # What is installed is lent, with its stamps.
+        self.venv.symlink_to(sys.prefix)
+        self.node_modules.symlink_to(ROOT / "node_modules")
+
+    @property
+    def venv(self) -> Path:
+        """The virtual environment, which make names by the interpreter."""
+        return self.folder / f".venv-{Path(PYTHON).name.removeprefix('python')}"
+
+    @property
+    def node_modules(self) -> Path:
+        return self.folder / "node_modules"
 
     def processes(self) -> dict[str, int]:
         """The processes of the run, as start wrote them down: each but the first leads a group of its own."""

@@ -16,9 +16,17 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 
 from scripts.azurite import Azurite, connection_string
-from tests.scripts.checkout import Checkout, Run, is_running
+from tests.scripts.checkout import PYTHON, Checkout, Run, is_running
 
 NewCheckout = Callable[[], Checkout]
+
+# Nothing listens on port 1, and pip finds nothing elsewhere.
+_NO_INDEX = {
+    "PIP_CONFIG_FILE": os.devnull,
+    "PIP_FIND_LINKS": "",
+    "PIP_INDEX_URL": "http://127.0.0.1:1/simple",
+    "PIP_NO_CACHE_DIR": "1",
+}
 
 
 @pytest.fixture
@@ -165,7 +173,7 @@ def test_lost_master_key(checkout: Checkout) -> None:
 def _assert_refused(run: Run, line: str) -> None:
     """Start has failed with this one line, beside make's own."""
     output = run.wait_until_ended()
-    said = [text for text in output.splitlines() if not re.match("make: |Wrote local|Azurite listens", text)]
+    said = [text for text in output.splitlines() if not re.match("make: |Wrote |Installing |Azurite listens", text)]
     assert len(said) == 1, output
     assert re.fullmatch(line, said[0]), output
     assert run.process.returncode != 0
@@ -219,6 +227,34 @@ def test_no_node(checkout: Checkout, tmp_path: Path, version: str | None, line: 
 def test_old_python(checkout: Checkout, tmp_path: Path) -> None:
     """A Python that is too old, or not there, is one clear line."""
     _assert_refused(checkout.start(python=str(tmp_path / "python")), "Python 3.11 or newer is needed; .* is not here.")
+
+
+def test_no_network_for_pip(checkout: Checkout) -> None:
+    """Where pip cannot reach its index, what failed is one clear line; the environment is tried anew the next time."""
+    checkout.venv.unlink()
+    for _ in range(2):
+        run = checkout.start(environ=_NO_INDEX)
+        _assert_refused(run, r"The Python packages could not be installed: the package index cannot be reached .*")
+
+
+def test_no_network_for_npm(checkout: Checkout, tmp_path: Path) -> None:
+    """Where npm cannot reach its registry, what failed is one clear line."""
+    checkout.node_modules.unlink()
+    environ = {"npm_config_cache": str(tmp_path / "cache"), "npm_config_registry": "http://127.0.0.1:1/"}
+    run = checkout.start(environ=environ)
+    _assert_refused(run, r"Azurite \(npm\) could not be installed: the package index cannot be reached .*")
+
+
+def test_another_interpreters_environment(checkout: Checkout) -> None:
+    """An environment that another interpreter made, or one that has gone, is made again."""
+    checkout.venv.unlink()
+    checkout.venv.mkdir()
+    (checkout.venv / "strongroom.json").write_text('{"interpreter": "/gone/python3.11 3.11"}')
+    (checkout.venv / "bin").mkdir()
+    (checkout.venv / "bin" / "python").symlink_to("/gone/python3.11")
+    run = checkout.start(environ=_NO_INDEX)
+    _assert_refused(run, "The Python packages could not be installed: .*")
+    assert (checkout.venv / "bin" / "python").resolve() == Path(PYTHON)
 
 
 def test_two_checkouts_side_by_side(new_checkout: NewCheckout) -> None:

@@ -27,6 +27,7 @@ STEPS = 5_000
 """Of SQLite's machine between two looks at the clock: well under a millisecond."""
 MAX_VALUE_BYTES = 16 * 1024 * 1024
 """Of one text, blob or row: twice what an answer may hold."""
+ONE_STATEMENT = "Send one statement a call; execute-sql takes more of them in `statements`."
 RETRY_AFTER_SECONDS = 5
 HEAP_BYTES = 512 * 1024 * 1024
 """What SQLite may take of the process's memory, all connections together."""
@@ -169,12 +170,14 @@ class SqliteSession:
 
     def _check(self, cursor: "apsw.Cursor", sql: str) -> None:
         """Called by apsw before the first step of each statement that it finds in the text."""
-        if self._columns is not None:
-            return  # What follows the one statement is blank: it was checked then.
-        if len(sql) < len(self._sql) and not is_blank(self._sql[len(sql) :]):
-            raise MultipleStatements("Send one statement a call; execute-sql takes more of them in `statements`.")
-        if is_blank(sql):
+        if self._columns is not None:  # A statement ran before this one.
+            if cursor.has_vdbe:
+                raise MultipleStatements(ONE_STATEMENT)
+            return
+        if not cursor.has_vdbe:
             raise SqlError("There is no statement in this text.")
+        if len(sql) < len(self._sql) and not is_blank(self._sql[len(sql) :]):
+            raise MultipleStatements(ONE_STATEMENT)
         self._columns = _columns(cursor.get_description())
 
     # ---- What we ask SQLite.
