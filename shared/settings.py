@@ -1,6 +1,7 @@
 """The one reader of the environment. Everything that can be configured is a field here, with its default and unit."""
 
 import os
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -56,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True):
     """`AzureWebJobsStorage`, or `AzureWebJobsStorage__blobServiceUri`, `AzureWebJobsStorage__tableServiceUri` and
     `AzureWebJobsStorage__clientId`."""
     master_key: str = ""
-    """`STRONGROOM_MASTER_KEY`: path of the file that holds the key."""
+    """`STRONGROOM_MASTER_KEY`: the path of a file with the key, or the URL of a Key Vault key, without a version."""
     max_body_bytes: int = 8 * 1024 * 1024
     """`STRONGROOM_MAX_BODY_BYTES`: a larger request is answered with 413."""
     hash_memory_mib: int = 512
@@ -134,6 +135,13 @@ def _uri(environ: Mapping[str, str], name: str) -> str | None:
 
 def _master_key(environ: Mapping[str, str]) -> str:
     text = environ.get("STRONGROOM_MASTER_KEY", "").strip()
+    if "://" in text:
+        if not re.fullmatch(r"https://[^/?#@]+/keys/[0-9A-Za-z-]+/?", text):
+            raise InvalidSetting(
+                "STRONGROOM_MASTER_KEY must be a file's path, or a Key Vault key's URL without a version, such as "
+                "https://example.vault.azure.net/keys/strongroom."
+            )
+        return text.rstrip("/")
     return os.path.join(ROOT, text) if text else ""  # noqa: PTH118 - as above.
 
 
@@ -142,7 +150,7 @@ def _databases(environ: Mapping[str, str]) -> dict[str, DatabaseSettings]:
     given = {name: url.strip() for name, url in environ.items() if name.startswith(prefix) and url.strip()}
     found = {}
     for name, url in given.items():
-        if "://" not in url:
+        if not url.startswith("sqlite:///"):
             raise InvalidSetting(f"{name} must be a URL such as sqlite:///.data/main.sqlite.")
         if name.endswith(suffix):
             if name.removesuffix(suffix) not in given:

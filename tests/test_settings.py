@@ -34,6 +34,9 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("STRONGROOM_MAX_BODY_BYTES", "٥٠٠٠"),
         ("STRONGROOM_HASH_MEMORY_MIB", "18"),
         ("STRONGROOM_KEY_CACHE_SECONDS", "1.5"),
+        ("STRONGROOM_PASSWORD_MIN_LENGTH", "7"),
+        ("STRONGROOM_PASSWORD_MIN_LENGTH_SECOND_FACTOR", "x"),
+        ("STRONGROOM_PASSWORD_PROFILE", "weak"),
         ("AzureWebJobsStorage", "nonsense"),
         ("AzureWebJobsStorage__blobServiceUri", "http://account.blob.core.windows.net"),
         ("DATABASE_MAIN", "main.sqlite"),
@@ -63,12 +66,12 @@ def test_the_master_key_starts_at_the_apps_folder() -> None:
 
 
 def test_no_repr_shows_a_secret() -> None:
-    """Connection strings and database URLs, which hold passwords, stay out of every repr."""
+    """Connection strings and database URLs, which may hold passwords, stay out of every repr."""
     settings = load_settings(
         {
             "AzureWebJobsStorage": "AccountName=a;AccountKey=hunter2",
-            "DATABASE_MAIN": "postgresql://u:hunter2@h/d",
-            "DATABASE_MAIN_WRITE": "postgresql://w:hunter2@h/d",
+            "DATABASE_MAIN": "sqlite:///hunter2",
+            "DATABASE_MAIN_WRITE": "sqlite:////hunter2",
         }
     )
     assert "hunter2" not in repr(settings)

@@ -25,7 +25,7 @@ from shared.passwords.hashing import MAX_PARALLELISM, MAX_TIME_COST, MAX_WORK_KI
 from shared.passwords.names import check_name
 from shared.passwords.policy import Reason
 from shared.passwords.user_routes import EXAMPLE_PASSWORD, Password, SecondFactor, UserName
-from shared.web import Access, Answer, Example, Fields, Route
+from shared.web import Answer, Example, Fields, Operation
 
 _EXAMPLE_HASH = "$argon2id$v=19$m=19456,t=2,p=1$+NI5kqQquxXEK3BmRVW8cw$62/I3WjMua27AYTR45WvpXHO6fpy2CYoHLWoGP0hr+g"
 
@@ -166,14 +166,10 @@ def _cost(profile: Profile | None, parameters: Argon2Parameters | None) -> Param
     return cost
 
 
-def routes(accounts: Accounts) -> list[Route]:
+def operations(accounts: Accounts) -> dict[str, Operation]:
     """The functions of this capability."""
-    return [
-        Route(
-            name="hash-password",
-            path="hash-password",
-            methods=("POST",),
-            access=Access.FUNCTION,
+    return {
+        "hash-password": Operation(
             handle=partial(hash_password, accounts),
             request=HashPasswordRequest,
             answer=HashPasswordAnswer,
@@ -184,11 +180,7 @@ def routes(accounts: Accounts) -> list[Route]:
             examples=(Example("A password", {"password": EXAMPLE_PASSWORD}),),
             statuses={200: "The hash.", 201: "The user is created."},
         ),
-        Route(
-            name="verify-password",
-            path="verify-password",
-            methods=("POST",),
-            access=Access.FUNCTION,
+        "verify-password": Operation(
             handle=partial(verify_password, accounts),
             request=VerifyPasswordRequest,
             answer=VerifyPasswordAnswer,
@@ -201,11 +193,7 @@ def routes(accounts: Accounts) -> list[Route]:
                 Example("A wrong password", {"password": "Tr0ub4dor&3", "hash": _EXAMPLE_HASH}),
             ),
         ),
-        Route(
-            name="check-password",
-            path="check-password",
-            methods=("POST",),
-            access=Access.FUNCTION,
+        "check-password": Operation(
             handle=partial(check_password, accounts),
             request=CheckPasswordRequest,
             answer=CheckPasswordAnswer,
@@ -215,5 +203,5 @@ def routes(accounts: Accounts) -> list[Route]:
                 Example("A bad one", {"password": "password1234567", "user": "alice@example.org"}),
             ),
         ),
-        *user_routes.routes(accounts),
-    ]
+        **user_routes.operations(accounts),
+    }

@@ -1,9 +1,8 @@
 """The functions for users: changing passwords, names, and what there is."""
 
-from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -23,7 +22,7 @@ from shared.errors import (
 from shared.passwords.accounts import Accounts
 from shared.passwords.names import MAX_NAME_LENGTH, check_name
 from shared.passwords.store import Stored, User
-from shared.web import Access, Answer, Example, Fields, Route, decode_cursor, encode_cursor, rfc3339
+from shared.web import Answer, Example, Fields, Operation, decode_cursor, encode_cursor, rfc3339
 
 EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - of https://xkcd.com/936, for the documentation.
 
@@ -181,22 +180,14 @@ def _rfc3339_or_none(moment: datetime | None) -> str | None:
     return None if moment is None else rfc3339(moment)
 
 
-def routes(accounts: Accounts) -> list[Route]:
+def operations(accounts: Accounts) -> dict[str, Operation]:
     """The functions for users."""
     alice = "alice@example.org"
     setting = (InvalidPassword, WeakPassword, HashTooLarge, UserChanged, Busy, Unavailable)
 
-    def route(name: str, method: str, path: str, handle: Callable[..., object], **more: Any) -> Route:
-        return Route(
-            name=name, path=path, methods=(method,), access=Access.FUNCTION, handle=partial(handle, accounts), **more
-        )
-
-    return [
-        route(
-            "change-password",
-            "POST",
-            "change-password",
-            change_password,
+    return {
+        "change-password": Operation(
+            handle=partial(change_password, accounts),
             request=ChangePasswordRequest,
             answer=NamedUser,
             summary="Give a user another password, who knows the old one.\n\nWrong old passwords count as "
@@ -208,11 +199,8 @@ def routes(accounts: Accounts) -> list[Route]:
                 ),
             ),
         ),
-        route(
-            "reset-password",
-            "POST",
-            "reset-password",
-            reset_password,
+        "reset-password": Operation(
+            handle=partial(reset_password, accounts),
             request=ResetPasswordRequest,
             answer=NamedUser,
             summary="Give a user another password, for the operator.\n\nIt also ends the time that the user has to "
@@ -220,22 +208,16 @@ def routes(accounts: Accounts) -> list[Route]:
             errors=(UnknownUser, *setting),
             examples=(Example("A new password", {"user": alice, "password": EXAMPLE_PASSWORD}),),
         ),
-        route(
-            "rename-user",
-            "POST",
-            "rename-user",
-            rename_user,
+        "rename-user": Operation(
+            handle=partial(rename_user, accounts),
             request=RenameUserRequest,
             answer=NamedUser,
             summary="Give a user another name. The user's id stays.",
             errors=(UnknownUser, UserExists, UserChanged, Unavailable),
             examples=(Example("In other letters", {"user": alice, "new_name": "Alice@example.org"}),),
         ),
-        route(
-            "import-user",
-            "POST",
-            "users/import",
-            import_user,
+        "import-user": Operation(
+            handle=partial(import_user, accounts),
             request=ImportUserRequest,
             answer=NamedUser,
             summary="Create a user with a hash from elsewhere.\n\nThe first login replaces it by a hash of Argon2id.",
@@ -243,33 +225,24 @@ def routes(accounts: Accounts) -> list[Route]:
             examples=(Example("A bcrypt hash", {"user": "carol@example.org", "hash": _EXAMPLE_BCRYPT}),),
             statuses={201: "The user is created."},
         ),
-        route(
-            "list-users",
-            "GET",
-            "users",
-            list_users,
+        "list-users": Operation(
+            handle=partial(list_users, accounts),
             request=ListUsersRequest,
             answer=ListUsersAnswer,
             summary="All users, a page at a time, in an order that stays the same.",
             errors=(Unavailable,),
             examples=(Example("The first page", {}),),
         ),
-        route(
-            "get-user",
-            "GET",
-            "users/{user_id}",
-            get_user,
+        "get-user": Operation(
+            handle=partial(get_user, accounts),
             request=UserRequest,
             answer=DescribedUser,
             summary="What is known of a user, but for the hash.",
             errors=(UnknownUser, Unavailable),
             examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
         ),
-        route(
-            "delete-user",
-            "DELETE",
-            "users/{user_id}",
-            delete_user,
+        "delete-user": Operation(
+            handle=partial(delete_user, accounts),
             request=UserRequest,
             answer=None,
             summary="Remove a user, and the hash.",
@@ -277,11 +250,8 @@ def routes(accounts: Accounts) -> list[Route]:
             examples=(Example("A user of the sample data", {"user_id": _BOB_ID}),),
             statuses={204: "The user is gone."},
         ),
-        route(
-            "rewrap-passwords",
-            "POST",
-            "rewrap-passwords",
-            rewrap_passwords,
+        "rewrap-passwords": Operation(
+            handle=partial(rewrap_passwords, accounts),
             request=RewrapPasswordsRequest,
             answer=RewrapPasswordsAnswer,
             summary="Have stored hashes rest under the newest version of the pepper, a page at a time.\n\nLogins do "
@@ -290,4 +260,4 @@ def routes(accounts: Accounts) -> list[Route]:
             errors=(Unavailable,),
             examples=(Example("The first page", {}),),
         ),
-    ]
+    }

@@ -25,7 +25,7 @@ from shared.signing.fields import (
 )
 from shared.signing.jwe import Ciphertext
 from shared.signing.store import Key, KeyStore
-from shared.web import Access, Fields, Route, decode_base64, encode_base64
+from shared.web import Fields, Operation, decode_base64, encode_base64
 
 DATA_KEY_BYTES = 32
 
@@ -299,52 +299,36 @@ def _refuse_other_purpose(key: Key) -> None:
 _REFUSED = "It was not made for this key, is not as it was made, or belongs to other associated data."
 
 
-def routes(keys: KeyStore) -> list[Route]:
-    """The routes of encryption."""
+def operations(keys: KeyStore) -> dict[str, Operation]:
+    """Encryption with stored keys."""
     errors = (*KEY_ERRORS, KeyHasOtherPurpose, UnusableVersion)
-    return [
-        Route(
-            name="encrypt",
-            path="encrypt",
-            methods=("POST",),
-            access=Access.FUNCTION,
+    return {
+        "encrypt": Operation(
             handle=partial(encrypt, keys),
             request=EncryptFields,
             answer=(EncryptAnswer, BatchAnswer),
             summary="Encrypt with a stored key, as a JWE (RFC 7516); or up to 1000 in a batch.",
             errors=errors,
         ),
-        Route(
-            name="decrypt",
-            path="decrypt",
-            methods=("POST",),
-            access=Access.FUNCTION,
+        "decrypt": Operation(
             handle=partial(decrypt, keys),
             request=DecryptFields,
             answer=(DecryptAnswer, BatchAnswer),
             summary="Decrypt a JWE with the key and version that it was made for, or up to 1000 in a batch.",
             errors=(*errors, NotDecryptable, UnsupportedKey),
         ),
-        Route(
-            name="generate-data-key",
-            path="generate-data-key",
-            methods=("POST",),
-            access=Access.FUNCTION,
+        "generate-data-key": Operation(
             handle=partial(generate_data_key, keys),
             request=DataKeyFields,
             answer=(DataKeyAnswer, BatchAnswer),
             summary="Make a data key, to encrypt large things with where they are, and its JWE to keep beside them.",
             errors=errors,
         ),
-        Route(
-            name="rewrap",
-            path="rewrap",
-            methods=("POST",),
-            access=Access.FUNCTION,
+        "rewrap": Operation(
             handle=partial(rewrap, keys),
             request=RewrapFields,
             answer=(RewrapAnswer, BatchAnswer),
             summary="Encrypt a JWE's plaintext anew, by the current version of its key, without showing it.",
             errors=(*errors, NotDecryptable, UnsupportedKey),
         ),
-    ]
+    }

@@ -21,7 +21,7 @@ from shared.signing import algorithms, formats, keyring
 from shared.signing.fields import KEY_ERRORS, STORE_ERRORS, KeyName, VersionNumber
 from shared.signing.keyring import Changes, KeyType, Purpose, State
 from shared.signing.store import DEFAULT_KEY, Key, KeyStore, KeyVersion, NewKey
-from shared.web import Access, Answer, Example, Fields, Route, decode_cursor, encode_cursor, rfc3339
+from shared.web import Answer, Example, Fields, Operation, decode_cursor, encode_cursor, rfc3339
 
 JWKS_SECONDS = 60
 """How long others may keep the JWKS; a revocation reaches them no later."""
@@ -443,57 +443,31 @@ def _time(moment: datetime | None) -> str | msgspec.UnsetType:
     return msgspec.UNSET if moment is None else rfc3339(moment)
 
 
-def routes(keys: KeyStore) -> list[Route]:
-    """The routes of the keys themselves."""
-
-    def route(
-        name: str, method: str, path: str, handle: Any, request: Any, answer: Any, summary: str, **more: Any
-    ) -> Route:
-        return Route(
-            name=name,
-            path=path,
-            methods=(method,),
-            access=Access.FUNCTION,
-            handle=partial(handle, keys),
-            request=request,
-            answer=answer,
-            summary=summary,
-            **more,
-        )
-
-    made = {201: "The key was made."}
-    return [
-        route(
-            "create-key",
-            "POST",
-            "keys",
-            create_key,
-            CreateKeyFields,
-            KeyAnswer,
-            "Make a key.",
-            statuses=made,
+def operations(keys: KeyStore) -> dict[str, Operation]:
+    """What is done with the keys themselves."""
+    return {
+        "create-key": Operation(
+            handle=partial(create_key, keys),
+            request=CreateKeyFields,
+            answer=KeyAnswer,
+            summary="Make a key.",
+            statuses={201: "The key was made."},
             errors=(*STORE_ERRORS, KeyExists, UnsupportedKey),
             examples=(Example("For signatures", {"name": "invoices", "type": "Ed25519", "published": True}),),
         ),
-        route(
-            "list-keys",
-            "GET",
-            "keys",
-            list_keys,
-            ListKeysFields,
-            ListKeysAnswer,
-            "List the keys, by name.",
+        "list-keys": Operation(
+            handle=partial(list_keys, keys),
+            request=ListKeysFields,
+            answer=ListKeysAnswer,
+            summary="List the keys, by name.",
             errors=STORE_ERRORS,
             examples=(Example("All of them", {"limit": 10}),),
         ),
-        route(
-            "import-key",
-            "POST",
-            "keys/import",
-            import_key,
-            ImportKeyFields,
-            KeyAnswer,
-            "Take in a key that was made elsewhere.",
+        "import-key": Operation(
+            handle=partial(import_key, keys),
+            request=ImportKeyFields,
+            answer=KeyAnswer,
+            summary="Take in a key that was made elsewhere.",
             statuses={201: "The key was taken in."},
             errors=(*STORE_ERRORS, KeyExists, UnsupportedKey, WeakKey),
             examples=(
@@ -510,99 +484,70 @@ def routes(keys: KeyStore) -> list[Route]:
                 ),
             ),
         ),
-        route(
-            "get-key",
-            "GET",
-            "keys/{name}",
-            get_key,
-            NamedKeyFields,
-            KeyAnswer,
-            "A key: its options, and its versions with their public keys.",
+        "get-key": Operation(
+            handle=partial(get_key, keys),
+            request=NamedKeyFields,
+            answer=KeyAnswer,
+            summary="A key: its options, and its versions with their public keys.",
             errors=KEY_ERRORS,
             examples=(Example("The default key", {"name": DEFAULT_KEY}),),
         ),
-        route(
-            "update-key",
-            "PATCH",
-            "keys/{name}",
-            update_key,
-            UpdateKeyFields,
-            KeyAnswer,
-            "Change options of a key, or disable and enable versions.",
+        "update-key": Operation(
+            handle=partial(update_key, keys),
+            request=UpdateKeyFields,
+            answer=KeyAnswer,
+            summary="Change options of a key, or disable and enable versions.",
             errors=(*KEY_ERRORS, KeyChanged, KeyTooLarge),
             examples=(Example("Rotate it by itself", {"name": DEFAULT_KEY, "rotation_days": 365}),),
         ),
-        route(
-            "delete-key",
-            "DELETE",
-            "keys/{name}",
-            delete_key,
-            NamedKeyFields,
-            None,
-            "Delete a key that is marked as deletable. It can be restored for 30 days.",
+        "delete-key": Operation(
+            handle=partial(delete_key, keys),
+            request=NamedKeyFields,
+            answer=None,
+            summary="Delete a key that is marked as deletable. It can be restored for 30 days.",
             statuses={204: "The key is deleted."},
             errors=(*KEY_ERRORS, KeyNotDeletable, KeyChanged),
         ),
-        route(
-            "rotate-key",
-            "POST",
-            "keys/{name}/rotate",
-            rotate_key,
-            RotateKeyFields,
-            KeyAnswer,
-            "Make a new version of a key, which signs and encrypts from now on.\n"
+        "rotate-key": Operation(
+            handle=partial(rotate_key, keys),
+            request=RotateKeyFields,
+            answer=KeyAnswer,
+            summary="Make a new version of a key, which signs and encrypts from now on.\n"
             "Older versions go on verifying and decrypting.",
             errors=(*KEY_ERRORS, KeyChanged, KeyTooLarge, UnsupportedKey),
             examples=(Example("The default key", {"name": DEFAULT_KEY}),),
         ),
-        route(
-            "revoke-key",
-            "POST",
-            "keys/{name}/revoke",
-            revoke_key,
-            RevokeKeyFields,
-            KeyAnswer,
-            "Revoke a version, for ever.\n"
+        "revoke-key": Operation(
+            handle=partial(revoke_key, keys),
+            request=RevokeKeyFields,
+            answer=KeyAnswer,
+            summary="Revoke a version, for ever.\n"
             "It signs and encrypts no more, and its signatures are not trusted any more, whenever they were made: a "
             "signature does not prove its time. What it encrypted can still be decrypted.",
             errors=(*KEY_ERRORS, KeyChanged, KeyTooLarge),
         ),
-        route(
-            "restore-key",
-            "POST",
-            "keys/{name}/restore",
-            restore_key,
-            NamedKeyFields,
-            KeyAnswer,
-            "Bring a deleted key back.",
+        "restore-key": Operation(
+            handle=partial(restore_key, keys),
+            request=NamedKeyFields,
+            answer=KeyAnswer,
+            summary="Bring a deleted key back.",
             errors=(*KEY_ERRORS, KeyExists, KeyChanged),
         ),
-        route(
-            "export-key",
-            "POST",
-            "keys/{name}/export",
-            export_key,
-            ExportKeyFields,
-            ExportKeyAnswer,
-            "The private key of a version (the latest one, by default), if the key was made exportable.",
+        "export-key": Operation(
+            handle=partial(export_key, keys),
+            request=ExportKeyFields,
+            answer=ExportKeyAnswer,
+            summary="The private key of a version (the latest one, by default), if the key was made exportable.",
             errors=(*KEY_ERRORS, NotExportable),
         ),
-        Route(
-            name="rotate-master-key",
-            path="rotate-master-key",
-            methods=("POST",),
-            access=Access.FUNCTION,
+        "rotate-master-key": Operation(
             handle=partial(rotate_master_key, keys),
             request=None,
             answer=MasterKeyAnswer,
             summary="Wrap the data key anew, under the newest master key. Nothing else changes.",
             errors=(*STORE_ERRORS, KeyChanged),
         ),
-        Route(
-            name="jwks",
-            path="jwks",
-            methods=("GET",),
-            access=Access.PUBLIC,
+        "jwks": Operation(
             handle=partial(jwks, _SharedJwks(keys)),
             request=None,
             answer=JwksAnswer,
@@ -610,4 +555,4 @@ def routes(keys: KeyStore) -> list[Route]:
             errors=STORE_ERRORS,
             cache_seconds=JWKS_SECONDS,
         ),
-    ]
+    }

@@ -28,7 +28,7 @@ from shared.signing.fields import (
     refuse_beside_batch,
 )
 from shared.signing.store import DEFAULT_KEY, Key, KeyStore
-from shared.web import Access, Example, Fields, Route, decode_base64, encode_base64, rfc3339
+from shared.web import Example, Fields, Operation, decode_base64, encode_base64, rfc3339
 
 Format = Literal["raw", "der", "jws", "jws-detached"]
 
@@ -379,14 +379,10 @@ _EXAMPLE_FROM_OUTSIDE = {
 }
 
 
-def routes(keys: KeyStore) -> list[Route]:
+def operations(keys: KeyStore) -> dict[str, Operation]:
     """Signing, verifying, encrypting and the keys themselves, with the keys of the store."""
-    return [
-        Route(
-            name="sign",
-            path="sign",
-            methods=("GET", "POST"),
-            access=Access.FUNCTION,
+    return {
+        "sign": Operation(
             handle=partial(sign, keys),
             request=SignFields,
             answer=(SignAnswer, BatchAnswer),
@@ -399,11 +395,7 @@ def routes(keys: KeyStore) -> list[Route]:
                 Example("A JWS", {"message": '{"sub":"alice"}', "format": "jws"}),
             ),
         ),
-        Route(
-            name="verify",
-            path="verify",
-            methods=("GET", "POST"),
-            access=Access.FUNCTION,
+        "verify": Operation(
             handle=partial(verify, keys),
             request=VerifyFields,
             answer=(VerifyAnswer, BatchAnswer),
@@ -413,6 +405,6 @@ def routes(keys: KeyStore) -> list[Route]:
             errors=(*KEY_ERRORS, KeyHasOtherPurpose, UnfitAlgorithm, UnsupportedKey, WeakKey),
             examples=(Example("With a public key from outside", _EXAMPLE_FROM_OUTSIDE),),
         ),
-        *key_routes.routes(keys),
-        *cipher_routes.routes(keys),
-    ]
+        **key_routes.operations(keys),
+        **cipher_routes.operations(keys),
+    }
