@@ -71,12 +71,13 @@ class Settings(msgspec.Struct, frozen=True):
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read the settings from `environ`. Raises InvalidSetting, naming the variable, where one cannot be understood."""
+    hash_memory_mib = _number(environ, "STRONGROOM_HASH_MEMORY_MIB", _default_hash_memory_mib(), 19, 1024 * 1024)
     return Settings(
         storage=_storage(environ),
         master_key=_master_key(environ),
         max_body_bytes=_number(environ, "STRONGROOM_MAX_BODY_BYTES", 8 * 1024 * 1024, 1024, 100 * 1024 * 1024),
-        hash_memory_mib=_number(environ, "STRONGROOM_HASH_MEMORY_MIB", _default_hash_memory_mib(), 19, 1024 * 1024),
-        passwords=_passwords(environ),
+        hash_memory_mib=hash_memory_mib,
+        passwords=_passwords(environ, hash_memory_mib),
         key_cache_seconds=float(_number(environ, "STRONGROOM_KEY_CACHE_SECONDS", 30, 0, 3600)),
         databases=_databases(environ),
     )
@@ -97,11 +98,17 @@ def _default_hash_memory_mib() -> int:
     return max(19, min(512, quarter))
 
 
-def _passwords(environ: Mapping[str, str]) -> PasswordSettings:
+def _passwords(environ: Mapping[str, str], hash_memory_mib: int) -> PasswordSettings:
     profile = environ.get("STRONGROOM_PASSWORD_PROFILE", "").strip() or "owasp"
-    if profile not in ("owasp", "owasp-46", "rfc9106-low", "rfc9106-high"):
+    needed_mib = {"owasp": 19, "owasp-46": 46, "rfc9106-low": 64, "rfc9106-high": 2048}.get(profile)
+    if needed_mib is None:
         raise InvalidSetting(
             f"STRONGROOM_PASSWORD_PROFILE must be owasp, owasp-46, rfc9106-low or rfc9106-high, and is {profile!r}."
+        )
+    if needed_mib > hash_memory_mib:
+        raise InvalidSetting(
+            f"STRONGROOM_PASSWORD_PROFILE is {profile}, which takes {needed_mib} MiB; STRONGROOM_HASH_MEMORY_MIB is "
+            f"{hash_memory_mib}."
         )
     names = environ.get("STRONGROOM_SERVICE_NAMES", "").split(",")
     return PasswordSettings(

@@ -37,6 +37,7 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("STRONGROOM_PASSWORD_MIN_LENGTH", "7"),
         ("STRONGROOM_PASSWORD_MIN_LENGTH_SECOND_FACTOR", "x"),
         ("STRONGROOM_PASSWORD_PROFILE", "weak"),
+        ("STRONGROOM_PASSWORD_PROFILE", "rfc9106-high"),
         ("AzureWebJobsStorage", "nonsense"),
         ("AzureWebJobsStorage__blobServiceUri", "http://account.blob.core.windows.net"),
         ("DATABASE_MAIN", "main.sqlite"),

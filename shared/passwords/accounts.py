@@ -83,11 +83,7 @@ class Accounts:
     def hash(self, password: str, cost: Parameters) -> str:
         """The hash of any password as a PHC string. Raises InvalidPassword, HashTooLarge, Busy."""
         encoded = hashing.encode_password(password)
-        if cost.memory_kib > self._threads.memory_kib:
-            raise HashTooLarge(
-                f"The hash takes {cost.memory_kib} KiB of memory; {self._threads.memory_kib} KiB are granted here "
-                "(STRONGROOM_HASH_MEMORY_MIB)."
-            )
+        self._check_memory(cost.memory_kib)
         salt = secrets.token_bytes(hashing.SALT_BYTES)
         return self._threads.run(cost.memory_kib, partial(hashing.hash_password, encoded, cost, salt))
 
@@ -106,7 +102,15 @@ class Accounts:
         hashing.encode_password(password)  # Refused before anything is waited for.
         return self._verify(self.parse(text), password, wanted, as_typed=True)
 
+    def _check_memory(self, memory_kib: int) -> None:
+        if memory_kib > self._threads.memory_kib:
+            raise HashTooLarge(
+                f"The hash takes {memory_kib} KiB of memory; {self._threads.memory_kib} KiB are granted here "
+                "(STRONGROOM_HASH_MEMORY_MIB)."
+            )
+
     def _verify(self, stored: Hash, password: str, wanted: Parameters, *, as_typed: bool) -> Verdict:
+        self._check_memory(hashing.memory_of(stored))  # The limit may have been higher when a user was created.
         work = partial(hashing.verify, stored, password, wanted, as_typed=as_typed)
         return self._threads.run(hashing.memory_of(stored), work, mapped=hashing.is_mapped(stored))
 
@@ -236,17 +240,19 @@ class Accounts:
                     self.store.add_failure(key, failures, partial(after_failure, now=self._clock()))
                 return None, verdict
             with suppress(UserChanged, UnknownUser):  # The hash is another by now, or the user is gone: look again.
-                return self._succeed(stored, text, failures), verdict
+                return self._succeed(stored, text, verdict, failures), verdict
         raise UserChanged(_CHANGED)
 
-    def _succeed(self, stored: Stored, text: str, failures: StoredFailures | None) -> Stored:
+    def _succeed(self, stored: Stored, text: str, verdict: Verdict, failures: StoredFailures | None) -> Stored:
         """Note the login, and forget the failures. Raises UserChanged where the hash is no longer `text`."""
         now = self._clock()
 
         def noted(before: Stored) -> tuple[User, Secret]:
             if self._open(before) != text:
                 raise UserChanged(_CHANGED)
-            return msgspec.structs.replace(before.user, last_login=now), before.secret
+            # An imported hash that needs no rehash is as good as one of ours.
+            imported = before.user.imported and verdict.needs_rehash
+            return msgspec.structs.replace(before.user, last_login=now, imported=imported), before.secret
 
         with _as_conflict():
             if failures is not None:
@@ -301,12 +307,10 @@ class Accounts:
             return self.store.change(before, changed).user
 
     def _rewrap(self, stored: Stored) -> bool:
-        """Seal a user's hash anew. Whoever changes the user at the same time does so, too."""
-        user = stored.user
-        secret = self._pepper.seal(user.user_id, self._open(stored))
+        """Seal a user's hash anew; whether the user was there."""
         try:
-            self.store.save(stored, user, secret)
-        except Changed:
+            self.store.change(stored, lambda now: (now.user, self._pepper.seal(now.user.user_id, self._open(now))))
+        except (Changed, UnknownUser):
             return False
         return True
 

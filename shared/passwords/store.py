@@ -5,6 +5,7 @@ One table with one partition, so that changes of two rows are made together or n
 key is the digest of the folded name; `id.<user id>` says which key a user has now.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ TABLE = "strongroomusers"
 PARTITION = "users"
 ATTEMPTS = 20
 """How often a change is tried again when another came first."""
+
+_USER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class User(msgspec.Struct, frozen=True):
@@ -100,6 +103,8 @@ class UserStore:
 
     def by_id(self, user_id: str) -> Stored:
         """Raises UnknownUser."""
+        if not _USER_ID.fullmatch(user_id):
+            raise _unknown()
         for _ in range(ATTEMPTS):  # Renamed between the two reads: read again.
             rows = list(self._query("RowKey eq @row", row=f"id.{user_id}"))
             if not rows:

@@ -1,5 +1,6 @@
 """What the tests of passwords share: hashing and verifying, in memory enough for all of them."""
 
+import base64
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from shared.passwords import hashing
@@ -24,3 +25,10 @@ def parse_argon2(text: str) -> Argon2Hash:
     parsed = hashing.parse_hash(text)
     assert isinstance(parsed, Argon2Hash)
     return parsed
+
+
+def phc(variant: str, version: int, wanted: Parameters, salt: bytes, digest: bytes) -> str:
+    """A PHC string, put together from its parts."""
+    parts = [base64.b64encode(each).decode().rstrip("=") for each in (salt, digest)]
+    cost = f"m={wanted.memory_kib},t={wanted.time_cost},p={wanted.parallelism}"
+    return "$".join(["", variant, f"v={version}", cost, *parts])

@@ -13,6 +13,7 @@ import bcrypt
 import pytest
 
 from shared.errors import (
+    HashTooLarge,
     InvalidHash,
     StorageUnavailable,
     TooManyAttempts,
@@ -25,7 +26,11 @@ from shared.errors import (
 from shared.passwords.accounts import Accounts
 from shared.passwords.argon2 import Parameters
 from shared.passwords.names import key_of
+from shared.passwords.pepper import Secret
+from shared.passwords.store import User
+from shared.signing.store import utc_now
 from tests.passwords.conftest import SMALL, Clock, Make
+from tests.passwords.support import phc
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PASSWORD, OTHER = "correct horse battery staple", "another horse battery staple"
@@ -232,6 +237,17 @@ def test_new_parameters_reach_users_at_their_next_login(make: Make) -> None:
     new.change_password("bob", PASSWORD, OTHER)
     assert "$m=96,t=1,p=1$" in new.store.by_name("bob").secret.data.decode()
     assert "$m=128,t=1,p=1$" in new.store.by_name("alice").secret.data.decode()
+
+
+def test_a_hash_over_the_limit_is_told(make: Make) -> None:
+    """A user whose hash takes more memory than is granted by now is no wrong password, and no failure of the app."""
+    accounts = make()
+    text = phc("argon2id", 19, Parameters(128 * 1024, 1, 1), bytes(16), bytes(32))
+    accounts.store.create(
+        User("00000000-0000-4000-8000-000000000000", "alice", utc_now(), "argon2id"), Secret(text.encode())
+    )
+    with pytest.raises(HashTooLarge):
+        accounts.log_in("alice", PASSWORD)
 
 
 def test_a_rehash_does_not_undo_a_change(make: Make) -> None:

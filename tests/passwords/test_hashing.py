@@ -1,6 +1,5 @@
 """Hashes that we make and take: vectors, strings from other programs, limits, and any password there is."""
 
-import base64
 import shutil
 import subprocess
 import unicodedata
@@ -23,20 +22,13 @@ from shared.passwords.hashing import (
     encode_password,
     parse_hash,
 )
-from tests.passwords.support import hash_password, parse_argon2, verify
+from tests.passwords.support import hash_password, parse_argon2, phc, verify
 
 SMALL = Parameters(64, 1, 1)
 SALT = bytes(range(16))
 VECTORS = Path(cryptography_vectors.__file__).parent / "KDF"
 
 PASSWORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80)
-
-
-def phc(variant: str, version: int, wanted: Parameters, salt: bytes, digest: bytes) -> str:
-    """A PHC string, put together from its parts."""
-    parts = [base64.b64encode(each).decode().rstrip("=") for each in (salt, digest)]
-    cost = f"m={wanted.memory_kib},t={wanted.time_cost},p={wanted.parallelism}"
-    return "$".join(["", variant, f"v={version}", cost, *parts])
 
 
 def published_vectors() -> list[tuple[str, dict[str, str]]]:
