@@ -1,16 +1,21 @@
-"""Puts sample data in place where there is none yet: an SQLite database, and a container of files."""
+"""Puts sample data in place where there is none yet: an SQLite database, a container of files, and three keys."""
 
+import hashlib
 import mimetypes
 import sqlite3
 import unicodedata
+from contextlib import suppress
 from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import urllib3
 
+from shared.errors import KeyExists
 from shared.settings import StorageSettings
-from shared.storage import API_VERSION, account_of, shared_key
+from shared.signing.master import FileMasterKey
+from shared.signing.store import KeyStore, NewKey
+from shared.storage import API_VERSION, Storage, account_of, shared_key
 
 FILES = Path(__file__).resolve().parent / "samples"
 CONTAINER = "samples"
@@ -28,6 +33,9 @@ FRUIT = (
     ("pear", 0.50),
     ("plum", 0.30),
 )
+
+SAMPLE_KEYS = ("sample-aes", "sample-ed25519", "sample-deleted")
+SAMPLE_TAGS = {"note": "known to everyone: for the examples of the documentation alone"}
 
 
 def seed_database(path: Path) -> None:
@@ -57,6 +65,21 @@ def seed_container(connection_string: str) -> None:
                 kind += "; charset=utf-8"
             headers = {"x-ms-blob-type": "BlockBlob", "content-type": kind}
             _put(connection_string, f"{CONTAINER}/{name}", "", headers, path.read_bytes())
+
+
+def seed_keys(connection_string: str, master_key: str) -> None:
+    """Make the keys that the examples of the OpenAPI document use, unless they are there."""
+    keys = KeyStore(Storage(StorageSettings(connection_string=connection_string)), FileMasterKey(master_key), 0)
+    aes, ed25519, deleted = SAMPLE_KEYS
+    with suppress(KeyExists):
+        key = hashlib.sha256(b"strongroom sample key").digest()
+        keys.import_key(aes, NewKey(type="AES-256", purpose="encrypt", deletable=True, tags=SAMPLE_TAGS), key)
+    signing = NewKey(type="Ed25519", purpose="sign", exportable=True, deletable=True, tags=SAMPLE_TAGS)
+    with suppress(KeyExists):
+        keys.create(ed25519, signing)
+    with suppress(KeyExists):
+        keys.create(deleted, signing)
+        keys.delete(deleted)
 
 
 def _put(connection_string: str, path: str, query: str, headers: dict[str, str], body: bytes) -> int:

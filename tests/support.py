@@ -17,6 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from azure.data.tables import TableClient
+
+from scripts.samples import SAMPLE_KEYS, seed_keys
+from shared.signing.store import TABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("AZURE", "AZURITE", "AzureWebJobs", "DATABASE_", "FUNCTIONS_", "MAKE", "MFLAGS", "PORT", "STRONGROOM_")
@@ -127,6 +131,15 @@ def _wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
         if ended or time.monotonic() > deadline:
             raise AssertionError(f"The app did not start:\n{text}")
         time.sleep(0.02)
+
+
+def restore_keys(storage: str, master_key: str) -> None:
+    """Have the sample data's keys as they were, after tests that called everything by its examples."""
+    with TableClient.from_connection_string(storage, TABLE) as table:
+        for name in (*SAMPLE_KEYS, "invoices", "partner"):
+            for row in table.query_entities(f"PartitionKey eq '{name}'", select=["PartitionKey", "RowKey"]):
+                table.delete_entity(row)
+    seed_keys(storage, master_key)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
