@@ -1,5 +1,6 @@
-"""Puts sample data in place where there is none yet: an SQLite database, a container of files, and two users."""
+"""Puts sample data in place where there is none yet: a database, a container of files, keys, and two users."""
 
+import hashlib
 import mimetypes
 import sqlite3
 import unicodedata
@@ -11,10 +12,12 @@ from urllib.parse import quote, urlsplit
 
 import urllib3
 
-from shared.errors import UserExists
+from shared.errors import KeyExists, UserExists
 from shared.passwords.pepper import Secret
 from shared.passwords.store import User, UserStore
 from shared.settings import StorageSettings
+from shared.signing.master import FileMasterKey
+from shared.signing.store import KeyStore, NewKey
 from shared.storage import API_VERSION, Storage, account_of, shared_key
 
 FILES = Path(__file__).resolve().parent / "samples"
@@ -38,6 +41,9 @@ USERS = (
     ("bob@example.org", "5eed0000-0000-4000-8000-000000000002"),
 )
 PASSWORD_HASH = "$argon2id$v=19$m=19456,t=2,p=1$+NI5kqQquxXEK3BmRVW8cw$62/I3WjMua27AYTR45WvpXHO6fpy2CYoHLWoGP0hr+g"  # noqa: S105 - of a password that the documentation names.
+
+SAMPLE_KEYS = ("sample-aes", "sample-ed25519", "sample-deleted")
+SAMPLE_TAGS = {"note": "known to everyone: for the examples of the documentation alone"}
 
 
 def seed_database(path: Path) -> None:
@@ -80,6 +86,21 @@ def seed_users(connection_string: str) -> None:
         user = User(user_id=user_id, name=name, created=datetime.now(UTC), algorithm="argon2id")
         with suppress(UserExists):
             store.create(user, Secret(PASSWORD_HASH.encode()))
+
+
+def seed_keys(connection_string: str, master_key: str) -> None:
+    """Make the keys that the examples of the OpenAPI document use, unless they are there."""
+    keys = KeyStore(Storage(StorageSettings(connection_string=connection_string)), FileMasterKey(master_key), 0)
+    aes, ed25519, deleted = SAMPLE_KEYS
+    with suppress(KeyExists):
+        key = hashlib.sha256(b"strongroom sample key").digest()
+        keys.import_key(aes, NewKey(type="AES-256", purpose="encrypt", deletable=True, tags=SAMPLE_TAGS), key)
+    signing = NewKey(type="Ed25519", purpose="sign", exportable=True, deletable=True, tags=SAMPLE_TAGS)
+    with suppress(KeyExists):
+        keys.create(ed25519, signing)
+    with suppress(KeyExists):
+        keys.create(deleted, signing)
+        keys.delete(deleted)
 
 
 def _put(connection_string: str, path: str, query: str, headers: dict[str, str], body: bytes) -> int:

@@ -17,12 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from azure.data.tables import TableClient
 
-from scripts.samples import seed_users
+from scripts.samples import SAMPLE_KEYS, seed_keys, seed_users
 from shared.errors import UnknownUser
 from shared.passwords.names import key_of
 from shared.passwords.store import UserStore
 from shared.settings import StorageSettings
+from shared.signing.store import TABLE
 from shared.storage import Storage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -144,6 +146,15 @@ def restore_users(storage: str) -> None:
             store.delete(store.by_name(name))
         store.forget_failures(key_of(name))
     seed_users(storage)
+
+
+def restore_keys(storage: str, master_key: str) -> None:
+    """Have the sample data's keys as they were, after tests that called everything by its examples."""
+    with TableClient.from_connection_string(storage, TABLE) as table:
+        for name in (*SAMPLE_KEYS, "invoices", "partner"):
+            for row in table.query_entities(f"PartitionKey eq '{name}'", select=["PartitionKey", "RowKey"]):
+                table.delete_entity(row)
+    seed_keys(storage, master_key)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

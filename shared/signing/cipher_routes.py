@@ -2,7 +2,7 @@
 
 import secrets
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -25,7 +25,7 @@ from shared.signing.fields import (
 )
 from shared.signing.jwe import Ciphertext
 from shared.signing.store import Key, KeyStore
-from shared.web import Fields, Operation, decode_base64, encode_base64
+from shared.web import Example, Fields, Operation, decode_base64, encode_base64
 
 DATA_KEY_BYTES = 32
 
@@ -37,7 +37,7 @@ AssociatedData = Annotated[
         description="Bound to the ciphertext, and needed again to decrypt it: say, where it belongs. Not encrypted."
     ),
 ]
-GivenCiphertext = Annotated[str, msgspec.Meta(description="A JWE, as encrypt answers it.")] | dict[str, object]
+GivenCiphertext = Annotated[str, msgspec.Meta(description="A JWE, as encrypt answers it.")] | dict[str, Any]
 WrappedOnly = Annotated[bool, msgspec.Meta(description="Answer without the plaintext, for whoever may only store it.")]
 
 
@@ -299,6 +299,12 @@ def _refuse_other_purpose(key: Key) -> None:
 _REFUSED = "It was not made for this key, is not as it was made, or belongs to other associated data."
 
 
+_SAMPLE = (
+    "eyJhbGciOiJBMjU2S1ciLCJlbmMiOiJBMjU2R0NNIn0.esjlirN46bCXZiufTLi27yjAEXC4vNsOjv7SuuYb4KKGQQtDP45W-w."
+    "owX4CK3OeZvdzz0k.QaGkUS8.K8uBsPGvry6hnbLnX8YqXA"
+)
+
+
 def operations(keys: KeyStore) -> dict[str, Operation]:
     """Encryption with stored keys."""
     errors = (*KEY_ERRORS, KeyHasOtherPurpose, UnusableVersion)
@@ -309,6 +315,10 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             answer=(EncryptAnswer, BatchAnswer),
             summary="Encrypt with a stored key, as a JWE (RFC 7516); or up to 1000 in a batch.",
             errors=errors,
+            examples=(
+                Example("A text", {"key": "sample-aes", "plaintext": "hello"}),
+                Example("Bound", {"key": "sample-aes", "plaintext": "hello", "associated_data": "customer 7"}),
+            ),
         ),
         "decrypt": Operation(
             handle=partial(decrypt, keys),
@@ -316,6 +326,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             answer=(DecryptAnswer, BatchAnswer),
             summary="Decrypt a JWE with the key and version that it was made for, or up to 1000 in a batch.",
             errors=(*errors, NotDecryptable, UnsupportedKey),
+            examples=(Example("A text", {"key": "sample-aes", "ciphertext": _SAMPLE}),),
         ),
         "generate-data-key": Operation(
             handle=partial(generate_data_key, keys),
@@ -323,6 +334,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             answer=(DataKeyAnswer, BatchAnswer),
             summary="Make a data key, to encrypt large things with where they are, and its JWE to keep beside them.",
             errors=errors,
+            examples=(Example("For a large file", {"key": "sample-aes"}),),
         ),
         "rewrap": Operation(
             handle=partial(rewrap, keys),
@@ -330,5 +342,6 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             answer=(RewrapAnswer, BatchAnswer),
             summary="Encrypt a JWE's plaintext anew, by the current version of its key, without showing it.",
             errors=(*errors, NotDecryptable, UnsupportedKey),
+            examples=(Example("After a rotation", {"key": "sample-aes", "ciphertext": _SAMPLE}),),
         ),
     }

@@ -20,7 +20,7 @@ from shared.errors import (
 from shared.signing import algorithms, formats, keyring
 from shared.signing.fields import KEY_ERRORS, STORE_ERRORS, KeyName, VersionNumber
 from shared.signing.keyring import Changes, KeyType, Purpose, State
-from shared.signing.store import DEFAULT_KEY, Key, KeyStore, KeyVersion, NewKey
+from shared.signing.store import Key, KeyStore, KeyVersion, NewKey
 from shared.web import Answer, Example, Fields, Operation, decode_cursor, encode_cursor, rfc3339
 
 JWKS_SECONDS = 60
@@ -490,7 +490,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             answer=KeyAnswer,
             summary="A key: its options, and its versions with their public keys.",
             errors=KEY_ERRORS,
-            examples=(Example("The default key", {"name": DEFAULT_KEY}),),
+            examples=(Example("A key", {"name": "sample-ed25519"}),),
         ),
         "update-key": Operation(
             handle=partial(update_key, keys),
@@ -498,7 +498,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             answer=KeyAnswer,
             summary="Change options of a key, or disable and enable versions.",
             errors=(*KEY_ERRORS, KeyChanged, KeyTooLarge),
-            examples=(Example("Rotate it by itself", {"name": DEFAULT_KEY, "rotation_days": 365}),),
+            examples=(Example("Let it rotate by itself", {"name": "sample-ed25519", "rotation_days": 365}),),
         ),
         "delete-key": Operation(
             handle=partial(delete_key, keys),
@@ -507,6 +507,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             summary="Delete a key that is marked as deletable. It can be restored for 30 days.",
             statuses={204: "The key is deleted."},
             errors=(*KEY_ERRORS, KeyNotDeletable, KeyChanged),
+            examples=(Example("A key", {"name": "sample-ed25519"}),),
         ),
         "rotate-key": Operation(
             handle=partial(rotate_key, keys),
@@ -515,7 +516,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             summary="Make a new version of a key, which signs and encrypts from now on.\n"
             "Older versions go on verifying and decrypting.",
             errors=(*KEY_ERRORS, KeyChanged, KeyTooLarge, UnsupportedKey),
-            examples=(Example("The default key", {"name": DEFAULT_KEY}),),
+            examples=(Example("A key", {"name": "sample-ed25519"}),),
         ),
         "revoke-key": Operation(
             handle=partial(revoke_key, keys),
@@ -525,6 +526,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             "It signs and encrypts no more, and its signatures are not trusted any more, whenever they were made: a "
             "signature does not prove its time. What it encrypted can still be decrypted.",
             errors=(*KEY_ERRORS, KeyChanged, KeyTooLarge),
+            examples=(Example("A lost laptop", {"name": "sample-ed25519", "version": 1, "reason": "laptop lost"}),),
         ),
         "restore-key": Operation(
             handle=partial(restore_key, keys),
@@ -532,6 +534,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             answer=KeyAnswer,
             summary="Bring a deleted key back.",
             errors=(*KEY_ERRORS, KeyExists, KeyChanged),
+            examples=(Example("A deleted key", {"name": "sample-deleted"}),),
         ),
         "export-key": Operation(
             handle=partial(export_key, keys),
@@ -539,6 +542,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             answer=ExportKeyAnswer,
             summary="The private key of a version (the latest one, by default), if the key was made exportable.",
             errors=(*KEY_ERRORS, NotExportable),
+            examples=(Example("A key", {"name": "sample-ed25519", "passphrase": "correct horse battery staple"}),),
         ),
         "rotate-master-key": Operation(
             handle=partial(rotate_master_key, keys),

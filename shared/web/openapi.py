@@ -115,27 +115,43 @@ def _describe(route: Route, method: str, schemas: dict[str, Any]) -> dict[str, A
         return described
     in_path = [part.strip("{*?}") for part in route.path.split("/") if part.startswith("{")]
     schema = schemas[operation.request.__name__]
+    others = [name for name in schema["properties"] if name not in in_path]
     parameters = [_parameter(operation, schema, name, "path") for name in in_path]
     if method in WITH_BODY:
-        described["requestBody"] = _body(operation, schema)
+        described["requestBody"] = _body(operation, schema, others)
     else:
-        in_query = [name for name in schema["properties"] if name not in in_path]
-        parameters += [_parameter(operation, schema, name, "query") for name in in_query]
+        parameters += [_parameter(operation, schema, name, "query") for name in others]
     if parameters:
         described["parameters"] = parameters
     return described
 
 
-def _body(operation: Operation, described: dict[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{described['title']}"}}
+def _body(operation: Operation, described: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{described['title']}"}
+    if len(names) < len(described["properties"]):
+        schema = {name: value for name, value in described.items() if name not in ("title", "required")}
+        schema["properties"] = {name: described["properties"][name] for name in names}
+        schema["required"] = [name for name in described.get("required", ()) if name in names]
+    content: dict[str, Any] = {"schema": schema}
     if operation.examples:
-        content["examples"] = {each.summary: {"value": dict(each.fields)} for each in operation.examples}
-    return {"required": bool(described.get("required")), "content": {"application/json": content}}
+        examples = {
+            each.summary: {name: each.fields[name] for name in each.fields if name in names}
+            for each in operation.examples
+        }
+        content["examples"] = {summary: {"value": fields} for summary, fields in examples.items()}
+    return {
+        "required": any(name in names for name in described.get("required", ())),
+        "content": {"application/json": content},
+    }
 
 
 def _parameter(operation: Operation, described: dict[str, Any], name: str, place: str) -> dict[str, Any]:
     schema = _without_null(described["properties"][name])
-    parameter: dict[str, Any] = {"name": name, "in": place, "required": name in described.get("required", ())}
+    parameter: dict[str, Any] = {
+        "name": name,
+        "in": place,
+        "required": place == "path" or name in described.get("required", ()),
+    }
     if "description" in schema:
         parameter["description"] = schema["description"]
     shown: dict[str, Any] = {"schema": schema}

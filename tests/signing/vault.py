@@ -78,7 +78,7 @@ class Vault:
             resource = f"https://{self.url.split('/')[2].partition('.')[2]}"
             challenge = f'Bearer authorization="https://login.example.org/tenant", resource="{resource}"'
             return problem(401, "Unauthorized", {"WWW-Authenticate": challenge})
-        if not re.search(r"(^|&)api-version=[0-9.]+(&|$)", query):
+        if not re.search(r"(^|&)api-version=[0-9][0-9.-]*(&|$)", query):
             return problem(400, "BadParameter")
         parts = where.strip("/").split("/")
         if parts[:2] != ["keys", self.name]:
