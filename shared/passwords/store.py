@@ -136,7 +136,9 @@ class UserStore:
         try:
             self._transact([("create", row) for row in rows])
         except Changed:
-            raise UserExists(f"There is a user {user.name} already.") from None
+            there, _ = self.find(user.key)
+            if there is None or there.user.user_id != user.user_id:  # Else it is ours: only the answer was lost.
+                raise UserExists(f"There is a user {user.name} already.") from None
 
     def save(self, before: Stored, user: User, secret: Secret) -> Stored:
         """Put `user` in the place of `before`; the name's key stays the same. Raises Changed."""

@@ -50,6 +50,17 @@ def test_a_user_logs_in(accounts: Accounts) -> None:
         accounts.create("alice@example.org", PASSWORD, None, second_factor=False)
 
 
+def test_a_write_that_comes_twice_is_one(accounts: Accounts) -> None:
+    """Where storage has done what it was asked, and only its answer was lost, asking again is no conflict."""
+    user = accounts.create("alice", PASSWORD, None, second_factor=False)
+    before = accounts.store.by_name("alice")
+    accounts.store.create(user, before.secret)
+    text = accounts.hash(OTHER, SMALL)
+    for _ in range(2):
+        accounts._set_hash(before, text, even_if_changed=False)
+    assert accounts.log_in("alice", OTHER).valid
+
+
 def test_a_weak_password_creates_nobody(accounts: Accounts) -> None:
     """A password that fails rules is refused with each of them, and there is no user then."""
     with pytest.raises(WeakPassword) as refused:
