@@ -32,7 +32,6 @@ MAX_WORK_KIB = 4 * 1024 * 1024
 # An NFKC form that is short enough has at most this many bytes before: a letter of one byte may stand for one of four.
 _MAX_UNNORMALISED_BYTES = 4 * MAX_PASSWORD_BYTES
 
-
 # Explicit parameters: no less than the least that the cheat sheet has as equally strong (7 MiB, 5 passes), and no more
 # than is verified.
 MIN_MEMORY_KIB = 7 * 1024
