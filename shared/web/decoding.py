@@ -32,6 +32,9 @@ WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 RESERVED = frozenset({"code", "clientid"})
 """Query parameters that the host and the portal add to any call."""
 
+BODY_ONLY = frozenset({"batch"})
+"""Field names that stand in a JSON body alone: a URL is too short for them."""
+
 SECRETS = frozenset(
     {"password", "old_password", "new_password", "passphrase", "private_key", "secret", "token", "access_token"}
 )
@@ -135,6 +138,9 @@ def _from_query(kind: type[Fields] | None, request: Request, pairs: list[tuple[s
                 errors=tuple(FieldError(name, "is not a field of this function.") for name in names),
             )
         return None
+    for name in names:
+        if name in BODY_ONLY:
+            raise invalid_field(name, "is taken by POST alone: a URL is too short for it.")
     text_fields = _text_fields(kind)
     given: dict[str, Any] = {}
     for name, value in pairs:
