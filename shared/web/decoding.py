@@ -87,7 +87,8 @@ def _refuse_secrets(pairs: list[tuple[str, str]]) -> None:
 
 def _from_body(kind: type[Fields] | None, request: Request) -> Fields | None:
     content_type = request.headers.get("content-type", "")
-    if content_type and request.body and not _is_json(content_type):
+    # The usual header is let through without being parsed.
+    if content_type not in ("", "application/json") and request.body and not _is_json(content_type):
         raise UnsupportedMediaType("Send JSON in UTF-8, with the header Content-Type: application/json.")
     if kind is None:
         return None
