@@ -71,6 +71,18 @@ def build(settings: Settings) -> list[Route]:
         return operations(keys())
 
     @Once
+    def encryption() -> Mapping[str, Operation]:
+        from shared.signing.cipher_routes import operations
+
+        return operations(keys())
+
+    @Once
+    def key_management() -> Mapping[str, Operation]:
+        from shared.signing.key_routes import operations
+
+        return operations(keys())
+
+    @Once
     def passwords() -> Mapping[str, Operation]:
         from shared.passwords.accounts import Accounts
         from shared.passwords.admission import HashingThreads
@@ -128,22 +140,22 @@ def build(settings: Settings) -> list[Route]:
     routes = [
         Route("sign", "sign", GET_POST, KEY, signing),
         Route("verify", "verify", GET_POST, KEY, signing),
-        Route("encrypt", "encrypt", POST, KEY, signing),
-        Route("decrypt", "decrypt", POST, KEY, signing),
-        Route("generate-data-key", "generate-data-key", POST, KEY, signing),
-        Route("rewrap", "rewrap", POST, KEY, signing),
-        Route("create-key", "keys", POST, KEY, signing),
-        Route("import-key", "keys/import", POST, KEY, signing),
-        Route("list-keys", "keys", GET, KEY, signing),
-        Route("get-key", "keys/{name}", GET, KEY, signing),
-        Route("update-key", "keys/{name}", PATCH, KEY, signing),
-        Route("delete-key", "keys/{name}", DELETE, KEY, signing),
-        Route("rotate-key", "keys/{name}/rotate", POST, KEY, signing),
-        Route("revoke-key", "keys/{name}/revoke", POST, KEY, signing),
-        Route("restore-key", "keys/{name}/restore", POST, KEY, signing),
-        Route("export-key", "keys/{name}/export", POST, KEY, signing),
-        Route("rotate-master-key", "rotate-master-key", POST, KEY, signing),
-        Route("jwks", "jwks", GET, PUBLIC, signing),
+        Route("encrypt", "encrypt", POST, KEY, encryption),
+        Route("decrypt", "decrypt", POST, KEY, encryption),
+        Route("generate-data-key", "generate-data-key", POST, KEY, encryption),
+        Route("rewrap", "rewrap", POST, KEY, encryption),
+        Route("create-key", "keys", POST, KEY, key_management),
+        Route("import-key", "keys/import", POST, KEY, key_management),
+        Route("list-keys", "keys", GET, KEY, key_management),
+        Route("get-key", "keys/{name}", GET, KEY, key_management),
+        Route("update-key", "keys/{name}", PATCH, KEY, key_management),
+        Route("delete-key", "keys/{name}", DELETE, KEY, key_management),
+        Route("rotate-key", "keys/{name}/rotate", POST, KEY, key_management),
+        Route("revoke-key", "keys/{name}/revoke", POST, KEY, key_management),
+        Route("restore-key", "keys/{name}/restore", POST, KEY, key_management),
+        Route("export-key", "keys/{name}/export", POST, KEY, key_management),
+        Route("rotate-master-key", "rotate-master-key", POST, KEY, key_management),
+        Route("jwks", "jwks", GET, PUBLIC, key_management),
         Route("hash-password", "hash-password", POST, KEY, passwords),
         Route("verify-password", "verify-password", POST, KEY, passwords),
         Route("check-password", "check-password", POST, KEY, passwords),

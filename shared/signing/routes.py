@@ -1,4 +1,4 @@
-"""`sign` and `verify`: their requests and answers; and the routes of all that is done with keys."""
+"""`sign` and `verify`: their requests and answers."""
 
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -15,7 +15,7 @@ from shared.errors import (
     WeakKey,
     invalid_field,
 )
-from shared.signing import algorithms, cipher_routes, formats, jws, key_routes, keyring
+from shared.signing import algorithms, formats, jws, keyring
 from shared.signing.algorithms import Algorithm
 from shared.signing.fields import (
     KEY_ERRORS,
@@ -175,7 +175,9 @@ def _sign(keys: KeyStore, item: SignItem | SignFields, common: SignFields) -> Si
     wanted = item.version or common.version
     if wanted is not None and wanted not in key.versions:
         key = keys.refresh(name)  # Another instance may have made it.
-    number = keyring.version_to_make(key.ring, name, wanted)
+    number = key.current_version if wanted is None else wanted
+    if number is None or wanted is not None:
+        number = keyring.version_to_make(key.ring, name, wanted)
     version = key.versions[number]
     document = version.document
     if not document.has_private:
@@ -380,7 +382,7 @@ _EXAMPLE_FROM_OUTSIDE = {
 
 
 def operations(keys: KeyStore) -> dict[str, Operation]:
-    """Signing, verifying, encrypting and the keys themselves, with the keys of the store."""
+    """`sign` and `verify`, with the keys of the store."""
     return {
         "sign": Operation(
             handle=partial(sign, keys),
@@ -405,6 +407,4 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             errors=(*KEY_ERRORS, KeyHasOtherPurpose, UnfitAlgorithm, UnsupportedKey, WeakKey),
             examples=(Example("With a public key from outside", _EXAMPLE_FROM_OUTSIDE),),
         ),
-        **key_routes.operations(keys),
-        **cipher_routes.operations(keys),
     }

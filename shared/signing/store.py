@@ -95,6 +95,8 @@ class Key(msgspec.Struct, frozen=True):
     etag: str
     read_at: float
     """By the monotonic clock, before the read began."""
+    current_version: int | None
+    """The one that signs or encrypts; known beforehand, since each call asks for it."""
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -351,12 +353,11 @@ class KeyStore:
                 return self.refresh(name)
         raise KeyChanged(f"Key {name} is being changed by other calls all the time.")
 
-    def purge(self) -> int:
+    def purge(self, now: datetime) -> int:
         """Remove for good what was deleted long enough ago; how many keys that were. May be ended at any moment."""
-        now = self.clock()
         rows = self._query("RowKey eq @row", {"row": RING_ROW}, 1000)
         gone = [row["PartitionKey"] for row in rows if keyring.is_gone(self._open_ring(row["PartitionKey"], row), now)]
-        return sum(self._purge(name) for name in gone)
+        return sum(self._purge(name, now) for name in gone)
 
     def rotate_master_key(self) -> str:
         """Wrap the data key anew, under the newest master key, whose name is returned."""
@@ -399,7 +400,7 @@ class KeyStore:
                 if known and number in known.versions and known.versions[number].sealed == version.sealed:
                     version = known.versions[number]  # Its key objects are loaded.
                 versions[number] = version
-        return Key(name, ring, versions, ring_row.metadata["etag"], began)
+        return Key(name, ring, versions, ring_row.metadata["etag"], began, keyring.current_version(ring))
 
     def _open_ring(self, name: str, row: Mapping[str, Any]) -> Ring:
         data_key = self._data_key()
@@ -466,7 +467,7 @@ class KeyStore:
             return False
         if not keyring.is_gone(self._open_ring(name, row), self.clock()):
             return True
-        self._purge(name)
+        self._purge(name, self.clock())
         return False
 
     def _insert(self, name: str, new: NewKey, key: Any, origin: Literal["made", "imported"]) -> None:
@@ -499,13 +500,13 @@ class KeyStore:
         row = self._row(name, RING_ROW)
         return row is not None and row.get("seal") == ring_row["seal"]
 
-    def _purge(self, name: str) -> bool:
+    def _purge(self, name: str, now: datetime) -> bool:
         """Remove a deleted key, its ring last, so that whoever is interrupted can go on. Whether it was there."""
         row = self._row(name, RING_ROW)
         if row is None:
             return False
         ring = self._open_ring(name, row)
-        if not keyring.is_gone(ring, self.clock()):
+        if not keyring.is_gone(ring, now):
             return False
         if not ring.purging:  # From now on nobody can restore what is about to lose its versions.
             try:

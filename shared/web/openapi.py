@@ -16,7 +16,7 @@ from shared.errors import (
     UnsupportedMediaType,
     all_errors,
 )
-from shared.web.decoding import WITH_BODY
+from shared.web.decoding import BODY_ONLY, WITH_BODY
 from shared.web.route import Access, Answer, Operation, Route
 
 MAX_QUERY_LENGTH = 2000
@@ -120,7 +120,7 @@ def _describe(route: Route, method: str, schemas: dict[str, Any]) -> dict[str, A
     if method in WITH_BODY:
         described["requestBody"] = _body(operation, schema, others)
     else:
-        parameters += [_parameter(operation, schema, name, "query") for name in others]
+        parameters += [_parameter(operation, schema, name, "query") for name in others if name not in BODY_ONLY]
     if parameters:
         described["parameters"] = parameters
     return described

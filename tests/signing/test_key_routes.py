@@ -569,6 +569,11 @@ def test_bad_batches_are_refused(app: Caller, path: str, fields: dict[str, Any])
     assert app.fails("POST", path, **fields) == (400, "invalid-request")
 
 
+def test_a_batch_goes_by_post_alone(app: Caller) -> None:
+    """A batch in a URL is refused: no URL is long enough for one."""
+    assert app.fails("GET", "sign", batch='[{"message":"x"}]') == (400, "invalid-request")
+
+
 def test_twenty_rotations_at_once_make_one_version(app: Caller, new_name: str) -> None:
     """Of twenty who rotate from the same version, one wins, and the others get 409."""
     app.post("keys", name=new_name, type="P-256")
