@@ -14,6 +14,7 @@ from shared.web import Access, Operation, Route
 
 if TYPE_CHECKING:
     from shared.blobs.store import BlobStore
+    from shared.signing.encryption import NamedKeys
     from shared.signing.store import KeyStore
     from shared.sql.databases import Databases
 
@@ -51,6 +52,12 @@ def build(settings: Settings) -> list[Route]:
         return KeyStore(
             storage(), master_key(settings.master_key, settings.storage.client_id), settings.key_cache_seconds
         )
+
+    @Once
+    def named_keys() -> "NamedKeys":
+        from shared.signing.encryption import NamedKeys
+
+        return NamedKeys(keys())
 
     @Once
     def databases() -> "Databases":
@@ -91,13 +98,12 @@ def build(settings: Settings) -> list[Route]:
         from shared.passwords.policy import Policy
         from shared.passwords.routes import operations
         from shared.passwords.store import UserStore
-        from shared.signing.encryption import NamedKeys
 
         ours = settings.passwords
         accounts = Accounts(
             UserStore(storage()),
             HashingThreads(settings.hash_memory_mib),
-            Pepper(NamedKeys(keys()), ours.pepper_key),
+            Pepper(named_keys(), ours.pepper_key),
             Policy(ours.min_length, ours.min_length_with_second_factor, ours.service_names),
             PROFILES[ours.profile],
         )
@@ -127,6 +133,8 @@ def build(settings: Settings) -> list[Route]:
             "master-key": Probe(lambda: keys().probe_master_key()),
             "blob-storage": Probe(lambda: blob_store().ping()),
         }
+        if settings.passwords.pepper_key:
+            probes["pepper-key"] = Probe(lambda: named_keys().current_version(settings.passwords.pepper_key))
         for name in settings.databases:
             probes[f"database-{name}"] = Probe(partial(ping_database, name), needed=False)
         return operations(probes)
