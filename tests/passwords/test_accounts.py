@@ -344,9 +344,13 @@ def attempt(act):
 def work(number):
     draw = random.Random(seed + str(number))
     done = []
-    for _ in range(6):
+    for _ in range(4):
         login = attempt(lambda: accounts.log_in("shared", "correct horse battery staple").valid)
         done.append(["login", login])
+        for password in (own, "battery staple horse 1", "battery staple horse 2"):
+            done.append(["contested", attempt(lambda: accounts.log_in("contested", password).valid)])
+        changed = attempt(lambda: accounts.change_password("contested", own, own + " again").name)
+        done.append(["contested", changed])
         created = attempt(lambda: accounts.create("contested", own, None, second_factor=False).user_id)
         if created != "user-exists":
             done.append(["created", created])
@@ -384,6 +388,9 @@ def test_two_processes_lose_nothing(make: Make, storage_connection: str) -> None
     done = [each for output in outputs for each in json.loads(output)]
     # Each login of the one who nobody changes succeeds, however often the hash is moved to and fro meanwhile.
     assert {result for what, result in done if what == "login"} == {True}
+    # Whoever is created and deleted all the time is let in or not, changed or not, and nothing else comes of it.
+    outcomes = {True, False, "contested", "wrong-password", "too-many-attempts", "user-changed"}
+    assert {result for what, result in done if what == "contested"} <= outcomes
     # Each creation was followed by a deletion of that very user, and none of them failed.
     assert {result for what, result in done if what == "deleted"} <= {None}
     with pytest.raises(UnknownUser):
