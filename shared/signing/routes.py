@@ -253,7 +253,7 @@ def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyField
         if given is None:
             number, key = _matching_version(keys, key, token, wanted, algorithm, signed, signature, prehashed)
         else:
-            algorithms.verify(public_key, algorithm, signed, signature, prehashed=prehashed)
+            algorithms.verify(public_key, algorithm, signed, signature, prehashed=prehashed, any_salt=token is None)
             number = None
     except SignatureMismatch as error:
         reason: Reason = "malformed" if isinstance(error, MalformedSignature) else "mismatch"
@@ -278,7 +278,7 @@ def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyField
         version=number,
         algorithm=algorithm,
         message=_as_text(token.payload),
-        message_base64=encode_base64(token.payload),
+        message_base64=token.encoded_payload,
         reference=reference,
     )
 
@@ -308,7 +308,7 @@ def _matching_version(
         for number in candidates:
             try:
                 public_key = key.versions[number].public_key
-                algorithms.verify(public_key, algorithm, signed, signature, prehashed=prehashed)
+                algorithms.verify(public_key, algorithm, signed, signature, prehashed=prehashed, any_salt=token is None)
             except SignatureMismatch:
                 continue
             return number, key
