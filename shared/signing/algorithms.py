@@ -141,12 +141,16 @@ def verify(
     signature: bytes,
     *,
     prehashed: bool = False,
+    any_salt: bool = False,
 ) -> None:
     """Return where `signature`, in the form that `to_library` gives, is one over `message`; else raise
-    SignatureMismatch."""
+    SignatureMismatch.
 
+    JOSE has a PSS salt be as long as the digest (RFC 7518, section 3.5); with `any_salt` it may have any length, as
+    openssl and others make it (RFC 8017, section 9.1).
+    """
     try:
-        cast(PublicKey, public_key).verify(signature, message, *_arguments(algorithm, prehashed))
+        cast(PublicKey, public_key).verify(signature, message, *_arguments(algorithm, prehashed, any_salt))
     except InvalidSignature:
         raise SignatureMismatch from None
 
@@ -174,7 +178,7 @@ def to_library(signature: bytes, key_type: str, algorithm: Algorithm, encoding: 
 
 
 @cache
-def _arguments(algorithm: Algorithm, prehashed: bool) -> tuple[Any, ...]:
+def _arguments(algorithm: Algorithm, prehashed: bool, any_salt: bool = False) -> tuple[Any, ...]:
     """What `sign` and `verify` of the library's keys take after the message."""
 
     family, bits = algorithm[:2], algorithm[2:]
@@ -186,8 +190,8 @@ def _arguments(algorithm: Algorithm, prehashed: bool) -> tuple[Any, ...]:
         return (ec.ECDSA(digest),)
     if family == "RS":
         return (padding.PKCS1v15(), digest)
-    # RFC 7518, section 3.5: the salt is as long as the digest.
-    return (padding.PSS(padding.MGF1(sha2), padding.PSS.DIGEST_LENGTH), digest)
+    salt = padding.PSS.AUTO if any_salt else padding.PSS.DIGEST_LENGTH
+    return (padding.PSS(padding.MGF1(sha2), salt), digest)
 
 
 def generate(key_type: str) -> AnyPrivateKey | bytes:

@@ -2,6 +2,7 @@
 
 import secrets
 from functools import partial
+from time import monotonic
 from typing import Annotated, Any
 
 import msgspec
@@ -166,17 +167,18 @@ def _encrypt(keys: KeyStore, item: EncryptItem | EncryptFields, common: EncryptF
 
 
 def decrypt(keys: KeyStore, fields: DecryptFields) -> DecryptAnswer | BatchAnswer:
+    finder = Finder(keys)
     if fields.batch is None:
-        return _decrypt(keys, fields, fields)
+        return _decrypt(finder, fields, fields)
     refuse_beside_batch(fields, "ciphertext", "associated_data")
-    return answer_batch(fields.batch, lambda item: _decrypt(keys, item, fields))
+    return answer_batch(fields.batch, lambda item: _decrypt(finder, item, fields))
 
 
-def _decrypt(keys: KeyStore, item: DecryptItem | DecryptFields, common: DecryptFields) -> DecryptAnswer:
+def _decrypt(finder: "Finder", item: DecryptItem | DecryptFields, common: DecryptFields) -> DecryptAnswer:
     ciphertext, envelope = _read(item.ciphertext)
     if envelope.associated_data != _bytes(item.associated_data):
         raise NotDecryptable(_REFUSED)
-    key, number, plaintext = _opened(keys, item.key or common.key, ciphertext, envelope)
+    key, number, plaintext = _opened(finder, item.key or common.key, ciphertext, envelope)
     try:
         text: str | msgspec.UnsetType = plaintext.decode()
     except UnicodeDecodeError:
@@ -211,16 +213,17 @@ def _generate_data_key(keys: KeyStore, item: DataKeyItem | DataKeyFields, common
 
 
 def rewrap(keys: KeyStore, fields: RewrapFields) -> RewrapAnswer | BatchAnswer:
+    finder = Finder(keys)
     if fields.batch is None:
-        return _rewrap(keys, fields, fields)
+        return _rewrap(finder, fields, fields)
     refuse_beside_batch(fields, "ciphertext")
-    return answer_batch(fields.batch, lambda item: _rewrap(keys, item, fields))
+    return answer_batch(fields.batch, lambda item: _rewrap(finder, item, fields))
 
 
-def _rewrap(keys: KeyStore, item: RewrapItem | RewrapFields, common: RewrapFields) -> RewrapAnswer:
+def _rewrap(finder: "Finder", item: RewrapItem | RewrapFields, common: RewrapFields) -> RewrapAnswer:
     ciphertext, envelope = _read(item.ciphertext)
-    key, _, plaintext = _opened(keys, item.key or common.key, ciphertext, envelope)
-    key, number = _encrypting(keys, key.name)
+    key, _, plaintext = _opened(finder, item.key or common.key, ciphertext, envelope)
+    key, number = _encrypting(finder.keys, key.name)
     return RewrapAnswer(
         key=key.name,
         version=number,
@@ -245,22 +248,40 @@ def _sealed(key: Key, number: int, plaintext: bytes, associated_data: bytes | No
     return jwe.encrypt(version.public_key, key.ring.type, version.document.key_id, plaintext, associated_data)
 
 
-def _opened(keys: KeyStore, name: str | None, ciphertext: Ciphertext, envelope: jwe.Envelope) -> tuple[Key, int, bytes]:
+class Finder:
+    """Finds the keys for the ciphertexts of one call; asks storage once for each, however many they are."""
+
+    def __init__(self, keys: KeyStore) -> None:
+        self.keys = keys
+        self._asked = monotonic()
+        self._unknown: set[str] = set()
+
+    def by_id(self, key_id: str) -> tuple[Key, int] | None:
+        """The key and version that a `kid` names."""
+        found = None if key_id in self._unknown else self.keys.find(key_id)
+        if found is None:
+            self._unknown.add(key_id)
+        return found
+
+    def by_name(self, name: str, key_id: str | None) -> tuple[Key, list[int]]:
+        """The key, and the versions to try: the one that a `kid` names, else all, the newest first."""
+        key = self.keys.get(name)
+        if not _named(key, key_id) and key.read_at < self._asked:
+            key = self.keys.refresh(name)  # Another instance may have made it.
+        return key, _named(key, key_id) or list(range(key.ring.latest_version, 0, -1))
+
+
+def _opened(finder: Finder, name: str | None, ciphertext: Ciphertext, envelope: jwe.Envelope) -> tuple[Key, int, bytes]:
     """The key, the number of the version and the plaintext. The version is the one that `kid` names, or any."""
     if name is None:
         if envelope.key_id is None:
             raise invalid_field("key", "is missing, and the ciphertext names none by a kid.")
-        found = keys.find(envelope.key_id)
+        found = finder.by_id(envelope.key_id)
         if found is None:
             raise NotDecryptable(_REFUSED)
-        key, number = found
-        candidates = [number]
+        key, candidates = found[0], [found[1]]
     else:
-        key = keys.get(name)
-        candidates = _named(key, envelope.key_id)
-        if not candidates:
-            key = keys.refresh(name)  # Another instance may have made it.
-            candidates = _named(key, envelope.key_id) or list(range(key.ring.latest_version, 0, -1))
+        key, candidates = finder.by_name(name, envelope.key_id)
     _refuse_other_purpose(key)
     for number in candidates:
         if not keyring.may_decrypt(key.ring, number):

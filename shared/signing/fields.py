@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from shared.errors import (
+    Busy,
     DamagedKey,
     MasterKeyUnavailable,
     StorageForbidden,
@@ -30,7 +31,7 @@ KeyName = Annotated[
 VersionNumber = Annotated[int, msgspec.Meta(description="A version of the key.", ge=1, le=99999999)]
 Reference = Annotated[str, msgspec.Meta(description="Comes back with the item's result.", max_length=256)]
 
-STORE_ERRORS = (DamagedKey, MasterKeyUnavailable, StorageUnavailable, StorageForbidden)
+STORE_ERRORS = (Busy, DamagedKey, MasterKeyUnavailable, StorageUnavailable, StorageForbidden)
 KEY_ERRORS = (UnknownKey, *STORE_ERRORS)
 
 MAX_BATCH = 1000

@@ -1,6 +1,7 @@
 """`sign` and `verify`: their requests and answers."""
 
 from functools import partial
+from time import monotonic
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -201,13 +202,14 @@ def _sign(keys: KeyStore, item: SignItem | SignFields, common: SignFields) -> Si
 
 
 def verify(keys: KeyStore, fields: VerifyFields) -> VerifyAnswer | BatchAnswer:
+    asked = monotonic()
     if fields.batch is None:
-        return _verify(keys, fields, fields)
+        return _verify(keys, fields, fields, asked)
     refuse_beside_batch(fields, "message", "message_base64", "signature")
-    return answer_batch(fields.batch, lambda item: _verify(keys, item, fields))
+    return answer_batch(fields.batch, lambda item: _verify(keys, item, fields, asked))
 
 
-def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyFields) -> VerifyAnswer:
+def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyFields, asked: float) -> VerifyAnswer:
     if item.signature is None:
         raise invalid_field("signature", "is missing.")
     prehashed = common.prehashed if item.prehashed is None else item.prehashed
@@ -251,9 +253,9 @@ def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyField
             signed = token.signed
             signature = algorithms.to_library(token.signature, key_type, algorithm, "raw")
         if given is None:
-            number, key = _matching_version(keys, key, token, wanted, algorithm, signed, signature, prehashed)
+            number, key = _matching_version(keys, key, token, wanted, algorithm, signed, signature, prehashed, asked)
         else:
-            algorithms.verify(public_key, algorithm, signed, signature, prehashed=prehashed)
+            algorithms.verify(public_key, algorithm, signed, signature, prehashed=prehashed, any_salt=token is None)
             number = None
     except SignatureMismatch as error:
         reason: Reason = "malformed" if isinstance(error, MalformedSignature) else "mismatch"
@@ -278,7 +280,7 @@ def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyField
         version=number,
         algorithm=algorithm,
         message=_as_text(token.payload),
-        message_base64=encode_base64(token.payload),
+        message_base64=token.encoded_payload,
         reference=reference,
     )
 
@@ -292,9 +294,10 @@ def _matching_version(
     signed: bytes,
     signature: bytes,
     prehashed: bool,
+    asked: float,
 ) -> tuple[int, Key]:
     """The version whose signature this is, and the key as it was seen then: the version asked for, or the one that a
-    JWS names by its `kid`, or the newest that matches. Raises SignatureMismatch."""
+    JWS names by its `kid`, or the newest that matches. `asked` is when the call came. Raises SignatureMismatch."""
     seen = 0
     for last in (False, True):
         numbers = range(key.ring.latest_version, seen, -1)
@@ -308,11 +311,11 @@ def _matching_version(
         for number in candidates:
             try:
                 public_key = key.versions[number].public_key
-                algorithms.verify(public_key, algorithm, signed, signature, prehashed=prehashed)
+                algorithms.verify(public_key, algorithm, signed, signature, prehashed=prehashed, any_salt=token is None)
             except SignatureMismatch:
                 continue
             return number, key
-        if last or wanted in key.versions:
+        if last or wanted in key.versions or key.read_at >= asked:
             break
         # Another instance may have made a version that this one has not seen.
         seen, key = key.ring.latest_version, keys.refresh(key.name)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from shared.errors import (
+    Busy,
     DamagedKey,
     KeyChanged,
     KeyExists,
@@ -49,6 +50,8 @@ MAX_CACHED = 1000
 """Keys in memory; the one read longest ago goes first."""
 MAX_KNOWN_IDS = 10_000
 DEFAULT_KEY = "default"
+MAKER_SECONDS = 20
+"""How long a call waits for others that make keys."""
 TRIES = 5
 """How often a change is tried again on a key that another has changed meanwhile."""
 
@@ -119,7 +122,8 @@ def utc_now() -> datetime:
 class KeyStore:
     """The keys of one storage account. Safe to use from many threads.
 
-    Every method raises StorageUnavailable, StorageForbidden, MasterKeyUnavailable and DamagedKey, beside what it says.
+    Every method raises StorageUnavailable, StorageForbidden, MasterKeyUnavailable and DamagedKey, beside what it says;
+    those that make keys raise Busy where many do at once.
     """
 
     def __init__(
@@ -266,7 +270,7 @@ class KeyStore:
         """
         with suppress(UnknownKey):
             return self.get(DEFAULT_KEY)
-        with self._making:  # Making an RSA key takes a while; one thread does it.
+        with self._one_maker():
             with suppress(UnknownKey):
                 return self.get(DEFAULT_KEY)
             with suppress(_Conflict):  # Another instance was quicker: theirs stays.
@@ -283,7 +287,7 @@ class KeyStore:
         keyring.check_expected(key.ring, name, expected_version)
         if not key.versions[key.ring.latest_version].document.has_private:
             raise UnsupportedKey(f"Of key {name} only the public half is here: a new version would be no one else's.")
-        with self._making:
+        with self._one_maker():
             if self.refresh(name).etag != key.etag:
                 raise KeyChanged(f"Key {name} is being changed by another call.")
             now = self.clock()
@@ -451,7 +455,7 @@ class KeyStore:
         keyring.check_tags(new.tags)
         if self._is_taken(name):
             raise KeyExists(f"There is a key {name}, or one of this name was deleted and can be restored.")
-        with self._making:
+        with self._one_maker():
             try:
                 self._insert(name, new, make(), origin)
             except _Conflict:
@@ -459,6 +463,16 @@ class KeyStore:
                     f"There is a key {name}, or one of this name was deleted and can be restored."
                 ) from None
         return self.refresh(name)
+
+    @contextmanager
+    def _one_maker(self) -> Iterator[None]:
+        """One thread at a time: making an RSA key takes up to some seconds of a core. Raises Busy."""
+        if not self._making.acquire(timeout=MAKER_SECONDS):
+            raise Busy("Other keys are being made. Try again.")
+        try:
+            yield
+        finally:
+            self._making.release()
 
     def _is_taken(self, name: str) -> bool:
         """Whether a key has this name. One that is past restoring is removed, and its name is free."""
