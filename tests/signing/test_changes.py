@@ -14,10 +14,12 @@ import msgspec
 import pytest
 
 from scripts.azurite import start_azurite
-from shared.errors import DamagedKey, KeyChanged, KeyExists, KeyNotDeletable, StrongroomError, UnknownKey
-from shared.signing import algorithms, keyring
+from shared.errors import Busy, DamagedKey, KeyChanged, KeyExists, KeyNotDeletable, StrongroomError, UnknownKey
+from shared.signing import algorithms, keyring, store
+from shared.signing.fields import BatchAnswer
 from shared.signing.keyring import Changes
 from shared.signing.store import Key, KeyStore, NewKey
+from shared.web import encode_base64
 from tests.signing.conftest import Caller, NewStore
 from tests.support import ROOT, app_environ, run_app
 
@@ -402,6 +404,53 @@ def test_every_stored_byte_counts(new_store: NewStore, table: Any, row: str) -> 
                 new_store().get("k")
         table.update_entity(entity, mode="replace")
     works(new_store().get("k"))
+
+
+def test_a_call_asks_storage_once(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of signatures and ciphertexts that match nothing costs one look at storage, not one for each."""
+    from shared.signing import cipher_routes, routes
+
+    keys = new_store()
+    keys.create("k", ED25519)
+    keys.create("e", NewKey(type="AES-256", purpose="encrypt"))
+    reads = 0
+    query, row = keys._query, keys._row
+
+    def count_query(*arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return query(*arguments)
+
+    def count_row(*arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return row(*arguments)
+
+    monkeypatch.setattr(keys, "_query", count_query)
+    monkeypatch.setattr(keys, "_row", count_row)
+    items = [routes.VerifyItem(message="x", signature="A" * 86) for _ in range(50)]
+    answer = routes.verify(keys, routes.VerifyFields(key="k", batch=items))
+    assert isinstance(answer, BatchAnswer)
+    assert {each.reason for each in answer.results} == {"mismatch"}
+    assert reads == 1
+    made = cipher_routes.encrypt(keys, cipher_routes.EncryptFields(key="e", plaintext="x"))
+    foreign = made.ciphertext.split(".")  # type: ignore[union-attr]
+    foreign[0] = encode_base64(b'{"alg":"A256KW","enc":"A256GCM","kid":"nobody"}')
+    sealed = [cipher_routes.DecryptItem(ciphertext=".".join(foreign)) for _ in range(50)]
+    reads = 0
+    failed = cipher_routes.decrypt(keys, cipher_routes.DecryptFields(batch=sealed))
+    assert isinstance(failed, BatchAnswer)
+    assert {each["code"] for each in failed.results} == {"not-decryptable"}
+    assert reads == 1
+
+
+def test_keys_are_made_one_at_a_time(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits too long for others that make keys is told that it is busy; the next call goes on."""
+    monkeypatch.setattr(store, "MAKER_SECONDS", 0.05)
+    keys = new_store()
+    with keys._one_maker(), ThreadPoolExecutor(1) as pool, pytest.raises(Busy):
+        pool.submit(keys.create, "k", ED25519).result()
+    works(keys.create("k", ED25519))
 
 
 def test_errors_are_ours(new_store: NewStore) -> None:
