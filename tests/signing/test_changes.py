@@ -14,7 +14,16 @@ import msgspec
 import pytest
 
 from scripts.azurite import start_azurite
-from shared.errors import Busy, DamagedKey, KeyChanged, KeyExists, KeyNotDeletable, StrongroomError, UnknownKey
+from shared.errors import (
+    Busy,
+    DamagedKey,
+    KeyChanged,
+    KeyExists,
+    KeyNotDeletable,
+    StorageUnavailable,
+    StrongroomError,
+    UnknownKey,
+)
 from shared.signing import algorithms, keyring, store
 from shared.signing.fields import BatchAnswer
 from shared.signing.keyring import Changes
@@ -442,6 +451,33 @@ def test_a_call_asks_storage_once(new_store: NewStore, monkeypatch: pytest.Monke
     assert isinstance(failed, BatchAnswer)
     assert {each["code"] for each in failed.results} == {"not-decryptable"}
     assert reads == 1
+
+
+def test_the_jwks_is_shared_for_a_moment(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred who ask for the JWKS at once cost one look at storage, also when storage fails."""
+    from shared.signing.key_routes import SharedJwks
+
+    keys = new_store()
+    keys.create("k", NewKey(type="Ed25519", purpose="sign", published=True))
+    shared, asked = SharedJwks(keys), 0
+    published = keys.published
+
+    def count() -> Any:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise StorageUnavailable("It is out.")
+        return published()
+
+    monkeypatch.setattr(keys, "published", count)
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(lambda _: shared.get(), range(100)))) == 1
+    assert asked == 1
+    monkeypatch.setattr(shared, "_made_at", -1.0)
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable):
+            shared.get()
+    assert asked == 2
 
 
 def test_keys_are_made_one_at_a_time(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
