@@ -1,17 +1,20 @@
-"""Puts sample data in place where there is none yet: an SQLite database, a container of files, and three keys."""
+"""Puts sample data in place where there is none yet: a database, a container of files, keys, and two users."""
 
 import hashlib
 import mimetypes
 import sqlite3
 import unicodedata
 from contextlib import suppress
+from datetime import UTC, datetime
 from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import urllib3
 
-from shared.errors import KeyExists
+from shared.errors import KeyExists, UserExists
+from shared.passwords.pepper import Secret
+from shared.passwords.store import User, UserStore
 from shared.settings import StorageSettings
 from shared.signing.master import FileMasterKey
 from shared.signing.store import KeyStore, NewKey
@@ -33,6 +36,11 @@ FRUIT = (
     ("pear", 0.50),
     ("plum", 0.30),
 )
+USERS = (
+    ("alice@example.org", "5eed0000-0000-4000-8000-000000000001"),
+    ("bob@example.org", "5eed0000-0000-4000-8000-000000000002"),
+)
+PASSWORD_HASH = "$argon2id$v=19$m=19456,t=2,p=1$+NI5kqQquxXEK3BmRVW8cw$62/I3WjMua27AYTR45WvpXHO6fpy2CYoHLWoGP0hr+g"  # noqa: S105 - of a password that the documentation names.
 
 SAMPLE_KEYS = ("sample-aes", "sample-ed25519", "sample-deleted")
 SAMPLE_TAGS = {"note": "known to everyone: for the examples of the documentation alone"}
@@ -53,10 +61,13 @@ def seed_database(path: Path) -> None:
     unfinished.rename(path)
 
 
-def seed_container(connection_string: str) -> None:
-    """Make the container `samples` with a few files, unless it is there: then it is the user's, whatever is in it."""
+def seed_container(connection_string: str) -> bool:
+    """Make the container `samples` with a few files, unless it is there: then it is the user's, whatever is in it.
+
+    Returns whether it was made.
+    """
     if _put(connection_string, CONTAINER, "restype=container", {}, b"") == 409:
-        return
+        return False
     for path in sorted(FILES.rglob("*")):
         if path.is_file():
             name = quote(unicodedata.normalize("NFC", path.relative_to(FILES).as_posix()))
@@ -65,6 +76,16 @@ def seed_container(connection_string: str) -> None:
                 kind += "; charset=utf-8"
             headers = {"x-ms-blob-type": "BlockBlob", "content-type": kind}
             _put(connection_string, f"{CONTAINER}/{name}", "", headers, path.read_bytes())
+    return True
+
+
+def seed_users(connection_string: str) -> None:
+    """Make two users, whose password is `correct horse battery staple`, unless they are there."""
+    store = UserStore(Storage(StorageSettings(connection_string)))
+    for name, user_id in USERS:
+        user = User(user_id=user_id, name=name, created=datetime.now(UTC), algorithm="argon2id")
+        with suppress(UserExists):
+            store.create(user, Secret(PASSWORD_HASH.encode()))
 
 
 def seed_keys(connection_string: str, master_key: str) -> None:

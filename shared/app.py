@@ -14,6 +14,7 @@ from shared.web import Access, Operation, Route
 
 if TYPE_CHECKING:
     from shared.blobs.store import BlobStore
+    from shared.signing.encryption import NamedKeys
     from shared.signing.store import KeyStore
     from shared.sql.databases import Databases
 
@@ -53,6 +54,12 @@ def build(settings: Settings) -> list[Route]:
         )
 
     @Once
+    def named_keys() -> "NamedKeys":
+        from shared.signing.encryption import NamedKeys
+
+        return NamedKeys(keys())
+
+    @Once
     def databases() -> "Databases":
         from shared.sql.databases import Databases
 
@@ -84,10 +91,23 @@ def build(settings: Settings) -> list[Route]:
 
     @Once
     def passwords() -> Mapping[str, Operation]:
+        from shared.passwords.accounts import Accounts
         from shared.passwords.admission import HashingThreads
+        from shared.passwords.hashing import PROFILES
+        from shared.passwords.pepper import Pepper
+        from shared.passwords.policy import Policy
         from shared.passwords.routes import operations
+        from shared.passwords.store import UserStore
 
-        return operations(HashingThreads(settings.hash_memory_mib))
+        ours = settings.passwords
+        accounts = Accounts(
+            UserStore(storage()),
+            HashingThreads(settings.hash_memory_mib),
+            Pepper(named_keys(), ours.pepper_key),
+            Policy(ours.min_length, ours.min_length_with_second_factor, ours.service_names),
+            PROFILES[ours.profile],
+        )
+        return operations(accounts)
 
     @Once
     def sql() -> Mapping[str, Operation]:
@@ -113,6 +133,8 @@ def build(settings: Settings) -> list[Route]:
             "master-key": Probe(lambda: keys().probe_master_key()),
             "blob-storage": Probe(lambda: blob_store().ping()),
         }
+        if settings.passwords.pepper_key:
+            probes["pepper-key"] = Probe(lambda: named_keys().current_version(settings.passwords.pepper_key))
         for name in settings.databases:
             probes[f"database-{name}"] = Probe(partial(ping_database, name), needed=False)
         return operations(probes)
@@ -144,6 +166,15 @@ def build(settings: Settings) -> list[Route]:
         Route("jwks", "jwks", GET, PUBLIC, key_management),
         Route("hash-password", "hash-password", POST, KEY, passwords),
         Route("verify-password", "verify-password", POST, KEY, passwords),
+        Route("check-password", "check-password", POST, KEY, passwords),
+        Route("change-password", "change-password", POST, KEY, passwords),
+        Route("reset-password", "reset-password", POST, KEY, passwords),
+        Route("rename-user", "rename-user", POST, KEY, passwords),
+        Route("import-user", "users/import", POST, KEY, passwords),
+        Route("list-users", "users", GET, KEY, passwords),
+        Route("get-user", "users/{user_id}", GET, KEY, passwords),
+        Route("delete-user", "users/{user_id}", DELETE, KEY, passwords),
+        Route("rewrap-passwords", "rewrap-passwords", POST, KEY, passwords),
         Route("query-sql", "query-sql", GET_POST, KEY, sql),
         Route("execute-sql", "execute-sql", POST, KEY, sql),
         Route("list-databases", "databases", GET, KEY, sql),

@@ -3,18 +3,20 @@
 StrongroomError
 ├── BadRequest 400          InvalidRequest · InvalidJson · NotAnObject · NotUtf8 · NestedTooDeep · DuplicateParameter
 │                           QueryBesideBody · UnexpectedBody · SecretInUrl
-├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer
-├── Conflict 409            KeyExists · KeyChanged · KeyNotDeletable
+├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer · UnknownUser
+├── Conflict 409            KeyExists · KeyChanged · KeyNotDeletable · UserExists · UserChanged
 ├── LengthRequired 411
 ├── BodyTooLarge 413
 ├── UnsupportedMediaType 415
 ├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · UnusableVersion
 │                           KeyTooLarge · NotDecryptable · NotExportable · InvalidPassword · InvalidHash · HashTooLarge
-│                           ReadOnly · SqlError · QueryTimeout · MultipleStatements · AnswerTooLarge
-├── Busy 429
+│                           HashTooWeak · WeakPassword · WrongPassword · ReadOnly · SqlError · QueryTimeout
+│                           MultipleStatements · AnswerTooLarge
+├── Busy 429                TooManyAttempts
 ├── InternalError 500
 ├── DamagedKey 500
 ├── Unavailable 503         StorageUnavailable · StorageForbidden · MasterKeyUnavailable · DatabaseUnavailable
+│                           PepperUnavailable
 ├── InvalidSetting          raised at start, never answered
 ├── SealBroken              what rests in storage is not what was sealed; becomes DamagedKey or MasterKeyUnavailable
 └── SignatureMismatch       MalformedSignature; answered as `"valid": false`
@@ -151,10 +153,31 @@ class UnknownContainer(NotFound):
     title = "There is no such container"
 
 
+class UnknownUser(NotFound):
+    """No user has this name, or this id."""
+
+    code = "unknown-user"
+    title = "There is no such user"
+
+
 class Conflict(StrongroomError):
     """What is there stands against what was asked."""
 
     status = 409
+
+
+class UserExists(Conflict):
+    """The name is taken."""
+
+    code = "user-exists"
+    title = "There is a user of this name"
+
+
+class UserChanged(Conflict):
+    """Others changed the user at the same time; the same call may succeed now."""
+
+    code = "user-changed"
+    title = "The user was changed at the same time"
 
 
 class KeyExists(Conflict):
@@ -285,6 +308,27 @@ class HashTooLarge(Refused):
     title = "This hash takes more memory than is granted"
 
 
+class HashTooWeak(Refused):
+    """The parameters that are asked for are below OWASP's minimum."""
+
+    code = "hash-too-weak"
+    title = "This hash would be too weak"
+
+
+class WeakPassword(Refused):
+    """The password fails a rule for users' passwords; `errors` names each."""
+
+    code = "weak-password"
+    title = "This password is not acceptable"
+
+
+class WrongPassword(Refused):
+    """The user or the old password is not right; which of the two is not told."""
+
+    code = "wrong-password"
+    title = "The user or the password is not right"
+
+
 class ReadOnly(Refused):
     """The statement would write where only reading is allowed."""
 
@@ -327,6 +371,13 @@ class Busy(StrongroomError):
     retry_after = 1
     code = "busy"
     title = "Too much at once"
+
+
+class TooManyAttempts(Busy):
+    """This name has to wait after wrong passwords, whether or not there is such a user. Carries `Retry-After`."""
+
+    code = "too-many-attempts"
+    title = "Too many wrong passwords for this user"
 
 
 class InternalError(StrongroomError):
@@ -385,6 +436,14 @@ class DatabaseUnavailable(Unavailable):
 
     code = "database-unavailable"
     title = "The database does not answer"
+
+
+class PepperUnavailable(Unavailable):
+    """The key that stored hashes are encrypted under cannot be used."""
+
+    code = "pepper-unavailable"
+    title = "The key of the stored hashes cannot be used"
+    advice = "Users are safe, and cannot be verified until the key named by STRONGROOM_PEPPER_KEY can be used again."
 
 
 class InvalidSetting(StrongroomError):

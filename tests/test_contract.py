@@ -12,7 +12,7 @@ import pytest
 from shared.app import build
 from shared.settings import load_settings
 from shared.web import Access, Example, Route
-from tests.support import App, StartApp, app_environ, restore_keys
+from tests.support import App, StartApp, app_environ, restore_keys, restore_users
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUTES = build(load_settings({}))
@@ -47,6 +47,7 @@ def names(routes: list[Route]) -> list[str]:
 @pytest.mark.parametrize("route", KEYED, ids=names(KEYED))
 def test_every_example_works(route: Route, running_app: App, storage_connection: str) -> None:
     """Every example of the OpenAPI document succeeds on the sample data, by each method that the function has."""
+    restore_users(storage_connection)
     restore_keys(storage_connection, app_environ(running_app.database.parent, "")["STRONGROOM_MASTER_KEY"])
     assert route.operation.examples or route.operation.request is None
     with running_app.client() as client:
