@@ -258,6 +258,40 @@ def test_a_key_is_found_by_the_id_of_a_version(new_store: NewStore) -> None:
     assert other.find("x' or '1' eq '1") is None
 
 
+def test_a_version_is_found_where_its_key_is_now(new_store: NewStore) -> None:
+    """A key that was imported under one name, and then under another, is found under the one that is there."""
+    keys = new_store()
+    material: Any = algorithms.generate("Ed25519")
+    key_id = keys.import_key("a", ED25519, material).versions[1].document.key_id
+    found = keys.find(key_id)
+    assert found is not None
+    assert found[0].name == "a"
+    keys.import_key("b", ED25519, material)
+    keys.delete("a")
+    found = keys.find(key_id)
+    assert found is not None
+    assert found[0].name == "b"
+
+
+def test_a_table_put_back_from_a_backup_is_read(new_store: NewStore, table: Any) -> None:
+    """An instance that runs while all rows are replaced by those of another time opens them with their own data key."""
+    keys = new_store(cache_seconds=0)
+    keys.create("k", ED25519)
+    backup = [dict(row) for row in table.list_entities()]
+    for row in backup:
+        table.delete_entity(row["PartitionKey"], row["RowKey"])
+    other = new_store(cache_seconds=0)
+    made = other.create("k", ED25519)
+    for row in list(table.list_entities()):
+        table.delete_entity(row)
+    for each in backup:
+        table.create_entity(each)
+    with pytest.raises(DamagedKey):
+        other.get("k")
+    assert other.get("k").ring.id != made.ring.id
+    works(other.get("k"))
+
+
 def test_a_false_id_in_the_row_leads_nowhere(new_store: NewStore, table: Any) -> None:
     """The column that helps to find a version is not believed."""
     keys = new_store()
