@@ -36,20 +36,7 @@ MESSAGE = "The quick brown fox jumps over the lazy dog."
 SIGNING = (("RSA-2048", 40, "at most 1.05"), ("P-256", 500, "at most 1.5"), ("Ed25519", 500, "at most 1.5"))
 
 COLD = """
-import sys, time
-import azure.data.tables, azure.core.credentials
-from azure.core.pipeline.transport import RequestsTransport
-spent = 0.0
-send = RequestsTransport.send
-def timed(self, request, **more):
-    global spent
-    began = time.perf_counter()
-    try:
-        return send(self, request, **more)
-    finally:
-        spent += time.perf_counter() - began
-RequestsTransport.send = timed
-import os
+import azure.data.tables, azure.core.credentials, os, time
 from shared.app import build
 from shared.settings import load_settings
 from shared.web import Request
@@ -57,8 +44,17 @@ from shared.web.respond import respond
 routes = {route.name: route for route in build(load_settings(os.environ))}
 request = Request("POST", "http://localhost/api/sign", {}, {}, b'{"message":"hello"}')
 began = time.perf_counter()
-answer = respond(routes["sign"], request, 1 << 20)
-print(time.perf_counter() - began - spent, answer.status)
+assert respond(routes["sign"], request, 1 << 20).status == 200
+print(time.perf_counter() - began)
+"""
+BARE = """
+import azure.data.tables, azure.core.credentials, os, time
+began = time.perf_counter()
+service = azure.data.tables.TableServiceClient.from_connection_string(os.environ["AzureWebJobsStorage"])
+table = service.get_table_client("strongroomkeys")
+table.get_entity("_master", "data-key")
+assert list(table.query_entities("PartitionKey eq 'default'"))
+print(time.perf_counter() - began)
 """
 
 
@@ -76,7 +72,7 @@ def run() -> Iterator[Figure]:
             yield from _verifying(routes, keys)
             yield from _jws(routes, keys)
             yield _threads(routes)
-            yield _cold(environ)
+            yield _cold(environ, Path(folder, "bytecode"))
         finally:
             azurite.stop()
 
@@ -169,17 +165,28 @@ def _threads(routes: dict[str, Route]) -> Figure:
     return Figure("sign on two threads, RSA-2048", two, "on one", one, "a second", "at least 1.7")
 
 
-def _cold(environ: dict[str, str]) -> Figure:
-    """The first sign of a process, with a key that is there, without the wait for storage and the import of its SDK."""
-    taken = []
-    for _ in range(7):
+def _cold(environ: dict[str, str], bytecode: Path) -> Figure:
+    """The first sign of a process, with a key that is there, beyond the two bare reads that it takes.
+
+    Modules are compiled, as after any first start.
+    """
+    environ = {**os.environ, **environ, "PYTHONPYCACHEPREFIX": str(bytecode), "PYTHONDONTWRITEBYTECODE": ""}
+
+    def seconds(script: str) -> float:
         ran = subprocess.run(
-            [sys.executable, "-c", COLD], env=os.environ | environ, cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-c", script],
+            env=os.environ | environ,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
-        seconds, status = ran.stdout.split()
-        assert status == "200"
-        taken.append(float(seconds))
-    return Figure("first sign after a cold start", sorted(taken)[3] * 1000, "limit", 30, "ms", "at most 1.0")
+        return float(ran.stdout)
+
+    seconds(COLD)
+    taken = [(seconds(COLD), seconds(BARE)) for _ in range(9)]
+    ours, bare = (sorted(each)[4] for each in zip(*taken, strict=True))
+    return Figure("first sign after a cold start", (ours - bare) * 1000, "limit", 30, "ms", "at most 1.0")
 
 
 def _figure(

@@ -35,22 +35,29 @@ class _Header(msgspec.Struct, frozen=True):
 
 
 @lru_cache(1024)
-def header(algorithm: str, key_id: str, *, detached: bool) -> bytes:
+def header(algorithm: str, key_id: str, detached: bool) -> str:
     """The protected header, in base64url."""
     fields: dict[str, object] = {"alg": algorithm, "kid": key_id}
     if detached:
         fields |= {"b64": False, "crit": ["b64"]}
-    return encode_base64(msgspec.json.encode(fields)).encode()
+    return encode_base64(msgspec.json.encode(fields))
 
 
-def to_sign(header: bytes, payload: bytes, *, detached: bool) -> bytes:
-    """What the signature of a JWS is over: RFC 7515, section 5.1; RFC 7797, section 3, where it is detached."""
-    return header + b"." + (payload if detached else encode_base64(payload).encode())
+def begin(header: str, payload: bytes, detached: bool) -> tuple[str, bytes]:
+    """A JWS up to its signature, and what that is over: RFC 7515, section 5.1; RFC 7797, section 3, if detached."""
+    if detached:
+        return f"{header}.", _detached(header, payload)
+    text = f"{header}.{encode_base64(payload)}"
+    return text, text.encode()
 
 
-def assemble(signed: bytes, header: bytes, signature: bytes, *, detached: bool) -> str:
-    """The JWS in its compact form; a detached one leaves the payload out."""
-    return f"{(header + b'.' if detached else signed).decode()}.{encode_base64(signature)}"
+def finish(begun: str, signature: bytes) -> str:
+    """The JWS in its compact form; a detached one has left the payload out."""
+    return f"{begun}.{encode_base64(signature)}"
+
+
+def _detached(header: str, payload: bytes) -> bytes:
+    return header.encode() + b"." + payload
 
 
 def names(named: str, algorithm: str) -> bool:
@@ -78,7 +85,7 @@ def parse(text: str, detached_payload: bytes | None) -> Token:
         if middle:
             raise MalformedSignature
         payload = detached_payload
-        signed = to_sign(encoded_header.encode(), payload, detached=not header.is_encoded)
+        signed = _detached(encoded_header, encode_base64(payload).encode() if header.is_encoded else payload)
     return Token(header.algorithm, header.key_id, payload, middle, signed, _decode(encoded_signature))
 
 

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 from functools import partial
+from threading import Lock
+from time import monotonic
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +14,7 @@ from shared.errors import (
     KeyNotDeletable,
     KeyTooLarge,
     NotExportable,
+    StrongroomError,
     UnknownKey,
     UnsupportedKey,
     WeakKey,
@@ -356,7 +359,7 @@ def export_key(keys: KeyStore, fields: ExportKeyFields) -> ExportKeyAnswer:
     return ExportKeyAnswer(fields.name, number, version.document.key_id, private_key)
 
 
-def jwks(shared: "_SharedJwks") -> Answer:
+def jwks(shared: "SharedJwks") -> Answer:
     return Answer(body=shared.get(), content_type="application/json")
 
 
@@ -364,31 +367,38 @@ def rotate_master_key(keys: KeyStore) -> MasterKeyAnswer:
     return MasterKeyAnswer(keys.rotate_master_key())
 
 
-class _SharedJwks:
-    """The JWK Set, made at most once a second: anyone may ask for it, and it must not load the storage."""
+class SharedJwks:
+    """The JWK Set, made at most once a second: anyone may ask for it, and that must not load the storage.
+
+    A failure is shared as long, so that those who wait do not try one after the other.
+    """
 
     def __init__(self, keys: KeyStore) -> None:
-        from threading import Lock
-
         self._keys = keys
         self._lock = Lock()
-        self._made_at = 0.0
-        self._body = b""
+        self._made_at = -1.0
+        self._made: bytes | StrongroomError = b""
 
     def get(self) -> bytes:
-        from time import monotonic
-
+        """The set as JSON. Raises what the store raises."""
         with self._lock:
-            if not self._body or monotonic() - self._made_at >= 1:
-                found = [
-                    jwk
-                    for key in self._keys.published()
-                    for number in keyring.verifying_versions(key.ring)
-                    if (jwk := _jwk(key, key.versions[number])) is not None
-                ]
-                self._body = msgspec.json.encode(JwksAnswer(found))
+            if self._made_at < 0 or monotonic() - self._made_at >= 1:
+                try:
+                    self._made = msgspec.json.encode(JwksAnswer(self._find()))
+                except StrongroomError as error:
+                    self._made = error
                 self._made_at = monotonic()
-            return self._body
+            if isinstance(self._made, StrongroomError):
+                raise self._made
+            return self._made
+
+    def _find(self) -> list[dict[str, str]]:
+        return [
+            jwk
+            for key in self._keys.published()
+            for number in keyring.verifying_versions(key.ring)
+            if (jwk := _jwk(key, key.versions[number])) is not None
+        ]
 
 
 def _described(key: Key) -> KeyAnswer:
@@ -552,7 +562,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             errors=(*STORE_ERRORS, KeyChanged),
         ),
         "jwks": Operation(
-            handle=partial(jwks, _SharedJwks(keys)),
+            handle=partial(jwks, SharedJwks(keys)),
             request=None,
             answer=JwksAnswer,
             summary="The public keys, of all published signing keys, that verify (RFC 7517).",

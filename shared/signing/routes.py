@@ -192,11 +192,8 @@ def _sign(keys: KeyStore, item: SignItem | SignFields, common: SignFields) -> Si
         if prehashed:
             raise invalid_field("prehashed", "goes with the formats raw and der: a JWS is over the message itself.")
         detached = form == "jws-detached"
-        header = jws.header(algorithm, document.key_id, detached=detached)
-        signed = jws.to_sign(header, message, detached=detached)
-        signature = jws.assemble(
-            signed, header, algorithms.sign(version.private_key, algorithm, signed), detached=detached
-        )
+        begun, signed = jws.begin(jws.header(algorithm, document.key_id, detached), message, detached)
+        signature = jws.finish(begun, algorithms.sign(version.private_key, algorithm, signed))
     reference = item.reference if isinstance(item, SignItem) else msgspec.UNSET
     return SignAnswer(name, number, document.key_id, algorithm, signature, reference)
 

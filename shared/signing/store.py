@@ -177,6 +177,8 @@ class KeyStore:
                 del self._reads[name]
                 if not isinstance(error, Unavailable):
                     self._keys.pop(name, None)
+                if isinstance(error, DamagedKey):
+                    self._opened = None  # Maybe all of the table was put back from a backup, with its own data key.
             mine.set_exception(error)
             raise
         with self._lock:
@@ -190,17 +192,15 @@ class KeyStore:
 
     def find(self, key_id: str) -> tuple[Key, int] | None:
         """The key, and the number of its version, that has this `key_id`; None where there is none."""
-        name = self._names.get(key_id)
-        names = [name] if name is not None else self._names_with(key_id)
-        for each in names:
-            with suppress(UnknownKey):
-                key = self.get(each)
-                for number, version in key.versions.items():
-                    if version.document.key_id == key_id:
-                        if len(self._names) >= MAX_KNOWN_IDS:
-                            self._names.clear()
-                        self._names[key_id] = each
-                        return key, number
+        known = self._names.get(key_id)
+        if known is not None and (found := self._version_with(known, key_id)):
+            return found
+        for name in self._names_with(key_id):
+            if found := self._version_with(name, key_id):
+                if len(self._names) >= MAX_KNOWN_IDS:
+                    self._names.clear()
+                self._names[key_id] = name
+                return found
         return None
 
     def page(
@@ -421,6 +421,15 @@ class KeyStore:
 
         unseal()  # Everything that is read from the row is what was written there.
         return KeyVersion(msgspec.json.decode(document, type=Version), sealed, unseal)
+
+    def _version_with(self, name: str, key_id: str) -> tuple[Key, int] | None:
+        try:
+            key = self.get(name)
+        except UnknownKey:
+            return None
+        numbers = (number for number, version in key.versions.items() if version.document.key_id == key_id)
+        number = next(numbers, None)
+        return None if number is None else (key, number)
 
     def _names_with(self, key_id: str) -> list[str]:
         # The column only helps to look: what counts is the key_id in the sealed document.

@@ -14,7 +14,16 @@ import msgspec
 import pytest
 
 from scripts.azurite import start_azurite
-from shared.errors import Busy, DamagedKey, KeyChanged, KeyExists, KeyNotDeletable, StrongroomError, UnknownKey
+from shared.errors import (
+    Busy,
+    DamagedKey,
+    KeyChanged,
+    KeyExists,
+    KeyNotDeletable,
+    StorageUnavailable,
+    StrongroomError,
+    UnknownKey,
+)
 from shared.signing import algorithms, keyring, store
 from shared.signing.fields import BatchAnswer
 from shared.signing.keyring import Changes
@@ -249,6 +258,40 @@ def test_a_key_is_found_by_the_id_of_a_version(new_store: NewStore) -> None:
     assert other.find("x' or '1' eq '1") is None
 
 
+def test_a_version_is_found_where_its_key_is_now(new_store: NewStore) -> None:
+    """A key that was imported under one name, and then under another, is found under the one that is there."""
+    keys = new_store()
+    material: Any = algorithms.generate("Ed25519")
+    key_id = keys.import_key("a", ED25519, material).versions[1].document.key_id
+    found = keys.find(key_id)
+    assert found is not None
+    assert found[0].name == "a"
+    keys.import_key("b", ED25519, material)
+    keys.delete("a")
+    found = keys.find(key_id)
+    assert found is not None
+    assert found[0].name == "b"
+
+
+def test_a_table_put_back_from_a_backup_is_read(new_store: NewStore, table: Any) -> None:
+    """An instance that runs while all rows are replaced by those of another time opens them with their own data key."""
+    keys = new_store(cache_seconds=0)
+    keys.create("k", ED25519)
+    backup = [dict(row) for row in table.list_entities()]
+    for row in backup:
+        table.delete_entity(row["PartitionKey"], row["RowKey"])
+    other = new_store(cache_seconds=0)
+    made = other.create("k", ED25519)
+    for row in list(table.list_entities()):
+        table.delete_entity(row)
+    for each in backup:
+        table.create_entity(each)
+    with pytest.raises(DamagedKey):
+        other.get("k")
+    assert other.get("k").ring.id != made.ring.id
+    works(other.get("k"))
+
+
 def test_a_false_id_in_the_row_leads_nowhere(new_store: NewStore, table: Any) -> None:
     """The column that helps to find a version is not believed."""
     keys = new_store()
@@ -442,6 +485,33 @@ def test_a_call_asks_storage_once(new_store: NewStore, monkeypatch: pytest.Monke
     assert isinstance(failed, BatchAnswer)
     assert {each["code"] for each in failed.results} == {"not-decryptable"}
     assert reads == 1
+
+
+def test_the_jwks_is_shared_for_a_moment(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred who ask for the JWKS at once cost one look at storage, also when storage fails."""
+    from shared.signing.key_routes import SharedJwks
+
+    keys = new_store()
+    keys.create("k", NewKey(type="Ed25519", purpose="sign", published=True))
+    shared, asked = SharedJwks(keys), 0
+    published = keys.published
+
+    def count() -> Any:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise StorageUnavailable("It is out.")
+        return published()
+
+    monkeypatch.setattr(keys, "published", count)
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(lambda _: shared.get(), range(100)))) == 1
+    assert asked == 1
+    monkeypatch.setattr(shared, "_made_at", -1.0)
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable):
+            shared.get()
+    assert asked == 2
 
 
 def test_keys_are_made_one_at_a_time(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:

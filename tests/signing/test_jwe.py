@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwcrypto import jwe as jwcrypto_jwe  # type: ignore[import-untyped]
 from jwcrypto import jwk as jwcrypto_jwk
@@ -47,6 +47,7 @@ def other(plaintext: bytes | None = None, header: dict[str, object] | None = Non
 
 
 @pytest.mark.parametrize("key_type", TYPES)
+@settings(max_examples=40)
 @given(plaintext=st.binary(max_size=100), associated_data=st.none() | st.binary(min_size=1, max_size=20))
 def test_what_is_encrypted_decrypts(key_type: str, plaintext: bytes, associated_data: bytes | None) -> None:
     """Any plaintext comes back, with associated data and without; what the JWE says of itself is right."""
@@ -100,6 +101,7 @@ def test_what_is_not_served_is_refused(header: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("key_type", TYPES)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_changed_ciphertext_does_not_open(key_type: str, data: st.DataObject) -> None:
     """Whichever byte of whichever part is changed, it does not open, and the error is the same."""
