@@ -14,7 +14,7 @@ import pytest
 from shared.app import build
 from shared.settings import load_settings
 from shared.web import Access, Example, Route
-from tests.support import App, StartApp
+from tests.support import App, StartApp, app_environ, restore_keys, restore_users
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUTES = build(load_settings({}))
@@ -61,8 +61,10 @@ def prepare(route: Route, client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("route", KEYED, ids=names(KEYED))
-def test_every_example_works(route: Route, running_app: App) -> None:
+def test_every_example_works(route: Route, running_app: App, storage_connection: str) -> None:
     """Every example of the OpenAPI document succeeds on the sample data, by each method that the function has."""
+    restore_users(storage_connection)
+    restore_keys(storage_connection, app_environ(running_app.database.parent, "")["STRONGROOM_MASTER_KEY"])
     assert route.operation.examples or route.operation.request is None or route.name in UNTRIED
     if route.name in UNTRIED:
         return
@@ -97,7 +99,7 @@ def test_only_public_functions_answer_without_a_key(route: Route, running_app: A
 
 def test_what_is_public_is_a_short_list() -> None:
     """Whoever makes a function public has to say so here, too."""
-    assert set(names(PUBLIC)) == {"live", "health", "openapi", "open-share"}
+    assert set(names(PUBLIC)) == {"live", "health", "openapi", "open-share", "jwks"}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=names(ROUTES))
