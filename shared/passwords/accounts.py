@@ -35,6 +35,8 @@ from shared.passwords.throttling import after_failure, seconds_to_wait
 
 TURN_SECONDS = 10.0
 """How long a call waits for those before it that are about the same name."""
+MAX_WAITING = 100
+"""How many calls wait for a name: a flood of them must not take all of the host's threads."""
 
 RULES: dict[Reason, str] = {
     "too-short": "is too short: it needs {least} characters.",
@@ -341,13 +343,16 @@ class _Turns:
 
     @contextmanager
     def of(self, key: str) -> Iterator[None]:
-        """Raises Busy where the turn does not come in time."""
+        """Raises Busy where the turn does not come in time, or too many wait already."""
+        busy = Busy("Too many calls about this user at once. Try again later.", retry_after=RETRY_AFTER_SECONDS)
         with self._lock:
             turn, waiting = self._turns.get(key, (Lock(), 0))
+            if waiting >= MAX_WAITING:
+                raise busy
             self._turns[key] = (turn, waiting + 1)
         try:
             if not turn.acquire(timeout=TURN_SECONDS):
-                raise Busy("Too many calls about this user at once. Try again later.", retry_after=RETRY_AFTER_SECONDS)
+                raise busy
             try:
                 yield
             finally:

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
@@ -16,6 +16,7 @@ from shared.errors import (
     HashTooLarge,
     InvalidHash,
     StorageUnavailable,
+    StrongroomError,
     TooManyAttempts,
     UnknownUser,
     UserChanged,
@@ -23,7 +24,7 @@ from shared.errors import (
     WeakPassword,
     WrongPassword,
 )
-from shared.passwords.accounts import Accounts
+from shared.passwords.accounts import MAX_WAITING, Accounts
 from shared.passwords.argon2 import Parameters
 from shared.passwords.names import key_of
 from shared.passwords.pepper import Secret
@@ -98,15 +99,15 @@ def test_wrong_passwords_make_a_name_wait(known: bool, accounts: Accounts, clock
         accounts.create("alice", PASSWORD, None, second_factor=False)
     for _ in range(5):
         assert not accounts.log_in("alice", "wrong").valid
-    for wait in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900):
+    for seconds in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900):
         for password in ("wrong", PASSWORD, "wrong"):  # Nothing is looked at now, and nothing prolongs the wait.
             with pytest.raises(TooManyAttempts) as refused:
                 accounts.log_in("Alice", password)
-            assert refused.value.retry_after == wait
-            assert refused.value.detail == f"After too many wrong passwords this user has to wait {wait} s."
+            assert refused.value.retry_after == seconds
+            assert refused.value.detail == f"After too many wrong passwords this user has to wait {seconds} s."
         with pytest.raises(TooManyAttempts):
             accounts.change_password("alice", PASSWORD, OTHER)
-        clock.forward(wait)
+        clock.forward(seconds)
         assert not accounts.log_in("alice", "wrong").valid
     clock.forward(900)
     assert accounts.log_in("alice", PASSWORD).valid == known
@@ -162,6 +163,27 @@ def test_guessing_at_once_gains_nothing(make: Make) -> None:
     _, failures = accounts.store.find(key_of("bob"))
     assert failures is not None
     assert 5 <= failures.failures.count == counted["False"] <= 5 + 3
+
+
+def test_a_flood_about_one_name_is_refused(accounts: Accounts) -> None:
+    """Of very many calls about one name at once, some are refused at once, so that others have threads left."""
+
+    def outcome(_: int) -> str:
+        try:
+            return str(accounts.log_in("alice", "wrong").valid)
+        except StrongroomError as error:
+            return error.code
+
+    with ThreadPoolExecutor(200) as callers:
+        with accounts._turns.of(key_of("alice")):  # Nobody gets a turn before all have come.
+            calls = [callers.submit(outcome, number) for number in range(200)]
+            refused, waiting = wait(calls, 60, FIRST_COMPLETED)
+            while len(refused) < 200 - (MAX_WAITING - 1):
+                refused, waiting = wait(calls, 0.05)
+            assert {call.result() for call in refused} == {"busy"}
+        counted = Counter(call.result(60) for call in waiting)
+    assert counted["False"] == 5
+    assert set(counted) <= {"False", "too-many-attempts", "busy"}
 
 
 def test_expired_counters_are_removed(accounts: Accounts, clock: Clock) -> None:
@@ -318,7 +340,7 @@ def test_storage_that_is_out_is_told(make: Make, storage_connection: str) -> Non
 
 PROCESS = """
 import json, random, sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from shared.errors import StrongroomError
 from shared.passwords.accounts import Accounts
 from shared.passwords.admission import HashingThreads
