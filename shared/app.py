@@ -21,7 +21,7 @@ def build(settings: Settings) -> list[Route]:
     storage = Storage(settings.storage)
     keys = KeyStore(storage, master_key(settings.master_key), settings.key_cache_seconds)
     probes = {"table-storage": health.Probe(keys.probe), "master-key": health.Probe(keys.probe_master_key)}
-    databases = Databases(settings.databases)
+    databases = Databases(settings.databases, storage.token)
     blobs = BlobStore(storage)
     probes["blob-storage"] = health.Probe(blobs.ping)
     probes |= {f"database-{each.name}": health.Probe(each.ping, needed=False) for each in databases}

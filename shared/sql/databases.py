@@ -3,15 +3,18 @@
 import os.path
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from queue import Empty, SimpleQueue
+from typing import Literal
 from urllib.parse import unquote
 
-from shared.errors import Busy, InvalidSetting, ReadOnly, StrongroomError, UnknownDatabase
+from shared.errors import Busy, DatabaseUnavailable, InvalidSetting, ReadOnly, StrongroomError, UnknownDatabase
 from shared.settings import ROOT, DatabaseSettings
 from shared.sql.engines import Outcome, Session, Statement
 
-READERS, WRITERS = 8, 1
-"""Connections that a SQLite database has at most. It takes one writer at a time: others wait here, in their order."""
+READERS, WRITERS, SQLITE_WRITERS = 8, 4, 1
+"""Connections that a database has at most. SQLite takes one writer at a time: others wait here, in their order."""
+Engine = Literal["sqlite", "postgresql", "mysql"]
 WAIT_SECONDS = 10.0
 """How long a call waits for a connection before it is told to come back."""
 
@@ -27,28 +30,33 @@ class Pool:
         self._idle: deque[Session] = deque()
 
     def session(self, seconds: float) -> "Lease":
-        """A connection for the body of a `with`, for as many seconds from its start."""
+        """A connection with a transaction for the body of a `with`, for as many seconds from its start."""
         return Lease(self, seconds)
 
-    def take(self) -> Session:
-        """Raises Busy where no connection is free within WAIT_SECONDS."""
+    def take(self, seconds: float) -> Session:
+        """A connection whose transaction has started. Raises Busy where none is free within WAIT_SECONDS."""
         try:
             self._places.get(timeout=WAIT_SECONDS)
         except Empty:
             raise Busy("All connections to this database are in use.", retry_after=1) from None
         try:
-            while self._idle:
-                session = self._idle.pop()
-                if session.fresh():
-                    return session
-                session.close()
-            return self._open()
+            return self._started(seconds)
         except BaseException:
             self._places.put(None)
             raise
 
+    def _started(self, seconds: float) -> Session:
+        while self._idle:
+            session = self._idle.pop()
+            if not session.fresh():
+                session.close()
+                continue
+            with suppress(DatabaseUnavailable):  # It died in the pool: another takes its place.
+                return _start(session, seconds)
+        return _start(self._open(), seconds)
+
     def give(self, session: Session) -> None:
-        """Bring back what `take` gave. One that cannot let go of what it did is closed instead."""
+        """Bring back what `take` gave. One that cannot be brought back to its beginning is closed instead."""
         try:
             session.end()
             self._idle.append(session)
@@ -56,6 +64,20 @@ class Pool:
             session.close()
         finally:
             self._places.put(None)
+
+    def close(self) -> None:
+        """Close every connection that nobody uses now."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+def _start(session: Session, seconds: float) -> Session:
+    try:
+        session.start(seconds)
+    except BaseException:
+        session.close()
+        raise
+    return session
 
 
 class Lease:
@@ -68,8 +90,7 @@ class Lease:
         self._seconds = seconds
 
     def __enter__(self) -> Session:
-        self._session = session = self._pool.take()
-        session.limit(self._seconds)
+        self._session = session = self._pool.take(self._seconds)
         return session
 
     def __exit__(self, *_error: object) -> None:
@@ -98,33 +119,37 @@ class Database:
         """Run `statements` in one transaction, all or none. Raises ReadOnly where the settings name no writer."""
         if self._writer is None:
             raise ReadOnly(f"Set DATABASE_{self.name.upper()}_WRITE to let this database be written.")
+        alone = len(statements) == 1 and not dry_run
         with self._writer.session(seconds) as session:
-            session.begin()
             outcomes = []
             for place, each in enumerate(statements):
                 try:
-                    outcomes.append(session.execute(each, max_rows))
+                    outcomes.append(session.execute(each, alone=alone, max_rows=max_rows))
                 except StrongroomError as error:
                     if len(statements) > 1:
                         error.detail = f"statements[{place}]: {error.detail}"
                     raise
-            if dry_run:
-                session.rollback()
-            else:
+            if not dry_run:
                 session.commit()
             return outcomes
+
+    def close(self) -> None:
+        """Close every connection that nobody uses now; the next call opens one again."""
+        self._reader.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def ping(self) -> None:
         """Ask for nothing, to see that the database answers."""
         with self.reading(2.0) as session:
-            session.query("select 1", (), False).fetch(1)
+            session.query("select 1", (), rows=1, explain=False).fetch(1)
 
 
 class Databases:
-    """Every database that the settings name."""
+    """Every database that the settings name. `token` gets an access token of the app's identity for a scope."""
 
-    def __init__(self, settings: Mapping[str, DatabaseSettings]) -> None:
-        self._databases = {name: _database(name, each) for name, each in sorted(settings.items())}
+    def __init__(self, settings: Mapping[str, DatabaseSettings], token: Callable[[str], str]) -> None:
+        self._databases = {name: _database(name, each, token) for name, each in sorted(settings.items())}
 
     def __iter__(self) -> Iterator[Database]:
         return iter(self._databases.values())
@@ -138,25 +163,57 @@ class Databases:
             raise UnknownDatabase(f"The settings name no database {name!r}. They name: {known}.") from None
 
 
-def _database(name: str, settings: DatabaseSettings) -> Database:
+def _database(name: str, settings: DatabaseSettings, token: Callable[[str], str]) -> Database:
     setting = f"DATABASE_{name.upper()}"
-    reader = Pool(_sqlite(settings.url, setting, writes=False), READERS)
+    engine = _engine(settings.url, setting)
+    reader = Pool(_opener(engine, settings.url, setting, token, writes=False), READERS)
     writer = None
     if settings.write_url is not None:
-        writer = Pool(_sqlite(settings.write_url, f"{setting}_WRITE", writes=True), WRITERS)
-    return Database(name, "sqlite", reader, writer)
+        if _engine(settings.write_url, f"{setting}_WRITE") != engine:
+            raise InvalidSetting(f"{setting}_WRITE must name the same kind of database as {setting}.")
+        opener = _opener(engine, settings.write_url, f"{setting}_WRITE", token, writes=True)
+        writer = Pool(opener, SQLITE_WRITERS if engine == "sqlite" else WRITERS)
+    return Database(name, engine, reader, writer)
 
 
-def _sqlite(url: str, setting: str, *, writes: bool) -> Callable[[], Session]:
+def _engine(url: str, setting: str) -> Engine:
+    schemes: dict[str, Engine] = {
+        "sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql", "mariadb": "mysql",
+    }  # fmt: skip
+    engine = schemes.get(url.partition("://")[0])
+    if engine is None:
+        raise InvalidSetting(f"{setting} must start with sqlite:///, postgresql:// or mysql://.")
+    return engine
+
+
+def _opener(
+    engine: Engine, url: str, setting: str, token: Callable[[str], str], *, writes: bool
+) -> Callable[[], Session]:
+    """What opens a connection. Drivers load at the first one."""
+
+    def sqlite() -> Session:
+        from shared.sql.engines.sqlite import SqliteSession
+
+        return SqliteSession(path, writes=writes)
+
+    def postgresql() -> Session:
+        from shared.sql.engines.postgresql import PostgresSession
+
+        return PostgresSession(url, token, writes=writes)
+
+    def mysql() -> Session:
+        from shared.sql.engines.mysql import MysqlSession
+
+        return MysqlSession(url, token, writes=writes)
+
+    if engine == "sqlite":
+        path = _sqlite_path(url, setting)
+        return sqlite
+    return postgresql if engine == "postgresql" else mysql
+
+
+def _sqlite_path(url: str, setting: str) -> str:
     path = unquote(url.removeprefix("sqlite:///"))
     if path == url or not path:
         raise InvalidSetting(f"{setting} must be a URL such as sqlite:///.data/main.sqlite, or sqlite:////full/path.")
-
-    full = os.path.join(ROOT, path)  # noqa: PTH118 - pathlib is loaded for nothing else.
-
-    def open_session() -> Session:
-        from shared.sql.engines.sqlite import SqliteSession
-
-        return SqliteSession(full, writes=writes)
-
-    return open_session
+    return os.path.join(ROOT, path)  # noqa: PTH118 - pathlib is loaded for nothing else.

@@ -144,7 +144,7 @@ def query_sql(databases: Databases, fields: QuerySql) -> Answer:
     question = (fields.database, fields.sql, fields.params, fields.explain)
     start = 0 if fields.cursor is None else decode_cursor(fields.cursor, int, *question)
     with databases.get(fields.database).reading(fields.timeout_ms / 1000) as session:
-        rows = session.query(fields.sql, params, fields.explain)
+        rows = session.query(fields.sql, params, rows=start + fields.limit + 1, explain=fields.explain)
         _skip(rows, start)
         page = _read(rows, fields.format, fields.limit)
     cursor = encode_cursor(start + page.row_count, *question) if page.truncated else None

@@ -17,10 +17,8 @@ Format = Literal["json", "objects", "ndjson", "csv"]
 Scalar = None | bool | int | float | str | bytes
 Row = tuple[Any, ...]
 
-FIRST_ROWS = 8
-"""Rows that are read at once before anything is known of their size."""
 READ_BYTES = 1024 * 1024
-"""What is read at once from then on, about."""
+"""What is read at once, about, from the second time on."""
 MOST_ROWS = 1024
 """That are read at once."""
 
@@ -104,6 +102,11 @@ class Json:
     def __init__(self, text: str) -> None:
         self.text = text
 
+    @classmethod
+    def of(cls, text: str) -> "Json":
+        """`text`, which is JSON, without its line breaks."""
+        return cls(msgspec.json.format(text, indent=-1) if "\n" in text or "\r" in text else text)
+
 
 def _json(value: Any) -> Any:
     """JSON as it is written, digit by digit; text that is no JSON stays text."""
@@ -113,7 +116,7 @@ def _json(value: Any) -> Any:
         msgspec.json.decode(value, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
         return value
-    return Json(msgspec.json.format(value, indent=-1) if "\n" in value or "\r" in value else value)
+    return Json.of(value)
 
 
 # ---- From rows to bytes.
@@ -132,6 +135,9 @@ class Page(NamedTuple):
 class Cursor(Protocol):
     """The rows of a running statement."""
 
+    first_rows: int
+    """That are read at once before anything is known of their size."""
+
     @property
     def columns(self) -> tuple[Column, ...]:
         """In their order; names may repeat."""
@@ -144,6 +150,7 @@ class Rows:
     """A cursor over rows that are read already."""
 
     def __init__(self, columns: tuple[Column, ...], rows: list[Row]) -> None:
+        self.first_rows = len(rows) + 1
         self.columns = columns
         self._rows = iter(rows)
 
@@ -168,29 +175,29 @@ def read_page(cursor: Cursor, form: Format, max_rows: int, max_bytes: int) -> Pa
     parts = [encode([tuple(names)])] if form == "csv" else []
     size = sum(map(len, parts))
     total = 0
-    wanted = min(FIRST_ROWS, max_rows)
+    wanted = min(cursor.first_rows, max_rows + 1)
     while True:
         rows = fetched = cursor.fetch(wanted)
+        truncated = total + len(rows) > max_rows
+        if truncated:  # One more than wanted, to know that there are more.
+            rows = rows[: max_rows - total]
         if converts:
             rows = _convert(rows, converts)
         for place, types in untyped.items():
             types.update([type(row[place]) for row in rows])
         encoded = encode(rows)
-        truncated = size + len(encoded) > max_bytes
-        if truncated:
+        if size + len(encoded) > max_bytes:
             rows, encoded = _fitting(rows, encode, max_bytes - size, len(separator))
             if not rows and not total:
                 raise RowTooLarge
+            truncated = True
         if rows:
             parts.append(encoded)
             size += len(encoded) + len(separator)
             total += len(rows)
         if truncated or len(fetched) < wanted:
             break
-        if total == max_rows:
-            truncated = bool(cursor.fetch(1))
-            break
-        wanted = min(max_rows - total, max(1, min(MOST_ROWS, READ_BYTES * total // size)))
+        wanted = min(max_rows + 1 - total, max(1, min(MOST_ROWS, READ_BYTES * total // size)))
     described = [
         {"name": name, "type": each.kind or _kind_of(untyped[place])}
         for place, (name, each) in enumerate(zip(names, columns, strict=True))
@@ -248,8 +255,7 @@ def _default(value: object) -> object:
 
     if isinstance(value, Json):
         return orjson.Fragment(value.text)
-    assert isinstance(value, bytes)  # noqa: S101 - the only other kind.
-    return {"base64": encode_base64(value)}
+    return {"base64": encode_base64(value)} if isinstance(value, bytes) else str(value)
 
 
 def _arrays(_names: list[str], rows: list[Row]) -> bytes:
@@ -293,6 +299,8 @@ def _cell(value: Any) -> Any:
         return ""
     if type(value) is bool:
         return "true" if value else "false"
+    if type(value) is list or type(value) is tuple:
+        return _arrays([], [(value,)])[1:-1].decode()
     return value.text if type(value) is Json else value
 
 

@@ -31,6 +31,11 @@ from shared.sql.values import read_page
 ENDLESS = "with recursive t(i) as (select 1 union all select i + 1 from t) select count(*) from t"
 
 
+def no_token(_scope: str) -> str:
+    """SQLite signs in nowhere."""
+    raise AssertionError
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A file with the table `fruit`."""
@@ -41,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def database(path: Path) -> Database:
     """The same as a database that may be written."""
-    return Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}).get("main")
+    return Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token).get("main")
 
 
 def query(
@@ -49,7 +54,7 @@ def query(
 ) -> list[list[Any]]:
     """All rows of a query, as JSON has them."""
     with database.reading(seconds) as session:
-        page = read_page(session.query(sql, params, explain), "json", 10_000, 10**8)
+        page = read_page(session.query(sql, params, rows=10_001, explain=explain), "json", 10_000, 10**8)
     rows: list[list[Any]] = json.loads(b"[" + page.rows + b"]")
     return rows
 
@@ -215,7 +220,7 @@ def test_explain_does_not_run(database: Database) -> None:
 def test_a_file_that_is_not_there_stays_away(tmp_path: Path) -> None:
     """A database without its file is not found, and no empty file is made."""
     url = f"sqlite:///{tmp_path / 'none.sqlite'}"
-    database = Databases({"none": DatabaseSettings(url, url)}).get("none")
+    database = Databases({"none": DatabaseSettings(url, url)}, no_token).get("none")
     with pytest.raises(UnknownDatabase) as caught:
         query(database, "select 1")
     assert str(tmp_path) not in caught.value.detail
@@ -227,7 +232,7 @@ def test_a_file_that_is_not_there_stays_away(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     """A file of another kind is told apart from a bad statement."""
     (tmp_path / "text.sqlite").write_text("This is no database. " * 100)
-    database = Databases({"text": DatabaseSettings(f"sqlite:///{tmp_path / 'text.sqlite'}")}).get("text")
+    database = Databases({"text": DatabaseSettings(f"sqlite:///{tmp_path / 'text.sqlite'}")}, no_token).get("text")
     with pytest.raises(DatabaseUnavailable):
         query(database, "select * from sqlite_schema")
 
@@ -249,12 +254,12 @@ def test_a_file_that_is_replaced_is_read_anew(database: Database, path: Path) ->
 def test_an_unknown_name_is_not_found() -> None:
     """A name that no setting has is not found; the error says which there are."""
     with pytest.raises(UnknownDatabase, match="They name: main"):
-        Databases({"main": DatabaseSettings("sqlite:///x")}).get("Main")
+        Databases({"main": DatabaseSettings("sqlite:///x")}, no_token).get("Main")
 
 
 def test_without_a_writer_nothing_is_written(path: Path) -> None:
     """A database without DATABASE_<NAME>_WRITE is read alone."""
-    database = Databases({"main": DatabaseSettings(f"sqlite:///{path}")}).get("main")
+    database = Databases({"main": DatabaseSettings(f"sqlite:///{path}")}, no_token).get("main")
     with pytest.raises(ReadOnly, match="DATABASE_MAIN_WRITE"):
         execute(database, "delete from fruit")
 
@@ -318,7 +323,7 @@ def test_foreign_keys_hold(database: Database) -> None:
 
 def test_writers_wait_for_each_other(database: Database, path: Path) -> None:
     """Writers and readers at once, in two processes' ways, lose nothing and fail nowhere."""
-    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}).get("main")
+    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token).get("main")
 
     def write(number: int) -> None:
         execute((database, other)[number % 2], "update fruit set price = price + 1 where id = 1", seconds=30)
@@ -338,7 +343,7 @@ def test_writers_wait_for_each_other(database: Database, path: Path) -> None:
 
 def test_a_lock_that_lasts_is_busy(database: Database, path: Path) -> None:
     """A writer that never ends keeps the others waiting for their time limit, and no longer."""
-    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}).get("main")
+    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token).get("main")
     endless = "insert into fruit (name, price) " + ENDLESS.replace("count(*)", "'x', i")
     started = threading.Event()
 
@@ -394,17 +399,21 @@ def test_parameters_come_back(database: Database, values: list[Any]) -> None:
     """What is bound is what is answered, of the same type, by position and by name."""
     marks = ", ".join("?" * len(values))
     with database.reading(5) as session:
-        assert session.query(f"select {marks}", values, False).fetch(2) == [tuple(values)]
+        assert session.query(f"select {marks}", values, rows=2, explain=False).fetch(2) == [tuple(values)]
     names = {f"n{place}": value for place, value in enumerate(values)}
     with database.reading(5) as session:
-        found = session.query("select " + ", ".join(f":{name}" for name in names), names, False).fetch(2)
+        found = session.query("select " + ", ".join(f":{name}" for name in names), names, rows=2, explain=False).fetch(
+            2
+        )
     assert [list(map(repr, row)) for row in found] == [list(map(repr, values))]
 
 
 def test_duplicate_names_survive(database: Database) -> None:
     """Columns of the same name are both answered, also without a row."""
     with database.reading(5) as session:
-        assert [each.name for each in session.query("select 1 as a, 2 as a where 0", (), False).columns] == ["a", "a"]
+        assert [
+            each.name for each in session.query("select 1 as a, 2 as a where 0", (), rows=1, explain=False).columns
+        ] == ["a", "a"]
 
 
 def test_tables_are_described(database: Database) -> None:

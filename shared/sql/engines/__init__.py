@@ -10,6 +10,21 @@ from shared.sql.values import Column, Cursor, Row, Scalar
 Params = Sequence[Scalar] | Mapping[str, Scalar]
 """By position, or by name."""
 
+NO_STATEMENT = "There is no statement in this text."
+ONE_STATEMENT = "Send one statement a call; execute-sql takes more of them in `statements`."
+WRITES_ELSEWHERE = "Writing goes by execute-sql."
+OVER = "The time limit is over. Give more by timeout_ms, or ask for less."
+RETRY_AFTER_SECONDS = 5
+TOKEN_SCOPE = "https://ossrdbms-aad.database.windows.net/.default"  # noqa: S105 - the name of a scope.
+"""What the app's identity asks a token for, to sign in to Azure Database for PostgreSQL or MySQL."""
+MAX_AGE_SECONDS = 1800.0
+"""An open connection to a server is replaced then: its token and its server may have changed."""
+
+
+def in_azure(host: str | None) -> bool:
+    """Whether `host` is an Azure Database, which takes a token for a password, and TLS alone."""
+    return (host or "").endswith(".database.azure.com")
+
 
 class Statement(NamedTuple):
     """A statement and what is bound to it, by position or by name."""
@@ -47,29 +62,32 @@ class Table(msgspec.Struct, frozen=True):
 class Session(Protocol):
     """An open connection, used by one thread at a time. No exception of the driver leaves it."""
 
-    def limit(self, seconds: float) -> None:
-        """From now on, whatever runs is interrupted when `seconds` are over, with QueryTimeout."""
+    def start(self, seconds: float) -> None:
+        """Start the one transaction of a call. Whatever runs when `seconds` are over is interrupted (QueryTimeout)."""
 
-    def query(self, sql: str, params: Params, explain: bool) -> Cursor:
-        """Run one statement that reads, or say how it would be run. Raises ReadOnly where it would write."""
+    def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> Cursor:
+        """Run one statement that reads, or say how it would be run. No more than `rows` of its rows are wanted.
 
-    def end(self) -> None:
-        """Let go of whatever the last query holds, and undo a transaction that is not committed. Raises nothing."""
+        Raises ReadOnly where it would write, and SqlError where the database refuses it.
+        """
 
-    def begin(self) -> None:
-        """Start a transaction that may write."""
+    def execute(self, statement: Statement, *, alone: bool, max_rows: int) -> Outcome:
+        """Run one statement inside the transaction, and read what it returns, at most `max_rows`.
 
-    def execute(self, statement: Statement, max_rows: int) -> Outcome:
-        """Run one statement inside the transaction, and read what it returns, at most `max_rows`."""
+        Where it is not `alone`, what cannot be undone with the transaction is refused.
+        """
 
     def commit(self) -> None:
         """Make what the transaction did last."""
 
-    def rollback(self) -> None:
-        """Undo what the transaction did."""
+    def end(self) -> None:
+        """Undo what is not committed, and leave the connection as it was when it was opened.
+
+        Raises DatabaseUnavailable where that fails: then the connection is of no more use.
+        """
 
     def tables(self) -> list[Table]:
-        """Every table and view that the caller of this app may read."""
+        """Every table and view that the session may read."""
 
     def fresh(self) -> bool:
         """Whether this connection may serve once more."""

@@ -16,8 +16,19 @@ from shared.errors import (
     StrongroomError,
     UnknownDatabase,
 )
-from shared.sql.engines import Outcome, Params, Statement, Table, TableColumn
-from shared.sql.statements import check_params, find_parameters, is_blank
+from shared.sql.engines import (
+    NO_STATEMENT,
+    ONE_STATEMENT,
+    OVER,
+    RETRY_AFTER_SECONDS,
+    WRITES_ELSEWHERE,
+    Outcome,
+    Params,
+    Statement,
+    Table,
+    TableColumn,
+)
+from shared.sql.statements import check_params, is_blank, scan
 from shared.sql.values import Column, Row, Scalar, sqlite_column
 
 if TYPE_CHECKING:
@@ -27,8 +38,6 @@ STEPS = 5_000
 """Of SQLite's machine between two looks at the clock: well under a millisecond."""
 MAX_VALUE_BYTES = 16 * 1024 * 1024
 """Of one text, blob or row: twice what an answer may hold."""
-ONE_STATEMENT = "Send one statement a call; execute-sql takes more of them in `statements`."
-RETRY_AFTER_SECONDS = 5
 HEAP_BYTES = 512 * 1024 * 1024
 """What SQLite may take of the process's memory, all connections together."""
 
@@ -83,6 +92,7 @@ class SqliteSession:
     def __init__(self, path: str, *, writes: bool) -> None:
         import apsw
 
+        self.first_rows = 8
         self._path = path
         self._writes = writes
         self._deadline = 0.0
@@ -161,7 +171,7 @@ class SqliteSession:
     def _check_read(self, cursor: "apsw.Cursor", sql: str, _params: object) -> bool:
         self._check(cursor, sql)
         if not cursor.is_readonly:
-            raise ReadOnly("The statement writes. Writing goes by execute-sql.")
+            raise ReadOnly(f"The statement writes. {WRITES_ELSEWHERE}")
         return True
 
     def _check_write(self, cursor: "apsw.Cursor", sql: str, _params: object) -> bool:
@@ -175,17 +185,20 @@ class SqliteSession:
                 raise MultipleStatements(ONE_STATEMENT)
             return
         if not cursor.has_vdbe:
-            raise SqlError("There is no statement in this text.")
+            raise SqlError(NO_STATEMENT)
         if len(sql) < len(self._sql) and not is_blank(self._sql[len(sql) :]):
             raise MultipleStatements(ONE_STATEMENT)
         self._columns = _columns(cursor.get_description())
 
     # ---- What we ask SQLite.
 
-    def limit(self, seconds: float) -> None:
+    def start(self, seconds: float) -> None:
         self._deadline = monotonic() + seconds
+        if self._writes:
+            # At once for writing: one who starts by reading cannot wait for another who does the same.
+            self._own("begin immediate")
 
-    def query(self, sql: str, params: Params, explain: bool) -> "SqliteSession":
+    def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> "SqliteSession":  # noqa: ARG002
         try:
             self._run(sql, params, 2 if explain else -1)
         except self._failures as error:
@@ -203,19 +216,7 @@ class SqliteSession:
         except self._failures as error:
             raise self._ours(error) from error
 
-    def end(self) -> None:
-        if self._cursor is not None:
-            self._cursor.close(True)
-            self._cursor = None
-        if self._writes and self._db.in_transaction:
-            self._deadline = float("inf")
-            self._own("rollback")
-
-    def begin(self) -> None:
-        # At once for writing: one who starts by reading cannot wait for another who does the same.
-        self._own("begin immediate")
-
-    def execute(self, statement: Statement, max_rows: int) -> Outcome:
+    def execute(self, statement: Statement, *, alone: bool, max_rows: int) -> Outcome:  # noqa: ARG002
         try:
             before = self._db.total_changes()
             self._db.set_last_insert_rowid(0)
@@ -230,8 +231,13 @@ class SqliteSession:
     def commit(self) -> None:
         self._own("commit")
 
-    def rollback(self) -> None:
-        self._own("rollback")
+    def end(self) -> None:
+        if self._cursor is not None:
+            self._cursor.close(True)
+            self._cursor = None
+        if self._writes and self._db.in_transaction:
+            self._deadline = float("inf")
+            self._own("rollback")
 
     def tables(self) -> list[Table]:
         found = self._rows(
@@ -262,7 +268,7 @@ class SqliteSession:
         self._db.close(True)
 
     def _run(self, sql: str, params: Params, explain: int) -> "apsw.Cursor":
-        check_params(find_parameters(sql, "sqlite"), params)
+        check_params(scan(sql, "sqlite"), params)
         self._sql, self._columns, self._denied = sql, None, ""
         self._cursor = cursor = self._db.cursor()
         cursor.execute(sql, cast("dict[str, Scalar]", params) or None, explain=explain)
@@ -304,13 +310,13 @@ def _translate(error: Exception, sql: str, denied: str) -> StrongroomError:
     import apsw
 
     if isinstance(error, apsw.InterruptError):
-        return QueryTimeout("The time limit is over. Give more by timeout_ms, or ask for less.")
+        return QueryTimeout(OVER)
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return Busy("Another writer holds the database for longer than this call may wait.", retry_after=1)
     if denied:
-        return ReadOnly(f"{denied} is not allowed here. Writing goes by execute-sql.")
+        return ReadOnly(f"{denied} is not allowed here. {WRITES_ELSEWHERE}")
     if isinstance(error, apsw.ReadOnlyError):
-        return ReadOnly("The statement writes. Writing goes by execute-sql.")
+        return ReadOnly(f"The statement writes. {WRITES_ELSEWHERE}")
     out = (apsw.CantOpenError, apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.FullError, apsw.PermissionsError)
     if isinstance(error, out):
         return DatabaseUnavailable(f"SQLite says {type(error).__name__}.", retry_after=RETRY_AFTER_SECONDS)
