@@ -339,7 +339,12 @@ class DatabaseUnavailable(Unavailable):
 
 
 class InvalidSetting(StrongroomError):
-    """A setting that cannot be understood; raised when the app is indexed, with the setting's name."""
+    """A setting that cannot be understood. Most are told when the app is indexed, with the setting's name."""
+
+    status = 500
+    code = "invalid-setting"
+    title = "A setting of this app is not valid"
+    advice = "Give the request id to whoever runs this app: the log names the setting."
 
 
 class SealBroken(StrongroomError):

@@ -47,9 +47,9 @@ def names(routes: list[Route]) -> list[str]:
 @pytest.mark.parametrize("route", KEYED, ids=names(KEYED))
 def test_every_example_works(route: Route, running_app: App) -> None:
     """Every example of the OpenAPI document succeeds on the sample data, by each method that the function has."""
-    assert route.examples or route.request is None
+    assert route.operation.examples or route.operation.request is None
     with running_app.client() as client:
-        for example in route.examples or (Example("No fields", {}),):
+        for example in route.operation.examples or (Example("No fields", {}),):
             path, fields = f"/api/{route.path}", dict(example.fields)
             for method in route.methods:
                 if method in ("POST", "PUT", "PATCH"):
@@ -60,7 +60,7 @@ def test_every_example_works(route: Route, running_app: App) -> None:
                     }
                     answer = client.request(method, path, params=query)
                 assert answer.is_success, (method, example.summary, answer.text)
-                assert answer.status_code in route.statuses
+                assert answer.status_code in route.operation.statuses
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=names(ROUTES))
@@ -87,9 +87,9 @@ def test_every_answer_carries_the_common_headers(route: Route, running_app: App)
                 assert re.fullmatch(r"mine-1|[0-9a-f]{32}", answer.headers["x-request-id"])
                 assert ("x-request-id" in headers) == (answer.headers["x-request-id"] == "mine-1")
                 assert answer.headers["x-content-type-options"] == "nosniff"
-                cacheable = route.cache_seconds and answer.status_code == 200
+                cacheable = route.operation.cache_seconds and answer.status_code == 200
                 assert answer.headers["cache-control"] == (
-                    f"public, max-age={route.cache_seconds}" if cacheable else "no-store"
+                    f"public, max-age={route.operation.cache_seconds}" if cacheable else "no-store"
                 )
 
 

@@ -11,7 +11,7 @@ from shared.blobs import formats
 from shared.blobs.listing import PAGE_ITEMS, Blob, Container, Item, Prefix, glob_filter, narrow
 from shared.blobs.store import BlobStore
 from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
-from shared.web import Access, Answer, Example, Fields, Route, decode_cursor, encode_cursor
+from shared.web import Answer, Example, Fields, Operation, decode_cursor, encode_cursor
 
 ContainerName = Annotated[
     str,
@@ -155,14 +155,10 @@ def _sink(request: ListBlobs, include: tuple[Included, ...]) -> formats.Json | f
             return formats.Json("blobs" if request.container else "containers")
 
 
-def routes(blobs: BlobStore) -> list[Route]:
+def operations(blobs: BlobStore) -> dict[str, Operation]:
     """The blob functions, over one store."""
-    return [
-        Route(
-            name="list-blobs",
-            path="list-blobs",
-            methods=("GET", "POST"),
-            access=Access.FUNCTION,
+    return {
+        "list-blobs": Operation(
             handle=partial(list_blobs, blobs),
             request=ListBlobs,
             answer=Listing,
@@ -175,4 +171,4 @@ def routes(blobs: BlobStore) -> list[Route]:
             ),
             media_types=("application/json", "application/x-ndjson", "text/csv", "text/plain"),
         )
-    ]
+    }

@@ -11,7 +11,7 @@ from shared.errors import Busy, HashTooLarge, InvalidHash, InvalidPassword
 from shared.passwords import hashing
 from shared.passwords.admission import HashingThreads
 from shared.passwords.hashing import PROFILES, Profile
-from shared.web import Access, Example, Fields, Route
+from shared.web import Example, Fields, Operation
 
 _EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - of https://xkcd.com/936, for the documentation.
 _EXAMPLE_HASH = "$argon2id$v=19$m=19456,t=2,p=1$+NI5kqQquxXEK3BmRVW8cw$62/I3WjMua27AYTR45WvpXHO6fpy2CYoHLWoGP0hr+g"
@@ -95,14 +95,10 @@ def verify_password(threads: HashingThreads, request: VerifyPasswordRequest) -> 
     return VerifyPasswordAnswer(verdict.valid, verdict.needs_rehash)
 
 
-def routes(threads: HashingThreads) -> list[Route]:
+def operations(threads: HashingThreads) -> dict[str, Operation]:
     """The functions of this capability; hashes run on `threads`."""
-    return [
-        Route(
-            name="hash-password",
-            path="hash-password",
-            methods=("POST",),
-            access=Access.FUNCTION,
+    return {
+        "hash-password": Operation(
             handle=partial(hash_password, threads),
             request=HashPasswordRequest,
             answer=HashPasswordAnswer,
@@ -110,11 +106,7 @@ def routes(threads: HashingThreads) -> list[Route]:
             errors=(InvalidPassword, HashTooLarge, Busy),
             examples=(Example("A password", {"password": _EXAMPLE_PASSWORD}),),
         ),
-        Route(
-            name="verify-password",
-            path="verify-password",
-            methods=("POST",),
-            access=Access.FUNCTION,
+        "verify-password": Operation(
             handle=partial(verify_password, threads),
             request=VerifyPasswordRequest,
             answer=VerifyPasswordAnswer,
@@ -126,4 +118,4 @@ def routes(threads: HashingThreads) -> list[Route]:
                 Example("A wrong password", {"password": "Tr0ub4dor&3", "hash": _EXAMPLE_HASH}),
             ),
         ),
-    ]
+    }

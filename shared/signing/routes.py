@@ -23,7 +23,7 @@ from shared.errors import (
 from shared.signing import algorithms, formats, keyring
 from shared.signing.algorithms import Algorithm
 from shared.signing.store import DEFAULT_KEY, Key, KeyStore
-from shared.web import Access, Example, Fields, Route, decode_base64, encode_base64
+from shared.web import Example, Fields, Operation, decode_base64, encode_base64
 
 KeyName = Annotated[
     str,
@@ -243,14 +243,10 @@ _EXAMPLE_FROM_OUTSIDE = {
 _STORE_ERRORS = (UnknownKey, DamagedKey, MasterKeyUnavailable, StorageUnavailable, StorageForbidden)
 
 
-def routes(keys: KeyStore) -> list[Route]:
+def operations(keys: KeyStore) -> dict[str, Operation]:
     """`sign` and `verify`, with the keys of the store."""
-    return [
-        Route(
-            name="sign",
-            path="sign",
-            methods=("GET", "POST"),
-            access=Access.FUNCTION,
+    return {
+        "sign": Operation(
             handle=partial(sign, keys),
             request=SignFields,
             answer=SignAnswer,
@@ -261,11 +257,7 @@ def routes(keys: KeyStore) -> list[Route]:
                 Example("Bytes", {"message_base64": "aGVsbG8", "algorithm": "PS512"}),
             ),
         ),
-        Route(
-            name="verify",
-            path="verify",
-            methods=("GET", "POST"),
-            access=Access.FUNCTION,
+        "verify": Operation(
             handle=partial(verify, keys),
             request=VerifyFields,
             answer=VerifyAnswer,
@@ -275,4 +267,4 @@ def routes(keys: KeyStore) -> list[Route]:
             errors=(*_STORE_ERRORS, KeyHasOtherPurpose, UnfitAlgorithm, UnsupportedKey, WeakKey),
             examples=(Example("With a public key from outside", _EXAMPLE_FROM_OUTSIDE),),
         ),
-    ]
+    }

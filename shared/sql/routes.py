@@ -24,7 +24,7 @@ from shared.sql.databases import Database, Databases
 from shared.sql.engines import Outcome, Statement, Table
 from shared.sql.statements import GivenParams, read_params
 from shared.sql.values import Cursor, Format, Kind, Page, Rows, RowTooLarge, read_page
-from shared.web import Access, Answer, Example, Fields, Route, decode_cursor, encode_cursor
+from shared.web import Answer, Example, Fields, Operation, decode_cursor, encode_cursor
 
 MAX_ROWS = 10_000
 MAX_BYTES = 8 * 1024 * 1024
@@ -240,14 +240,10 @@ ALWAYS = (
 )
 
 
-def routes(databases: Databases) -> list[Route]:
+def operations(databases: Databases) -> dict[str, Operation]:
     """Reading and writing are functions of their own, so that each has keys of its own."""
-    return [
-        Route(
-            name="query-sql",
-            path="query-sql",
-            methods=("GET", "POST"),
-            access=Access.FUNCTION,
+    return {
+        "query-sql": Operation(
             handle=partial(query_sql, databases),
             request=QuerySql,
             answer=QueryAnswer,
@@ -266,11 +262,7 @@ def routes(databases: Databases) -> list[Route]:
                 Example("As CSV", {"sql": "select * from fruit order by id", "format": "csv", "limit": 5}),
             ),
         ),
-        Route(
-            name="execute-sql",
-            path="execute-sql",
-            methods=("POST",),
-            access=Access.FUNCTION,
+        "execute-sql": Operation(
             handle=partial(execute_sql, databases),
             request=ExecuteSql,
             answer=ExecuteAnswer,
@@ -298,15 +290,11 @@ def routes(databases: Databases) -> list[Route]:
                 ),
             ),
         ),
-        Route(
-            name="list-databases",
-            path="databases",
-            methods=("GET",),
-            access=Access.FUNCTION,
+        "list-databases": Operation(
             handle=partial(list_databases, databases),
             request=None,
             answer=ListAnswer,
             summary="The databases that the settings name, with their tables and columns.",
             errors=(Busy, SqlError, QueryTimeout),
         ),
-    ]
+    }
