@@ -19,6 +19,8 @@ StrongroomError
 └── SignatureMismatch       MalformedSignature; answered as `"valid": false`
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 
@@ -38,6 +40,8 @@ class StrongroomError(Exception):
     advice: ClassVar[str]
     retry_after: int | None = None
     """Whole seconds after which the same call may succeed."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    """What the answer carries beside the problem."""
 
     def __init__(
         self, detail: str = "", *, errors: tuple[FieldError, ...] = (), retry_after: int | None = None

@@ -26,8 +26,10 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
     cache_seconds = 0
     try:
         operation = route.operation
-        fields = decode(operation.request, request, max_body_bytes)
-        answered = operation.handle() if fields is None else operation.handle(fields)
+        fields = decode(operation.request, request, max_body_bytes, headers=operation.headers, raw=operation.raw)
+        with_request = operation.raw or operation.with_request
+        given = () if fields is None else (fields, request) if with_request else (fields,)
+        answered = operation.handle(*given)
         cache_seconds = operation.cache_seconds
         answer = answered if isinstance(answered, Answer) else Answer.json(answered)
     except StrongroomError as error:
@@ -67,7 +69,9 @@ def problem(error: StrongroomError, request_id: str) -> Answer:
         body["request_id"] = request_id
     if error.errors:
         body["errors"] = [each._asdict() for each in error.errors]
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
     return Answer(error.status, msgspec.json.encode(body), "application/problem+json", headers)
 
 

@@ -82,6 +82,12 @@ class Operation(msgspec.Struct, frozen=True):
     """What a success may be answered as."""
     cache_seconds: int = 0
     """How long a public document may be cached; 0 means `no-store`."""
+    headers: tuple[str, ...] = ()
+    """Request headers, in lower case, that arrive as text fields named with underscores: `if-match` as `if_match`."""
+    raw: bool = False
+    """The body is bytes of any type, fields are in path, query and headers alone; `handle` takes the Request, too."""
+    with_request: bool = False
+    """`handle` takes the Request as second argument."""
 
 
 class Route(msgspec.Struct, frozen=True):
