@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared.blobs.store import BlobStore
     from shared.signing.store import KeyStore
     from shared.sql.databases import Databases
+    from shared.sql.store import QueryStore
 
 Made = TypeVar("Made")
 
@@ -57,6 +58,12 @@ def build(settings: Settings) -> list[Route]:
         return Databases(settings.databases, lambda scope: storage().token(scope))
 
     @Once
+    def query_store() -> "QueryStore":
+        from shared.sql.store import QueryStore
+
+        return QueryStore(storage())
+
+    @Once
     def blob_store() -> "BlobStore":
         from shared.blobs.store import BlobStore
 
@@ -79,7 +86,7 @@ def build(settings: Settings) -> list[Route]:
     def sql() -> Mapping[str, Operation]:
         from shared.sql.routes import operations
 
-        return operations(databases())
+        return operations(databases(), query_store())
 
     @Once
     def blobs() -> Mapping[str, Operation]:
@@ -117,6 +124,11 @@ def build(settings: Settings) -> list[Route]:
         Route("query-sql", "query-sql", GET_POST, KEY, sql),
         Route("execute-sql", "execute-sql", POST, KEY, sql),
         Route("list-databases", "databases", GET, KEY, sql),
+        Route("save-query", "queries/{query_name}", ("PUT",), KEY, sql),
+        Route("list-queries", "queries", GET, KEY, sql),
+        Route("run-query", "queries/{query_name}", GET_POST, KEY, sql),
+        Route("delete-query", "queries/{query_name}", ("DELETE",), KEY, sql),
+        Route("public-query", "public/{query_name}", GET, PUBLIC, sql),
         Route("list-blobs", "list-blobs", GET_POST, KEY, blobs),
         Route("live", "live", GET, PUBLIC, health),
         Route("health", "health", GET, PUBLIC, health),

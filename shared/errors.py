@@ -3,13 +3,13 @@
 StrongroomError
 ├── BadRequest 400          InvalidRequest · InvalidJson · NotAnObject · NotUtf8 · NestedTooDeep · DuplicateParameter
 │                           QueryBesideBody · UnexpectedBody · SecretInUrl
-├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer
+├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer · UnknownQuery
 ├── LengthRequired 411
 ├── BodyTooLarge 413
 ├── UnsupportedMediaType 415
 ├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · InvalidPassword
 │                           UnusableVersion · InvalidHash · HashTooLarge · ReadOnly · SqlError · QueryTimeout
-│                           MultipleStatements · AnswerTooLarge
+│                           MultipleStatements · AnswerTooLarge · KeyReused
 ├── Busy 429
 ├── InternalError 500
 ├── DamagedKey 500
@@ -147,6 +147,13 @@ class UnknownDatabase(NotFound):
     title = "There is no such database"
 
 
+class UnknownQuery(NotFound):
+    """No query is saved under this name; or none that is public, where only such are run."""
+
+    code = "unknown-query"
+    title = "There is no such query"
+
+
 class UnknownContainer(NotFound):
     """The storage account has no container of this name."""
 
@@ -273,6 +280,13 @@ class AnswerTooLarge(Refused):
 
     code = "answer-too-large"
     title = "A row is too large to be answered"
+
+
+class KeyReused(Refused):
+    """An Idempotency-Key came before, with another request."""
+
+    code = "idempotency-key-reused"
+    title = "This Idempotency-Key belongs to another request"
 
 
 class Busy(StrongroomError):

@@ -4,11 +4,22 @@ import os.path
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from hashlib import sha256
 from queue import Empty, SimpleQueue
+from time import time
 from typing import Literal
 from urllib.parse import unquote
 
-from shared.errors import Busy, DatabaseUnavailable, InvalidSetting, ReadOnly, StrongroomError, UnknownDatabase
+from shared.errors import (
+    Busy,
+    DatabaseUnavailable,
+    InvalidSetting,
+    KeyReused,
+    ReadOnly,
+    SqlError,
+    StrongroomError,
+    UnknownDatabase,
+)
 from shared.settings import ROOT, DatabaseSettings
 from shared.sql.engines import Outcome, Session, Statement
 
@@ -17,6 +28,23 @@ READERS, WRITERS, SQLITE_WRITERS = 8, 4, 1
 Engine = Literal["sqlite", "postgresql", "mysql"]
 WAIT_SECONDS = 10.0
 """How long a call waits for a connection before it is told to come back."""
+
+
+DAY = 24 * 60 * 60
+_ANSWERS = (
+    "create table if not exists strongroom_answers (id varchar(64) primary key, digest varchar(64) not null, "
+    "answer {}, created bigint not null)"
+)
+ANSWERS: Mapping[Engine, str] = {
+    "sqlite": _ANSWERS.format("text"),
+    "postgresql": _ANSWERS.format("text"),
+    "mysql": _ANSWERS.format("longtext character set utf8mb4"),
+}
+"""Where the first answers to requests with an Idempotency-Key are kept: beside the data that they tell of."""
+FIND_ANSWER = "select digest, answer from strongroom_answers where id = ?"
+FORGET_ANSWERS = "delete from strongroom_answers where created < ?"
+MAKE_ANSWER = "insert into strongroom_answers (id, digest, created) values (?, ?, ?)"
+KEEP_ANSWER = "update strongroom_answers set answer = ? where id = ?"
 
 
 class Pool:
@@ -100,7 +128,7 @@ class Lease:
 class Database:
     """One database: reading for everyone who may call, writing where the settings name a writer."""
 
-    def __init__(self, name: str, engine: str, reader: Pool, writer: Pool | None) -> None:
+    def __init__(self, name: str, engine: Engine, reader: Pool, writer: Pool | None) -> None:
         self.name = name
         self.engine = engine
         self._reader = reader
@@ -115,23 +143,61 @@ class Database:
         """A connection that may only read, for as many seconds."""
         return self._reader.session(seconds)
 
-    def execute(self, statements: list[Statement], *, max_rows: int, dry_run: bool, seconds: float) -> list[Outcome]:
+    def execute(self, statements: list[Statement], max_rows: int, *, dry_run: bool, seconds: float) -> list[Outcome]:
         """Run `statements` in one transaction, all or none. Raises ReadOnly where the settings name no writer."""
-        if self._writer is None:
-            raise ReadOnly(f"Set DATABASE_{self.name.upper()}_WRITE to let this database be written.")
-        alone = len(statements) == 1 and not dry_run
-        with self._writer.session(seconds) as session:
-            outcomes = []
-            for place, each in enumerate(statements):
-                try:
-                    outcomes.append(session.execute(each, alone=alone, max_rows=max_rows))
-                except StrongroomError as error:
-                    if len(statements) > 1:
-                        error.detail = f"statements[{place}]: {error.detail}"
-                    raise
+        with self._writing(seconds) as session:
+            outcomes = _run(session, statements, max_rows, dry_run=dry_run)
             if not dry_run:
                 session.commit()
             return outcomes
+
+    def execute_once(
+        self,
+        key: str,
+        request: bytes,
+        statements: list[Statement],
+        max_rows: int,
+        *,
+        tell: Callable[[list[Outcome]], bytes],
+        seconds: float,
+    ) -> tuple[bytes, bool]:
+        """Run `statements` unless `key` came within a day: what `tell` made of it, and whether that was then, not now.
+
+        The answer is written by the very transaction that it tells of, so that one is there if and only if the other
+        is. Raises KeyReused where the key came with another request.
+        """
+        row, digest = sha256(key.encode()).hexdigest(), sha256(request).hexdigest()
+        for attempt in range(3):
+            with self._writing(seconds) as session:
+                try:
+                    found = session.execute(Statement(FIND_ANSWER, [row]), alone=False, max_rows=1).rows
+                except SqlError:
+                    found = None  # There is no such table yet.
+                if found:
+                    if found[0][0] != digest:
+                        raise KeyReused("Take a new Idempotency-Key for each new request.")
+                    return str(found[0][1]).encode(), True
+                if found is not None:
+                    now = int(time())
+                    session.execute(Statement(FORGET_ANSWERS, [now - DAY]), alone=False, max_rows=1)
+                    try:
+                        made = Statement(MAKE_ANSWER, [row, digest, now])
+                        session.execute(made, alone=False, max_rows=1)
+                    except SqlError:
+                        if attempt == 2:
+                            raise
+                        continue  # Another call with this key was quicker: what it did is there now.
+                    body = tell(_run(session, statements, max_rows, dry_run=False))
+                    session.execute(Statement(KEEP_ANSWER, [body.decode(), row]), alone=False, max_rows=1)
+                    session.commit()
+                    return body, False
+            self.execute([Statement(ANSWERS[self.engine], ())], 1, dry_run=False, seconds=seconds)
+        raise AssertionError("The table of answers was made and is not there.")
+
+    def _writing(self, seconds: float) -> Lease:
+        if self._writer is None:
+            raise ReadOnly(f"Set DATABASE_{self.name.upper()}_WRITE to let this database be written.")
+        return self._writer.session(seconds)
 
     def close(self) -> None:
         """Close every connection that nobody uses now; the next call opens one again."""
@@ -143,6 +209,19 @@ class Database:
         """Ask for nothing, to see that the database answers."""
         with self.reading(2.0) as session:
             session.query("select 1", (), rows=1, explain=False).fetch(1)
+
+
+def _run(session: Session, statements: list[Statement], max_rows: int, *, dry_run: bool) -> list[Outcome]:
+    outcomes = []
+    alone = len(statements) == 1 and not dry_run
+    for place, each in enumerate(statements):
+        try:
+            outcomes.append(session.execute(each, alone=alone, max_rows=max_rows))
+        except StrongroomError as error:
+            if len(statements) > 1:
+                error.detail = f"statements[{place}]: {error.detail}"
+            raise
+    return outcomes
 
 
 class Databases:

@@ -175,6 +175,15 @@ def has_second(sql: str, dialect: Dialect) -> bool:
     return False
 
 
+def clip(sql: str, dialect: Dialect) -> str:
+    """`sql` without the comments, semicolons and white space behind it."""
+    end = 0
+    for token in re.finditer(rf"{_TOKENS[dialect].pattern}|(?P<blank>[\s;]+)|.", sql, re.DOTALL):
+        if not token["blank"] and not token["comment"]:
+            end = token.end()
+    return sql[:end]
+
+
 def check_params(scanned: Scanned, given: Sequence[Scalar] | Mapping[str, Scalar]) -> None:
     """Compare what a statement wants with what is given. Raises InvalidRequest, naming what is wrong."""
     names, number = scanned.names, scanned.number

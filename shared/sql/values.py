@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import count, islice
 from math import isfinite
 from typing import Any, Literal, NamedTuple, Protocol
@@ -21,6 +21,7 @@ READ_BYTES = 1024 * 1024
 """What is read at once, about, from the second time on."""
 MOST_ROWS = 1024
 """That are read at once."""
+INFINITE = "Infinite values, and what is no number, became null."
 
 
 class Column(NamedTuple):
@@ -122,6 +123,16 @@ def _json(value: Any) -> Any:
 # ---- From rows to bytes.
 
 
+class Form(NamedTuple):
+    """How rows are written."""
+
+    format: Format = "json"
+    big_integers_as_text: bool = False
+    """Integers beyond 2^53, which a reader that knows doubles alone would round."""
+    defuse_formulas: bool = False
+    """In CSV, texts that a spreadsheet would run get an apostrophe in front."""
+
+
 class Page(NamedTuple):
     """The rows of an answer, encoded."""
 
@@ -130,6 +141,10 @@ class Page(NamedTuple):
     """With `json` and `objects` without the outer brackets."""
     row_count: int
     truncated: bool
+    last: Row = ()
+    """Of the last row, the values at the places that were asked for, as the database gave them."""
+    following: Row = ()
+    """The same of the first row that is cut off."""
 
 
 class Cursor(Protocol):
@@ -162,66 +177,124 @@ class RowTooLarge(Exception):
     """One row alone is over the limit of bytes."""
 
 
-def read_page(cursor: Cursor, form: Format, max_rows: int, max_bytes: int) -> Page:
-    """Read at most `max_rows` rows and `max_bytes` of them as `form`. Raises RowTooLarge where not one row fits."""
-    columns = cursor.columns
-    names = [each.name for each in columns]
-    if form in ("objects", "ndjson"):
-        names = unique(names)
-    encode = partial(_ENCODERS[form], names)
-    converts = [(place, each.convert) for place, each in enumerate(columns) if each.convert]
-    untyped = {place: {type(None)} for place, each in enumerate(columns) if each.kind is None}
-    separator = b"," if form in ("json", "objects") else b""
-    parts = [encode([tuple(names)])] if form == "csv" else []
-    size = sum(map(len, parts))
+class Writer:
+    """Turns rows into bytes, piece by piece, and learns what the columns hold."""
+
+    def __init__(self, columns: tuple[Column, ...], form: Form) -> None:
+        self._columns = columns
+        self._form = form
+        names = [each.name for each in columns]
+        self.names = unique(names) if form.format in ("objects", "ndjson") else names
+        self._encode = _ENCODERS[form.format]
+        self._converts = [(place, each.convert) for place, each in enumerate(columns) if each.convert]
+        self._untyped: dict[int, set[type]] = {place: set() for place, each in enumerate(columns) if each.kind is None}
+        self._reals = [place for place, each in enumerate(columns) if each.kind in ("real", "decimal")]
+        self._infinite: set[int] = set()
+        self.separator = b"," if form.format in ("json", "objects") else b""
+
+    def head(self) -> bytes:
+        """What stands before the first row."""
+        return _csv(self.names, [tuple(self.names)]) if self._form.format == "csv" else b""
+
+    def encode(self, rows: list[Row]) -> bytes:
+        """`rows`, with `separator` between them."""
+        if self._converts and rows:
+            rows = _converted(rows, self._converts)
+        for place, types in self._untyped.items():
+            types.update([type(row[place]) for row in rows])
+            if float in types:
+                self._look(place, rows)
+        for place in self._reals:
+            self._look(place, rows)
+        if self._form.big_integers_as_text:
+            rows = [tuple(map(_small, row)) for row in rows]
+        if self._form.defuse_formulas and self._form.format == "csv":
+            rows = [tuple(map(_defused, row)) for row in rows]
+        return self._encode(self.names, rows)
+
+    def _look(self, place: int, rows: list[Row]) -> None:
+        if place not in self._infinite and _has_infinite([row[place] for row in rows]):
+            self._infinite.add(place)
+
+    def describe(self) -> list[dict[str, str]]:
+        """Each column's name and type, as far as the rows so far tell."""
+        described = []
+        for place, (name, each) in enumerate(zip(self.names, self._columns, strict=True)):
+            column = {"name": name, "type": each.kind or _kind_of(self._untyped[place])}
+            if place in self._infinite:
+                column["note"] = INFINITE
+            described.append(column)
+        return described
+
+
+def read_page(cursor: Cursor, form: Form, max_rows: int, max_bytes: int, key: Sequence[int] = ()) -> Page:
+    """Read at most `max_rows` rows and `max_bytes` of them. Raises RowTooLarge where not one row fits.
+
+    `key` are the places of the columns whose last values are wanted.
+    """
+    writer = Writer(cursor.columns, form)
+    parts = [head] if (head := writer.head()) else []
+    size = len(head)
     total = 0
+    last: Row = ()
     wanted = min(cursor.first_rows, max_rows + 1)
     while True:
-        rows = fetched = cursor.fetch(wanted)
-        truncated = total + len(rows) > max_rows
-        if truncated:  # One more than wanted, to know that there are more.
-            rows = rows[: max_rows - total]
-        if converts:
-            rows = _convert(rows, converts)
-        for place, types in untyped.items():
-            types.update([type(row[place]) for row in rows])
-        encoded = encode(rows)
+        fetched = cursor.fetch(wanted)
+        rows = fetched[: max_rows - total]  # One more than wanted may be there, to know that there are more.
+        encoded = writer.encode(rows)
         if size + len(encoded) > max_bytes:
-            rows, encoded = _fitting(rows, encode, max_bytes - size, len(separator))
+            rows, encoded = _fitting(rows, writer, max_bytes - size)
             if not rows and not total:
                 raise RowTooLarge
-            truncated = True
         if rows:
             parts.append(encoded)
-            size += len(encoded) + len(separator)
+            size += len(encoded) + len(writer.separator)
             total += len(rows)
+            last = rows[-1]
+        truncated = len(rows) < len(fetched)
         if truncated or len(fetched) < wanted:
             break
         wanted = min(max_rows + 1 - total, max(1, min(MOST_ROWS, READ_BYTES * total // size)))
-    described = [
-        {"name": name, "type": each.kind or _kind_of(untyped[place])}
-        for place, (name, each) in enumerate(zip(names, columns, strict=True))
-    ]
-    return Page(described, separator.join(parts), total, truncated)
+    page = Page(writer.describe(), writer.separator.join(parts), total, truncated)
+    if not truncated or not key:
+        return page
+    following = fetched[len(rows)]
+    return page._replace(last=tuple([last[at] for at in key]), following=tuple([following[at] for at in key]))
 
 
-def _convert(rows: list[Row], converts: list[tuple[int, Callable[[Any], Any]]]) -> list[Row]:
+def _converted(rows: list[Row], converts: list[tuple[int, Callable[[Any], Any]]]) -> list[Row]:
     columns = list(zip(*rows, strict=True))
-    for place, convert in converts if rows else ():
+    for place, convert in converts:
         columns[place] = tuple(map(convert, columns[place]))
     return list(zip(*columns, strict=True))
 
 
-def _fitting(
-    rows: list[Row], encode: Callable[[list[Row]], bytes], room: int, separator: int
-) -> tuple[list[Row], bytes]:
+def _fitting(rows: list[Row], writer: Writer, room: int) -> tuple[list[Row], bytes]:
     """As many of `rows` from the first on as fit into `room`, and these encoded."""
-    used = -separator
+    used = -len(writer.separator)
     for fit, row in enumerate(rows):
-        used += separator + len(encode([row]))
+        used += len(writer.separator) + len(writer.encode([row]))
         if used > room:
-            return rows[:fit], encode(rows[:fit])
-    return rows, encode(rows)
+            return rows[:fit], writer.encode(rows[:fit])
+    return rows, writer.encode(rows)
+
+
+def _has_infinite(values: list[Any]) -> bool:
+    try:
+        if isfinite(sum(filter(None, values))):
+            return False
+    except (TypeError, OverflowError):
+        pass
+    return any(type(value) is float and not isfinite(value) for value in values)
+
+
+def _small(value: Any) -> Any:
+    return str(value) if type(value) is int and not -(2**53) <= value <= 2**53 else value
+
+
+def _defused(value: Any) -> Any:
+    """https://owasp.org/www-community/attacks/CSV_Injection"""
+    return f"'{value}" if type(value) is str and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def unique(names: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from shared.errors import Busy, InvalidRequest, MultipleStatements, QueryTimeout, ReadOnly, SqlError
 from shared.sql.databases import READERS, Database
 from shared.sql.engines import Outcome, Statement
-from shared.sql.values import Page, read_page
+from shared.sql.values import Form, Page, read_page
 from shared.web import encode_base64
 
 ENDLESS = {
@@ -39,7 +39,7 @@ def read(database: Database, sql: str, params: Any = (), seconds: float = 10.0, 
     """A page of a query."""
     with database.reading(seconds) as session:
         cursor = session.query(sql, params, rows=10_001, explain=more.pop("explain", False))
-        return read_page(cursor, more.pop("form", "json"), more.pop("limit", 10_000), 10**8)
+        return read_page(cursor, more.pop("form", Form()), more.pop("limit", 10_000), 10**8)
 
 
 def rows(database: Database, sql: str, params: Any = (), seconds: float = 10.0) -> Any:
@@ -50,7 +50,7 @@ def rows(database: Database, sql: str, params: Any = (), seconds: float = 10.0) 
 def write(database: Database, *statements: str | tuple[str, Any], **more: Any) -> list[Outcome]:
     """Run statements in one transaction."""
     given = [Statement(each, ()) if isinstance(each, str) else Statement(*each) for each in statements]
-    return database.execute(given, max_rows=100, dry_run=more.get("dry_run", False), seconds=more.get("seconds", 10.0))
+    return database.execute(given, 100, dry_run=more.get("dry_run", False), seconds=more.get("seconds", 10.0))
 
 
 @pytest.fixture

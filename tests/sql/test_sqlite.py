@@ -26,7 +26,7 @@ from shared.settings import DatabaseSettings
 from shared.sql import databases as databases_module
 from shared.sql.databases import READERS, Database, Databases
 from shared.sql.engines import Outcome, Statement
-from shared.sql.values import read_page
+from shared.sql.values import Form, read_page
 
 ENDLESS = "with recursive t(i) as (select 1 union all select i + 1 from t) select count(*) from t"
 
@@ -54,7 +54,7 @@ def query(
 ) -> list[list[Any]]:
     """All rows of a query, as JSON has them."""
     with database.reading(seconds) as session:
-        page = read_page(session.query(sql, params, rows=10_001, explain=explain), "json", 10_000, 10**8)
+        page = read_page(session.query(sql, params, rows=10_001, explain=explain), Form(), 10_000, 10**8)
     rows: list[list[Any]] = json.loads(b"[" + page.rows + b"]")
     return rows
 
@@ -64,7 +64,7 @@ def execute(
 ) -> list[Outcome]:
     """Run statements in one transaction."""
     given = [Statement(each, ()) if isinstance(each, str) else each for each in statements]
-    return database.execute(given, max_rows=100, dry_run=dry_run, seconds=seconds)
+    return database.execute(given, 100, dry_run=dry_run, seconds=seconds)
 
 
 HOSTILE = [

@@ -266,8 +266,8 @@ def _column(name: str, oid: int, *, is_array: bool) -> Column:
     return Column(name, kind, _CONVERTS.get(oid))
 
 
-def _decimal(value: str | None) -> str | None:
-    return None if value in ("NaN", "Infinity", "-Infinity") else value
+def _decimal(value: str | None) -> str | float | None:
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
 
 
 def _timestamp(value: str | None) -> str | None:
