@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Generic, TypeVar
+from urllib.parse import quote
 
 from shared.settings import Settings
 from shared.storage import Storage
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from shared.blobs.store import BlobStore
     from shared.signing.store import KeyStore
     from shared.sql.databases import Databases
-    from shared.sql.store import QueryStore
+    from shared.sql.store.files import Files
+    from shared.sql.store.queries import QueryStore
 
 Made = TypeVar("Made")
 
@@ -52,14 +54,20 @@ def build(settings: Settings) -> list[Route]:
         return KeyStore(storage(), master_key(settings.master_key), settings.key_cache_seconds)
 
     @Once
+    def files() -> "Files":
+        from shared.sql.store.files import Files
+
+        return Files(storage())
+
+    @Once
     def databases() -> "Databases":
         from shared.sql.databases import Databases
 
-        return Databases(settings.databases, lambda scope: storage().token(scope))
+        return Databases(settings.databases, lambda scope: storage().token(scope), files())
 
     @Once
     def query_store() -> "QueryStore":
-        from shared.sql.store import QueryStore
+        from shared.sql.store.queries import QueryStore
 
         return QueryStore(storage())
 
@@ -82,11 +90,14 @@ def build(settings: Settings) -> list[Route]:
 
         return operations(HashingThreads(settings.hash_memory_mib))
 
+    def link(container: str, name: str) -> str:
+        return f"{storage().account.blob_url}/{container}/{quote(name, safe='/')}"
+
     @Once
     def sql() -> Mapping[str, Operation]:
         from shared.sql.routes import operations
 
-        return operations(databases(), query_store())
+        return operations(databases(), query_store(), files(), link)
 
     @Once
     def blobs() -> Mapping[str, Operation]:
@@ -124,6 +135,7 @@ def build(settings: Settings) -> list[Route]:
         Route("query-sql", "query-sql", GET_POST, KEY, sql),
         Route("execute-sql", "execute-sql", POST, KEY, sql),
         Route("list-databases", "databases", GET, KEY, sql),
+        Route("export-sql", "export-sql", POST, KEY, sql),
         Route("save-query", "queries/{query_name}", ("PUT",), KEY, sql),
         Route("list-queries", "queries", GET, KEY, sql),
         Route("run-query", "queries/{query_name}", GET_POST, KEY, sql),

@@ -7,7 +7,7 @@ from contextlib import suppress
 from hashlib import sha256
 from queue import Empty, SimpleQueue
 from time import time
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 from shared.errors import (
@@ -22,10 +22,20 @@ from shared.errors import (
 )
 from shared.settings import ROOT, DatabaseSettings
 from shared.sql.engines import Outcome, Session, Statement
+from shared.sql.store.files import Dataset, Files
 
 READERS, WRITERS, SQLITE_WRITERS = 8, 4, 1
 """Connections that a database has at most. SQLite takes one writer at a time: others wait here, in their order."""
 Engine = Literal["sqlite", "postgresql", "mysql"]
+ENGINES: Mapping[str, Engine] = {
+    "sqlite": "sqlite",
+    "blob": "sqlite",
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+}
+"""By the schemes of URLs."""
 WAIT_SECONDS = 10.0
 """How long a call waits for a connection before it is told to come back."""
 
@@ -225,10 +235,14 @@ def _run(session: Session, statements: list[Statement], max_rows: int, *, dry_ru
 
 
 class Databases:
-    """Every database that the settings name. `token` gets an access token of the app's identity for a scope."""
+    """Every database that the settings name.
 
-    def __init__(self, settings: Mapping[str, DatabaseSettings], token: Callable[[str], str]) -> None:
-        self._databases = {name: _database(name, each, token) for name, each in sorted(settings.items())}
+    `token` gets an access token of the app's identity for a scope; `files` are the blobs that datasets come from.
+    """
+
+    def __init__(self, settings: Mapping[str, DatabaseSettings], token: Callable[[str], str], files: Files) -> None:
+        means = _Means(token, files)
+        self._databases = {name: _database(name, each, means) for name, each in sorted(settings.items())}
 
     def __iter__(self) -> Iterator[Database]:
         return iter(self._databases.values())
@@ -242,32 +256,28 @@ class Databases:
             raise UnknownDatabase(f"The settings name no database {name!r}. They name: {known}.") from None
 
 
-def _database(name: str, settings: DatabaseSettings, token: Callable[[str], str]) -> Database:
+class _Means(NamedTuple):
+    """What connections are opened with."""
+
+    token: Callable[[str], str]
+    files: Files
+
+
+def _database(name: str, settings: DatabaseSettings, means: _Means) -> Database:
     setting = f"DATABASE_{name.upper()}"
-    engine = _engine(settings.url, setting)
-    reader = Pool(_opener(engine, settings.url, setting, token, writes=False), READERS)
+    engine = ENGINES[settings.url.partition("://")[0]]
+    reader = Pool(_opener(engine, settings.url, setting, means, writes=False), READERS)
     writer = None
     if settings.write_url is not None:
-        if _engine(settings.write_url, f"{setting}_WRITE") != engine:
-            raise InvalidSetting(f"{setting}_WRITE must name the same kind of database as {setting}.")
-        opener = _opener(engine, settings.write_url, f"{setting}_WRITE", token, writes=True)
+        scheme = settings.write_url.partition("://")[0]
+        if ENGINES[scheme] != engine or scheme == "blob":
+            raise InvalidSetting(f"{setting}_WRITE must name a database of the same kind as {setting}, and no blob.")
+        opener = _opener(engine, settings.write_url, f"{setting}_WRITE", means, writes=True)
         writer = Pool(opener, SQLITE_WRITERS if engine == "sqlite" else WRITERS)
     return Database(name, engine, reader, writer)
 
 
-def _engine(url: str, setting: str) -> Engine:
-    schemes: dict[str, Engine] = {
-        "sqlite": "sqlite", "postgresql": "postgresql", "postgres": "postgresql", "mysql": "mysql", "mariadb": "mysql",
-    }  # fmt: skip
-    engine = schemes.get(url.partition("://")[0])
-    if engine is None:
-        raise InvalidSetting(f"{setting} must start with sqlite:///, postgresql:// or mysql://.")
-    return engine
-
-
-def _opener(
-    engine: Engine, url: str, setting: str, token: Callable[[str], str], *, writes: bool
-) -> Callable[[], Session]:
+def _opener(engine: Engine, url: str, setting: str, means: _Means, *, writes: bool) -> Callable[[], Session]:
     """What opens a connection. Drivers load at the first one."""
 
     def sqlite() -> Session:
@@ -278,17 +288,24 @@ def _opener(
     def postgresql() -> Session:
         from shared.sql.engines.postgresql import PostgresSession
 
-        return PostgresSession(url, token, writes=writes)
+        return PostgresSession(url, means.token, writes=writes)
 
     def mysql() -> Session:
         from shared.sql.engines.mysql import MysqlSession
 
-        return MysqlSession(url, token, writes=writes)
+        return MysqlSession(url, means.token, writes=writes)
 
     if engine == "sqlite":
-        path = _sqlite_path(url, setting)
+        path = _dataset(url, setting, means.files) if url.startswith("blob://") else _sqlite_path(url, setting)
         return sqlite
     return postgresql if engine == "postgresql" else mysql
+
+
+def _dataset(url: str, setting: str, files: Files) -> Callable[[], str]:
+    container, _, name = url.removeprefix("blob://").partition("/")
+    if not container or not name:
+        raise InvalidSetting(f"{setting} must be a URL such as blob://container/path/data.sqlite.")
+    return Dataset(files, container, unquote(name)).path
 
 
 def _sqlite_path(url: str, setting: str) -> str:

@@ -1,6 +1,8 @@
 """The functions that read and write databases by SQL."""
 
+from collections.abc import Callable
 from functools import partial
+from threading import BoundedSemaphore
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -18,6 +20,7 @@ from shared.errors import (
     SqlError,
     StrongroomError,
     Unavailable,
+    UnknownContainer,
     UnknownDatabase,
     invalid_field,
 )
@@ -25,8 +28,10 @@ from shared.sql import saved_routes
 from shared.sql.answers import Ask, answer_query, chosen_format
 from shared.sql.databases import Database, Databases
 from shared.sql.engines import Outcome, Statement, Table
+from shared.sql.exports import CONTENT_TYPES, ExportFormat, export
 from shared.sql.statements import GivenParams, read_params
-from shared.sql.store import QueryStore
+from shared.sql.store.files import Files
+from shared.sql.store.queries import QueryStore
 from shared.sql.values import Form, Format, Kind, Rows, read_page
 from shared.web import Answer, Example, Fields, Operation
 
@@ -34,6 +39,12 @@ MAX_ROWS = 10_000
 MAX_BYTES = 8 * 1024 * 1024
 """Of the rows of an answer."""
 LISTING_SECONDS = 5.0
+EXPORTS_AT_ONCE = 2
+"""Each holds a connection, a few MiB and a thread, for as long as it takes."""
+EXPORT_WAIT_SECONDS = 5.0
+EVERY_ROW = 2**62
+Link = Callable[[str, str], str]
+"""Makes the URL that opens a blob (container, name) for an hour."""
 
 Sql = Annotated[str, Meta(description="One SQL statement.", min_length=1, max_length=100_000)]
 Params = Annotated[
@@ -152,6 +163,38 @@ class ExecuteAnswer(msgspec.Struct, frozen=True):
     results: list[StatementResult] | UnsetType = UNSET
 
 
+class ExportSql(Fields, frozen=True, kw_only=True):
+    sql: Sql
+    params: Params = None
+    database: DatabaseName = "main"
+    container: Annotated[str, Meta(description="It must be there.", pattern=r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$")]
+    name: Annotated[
+        str,
+        Meta(
+            description="Of the blob; one of this name is replaced.",
+            min_length=1,
+            max_length=1024,
+            pattern=r"^(?!/)(?!(.*/)?\.{1,2}(/|$))[^\x00-\x1f\x7f\\]*[^\x00-\x1f\x7f\\./]$",
+        ),
+    ]
+    format: Annotated[ExportFormat, Meta(description="Of the file.")] = "csv"
+    timeout_ms: Annotated[int, Meta(description="The export is given up then, in milliseconds.", ge=1, le=200_000)] = (
+        120_000
+    )
+
+
+class ExportAnswer(msgspec.Struct, frozen=True):
+    """A file that is there now. `sha256` is hexadecimal; `url` opens it for an hour, to everyone who has it."""
+
+    name: str
+    container: str
+    row_count: int
+    size: int
+    sha256: str
+    url: str
+    elapsed_ms: float
+
+
 class DatabaseAnswer(msgspec.Struct, frozen=True):
     """One database. Where it does not answer now, `available` is false and `tables` is empty."""
 
@@ -226,6 +269,27 @@ def _result(outcome: Outcome) -> StatementResult:
     return StatementResult(outcome.rows_affected, outcome.last_row_id, truncated=page.truncated, **returned)
 
 
+def export_sql(databases: Databases, files: Files, link: Link, places: BoundedSemaphore, fields: ExportSql) -> Answer:
+    started = perf_counter()
+    params = read_params(fields.params)
+    database = databases.get(fields.database)
+    if not places.acquire(timeout=EXPORT_WAIT_SECONDS):
+        raise Busy("Too many exports run now.", retry_after=10)
+    try:
+        files.check_container(fields.container)
+        upload = files.write(fields.container, fields.name)
+        with database.reading(fields.timeout_ms / 1000) as session:
+            rows = session.query(fields.sql, params, rows=EVERY_ROW, explain=False)
+            row_count = export(rows, fields.format, database.engine, upload)
+        digest = upload.commit(CONTENT_TYPES[fields.format], row_count)
+    finally:
+        places.release()
+    url = link(fields.container, fields.name)
+    elapsed = round((perf_counter() - started) * 1000, 3)
+    answer = ExportAnswer(fields.name, fields.container, row_count, upload.size, digest, url, elapsed)
+    return Answer.json(answer, 201)
+
+
 def list_databases(databases: Databases) -> ListAnswer:
     return ListAnswer([_describe(each) for each in databases])
 
@@ -251,7 +315,7 @@ ALWAYS = (
 )
 
 
-def operations(databases: Databases, store: QueryStore) -> dict[str, Operation]:
+def operations(databases: Databases, store: QueryStore, files: Files, link: Link) -> dict[str, Operation]:
     """Reading and writing are functions of their own, so that each has keys of its own."""
     return {
         "query-sql": Operation(
@@ -301,6 +365,21 @@ def operations(databases: Databases, store: QueryStore) -> dict[str, Operation]:
                             {"sql": "delete from fruit where name = ?", "params": ["quince"]},
                         ]
                     },
+                ),
+            ),
+        ),
+        "export-sql": Operation(
+            handle=partial(export_sql, databases, files, link, BoundedSemaphore(EXPORTS_AT_ONCE)),
+            request=ExportSql,
+            answer=ExportAnswer,
+            summary="Write the whole result of a query to a blob, as CSV, NDJSON or Parquet.\n"
+            "The blob is there when all of it is; until then what had its name stays.",
+            errors=(*ALWAYS, UnknownContainer, Unavailable),
+            statuses={201: "Exported."},
+            examples=(
+                Example(
+                    "A table as CSV",
+                    {"sql": "select * from fruit order by id", "container": "samples", "name": "exports/fruit.csv"},
                 ),
             ),
         ),

@@ -24,7 +24,7 @@ from shared.errors import (
 from shared.sql.answers import Ask, answer_query, chosen_format
 from shared.sql.databases import Databases
 from shared.sql.saved import Parameter, SavedQuery, bind, check
-from shared.sql.store import QueryStore
+from shared.sql.store.queries import QueryStore
 from shared.sql.values import Form, Format
 from shared.web import Answer, Example, Fields, Operation, Request, decode_cursor, encode_cursor, rfc3339
 from shared.web.decoding import WITH_BODY, query_pairs

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from itertools import count, islice
+from itertools import chain, count, islice
 from math import isfinite
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -199,7 +199,7 @@ class Writer:
     def encode(self, rows: list[Row]) -> bytes:
         """`rows`, with `separator` between them."""
         if self._converts and rows:
-            rows = _converted(rows, self._converts)
+            rows = converted(rows, self._converts)
         for place, types in self._untyped.items():
             types.update([type(row[place]) for row in rows])
             if float in types:
@@ -220,7 +220,7 @@ class Writer:
         """Each column's name and type, as far as the rows so far tell."""
         described = []
         for place, (name, each) in enumerate(zip(self.names, self._columns, strict=True)):
-            column = {"name": name, "type": each.kind or _kind_of(self._untyped[place])}
+            column = {"name": name, "type": each.kind or kind_of(self._untyped[place])}
             if place in self._infinite:
                 column["note"] = INFINITE
             described.append(column)
@@ -262,7 +262,7 @@ def read_page(cursor: Cursor, form: Form, max_rows: int, max_bytes: int, key: Se
     return page._replace(last=tuple([last[at] for at in key]), following=tuple([following[at] for at in key]))
 
 
-def _converted(rows: list[Row], converts: list[tuple[int, Callable[[Any], Any]]]) -> list[Row]:
+def converted(rows: list[Row], converts: list[tuple[int, Callable[[Any], Any]]]) -> list[Row]:
     columns = list(zip(*rows, strict=True))
     for place, convert in converts:
         columns[place] = tuple(map(convert, columns[place]))
@@ -309,10 +309,12 @@ def unique(names: Sequence[str]) -> list[str]:
     return list(found)
 
 
+PLAIN = frozenset({str, int, float, type(None)})
+"""What csv writes as we do."""
 _KINDS: dict[type, Kind] = {bool: "boolean", int: "integer", float: "real", str: "text", bytes: "bytes"}
 
 
-def _kind_of(types: set[type]) -> Kind:
+def kind_of(types: set[type]) -> Kind:
     """What values of these types are together: the wider of two numbers, text where they have nothing in common."""
     types = types - {type(None)}
     if not types:
@@ -320,6 +322,11 @@ def _kind_of(types: set[type]) -> Kind:
     if types == {int, float}:
         return "real"
     return _KINDS[types.pop()] if len(types) == 1 else "text"
+
+
+def as_text(value: Any) -> str:
+    """What JSON has a form of, and no table: JSON columns, and the arrays and records of PostgreSQL."""
+    return value.text if type(value) is Json else _arrays([], [(value,)])[1:-1].decode()
 
 
 def _default(value: object) -> object:
@@ -356,14 +363,19 @@ def _csv(_names: list[str], rows: list[Row]) -> bytes:
     from io import StringIO
 
     out = StringIO()
-    plain = [
-        tuple([value if type(value) is str or type(value) is int else _cell(value) for value in row]) for row in rows
-    ]
-    csv.writer(out).writerows(plain)
+    if PLAIN.issuperset(map(type, chain.from_iterable(rows))):
+        csv.writer(out).writerows(rows)
+        text = out.getvalue()
+        if "inf" not in text and "nan" not in text:
+            return text.encode()
+        out = StringIO()
+    csv.writer(out).writerows([tuple(map(_cell, row)) for row in rows])
     return out.getvalue().encode()
 
 
 def _cell(value: Any) -> Any:
+    if type(value) is str or type(value) is int:
+        return value
     if type(value) is float:
         return value if isfinite(value) else ""
     if type(value) is bytes:
@@ -372,9 +384,7 @@ def _cell(value: Any) -> Any:
         return ""
     if type(value) is bool:
         return "true" if value else "false"
-    if type(value) is list or type(value) is tuple:
-        return _arrays([], [(value,)])[1:-1].decode()
-    return value.text if type(value) is Json else value
+    return as_text(value)
 
 
 _ENCODERS: dict[Format, Callable[[list[str], list[Row]], bytes]] = {

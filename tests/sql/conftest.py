@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import DatabaseSettings
+from shared.settings import DatabaseSettings, StorageSettings
 from shared.sql.databases import Database, Databases
+from shared.sql.store.files import Files
+from shared.storage import Storage
 from tests.sql.servers import Server, start_mariadb, start_postgresql
 
+NO_FILES = Files(Storage(StorageSettings()))
+"""No storage account at all."""
 ENGINES = ("sqlite", "postgresql", "mysql")
 
 
@@ -47,6 +51,6 @@ def urls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def shop(urls: tuple[str, str]) -> Iterator[Database]:
     """The database of each engine in turn."""
-    database = Databases({"shop": DatabaseSettings(*urls)}, no_token).get("shop")
+    database = Databases({"shop": DatabaseSettings(*urls)}, no_token, NO_FILES).get("shop")
     yield database
     database.close()

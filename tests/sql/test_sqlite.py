@@ -27,13 +27,14 @@ from shared.sql import databases as databases_module
 from shared.sql.databases import READERS, Database, Databases
 from shared.sql.engines import Outcome, Statement
 from shared.sql.values import Form, read_page
+from tests.sql.conftest import NO_FILES, no_token
 
 ENDLESS = "with recursive t(i) as (select 1 union all select i + 1 from t) select count(*) from t"
 
 
-def no_token(_scope: str) -> str:
-    """SQLite signs in nowhere."""
-    raise AssertionError
+def open_database(settings: DatabaseSettings) -> Database:
+    """The database that settings name `main`."""
+    return Databases({"main": settings}, no_token, NO_FILES).get("main")
 
 
 @pytest.fixture
@@ -46,7 +47,9 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def database(path: Path) -> Database:
     """The same as a database that may be written."""
-    return Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token).get("main")
+    return Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token, NO_FILES).get(
+        "main"
+    )
 
 
 def query(
@@ -220,7 +223,7 @@ def test_explain_does_not_run(database: Database) -> None:
 def test_a_file_that_is_not_there_stays_away(tmp_path: Path) -> None:
     """A database without its file is not found, and no empty file is made."""
     url = f"sqlite:///{tmp_path / 'none.sqlite'}"
-    database = Databases({"none": DatabaseSettings(url, url)}, no_token).get("none")
+    database = open_database(DatabaseSettings(url, url))
     with pytest.raises(UnknownDatabase) as caught:
         query(database, "select 1")
     assert str(tmp_path) not in caught.value.detail
@@ -232,7 +235,9 @@ def test_a_file_that_is_not_there_stays_away(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     """A file of another kind is told apart from a bad statement."""
     (tmp_path / "text.sqlite").write_text("This is no database. " * 100)
-    database = Databases({"text": DatabaseSettings(f"sqlite:///{tmp_path / 'text.sqlite'}")}, no_token).get("text")
+    database = Databases({"text": DatabaseSettings(f"sqlite:///{tmp_path / 'text.sqlite'}")}, no_token, NO_FILES).get(
+        "text"
+    )
     with pytest.raises(DatabaseUnavailable):
         query(database, "select * from sqlite_schema")
 
@@ -254,12 +259,12 @@ def test_a_file_that_is_replaced_is_read_anew(database: Database, path: Path) ->
 def test_an_unknown_name_is_not_found() -> None:
     """A name that no setting has is not found; the error says which there are."""
     with pytest.raises(UnknownDatabase, match="They name: main"):
-        Databases({"main": DatabaseSettings("sqlite:///x")}, no_token).get("Main")
+        open_database(DatabaseSettings("sqlite:///x"))
 
 
 def test_without_a_writer_nothing_is_written(path: Path) -> None:
     """A database without DATABASE_<NAME>_WRITE is read alone."""
-    database = Databases({"main": DatabaseSettings(f"sqlite:///{path}")}, no_token).get("main")
+    database = open_database(DatabaseSettings(f"sqlite:///{path}"))
     with pytest.raises(ReadOnly, match="DATABASE_MAIN_WRITE"):
         execute(database, "delete from fruit")
 
@@ -323,7 +328,9 @@ def test_foreign_keys_hold(database: Database) -> None:
 
 def test_writers_wait_for_each_other(database: Database, path: Path) -> None:
     """Writers and readers at once, in two processes' ways, lose nothing and fail nowhere."""
-    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token).get("main")
+    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token, NO_FILES).get(
+        "main"
+    )
 
     def write(number: int) -> None:
         execute((database, other)[number % 2], "update fruit set price = price + 1 where id = 1", seconds=30)
@@ -343,7 +350,9 @@ def test_writers_wait_for_each_other(database: Database, path: Path) -> None:
 
 def test_a_lock_that_lasts_is_busy(database: Database, path: Path) -> None:
     """A writer that never ends keeps the others waiting for their time limit, and no longer."""
-    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token).get("main")
+    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token, NO_FILES).get(
+        "main"
+    )
     endless = "insert into fruit (name, price) " + ENDLESS.replace("count(*)", "'x', i")
     started = threading.Event()
 

@@ -1,7 +1,7 @@
 """What a database engine offers, whatever its kind. Each module beside this one is the only one to touch its driver."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -51,12 +51,49 @@ class TableColumn(msgspec.Struct, frozen=True):
     primary_key: bool
 
 
+class Index(msgspec.Struct, frozen=True):
+    """An index; a column that is an expression is null."""
+
+    name: str
+    unique: bool
+    columns: list[str | None]
+
+
+class ForeignKey(msgspec.Struct, frozen=True):
+    """Columns that refer to those of another table. `references` holds nulls where they are its primary key's."""
+
+    columns: list[str]
+    table: str
+    references: list[str | None]
+
+
 class Table(msgspec.Struct, frozen=True):
-    """A table or a view, with its columns in their order."""
+    """A table or a view. `row_estimate` is the database's own, and null where it has none."""
 
     name: str
     type: str
     columns: list[TableColumn]
+    indexes: list[Index]
+    foreign_keys: list[ForeignKey]
+    row_estimate: int | None
+
+
+def grouped_indexes(rows: Iterable[Row]) -> list[Index]:
+    """Indexes of rows of name, whether it is unique, and one of its columns, in their order."""
+    found: dict[str, Index] = {}
+    for name, unique, column in rows:
+        found.setdefault(name, Index(name, bool(unique), [])).columns.append(column)
+    return list(found.values())
+
+
+def grouped_keys(rows: Iterable[Row]) -> list[ForeignKey]:
+    """Foreign keys of rows of id, column, table and the column there, in their order."""
+    found: dict[Any, ForeignKey] = {}
+    for key, column, table, reference in rows:
+        each = found.setdefault(key, ForeignKey([], table, []))
+        each.columns.append(column)
+        each.references.append(reference)
+    return list(found.values())
 
 
 class Session(Protocol):

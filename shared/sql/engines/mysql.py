@@ -29,6 +29,8 @@ from shared.sql.engines import (
     Statement,
     Table,
     TableColumn,
+    grouped_indexes,
+    grouped_keys,
     in_azure,
 )
 from shared.sql.statements import HIDDEN, READING, TRANSACTIONS, check_params, filled, has_second, scan
@@ -182,14 +184,17 @@ class MysqlSession:
 
     def tables(self) -> list[Table]:
         try:
-            found = self._ask(TABLES)
+            columns, indexes, keys = (self._ask(listed) for listed in (TABLES, INDEXES, KEYS))
         except self._failures as error:
             raise self._ours(error) from error
-        tables: dict[tuple[str, str], list[TableColumn]] = {}
-        for name, kind, column, declared, nullable, key in found:
-            made = TableColumn(column, declared, nullable == "YES", key == "PRI")
-            tables.setdefault((name, "view" if kind == "VIEW" else "table"), []).append(made)
-        return [Table(name, kind, columns) for (name, kind), columns in tables.items()]
+        found: dict[str, Table] = {}
+        for name, kind, estimate, column, declared, nullable, key in columns:
+            table = found.setdefault(name, Table(name, "view" if kind == "VIEW" else "table", [], [], [], estimate))
+            table.columns.append(TableColumn(column, declared, nullable == "YES", key == "PRI"))
+        for name, table in found.items():
+            table.indexes.extend(grouped_indexes(each[1:] for each in indexes if each[0] == name))
+            table.foreign_keys.extend(grouped_keys(each[1:] for each in keys if each[0] == name))
+        return list(found.values())
 
     def fresh(self) -> bool:
         return bool(self._db.open) and monotonic() - self._opened < MAX_AGE_SECONDS
@@ -335,7 +340,16 @@ where constraint_schema = database() and level = 'Column' and check_clause like 
 """
 """MariaDB's JSON is text with a check: this is how it is told from other text."""
 TABLES = """
-select t.table_name, t.table_type, c.column_name, c.column_type, c.is_nullable, c.column_key
+select t.table_name, t.table_type, t.table_rows, c.column_name, c.column_type, c.is_nullable, c.column_key
 from information_schema.tables t join information_schema.columns c using (table_schema, table_name)
 where t.table_schema = database() order by t.table_name, c.ordinal_position
+"""
+INDEXES = """
+select table_name, index_name, non_unique = 0, column_name from information_schema.statistics
+where table_schema = database() order by table_name, index_name, seq_in_index
+"""
+KEYS = """
+select table_name, constraint_name, column_name, referenced_table_name, referenced_column_name
+from information_schema.key_column_usage where table_schema = database() and referenced_table_name is not null
+order by table_name, constraint_name, ordinal_position
 """

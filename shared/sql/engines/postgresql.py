@@ -27,6 +27,8 @@ from shared.sql.engines import (
     Statement,
     Table,
     TableColumn,
+    grouped_indexes,
+    grouped_keys,
     in_azure,
 )
 from shared.sql.statements import (
@@ -194,11 +196,19 @@ class PostgresSession:
         self._own(WRITER_RESET if self._writes else READER_RESET)
 
     def tables(self) -> list[Table]:
-        found = self._own(TABLES).fetchall()
-        tables: dict[tuple[str, str], list[TableColumn]] = {}
-        for name, kind, column, declared, nullable, key in found:
-            tables.setdefault((name, kind), []).append(TableColumn(column, declared, nullable, key))
-        return [Table(name, kind, columns) for (name, kind), columns in tables.items()]
+        found: dict[str, Table] = {}
+        for name, kind, estimate, column, declared, nullable, key in self._own(TABLES).fetchall():
+            table = found.setdefault(name, Table(name, kind, [], [], [], estimate))
+            table.columns.append(TableColumn(column, declared, nullable, key))
+        for listed, group in ((INDEXES, grouped_indexes), (KEYS, grouped_keys)):
+            by_table: dict[str, list[Row]] = {}
+            for name, *row in self._own(listed).fetchall():
+                by_table.setdefault(name, []).append(tuple(row))
+            for name, rows in by_table.items():
+                if name in found:
+                    target: list[Any] = found[name].indexes if group is grouped_indexes else found[name].foreign_keys
+                    target += group(rows)
+        return list(found.values())
 
     def fresh(self) -> bool:
         return not self._db.closed and monotonic() - self._opened < MAX_AGE_SECONDS
@@ -291,15 +301,34 @@ _CONVERTS: dict[int, Callable[[Any], Any]] = {
     1700: _decimal, 1114: _timestamp, 1184: _timestamp_tz, 1266: _time_tz, 114: _json, 3802: _json,
 }  # fmt: skip
 
-TABLES = """
-select case when n.nspname = any (current_schemas(false)) then c.relname else n.nspname || '.' || c.relname end,
-       case c.relkind when 'v' then 'view' when 'm' then 'view' else 'table' end,
+_NAME = "case when n.nspname = any (current_schemas(false)) then c.relname else n.nspname || '.' || c.relname end"
+_OURS = """
+c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
+and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg_toast%'
+"""
+TABLES = f"""
+select {_NAME}, case when c.relkind in ('v', 'm') then 'view' else 'table' end,
+       case when c.reltuples >= 0 and c.relkind in ('r', 'p', 'm') then c.reltuples::bigint end,
        a.attname, format_type(a.atttypid, a.atttypmod), not a.attnotnull,
        exists (select 1 from pg_index i where i.indrelid = c.oid and i.indisprimary and a.attnum = any (i.indkey))
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
-  and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg_toast%'
-  and has_column_privilege(c.oid, a.attnum, 'select')
+where {_OURS} and has_column_privilege(c.oid, a.attnum, 'select')
 order by n.nspname, c.relname, a.attnum
-"""
+"""  # noqa: S608 - put together of constants.
+INDEXES = f"""
+select {_NAME}, x.relname, i.indisunique, a.attname
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+join pg_index i on i.indrelid = c.oid join pg_class x on x.oid = i.indexrelid
+cross join unnest(i.indkey) with ordinality as k (number, place)
+left join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number
+where {_OURS} order by 1, x.relname, k.place
+"""  # noqa: S608
+KEYS = f"""
+select {_NAME}, o.oid, a.attname, o.confrelid::regclass::text, b.attname
+from pg_constraint o join pg_class c on c.oid = o.conrelid join pg_namespace n on n.oid = c.relnamespace
+cross join unnest(o.conkey, o.confkey) with ordinality as k (number, there, place)
+join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number
+join pg_attribute b on b.attrelid = o.confrelid and b.attnum = k.there
+where o.contype = 'f' and {_OURS} order by 1, o.conname, k.place
+"""  # noqa: S608
