@@ -4,17 +4,17 @@ The table below is all that indexing needs, so no capability is loaded before th
 """
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Generic, TypeVar
-from urllib.parse import quote
 
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.web import Access, Operation, Route
 
 if TYPE_CHECKING:
-    from shared.blobs.store import BlobStore
+    from shared.blobs.store import BlobStore, ListingStore
     from shared.signing.store import KeyStore
     from shared.sql.databases import Databases
     from shared.sql.store.files import Files
@@ -72,6 +72,12 @@ def build(settings: Settings) -> list[Route]:
         return QueryStore(storage())
 
     @Once
+    def listings() -> "ListingStore":
+        from shared.blobs.store import ListingStore
+
+        return ListingStore(storage())
+
+    @Once
     def blob_store() -> "BlobStore":
         from shared.blobs.store import BlobStore
 
@@ -91,7 +97,13 @@ def build(settings: Settings) -> list[Route]:
         return operations(HashingThreads(settings.hash_memory_mib))
 
     def link(container: str, name: str) -> str:
-        return f"{storage().account.blob_url}/{container}/{quote(name, safe='/')}"
+        """A URL that opens a blob for an hour."""
+        from shared.blobs.sas import Grant
+
+        now = datetime.now(UTC)
+        https_only = storage().account.blob_url.startswith("https:")
+        grant = Grant(container, name, "read", now + timedelta(hours=1), https_only)
+        return blob_store().signed_url(grant, now)[0]
 
     @Once
     def sql() -> Mapping[str, Operation]:
@@ -101,9 +113,11 @@ def build(settings: Settings) -> list[Route]:
 
     @Once
     def blobs() -> Mapping[str, Operation]:
-        from shared.blobs.routes import operations
+        from shared.blobs.routes import Passing, operations
+        from shared.blobs.store import ShareStore
 
-        return operations(blob_store())
+        passing = Passing(settings.max_body_bytes, settings.inline_html, settings.storage_private)
+        return operations(listings(), blob_store(), ShareStore(storage()), passing, settings.blob_prices)
 
     @Once
     def health() -> Mapping[str, Operation]:
@@ -115,7 +129,7 @@ def build(settings: Settings) -> list[Route]:
         probes = {
             "table-storage": Probe(lambda: keys().probe()),
             "master-key": Probe(lambda: keys().probe_master_key()),
-            "blob-storage": Probe(lambda: blob_store().ping()),
+            "blob-storage": Probe(lambda: listings().ping()),
         }
         for name in settings.databases:
             probes[f"database-{name}"] = Probe(partial(ping_database, name), needed=False)
@@ -142,6 +156,19 @@ def build(settings: Settings) -> list[Route]:
         Route("delete-query", "queries/{query_name}", ("DELETE",), KEY, sql),
         Route("public-query", "public/{query_name}", GET, PUBLIC, sql),
         Route("list-blobs", "list-blobs", GET_POST, KEY, blobs),
+        Route("summarize-blobs", "summarize-blobs", POST, KEY, blobs),
+        Route("get-blob", "blobs/{container}/{*name}", ("GET", "HEAD"), KEY, blobs),
+        Route("put-blob", "blobs/{container}/{*name}", ("PUT",), KEY, blobs),
+        Route("delete-blob", "blobs/{container}/{*name}", ("DELETE",), KEY, blobs),
+        Route("copy-blob", "copy-blob", POST, KEY, blobs),
+        Route("set-tier", "set-tier", POST, KEY, blobs),
+        Route("restore-blob", "restore-blob", POST, KEY, blobs),
+        Route("create-container", "containers", POST, KEY, blobs),
+        Route("delete-container", "containers/{container}", ("DELETE",), KEY, blobs),
+        Route("share-blob", "share-blob", POST, KEY, blobs),
+        Route("open-share", "s/{id}/{*name}", ("GET", "HEAD"), PUBLIC, blobs),
+        Route("list-shares", "shares", GET, KEY, blobs),
+        Route("revoke-share", "shares/{id}", ("DELETE",), KEY, blobs),
         Route("live", "live", GET, PUBLIC, health),
         Route("health", "health", GET, PUBLIC, health),
         Route("openapi", "openapi.json", GET, PUBLIC, openapi),

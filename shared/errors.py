@@ -3,10 +3,13 @@
 StrongroomError
 ├── BadRequest 400          InvalidRequest · InvalidJson · NotAnObject · NotUtf8 · NestedTooDeep · DuplicateParameter
 │                           QueryBesideBody · UnexpectedBody · SecretInUrl
-├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer · UnknownQuery
+├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer · UnknownQuery · UnknownBlob · UnknownShare
+├── 409                     ContainerExists · ContainerNotEmpty · BlobConflict
 ├── LengthRequired 411
+├── PreconditionFailed 412
 ├── BodyTooLarge 413
 ├── UnsupportedMediaType 415
+├── RangeNotSatisfiable 416
 ├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · InvalidPassword
 │                           UnusableVersion · InvalidHash · HashTooLarge · ReadOnly · SqlError · QueryTimeout
 │                           MultipleStatements · AnswerTooLarge · KeyReused
@@ -161,6 +164,60 @@ class UnknownContainer(NotFound):
     title = "There is no such container"
 
 
+class UnknownBlob(NotFound):
+    """The container has no blob of this name."""
+
+    code = "unknown-blob"
+    title = "There is no such blob"
+
+
+class UnknownShare(NotFound):
+    """No share has this id: it never had, was revoked or spent, or is over."""
+
+    code = "unknown-share"
+    title = "There is no such share"
+
+
+class ContainerExists(StrongroomError):
+    """A container of this name is there already, or still being deleted."""
+
+    status = 409
+    code = "container-exists"
+    title = "There is such a container already"
+
+
+class ContainerNotEmpty(StrongroomError):
+    """A container that still holds blobs is deleted only when that is said."""
+
+    status = 409
+    code = "container-not-empty"
+    title = "The container is not empty"
+
+
+class BlobConflict(StrongroomError):
+    """The blob is in a state that does not allow this; `detail` says which."""
+
+    status = 409
+    code = "blob-conflict"
+    title = "The blob's state does not allow this"
+
+
+class PreconditionFailed(StrongroomError):
+    """If-Match, If-None-Match or their like do not hold (RFC 9110, section 13)."""
+
+    status = 412
+    code = "precondition-failed"
+    title = "The condition does not hold"
+
+
+class RangeNotSatisfiable(StrongroomError):
+    """The range begins behind the end (RFC 9110, section 15.5.17)."""
+
+    status = 416
+    code = "range-not-satisfiable"
+    title = "The range lies outside of what is there"
+
+
 class LengthRequired(StrongroomError):
     """The Functions host drops the body of a chunked request that has no Content-Length."""
 
@@ -287,6 +344,20 @@ class KeyReused(Refused):
 
     code = "idempotency-key-reused"
     title = "This Idempotency-Key belongs to another request"
+
+
+class BlobTooLarge(Refused):
+    """More bytes than are passed through a function, where no link can take its place."""
+
+    code = "blob-too-large"
+    title = "The blob is too large to pass through this function"
+
+
+class UnsupportedByAccount(Refused):
+    """The storage account does not offer this, or does not have it switched on."""
+
+    code = "unsupported-by-account"
+    title = "The storage account does not support this"
 
 
 class Busy(StrongroomError):

@@ -37,6 +37,10 @@ class DatabaseSettings(msgspec.Struct, frozen=True):
         return "DatabaseSettings(…)"
 
 
+BLOB_PRICES = {"Hot": 0.018, "Cool": 0.01, "Cold": 0.0036, "Archive": 0.00099}
+"""US dollars for a GiB a month, locally redundant, East US; other regions and redundancies differ."""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """What the app runs with; built by `load_settings`."""
 
@@ -51,6 +55,12 @@ class Settings(msgspec.Struct, frozen=True):
     """`STRONGROOM_HASH_MEMORY_MIB`: what all password hashes at work may take together, in MiB."""
     key_cache_seconds: float = 30.0
     """`STRONGROOM_KEY_CACHE_SECONDS`: how long a change to a key may stay unseen by another instance."""
+    blob_prices: Mapping[str, float] = msgspec.field(default_factory=lambda: BLOB_PRICES)
+    """`STRONGROOM_BLOB_PRICES`: what a GiB costs a month, by tier, as a JSON object."""
+    inline_html: bool = False
+    """`STRONGROOM_INLINE_HTML`: whether `get-blob` lets browsers show HTML and SVG from this app's own origin."""
+    storage_private: bool = False
+    """`STRONGROOM_STORAGE_PRIVATE`: whether the storage account can be reached from its private network alone."""
     databases: Mapping[str, DatabaseSettings] = {}
     """`DATABASE_<NAME>` and `DATABASE_<NAME>_WRITE`, by the name in lower case."""
 
@@ -63,6 +73,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         max_body_bytes=_number(environ, "STRONGROOM_MAX_BODY_BYTES", 8 * 1024 * 1024, 1024, 100 * 1024 * 1024),
         hash_memory_mib=_number(environ, "STRONGROOM_HASH_MEMORY_MIB", _default_hash_memory_mib(), 19, 1024 * 1024),
         key_cache_seconds=float(_number(environ, "STRONGROOM_KEY_CACHE_SECONDS", 30, 0, 3600)),
+        blob_prices=_prices(environ, "STRONGROOM_BLOB_PRICES"),
+        inline_html=_flag(environ, "STRONGROOM_INLINE_HTML"),
+        storage_private=_flag(environ, "STRONGROOM_STORAGE_PRIVATE"),
         databases=_databases(environ),
     )
 
@@ -74,6 +87,26 @@ def _number(environ: Mapping[str, str], name: str, default: int, least: int, mos
     if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
         raise InvalidSetting(f"{name} must be a whole number from {least} to {most}, and is {text!r}.")
     return int(text)
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name, "").strip().lower()
+    if text not in ("", "true", "false"):
+        raise InvalidSetting(f"{name} must be true or false, and is {text!r}.")
+    return text == "true"
+
+
+def _prices(environ: Mapping[str, str], name: str) -> Mapping[str, float]:
+    text = environ.get(name, "").strip()
+    if not text:
+        return BLOB_PRICES
+    try:
+        prices = msgspec.json.decode(text, type=dict[str, float])
+    except msgspec.DecodeError:
+        prices = {"": -1.0}
+    if any(price < 0 for price in prices.values()):
+        raise InvalidSetting(f'{name} must be a JSON object of prices by tier, such as {{"Hot": 0.018}}.')
+    return prices
 
 
 def _default_hash_memory_mib() -> int:

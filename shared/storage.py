@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 API_VERSION = "2023-11-03"
 SCOPE = "https://storage.azure.com/.default"
-CONNECT_SECONDS, READ_SECONDS, RETRIES = 2, 10, 2
+CONNECT_SECONDS, READ_SECONDS, RETRIES = 2, 4, 2
 CONNECTIONS, POOL_SECONDS = 32, 10
 """To Blob Storage at once, and how long a request waits for one of them."""
 
@@ -56,7 +56,9 @@ def account_of(settings: StorageSettings) -> Account:
         raise StorageUnavailable(
             "Set AzureWebJobsStorage, or AzureWebJobsStorage__blobServiceUri and AzureWebJobsStorage__tableServiceUri."
         )
-    name = (urlsplit(settings.blob_service_uri).hostname or "").partition(".")[0]
+    parts = urlsplit(settings.blob_service_uri)
+    # An emulator has the account in the path, Azure in the host's name.
+    name = parts.path.strip("/") or (parts.hostname or "").partition(".")[0]
     return Account(name, settings.blob_service_uri, settings.table_service_uri)
 
 
@@ -112,8 +114,8 @@ class Storage:
         """Ask Blob Storage for `path` (below the account, percent-encoded); the answer's body is still to be read.
 
         Whoever calls reads it to the end, or closes it and releases its connection. Retries what can pass. Raises
-        StorageUnavailable where there is no answer, or still a 429 or 5xx at the end, StorageForbidden where our
-        identity is refused, and Busy where all connections are in use. Every other status is the caller's to judge.
+        StorageUnavailable where there is no answer, or still a 429 or 5xx (not 501) at the end, StorageForbidden where
+        our identity is refused, and Busy where all connections are in use. Any other status is the caller's to judge.
         """
         import urllib3
 
@@ -142,7 +144,7 @@ class Storage:
             raise Busy("All connections to Blob Storage are in use.") from None
         except urllib3.exceptions.HTTPError as error:
             raise StorageUnavailable("Blob Storage does not answer.") from error
-        if response.status < 500 and response.status not in (401, 403, 429):
+        if response.status == 501 or (response.status < 500 and response.status not in (401, 403, 429)):
             return response
         # Closed, not read: such an answer may have any length.
         response.close()

@@ -141,20 +141,18 @@ def _body(operation: Operation, described: dict[str, Any], names: list[str]) -> 
         schema["required"] = [name for name in described.get("required", ()) if name in names]
     content: dict[str, Any] = {"schema": schema}
     if operation.examples:
-        content["examples"] = {each.summary: {"value": dict(each.fields)} for each in operation.examples}
-    return {
-        "required": any(name in names for name in described.get("required", ())),
-        "content": {"application/json": content},
-    }
+        content["examples"] = {
+            each.summary: {"value": {name: value for name, value in each.fields.items() if name in names}}
+            for each in operation.examples
+        }
+    required = any(name in names for name in described.get("required", ()))
+    return {"required": required, "content": {"application/json": content}}
 
 
 def _parameter(operation: Operation, described: dict[str, Any], name: str, place: str) -> dict[str, Any]:
     schema = _without_null(described["properties"][name])
-    parameter: dict[str, Any] = {
-        "name": name,
-        "in": place,
-        "required": place == "path" or name in described.get("required", ()),
-    }
+    required = place == "path" or name in described.get("required", ())
+    parameter: dict[str, Any] = {"name": name, "in": place, "required": required}
     if "description" in schema:
         parameter["description"] = schema["description"]
     shown: dict[str, Any] = {"schema": schema}

@@ -1,11 +1,12 @@
-"""Blob Storage, as this capability uses it. The only module here that does I/O; no error of a library leaves it."""
+"""Listings, page by page from Blob Storage."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from shared.blobs.listing import Item, NotAListing, Page, PageReader, Sink, collect, quote_name
+from shared.blobs.listing import Item, NotAListing, Page, PageReader, Sink, collect
+from shared.blobs.names import quote_name
 from shared.errors import StorageUnavailable, StrongroomError, UnknownContainer, invalid_field
 from shared.storage import Storage
 
@@ -21,8 +22,8 @@ MAX_LISTING_BYTES = 8 * 1024 * 1024
 """Of what a listing is answered with; what is over it comes by the cursor."""
 
 
-class BlobStore:
-    """The containers and blobs of one storage account. Safe to use from many threads."""
+class ListingStore:
+    """Lists the containers and blobs of one storage account. Safe to use from many threads."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -32,6 +33,18 @@ class BlobStore:
         with self._page("", {"comp": "list", "maxresults": "1"}, "") as page:
             for _ in page:
                 pass
+
+    def is_empty(self, container: str) -> bool:
+        """Whether a container holds no blob, no version and no snapshot. Raises as `list_blobs` does."""
+        fields = {"restype": "container", "comp": "list", "maxresults": "1", "include": "snapshots,versions"}
+        marker = ""
+        while True:
+            with self._page(quote_name(container), fields | ({"marker": marker} if marker else {}), "") as page:
+                if any(items for items in page):
+                    return False
+                marker = page.marker
+            if not marker:
+                return True
 
     def list_blobs(
         self,
