@@ -210,6 +210,7 @@ def operations(databases: Databases, store: QueryStore, answer: type[msgspec.Str
             answer=QueriesAnswer,
             summary="The saved queries.",
             errors=(Unavailable,),
+            examples=(Example("All of them", {}),),
         ),
         "delete-query": Operation(
             handle=partial(delete_query, store),
@@ -218,6 +219,7 @@ def operations(databases: Databases, store: QueryStore, answer: type[msgspec.Str
             summary="Delete a saved query.",
             errors=(UnknownQuery, Unavailable),
             statuses={204: "Deleted."},
+            examples=(Example("By its name", {"query_name": "cheap-fruit"}),),
         ),
         "run-query": Operation(
             handle=partial(run_query, databases, store),
@@ -229,6 +231,7 @@ def operations(databases: Databases, store: QueryStore, answer: type[msgspec.Str
             headers=("accept",),
             with_request=True,
             media_types=MEDIA_TYPES,
+            examples=(Example("With its parameter", {"query_name": "cheap-fruit", "most": 0.3}),),
         ),
         "public-query": Operation(
             handle=partial(public_query, databases, store, BoundedSemaphore(PUBLIC_AT_ONCE)),
