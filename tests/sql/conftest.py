@@ -22,17 +22,17 @@ def no_token(_scope: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def postgresql() -> Iterator[Server]:
     """A PostgreSQL of this test run alone."""
-    server = start_postgresql(tmp_path_factory.mktemp("postgresql") / "server")
+    server = start_postgresql()
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def mariadb() -> Iterator[Server]:
     """A MariaDB of this test run alone."""
-    server = start_mariadb(tmp_path_factory.mktemp("mariadb") / "server")
+    server = start_mariadb()
     yield server
     server.stop()
 

@@ -1,9 +1,12 @@
 """Real PostgreSQL and MariaDB for tests: each in a folder and on a port of its own, from the installed programs."""
 
+import atexit
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,15 +48,21 @@ def _program(name: str, package: str, *folders: str) -> str:
     return found
 
 
+def _folder() -> Path:
+    """A folder that every user may enter, unlike pytest's."""
+    folder = Path(tempfile.mkdtemp(prefix="strongroom-test-"))
+    folder.chmod(0o755)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = folder / "server"
+    made.mkdir()
+    return made
+
+
 def _as_user(user: str, folder: Path) -> list[str]:
     """What runs a command as a user of its own where we are root, since the servers refuse to be root's."""
     if os.geteuid() != 0:
         return []
     shutil.chown(folder, user, user)
-    # pytest's folders let in nobody but their owner.
-    for parent in list(folder.parents)[:-1]:
-        if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
     return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
 
 
@@ -70,7 +79,7 @@ def _wait(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], objec
             return
 
 
-def start_postgresql(folder: Path) -> Server:
+def start_postgresql() -> Server:
     """A PostgreSQL with the database `shop`, and the roles of the README."""
     import psycopg
 
@@ -78,7 +87,7 @@ def start_postgresql(folder: Path) -> Server:
     folders = [str(each) for each in reversed(versions)]
     initdb = _program("initdb", "postgresql", *folders)
     postgres = _program("postgres", "postgresql", *folders)
-    folder.mkdir()
+    folder = _folder()
     user = _as_user("postgres", folder)
     secret = folder / "password"
     secret.write_text(PASSWORD)
@@ -112,16 +121,22 @@ def start_postgresql(folder: Path) -> Server:
         connection.execute("grant create on schema public to writer")
         connection.execute("alter default privileges for role writer grant select on tables to reader")
     url += "shop"
-    return Server(url.format("owner"), url.format("reader"), url.format("writer"), process, lambda: stop(process))
+    return Server(url.format("owner"), url.format("reader"), url.format("writer"), process, lambda: _stop(process))
 
 
-def start_mariadb(folder: Path) -> Server:
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End PostgreSQL without waiting for those who are connected."""
+    process.send_signal(signal.SIGINT)
+    stop(process)
+
+
+def start_mariadb() -> Server:
     """A MariaDB with the database `shop`, and the users of the README."""
     import pymysql
 
     mariadbd = _program("mariadbd", "mariadb-server")
     install = _program("mariadb-install-db", "mariadb-server")
-    folder.mkdir()
+    folder = _folder()
     user = _as_user("mysql", folder)
     data = folder / "data"
     made: list[str | Path] = [

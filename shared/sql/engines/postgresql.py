@@ -1,7 +1,7 @@
 """PostgreSQL, by psycopg: every call is one transaction, a reader's is read-only, and rows come through a cursor."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,10 @@ from shared.sql.values import Column, Json, Kind, Row
 if TYPE_CHECKING:
     import psycopg
 
+GRACE_SECONDS = 1.0
+"""After the time limit, for the server to say itself that it is over."""
+OWN_SECONDS = 5.0
+"""What a server may take to begin or end a transaction."""
 DECLARE = "DECLARE strongroom NO SCROLL CURSOR FOR "
 READER_RESET = "ROLLBACK; SELECT pg_advisory_unlock_all()"
 """All that a read-only transaction can leave behind."""
@@ -109,9 +113,7 @@ class PostgresSession:
             if in_azure(given.get("host")):
                 given.setdefault("sslmode", "require")
                 given["password"] = given.get("password") or token(TOKEN_SCOPE)
-            self._db: psycopg.Connection[Row] = psycopg.connect(
-                **given, autocommit=True, prepare_threshold=None, cursor_factory=RawCursor
-            )
+            self._db = _connection().connect(**given, autocommit=True, prepare_threshold=None, cursor_factory=RawCursor)
         except self._failures as error:
             raise DatabaseUnavailable("PostgreSQL lets nobody in.", retry_after=RETRY_AFTER_SECONDS) from error
         for name in TEXTS:
@@ -121,9 +123,11 @@ class PostgresSession:
 
     def start(self, seconds: float) -> None:
         # The SELECT takes a snapshot: from then on a read-only transaction stays one (SET TRANSACTION is refused).
+        self._db.deadline = monotonic() + OWN_SECONDS
         mode = "" if self._writes else " READ ONLY"
         self._own(f"BEGIN{mode}; SELECT set_config('statement_timeout', '{max(1, int(seconds * 1000))}', true)")
         self._deadline = monotonic() + seconds
+        self._db.deadline = self._deadline + GRACE_SECONDS
 
     def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> "PostgresSession":
         scanned = scan(sql, "postgresql")
@@ -148,7 +152,8 @@ class PostgresSession:
     def _declare(self, text: str, values: list[Any], scanned: Scanned, sql: str) -> "psycopg.Cursor[Row] | None":
         """A cursor for the statement; None where it can have none, with the transaction begun anew."""
         try:
-            return self._db.execute(DECLARE + text, values or NO_VALUES)
+            cursor: psycopg.Cursor[Row] = self._db.execute(DECLARE + text, values or NO_VALUES)
+            return cursor
         except self._failures as error:
             if getattr(error, "sqlstate", None) not in NOT_A_CURSOR:
                 raise self._ours(error, scanned, sql, len(DECLARE)) from error
@@ -169,7 +174,7 @@ class PostgresSession:
     def _fetch(self, count: int) -> list[Row]:
         try:
             cursor = self._db.execute(f"FETCH FORWARD {count} FROM strongroom")
-            rows = cursor.fetchall()
+            rows: list[Row] = cursor.fetchall()
         except self._failures as error:
             raise self._ours(error) from error
         self._columns = self._described(cursor)
@@ -193,6 +198,7 @@ class PostgresSession:
 
     def end(self) -> None:
         self._rest, self._more = [], False
+        self._db.deadline = monotonic() + OWN_SECONDS
         self._own(WRITER_RESET if self._writes else READER_RESET)
 
     def tables(self) -> list[Table]:
@@ -218,13 +224,15 @@ class PostgresSession:
 
     def _run(self, text: str, values: list[Any], scanned: Scanned, sql: str, before: int) -> "psycopg.Cursor[Row]":
         try:
-            return self._db.execute(text, values or NO_VALUES)
+            cursor: psycopg.Cursor[Row] = self._db.execute(text, values or NO_VALUES)
+            return cursor
         except self._failures as error:
             raise self._ours(error, scanned, sql, before) from error
 
     def _own(self, sql: str) -> "psycopg.Cursor[Row]":
         try:
-            return self._db.execute(sql)
+            cursor: psycopg.Cursor[Row] = self._db.execute(sql)
+            return cursor
         except self._failures as error:
             raise self._ours(error) from error
 
@@ -247,6 +255,9 @@ class PostgresSession:
         """
         import psycopg
 
+        if isinstance(error, psycopg.errors._WaitTimeout):
+            self._db.close()  # What it is at, nobody knows.
+            return QueryTimeout(OVER)
         state = getattr(error, "sqlstate", None) or ""
         if state == "57014":
             return QueryTimeout(OVER)
@@ -268,6 +279,21 @@ class PostgresSession:
             place = f", at character {original_place(scanned, int(diag.statement_position) - before)}"
         hint = f" {diag.message_hint}" if diag.message_hint else ""
         return SqlError(f"{diag.message_primary}.{hint} ({state}{place})")
+
+
+@cache
+def _connection() -> Any:
+    """psycopg's Connection, that waits for a server that says nothing until `deadline` (of the monotonic clock)."""
+    import psycopg
+
+    class TimedConnection(psycopg.Connection[Row]):
+        deadline = float("inf")
+
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            left = max(0.001, self.deadline - monotonic())
+            return super().wait(gen, interval, left if timeout is None else min(left, timeout))
+
+    return TimedConnection
 
 
 @lru_cache(maxsize=4096)
