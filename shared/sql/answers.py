@@ -87,16 +87,18 @@ def answer_query(database: Database, signer: Signer, ask: Ask) -> Answer:
     with database.reading(ask.seconds) as session:
         rows = session.query(sql, params, rows=start.skip + ask.limit + 1, explain=ask.explain)
         _skip(rows, start.skip)
-        order, places = ([], []) if ask.explain else order_of(ask.sql, dialect, rows.columns)
+        columns = rows.columns
         try:
-            page = read_page(rows, ask.form, ask.limit, ask.max_bytes, places)
+            page = read_page(rows, ask.form, ask.limit, ask.max_bytes)
         except RowTooLarge:
             raise AnswerTooLarge(f"One row alone takes over {ask.max_bytes} bytes. Select less of it.") from None
     cursor = None
     if page.truncated and not ask.explain:
         # Without the table that holds our secret the rows are still good: that there are more is told all the same.
         with suppress(Unavailable):
-            position = position_after(start, page.row_count, order, page.last, page.following)
+            order, places = order_of(ask.sql, dialect, columns)
+            last, following = ([row[place] for place in places] for row in (page.last, page.following))
+            position = position_after(start, page.row_count, order, last, following)
             cursor = _encode(signer, position, ask.question)
     headers = {}
     if ask.filename is not None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from shared.errors import SqlError
 from shared.sql.statements import Dialect
-from shared.sql.values import Column, Cursor, Form, Row, Writer, as_text, converted, kind_of, unique
+from shared.sql.values import Columns, Cursor, Form, Row, Writer, as_text, converted, kind_of
 from shared.web import encode_base64
 
 if TYPE_CHECKING:
@@ -89,10 +89,10 @@ def _group(cursor: Cursor) -> list[Row]:
 class _Table:
     """Turns rows into Arrow's columns. A column's type is its declared one, else that of its first values."""
 
-    def __init__(self, columns: tuple[Column, ...], rows: list[Row], dialect: Dialect) -> None:
+    def __init__(self, columns: Columns, rows: list[Row], dialect: Dialect) -> None:
         import pyarrow as pa
 
-        self._converts = [(place, each.convert) for place, each in enumerate(columns) if each.convert]
+        self._converts = columns.converts
         # SQLite's dates are texts (or numbers) that nobody checked.
         moments = {} if dialect == "sqlite" else {"date": pa.date32(), "timestamp": pa.timestamp("us")}
         types = {
@@ -103,7 +103,7 @@ class _Table:
             **moments,
         }
         kinds = [each.kind or kind_of({type(row[place]) for row in rows}) for place, each in enumerate(columns)]
-        names = unique([each.name for each in columns])
+        names = columns.unique_names
         fields = [(name, types.get(kind, pa.string())) for name, kind in zip(names, kinds, strict=True)]
         self.schema = pa.schema(fields)
 

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from shared.sql.statements import Dialect, clip
-from shared.sql.values import Column, Row, Scalar
+from shared.sql.values import Column, Scalar
 
 COMPARED_EXACTLY: Mapping[Dialect, frozenset[str]] = {
     "sqlite": frozenset({"integer", "real", "decimal", "date", "time", "timestamp"}),
@@ -60,14 +60,16 @@ def order_of(sql: str, dialect: Dialect, columns: Sequence[Column]) -> tuple[lis
     return terms, places
 
 
-def position_after(start: Position, row_count: int, order: list[Term], last: Row, following: Row) -> Position:
+def position_after(
+    start: Position, row_count: int, order: list[Term], last: list[Any], following: list[Any]
+) -> Position:
     """Where the page after the one of `row_count` rows from `start` begins.
 
     `last` is the key of its last row, `following` that of the row to come. Rows of the same key have no order among
     them: where a page ends between such, rows are counted, from where they were counted before.
     """
     if order and last != following and all(isinstance(value, int | float | str) for value in last):
-        return Position(0, list(last), order)
+        return Position(0, last, order)
     return Position(start.skip + row_count, start.key, start.order)
 
 

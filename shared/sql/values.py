@@ -1,9 +1,9 @@
 """Values as they go out: what a column's type is, and rows as JSON, NDJSON and CSV, within a limit of bytes."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain, count, islice
 from math import isfinite
 from typing import Any, Literal, NamedTuple, Protocol
@@ -30,6 +30,40 @@ class Column(NamedTuple):
     name: str
     kind: Kind | None = None
     convert: Callable[[Any], Any] | None = None
+
+
+class Columns(tuple[Column, ...]):  # noqa: SLOT001 - slots and cached properties do not go together.
+    """The columns of an answer; what can be said of them before there are rows is worked out once."""
+
+    @cached_property
+    def names(self) -> list[str]:
+        """In their order; they may repeat."""
+        return [each.name for each in self]
+
+    @cached_property
+    def unique_names(self) -> list[str]:
+        """In their order, each once."""
+        return unique(self.names)
+
+    @cached_property
+    def converts(self) -> list[tuple[int, Callable[[Any], Any]]]:
+        """The places of those whose values must be converted, and how."""
+        return [(place, each.convert) for place, each in enumerate(self) if each.convert]
+
+    @cached_property
+    def untyped(self) -> list[int]:
+        """The places of those whose values say their types."""
+        return [place for place, each in enumerate(self) if each.kind is None]
+
+    @cached_property
+    def numbers(self) -> list[int]:
+        """The places of those that may hold an infinite number."""
+        return [place for place, each in enumerate(self) if each.kind in ("real", "decimal")]
+
+    @cached_property
+    def described(self) -> list[dict[str, str]]:
+        """As a caller sees them, by what is declared."""
+        return [{"name": each.name, "type": each.kind or "null"} for each in self]
 
 
 # ---- What SQLite's declared types mean. SQLite has no boolean, decimal, date or JSON: the declaration decides.
@@ -142,9 +176,9 @@ class Page(NamedTuple):
     row_count: int
     truncated: bool
     last: Row = ()
-    """Of the last row, the values at the places that were asked for, as the database gave them."""
+    """Where it is truncated, the last row, as the database gave it."""
     following: Row = ()
-    """The same of the first row that is cut off."""
+    """And the first that is cut off."""
 
 
 class Cursor(Protocol):
@@ -154,7 +188,7 @@ class Cursor(Protocol):
     """That are read at once before anything is known of their size."""
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> Columns:
         """In their order; names may repeat."""
 
     def fetch(self, count: int) -> list[Row]:
@@ -164,9 +198,9 @@ class Cursor(Protocol):
 class Rows:
     """A cursor over rows that are read already."""
 
-    def __init__(self, columns: tuple[Column, ...], rows: list[Row]) -> None:
+    def __init__(self, columns: Iterable[Column], rows: list[Row]) -> None:
         self.first_rows = len(rows) + 1
-        self.columns = columns
+        self.columns = Columns(columns)
         self._rows = iter(rows)
 
     def fetch(self, count: int) -> list[Row]:
@@ -180,15 +214,13 @@ class RowTooLarge(Exception):
 class Writer:
     """Turns rows into bytes, piece by piece, and learns what the columns hold."""
 
-    def __init__(self, columns: tuple[Column, ...], form: Form) -> None:
+    def __init__(self, columns: Columns, form: Form) -> None:
         self._columns = columns
         self._form = form
-        names = [each.name for each in columns]
-        self.names = unique(names) if form.format in ("objects", "ndjson") else names
+        as_objects = form.format in ("objects", "ndjson")
+        self.names = columns.unique_names if as_objects else columns.names
         self._encode = _ENCODERS[form.format]
-        self._converts = [(place, each.convert) for place, each in enumerate(columns) if each.convert]
-        self._untyped: dict[int, set[type]] = {place: set() for place, each in enumerate(columns) if each.kind is None}
-        self._reals = [place for place, each in enumerate(columns) if each.kind in ("real", "decimal")]
+        self._seen: list[set[type]] = [set() for _ in columns.untyped]
         self._infinite: set[int] = set()
         self.separator = b"," if form.format in ("json", "objects") else b""
 
@@ -198,40 +230,35 @@ class Writer:
 
     def encode(self, rows: list[Row]) -> bytes:
         """`rows`, with `separator` between them."""
-        if self._converts and rows:
-            rows = converted(rows, self._converts)
-        for place, types in self._untyped.items():
+        if self._columns.converts and rows:
+            rows = converted(rows, self._columns.converts)
+        for place, types in zip(self._columns.untyped, self._seen, strict=True):
             types.update([type(row[place]) for row in rows])
-            if float in types:
-                self._look(place, rows)
-        for place in self._reals:
-            self._look(place, rows)
         if self._form.big_integers_as_text:
             rows = [tuple(map(_small, row)) for row in rows]
         if self._form.defuse_formulas and self._form.format == "csv":
             rows = [tuple(map(_defused, row)) for row in rows]
-        return self._encode(self.names, rows)
-
-    def _look(self, place: int, rows: list[Row]) -> None:
-        if place not in self._infinite and _has_infinite([row[place] for row in rows]):
-            self._infinite.add(place)
+        encoded = self._encode(self.names, rows)
+        if b"null" in encoded:  # What is infinite became null, but not all that is null was infinite.
+            numbers = (*self._columns.numbers, *self._columns.untyped)
+            self._infinite.update(place for place in numbers if _has_infinite([row[place] for row in rows]))
+        return encoded
 
     def describe(self) -> list[dict[str, str]]:
         """Each column's name and type, as far as the rows so far tell."""
-        described = []
-        for place, (name, each) in enumerate(zip(self.names, self._columns, strict=True)):
-            column = {"name": name, "type": each.kind or kind_of(self._untyped[place])}
-            if place in self._infinite:
-                column["note"] = INFINITE
-            described.append(column)
+        if not self._seen and not self._infinite and self.names is self._columns.names:
+            return self._columns.described
+        declared = zip(self.names, self._columns.described, strict=True)
+        described = [each | {"name": name} for name, each in declared]
+        for place, types in zip(self._columns.untyped, self._seen, strict=True):
+            described[place]["type"] = kind_of(types)
+        for place in self._infinite:
+            described[place]["note"] = INFINITE
         return described
 
 
-def read_page(cursor: Cursor, form: Form, max_rows: int, max_bytes: int, key: Sequence[int] = ()) -> Page:
-    """Read at most `max_rows` rows and `max_bytes` of them. Raises RowTooLarge where not one row fits.
-
-    `key` are the places of the columns whose last values are wanted.
-    """
+def read_page(cursor: Cursor, form: Form, max_rows: int, max_bytes: int) -> Page:
+    """Read at most `max_rows` rows and `max_bytes` of them. Raises RowTooLarge where not one row fits."""
     writer = Writer(cursor.columns, form)
     parts = [head] if (head := writer.head()) else []
     size = len(head)
@@ -255,11 +282,10 @@ def read_page(cursor: Cursor, form: Form, max_rows: int, max_bytes: int, key: Se
         if truncated or len(fetched) < wanted:
             break
         wanted = min(max_rows + 1 - total, max(1, min(MOST_ROWS, READ_BYTES * total // size)))
-    page = Page(writer.describe(), writer.separator.join(parts), total, truncated)
-    if not truncated or not key:
-        return page
-    following = fetched[len(rows)]
-    return page._replace(last=tuple([last[at] for at in key]), following=tuple([following[at] for at in key]))
+    body = writer.separator.join(parts)
+    if not truncated:
+        return Page(writer.describe(), body, total, False)
+    return Page(writer.describe(), body, total, True, last, fetched[len(rows)])
 
 
 def converted(rows: list[Row], converts: list[tuple[int, Callable[[Any], Any]]]) -> list[Row]:

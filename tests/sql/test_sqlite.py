@@ -259,7 +259,7 @@ def test_a_file_that_is_replaced_is_read_anew(database: Database, path: Path) ->
 def test_an_unknown_name_is_not_found() -> None:
     """A name that no setting has is not found; the error says which there are."""
     with pytest.raises(UnknownDatabase, match="They name: main"):
-        open_database(DatabaseSettings("sqlite:///x"))
+        Databases({"main": DatabaseSettings("sqlite:///x")}, no_token, NO_FILES).get("Main")
 
 
 def test_without_a_writer_nothing_is_written(path: Path) -> None:

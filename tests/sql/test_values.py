@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.sql.values import Column, Form, Format, Row, Rows, RowTooLarge, read_page, sqlite_column, unique
+from shared.sql.values import Column, Columns, Form, Format, Row, Rows, RowTooLarge, read_page, sqlite_column, unique
 from shared.web import decode_base64
 
 SCALARS = st.one_of(
@@ -170,7 +170,7 @@ def test_what_is_read_at_once_is_bounded() -> None:
 
     class Large:
         first_rows = 8
-        columns = (Column("a", "text"),)
+        columns = Columns([Column("a", "text")])
         asked: list[int] = []  # noqa: RUF012
 
         def fetch(self, count: int) -> list[Row]:

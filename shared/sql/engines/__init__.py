@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from shared.sql.values import Column, Cursor, Row, Scalar
+from shared.sql.values import Columns, Cursor, Row, Scalar
 
 Params = Sequence[Scalar] | Mapping[str, Scalar]
 """By position, or by name."""
@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
 
     rows_affected: int
     last_row_id: int | None
-    columns: tuple[Column, ...]
+    columns: Columns
     rows: list[Row]
 
 

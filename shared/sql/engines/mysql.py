@@ -34,7 +34,7 @@ from shared.sql.engines import (
     in_azure,
 )
 from shared.sql.statements import HIDDEN, READING, TRANSACTIONS, check_params, filled, has_second, scan
-from shared.sql.values import Column, Json, Kind, Row, Scalar
+from shared.sql.values import Column, Columns, Json, Kind, Row, Scalar
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -74,7 +74,7 @@ class MysqlSession:
         self._failures = (pymysql.MySQLError, OSError, ValueError, UnicodeError)
         self._opened = monotonic()
         self._deadline = 0.0
-        self._columns: tuple[Column, ...] = ()
+        self._columns = Columns()
         self._cursor: SSCursor | None = None
         self._connect = _connector(url, token)
         try:
@@ -130,7 +130,7 @@ class MysqlSession:
         return self
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> Columns:
         return self._columns
 
     def fetch(self, count: int) -> list[Row]:
@@ -162,7 +162,7 @@ class MysqlSession:
             raise self._ours(error, statement.sql) from error
         if columns:
             return Outcome(len(rows) if scanned.first in ("INSERT", "DELETE", "REPLACE") else 0, None, columns, rows)
-        return Outcome(max(cursor.rowcount, 0), cursor.lastrowid or None, (), [])
+        return Outcome(max(cursor.rowcount, 0), cursor.lastrowid or None, Columns(), [])
 
     def commit(self) -> None:
         try:
@@ -212,9 +212,9 @@ class MysqlSession:
             rows: list[Row] = list(cursor.fetchall()) if cursor.description else []
             return rows
 
-    def _described(self) -> tuple[Column, ...]:
+    def _described(self) -> Columns:
         result = self._db._result
-        return tuple([self._column(each) for each in result.fields]) if result.description else ()
+        return Columns([self._column(each) for each in result.fields] if result.description else [])
 
     def _column(self, field: Any) -> Column:
         """`field` is PyMySQL's FieldDescriptorPacket."""

@@ -41,7 +41,7 @@ from shared.sql.statements import (
     original_place,
     scan,
 )
-from shared.sql.values import Column, Json, Kind, Row
+from shared.sql.values import Column, Columns, Json, Kind, Row
 
 if TYPE_CHECKING:
     import psycopg
@@ -101,7 +101,7 @@ class PostgresSession:
         self._deadline = 0.0
         self._more = False
         self._rest: list[Row] = []
-        self._columns: tuple[Column, ...] = ()
+        self._columns = Columns()
         try:
             given: dict[str, Any] = conninfo_to_dict(url)
             given.setdefault("connect_timeout", 5)
@@ -162,7 +162,7 @@ class PostgresSession:
         return None
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> Columns:
         return self._columns
 
     def fetch(self, count: int) -> list[Row]:
@@ -236,7 +236,7 @@ class PostgresSession:
         except self._failures as error:
             raise self._ours(error) from error
 
-    def _described(self, cursor: "psycopg.Cursor[Row]") -> tuple[Column, ...]:
+    def _described(self, cursor: "psycopg.Cursor[Row]") -> Columns:
         types = self._db.adapters.types
 
         def column(name: str, oid: int) -> Column:
@@ -244,7 +244,7 @@ class PostgresSession:
             is_array = known is not None and known.array_oid == oid
             return _column(name, oid, is_array=is_array)
 
-        return tuple([column(each.name, each.type_code) for each in cursor.description or ()])
+        return Columns([column(each.name, each.type_code) for each in cursor.description or ()])
 
     def _ours(
         self, error: Exception, scanned: Scanned | None = None, sql: str = "", before: int = 0

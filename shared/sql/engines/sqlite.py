@@ -33,7 +33,7 @@ from shared.sql.engines import (
     grouped_keys,
 )
 from shared.sql.statements import check_params, is_blank, scan
-from shared.sql.values import Column, Row, Scalar, sqlite_column
+from shared.sql.values import Columns, Row, Scalar, sqlite_column
 
 if TYPE_CHECKING:
     import apsw
@@ -104,7 +104,7 @@ class SqliteSession:
         self._denied = ""
         self._sql = ""
         self._is_ours = False
-        self._columns: tuple[Column, ...] | None = None
+        self._columns: Columns | None = None
         self._cursor: apsw.Cursor | None = None
         self._failures = (apsw.Error, KeyError, ValueError, OverflowError, MemoryError)
         self._inode = _inode(self._path)
@@ -214,8 +214,8 @@ class SqliteSession:
         return self
 
     @property
-    def columns(self) -> tuple[Column, ...]:
-        return self._columns or ()
+    def columns(self) -> Columns:
+        return self._columns or Columns()
 
     def fetch(self, count: int) -> list[Row]:
         assert self._cursor is not None  # noqa: S101 - a query ran before.
@@ -334,8 +334,8 @@ def _inode(path: str) -> tuple[int, int] | None:
 
 
 @lru_cache(maxsize=1024)
-def _columns(description: tuple[tuple[str, str | None], ...]) -> tuple[Column, ...]:
-    return tuple([sqlite_column(name, declared) for name, declared in description])
+def _columns(description: tuple[tuple[str, str | None], ...]) -> Columns:
+    return Columns([sqlite_column(name, declared) for name, declared in description])
 
 
 def _translate(error: Exception, sql: str, denied: str) -> StrongroomError:
