@@ -64,10 +64,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 def chosen_format(given: Format | None, accept: str | None) -> Format:
     """The format that is asked for: by name, else by the header Accept (RFC 9110, section 12.5.1), else `json`."""
-    if given is not None:
-        return given
+    if given is not None or not accept:
+        return given or "json"
     best: tuple[float, Format] = (0.0, "json")
-    for part in (accept or "").split(","):
+    for part in accept.split(","):
         name, *parameters = (each.strip().lower() for each in part.split(";"))
         weight = next((each[2:] for each in parameters if each.startswith("q=")), "1")
         form = ACCEPTED.get(name)

@@ -177,11 +177,13 @@ class Database:
         is. Raises KeyReused where the key came with another request.
         """
         row, digest = sha256(key.encode()).hexdigest(), sha256(request).hexdigest()
-        for attempt in range(3):
+        for attempt in range(4):
             with self._writing(seconds) as session:
                 try:
                     found = session.execute(Statement(FIND_ANSWER, [row]), alone=False, max_rows=1).rows
                 except SqlError:
+                    if attempt == 3:
+                        raise
                     found = None  # There is no such table yet.
                 if found:
                     if found[0][0] != digest:
@@ -194,14 +196,15 @@ class Database:
                         made = Statement(MAKE_ANSWER, [row, digest, now])
                         session.execute(made, alone=False, max_rows=1)
                     except SqlError:
-                        if attempt == 2:
+                        if attempt == 3:
                             raise
                         continue  # Another call with this key was quicker: what it did is there now.
                     body = tell(_run(session, statements, max_rows, dry_run=False))
                     session.execute(Statement(KEEP_ANSWER, [body.decode(), row]), alone=False, max_rows=1)
                     session.commit()
                     return body, False
-            self.execute([Statement(ANSWERS[self.engine], ())], 1, dry_run=False, seconds=seconds)
+            with suppress(SqlError):  # Another call may make it at the same time.
+                self.execute([Statement(ANSWERS[self.engine], ())], 1, dry_run=False, seconds=seconds)
         raise AssertionError("The table of answers was made and is not there.")
 
     def _writing(self, seconds: float) -> Lease:

@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -446,3 +448,20 @@ def test_tables_are_described(database: Database) -> None:
     assert (found["cheap"].type, [each.name for each in found["cheap"].columns]) == ("view", ["name"])
     assert (found["words"].type, [each.name for each in found["words"].columns]) == ("table", ["word"])
     assert found["broken"].columns == []
+
+
+def test_a_write_that_was_cut_off_is_undone(database: Database, path: Path) -> None:
+    """A journal that a killed writer left behind is rolled back, and readers read what was there before."""
+    script = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("pragma cache_size = 1")
+connection.execute("begin")
+connection.execute("update fruit set name = hex(randomblob(20000))")
+connection.execute("insert into fruit (name, price) select hex(randomblob(20000)), 1 from fruit, fruit")
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", script, path], check=False)
+    assert path.with_name(path.name + "-journal").stat().st_size > 512
+    assert query(database, "select count(*), min(name) from fruit") == [[12, "apple"]]
+    assert not path.with_name(path.name + "-journal").exists()

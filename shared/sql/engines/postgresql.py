@@ -237,14 +237,11 @@ class PostgresSession:
             raise self._ours(error) from error
 
     def _described(self, cursor: "psycopg.Cursor[Row]") -> Columns:
-        types = self._db.adapters.types
-
-        def column(name: str, oid: int) -> Column:
-            known = types.get(oid)
-            is_array = known is not None and known.array_oid == oid
-            return _column(name, oid, is_array=is_array)
-
-        return Columns([column(each.name, each.type_code) for each in cursor.description or ()])
+        result = cursor.pgresult
+        if result is None or not result.nfields:
+            return Columns()
+        # By hand: psycopg's own description takes as long as a short query.
+        return _columns(tuple([(result.fname(place), result.ftype(place)) for place in range(result.nfields)]))
 
     def _ours(
         self, error: Exception, scanned: Scanned | None = None, sql: str = "", before: int = 0
@@ -296,10 +293,16 @@ def _connection() -> Any:
     return TimedConnection
 
 
-@lru_cache(maxsize=4096)
-def _column(name: str, oid: int, *, is_array: bool) -> Column:
-    kind: Kind = "json" if is_array else _KINDS.get(oid, "text")
-    return Column(name, kind, _CONVERTS.get(oid))
+@lru_cache(maxsize=1024)
+def _columns(described: tuple[tuple[bytes | None, int], ...]) -> Columns:
+    from psycopg import adapters
+
+    def column(name: bytes | None, oid: int) -> Column:
+        known = adapters.types.get(oid)
+        is_array = known is not None and known.array_oid == oid
+        return Column((name or b"").decode(), "json" if is_array else _KINDS.get(oid, "text"), _CONVERTS.get(oid))
+
+    return Columns([column(name, oid) for name, oid in described])
 
 
 def _decimal(value: str | None) -> str | float | None:

@@ -107,6 +107,8 @@ class SqliteSession:
         self._columns: Columns | None = None
         self._cursor: apsw.Cursor | None = None
         self._failures = (apsw.Error, KeyError, ValueError, OverflowError, MemoryError)
+        self._read_only = apsw.ReadOnlyError
+        self._unfinished = (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY)
         self._inode = _inode(self._path)
         if self._inode is None:
             raise UnknownDatabase("The setting names a file that is not there. Nothing makes it but you.")
@@ -208,10 +210,27 @@ class SqliteSession:
 
     def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> "SqliteSession":  # noqa: ARG002
         try:
-            self._run(sql, params, 2 if explain else -1)
+            try:
+                self._run(sql, params, 2 if explain else -1)
+            except self._read_only as error:
+                if getattr(error, "extendedresult", 0) not in self._unfinished:
+                    raise
+                self._recover()
+                self._run(sql, params, 2 if explain else -1)
         except self._failures as error:
             raise self._ours(error) from error
         return self
+
+    def _recover(self) -> None:
+        """Let SQLite undo what a writer that was killed left half done: whoever only reads the file may not."""
+        import apsw
+
+        writer = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            writer.set_busy_handler(self._wait_for_lock)
+            writer.execute("select count(*) from sqlite_schema").fetchall()
+        finally:
+            writer.close(True)
 
     @property
     def columns(self) -> Columns:
@@ -348,6 +367,8 @@ def _translate(error: Exception, sql: str, denied: str) -> StrongroomError:
         return Busy("Another writer holds the database for longer than this call may wait.", retry_after=1)
     if denied:
         return ReadOnly(f"{denied} is not allowed here. {WRITES_ELSEWHERE}")
+    if getattr(error, "extendedresult", 0) in (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY):
+        return DatabaseUnavailable("A write was cut off, and the file cannot be written to undo it.", retry_after=5)
     if isinstance(error, apsw.ReadOnlyError):
         return ReadOnly(f"The statement writes. {WRITES_ELSEWHERE}")
     out = (apsw.CantOpenError, apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.FullError, apsw.PermissionsError)
