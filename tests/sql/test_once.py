@@ -128,7 +128,10 @@ def test_a_killed_app_did_it_once_or_not_at_all(start_app: StartApp, tmp_path: P
     assert [row[0] for row in found] == [number for number in range(64) if number % 8 != 7]
 
 
-ENDLESS_INSERT = "insert into log with recursive t(i) as (select 1 union all select i + 1 from t limit 50000000) select 1000 + i from t"
+ENDLESS_INSERT = (
+    "insert into log with recursive t(i) as (select 1 union all select i + 1 from t limit 50000000) "
+    "select 1000 + i from t"  # So long that it never ends by itself.
+)
 
 
 def single(number: int) -> dict[str, object]:

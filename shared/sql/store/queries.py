@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shared.errors import UnknownQuery
+from shared.errors import StorageUnavailable, Unavailable, UnknownQuery
 from shared.sql.saved import SavedQuery
 from shared.storage import Storage, storage_errors
 
@@ -24,6 +24,7 @@ QUERY, SECRET, ANSWER = "query", "secret", "answer"
 CACHE_SECONDS = 5.0
 """How long a query that was changed or deleted may still run on another instance."""
 CACHED = 1000
+PAUSE_SECONDS = 10
 
 
 class QueryStore:
@@ -34,6 +35,7 @@ class QueryStore:
         self._cache: dict[str, tuple[float, SavedQuery]] = {}
         self._lock = Lock()
         self._secret = b""
+        self._failed = float("-inf")
 
     # ---- Saved queries.
 
@@ -103,9 +105,18 @@ class QueryStore:
     # ---- The cursors' secret.
 
     def sign(self, data: bytes) -> bytes:
-        """16 bytes that only this app can make of `data`."""
+        """16 bytes that only this app can make of `data`. Raises StorageUnavailable or StorageForbidden."""
         if not self._secret:
-            self._secret = self._load_secret()
+            # While storage is out, not every call has to wait for that to be found out again.
+            if monotonic() - self._failed < PAUSE_SECONDS:
+                raise StorageUnavailable(
+                    "The cursors' secret could not be read a moment ago.", retry_after=PAUSE_SECONDS
+                )
+            try:
+                self._secret = self._load_secret()
+            except Unavailable:
+                self._failed = monotonic()
+                raise
         return hmac.digest(self._secret, data, "sha256")[:16]
 
     def _load_secret(self) -> bytes:
