@@ -336,3 +336,44 @@ def test_tables_are_listed(fruit: Database) -> None:
         ("id", False, True), ("name", False, False), ("price", True, False),
     ]  # fmt: skip
     assert [each.name for each in view.columns] == ["name"]
+
+
+TRICKY = st.lists(
+    st.sampled_from(["?", ":a", "'", '"', "`", "\\", "--", "/*", "*/", "#", "$$", ";", "$1", "é", " ", "\n"]),
+    max_size=6,
+).map("".join)
+COMMENT = TRICKY.map(lambda text: text.replace("*/", "").replace("/*", "").replace("/", "") + " ")
+
+
+def literal(engine: str, form: int, text: str) -> str:
+    """`text` as a string of the engine, in one of its forms."""
+    doubled = text.replace("'", "''")
+    if engine == "mysql":
+        escaped = text.replace("\\", "\\\\")
+        return '"' + escaped.replace('"', '\\"') + '"' if form == 0 else "'" + escaped.replace("'", "''") + "'"
+    if engine == "postgresql" and form == 0 and "$" not in text:
+        return f"$tag${text}$tag$"
+    if engine == "postgresql" and form == 1:
+        return "E'" + doubled.replace("\\", "\\\\") + "'"
+    return f"'{doubled}'"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@given(st.lists(st.tuples(st.booleans(), TRICKY, st.integers(0, 2), COMMENT), min_size=1, max_size=6), st.booleans())
+def test_parameters_are_where_the_engine_has_them(
+    shop: Database, items: list[tuple[bool, str, int, str]], by_name: bool
+) -> None:
+    """Among strings and comments of every form, the engine answers each parameter in its place."""
+    kind = "char(100)" if shop.engine == "mysql" else "text"
+    parts, values = [], []
+    for is_parameter, text, form, comment in items:
+        if is_parameter:
+            values.append(text)
+            parts.append(f"cast({f':n{len(values)}' if by_name else '?'} as {kind})")
+        else:
+            parts.append(f"cast({literal(shop.engine, form, text)} as {kind})")
+        lines = {"sqlite": ["-- {}\n"], "postgresql": ["-- {}\n", "/* /* {} */ {} */"], "mysql": ["-- {}\n", "# {}\n"]}
+        forms = ["/* {} */", *lines[shop.engine]]
+        parts[-1] += " " + forms[form % len(forms)].replace("{}", comment.replace("\n", " ") if form else comment)
+    params: Any = {f"n{place}": value for place, value in enumerate(values, 1)} if by_name and values else values
+    assert rows(shop, "select " + ", ".join(parts), params) == [[text for _, text, _, _ in items]]
