@@ -10,7 +10,7 @@ UV = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/uv --no-config pip com
 	--generate-hashes --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help start test lint format bench venv setup lock clean python
+.PHONY: help start test lint format bench calibrate venv setup lock clean python
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-15s%s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ format: venv  ## format, and mend what lint can mend
 
 bench: setup  ## run the benchmarks
 	@$(RUN) -m bench
+
+calibrate: setup  ## suggest what a password hash should cost here (TARGET_MS=100)
+	@$(RUN) -m scripts.calibrate $(TARGET_MS)
 
 venv: python  ## make the virtual environment
 	@$(PYTHON) -m scripts.setup $(VENV) venv

@@ -14,7 +14,9 @@ from shared.storage import Storage
 from shared.web import Access, Operation, Route
 
 if TYPE_CHECKING:
-    from shared.blobs.store import BlobStore, ListingStore
+    from shared.blobs.store.blobs import BlobStore
+    from shared.blobs.store.listings import ListingStore
+    from shared.signing.encryption import NamedKeys
     from shared.signing.store import KeyStore
     from shared.sql.databases import Databases
     from shared.sql.store.files import Files
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 
-GET, POST, GET_POST = ("GET",), ("POST",), ("GET", "POST")
+GET, POST, GET_POST, PATCH, DELETE = ("GET",), ("POST",), ("GET", "POST"), ("PATCH",), ("DELETE",)
 KEY, PUBLIC = Access.FUNCTION, Access.PUBLIC
 
 
@@ -51,7 +53,15 @@ def build(settings: Settings) -> list[Route]:
         from shared.signing.master import master_key
         from shared.signing.store import KeyStore
 
-        return KeyStore(storage(), master_key(settings.master_key), settings.key_cache_seconds)
+        return KeyStore(
+            storage(), master_key(settings.master_key, settings.storage.client_id), settings.key_cache_seconds
+        )
+
+    @Once
+    def named_keys() -> "NamedKeys":
+        from shared.signing.encryption import NamedKeys
+
+        return NamedKeys(keys())
 
     @Once
     def files() -> "Files":
@@ -73,13 +83,13 @@ def build(settings: Settings) -> list[Route]:
 
     @Once
     def listings() -> "ListingStore":
-        from shared.blobs.store import ListingStore
+        from shared.blobs.store.listings import ListingStore
 
         return ListingStore(storage())
 
     @Once
     def blob_store() -> "BlobStore":
-        from shared.blobs.store import BlobStore
+        from shared.blobs.store.blobs import BlobStore
 
         return BlobStore(storage())
 
@@ -90,11 +100,36 @@ def build(settings: Settings) -> list[Route]:
         return operations(keys())
 
     @Once
-    def passwords() -> Mapping[str, Operation]:
-        from shared.passwords.admission import HashingThreads
-        from shared.passwords.routes import operations
+    def encryption() -> Mapping[str, Operation]:
+        from shared.signing.cipher_routes import operations
 
-        return operations(HashingThreads(settings.hash_memory_mib))
+        return operations(keys())
+
+    @Once
+    def key_management() -> Mapping[str, Operation]:
+        from shared.signing.key_routes import operations
+
+        return operations(keys())
+
+    @Once
+    def passwords() -> Mapping[str, Operation]:
+        from shared.passwords.accounts import Accounts
+        from shared.passwords.admission import HashingThreads
+        from shared.passwords.hashing import PROFILES
+        from shared.passwords.pepper import Pepper
+        from shared.passwords.policy import Policy
+        from shared.passwords.routes import operations
+        from shared.passwords.store import UserStore
+
+        ours = settings.passwords
+        accounts = Accounts(
+            UserStore(storage()),
+            HashingThreads(settings.hash_memory_mib),
+            Pepper(named_keys(), ours.pepper_key),
+            Policy(ours.min_length, ours.min_length_with_second_factor, ours.service_names),
+            PROFILES[ours.profile],
+        )
+        return operations(accounts)
 
     def link(container: str, name: str) -> str:
         """A URL that opens a blob for an hour."""
@@ -112,12 +147,22 @@ def build(settings: Settings) -> list[Route]:
         return operations(databases(), query_store(), files(), link)
 
     @Once
-    def blobs() -> Mapping[str, Operation]:
-        from shared.blobs.routes import Passing, operations
-        from shared.blobs.store import ShareStore
+    def lists() -> Mapping[str, Operation]:
+        from shared.blobs.routes.listing import operations
 
-        passing = Passing(settings.max_body_bytes, settings.inline_html, settings.storage_private)
-        return operations(listings(), blob_store(), ShareStore(storage()), passing, settings.blob_prices)
+        return operations(listings(), settings.blob_prices)
+
+    @Once
+    def blobs() -> Mapping[str, Operation]:
+        from shared.blobs.routes import containers, objects, shares
+        from shared.blobs.store.shares import ShareStore
+
+        passing = objects.Passing(settings.max_body_bytes, settings.inline_html, settings.storage_private)
+        return {
+            **objects.operations(blob_store(), passing),
+            **containers.operations(blob_store(), listings()),
+            **shares.operations(blob_store(), ShareStore(storage()), passing),
+        }
 
     @Once
     def health() -> Mapping[str, Operation]:
@@ -131,6 +176,8 @@ def build(settings: Settings) -> list[Route]:
             "master-key": Probe(lambda: keys().probe_master_key()),
             "blob-storage": Probe(lambda: listings().ping()),
         }
+        if settings.passwords.pepper_key:
+            probes["pepper-key"] = Probe(lambda: named_keys().current_version(settings.passwords.pepper_key))
         for name in settings.databases:
             probes[f"database-{name}"] = Probe(partial(ping_database, name), needed=False)
         return operations(probes)
@@ -144,8 +191,33 @@ def build(settings: Settings) -> list[Route]:
     routes = [
         Route("sign", "sign", GET_POST, KEY, signing),
         Route("verify", "verify", GET_POST, KEY, signing),
+        Route("encrypt", "encrypt", POST, KEY, encryption),
+        Route("decrypt", "decrypt", POST, KEY, encryption),
+        Route("generate-data-key", "generate-data-key", POST, KEY, encryption),
+        Route("rewrap", "rewrap", POST, KEY, encryption),
+        Route("create-key", "keys", POST, KEY, key_management),
+        Route("import-key", "keys/import", POST, KEY, key_management),
+        Route("list-keys", "keys", GET, KEY, key_management),
+        Route("get-key", "keys/{name}", GET, KEY, key_management),
+        Route("update-key", "keys/{name}", PATCH, KEY, key_management),
+        Route("delete-key", "keys/{name}", DELETE, KEY, key_management),
+        Route("rotate-key", "keys/{name}/rotate", POST, KEY, key_management),
+        Route("revoke-key", "keys/{name}/revoke", POST, KEY, key_management),
+        Route("restore-key", "keys/{name}/restore", POST, KEY, key_management),
+        Route("export-key", "keys/{name}/export", POST, KEY, key_management),
+        Route("rotate-master-key", "rotate-master-key", POST, KEY, key_management),
+        Route("jwks", "jwks", GET, PUBLIC, key_management),
         Route("hash-password", "hash-password", POST, KEY, passwords),
         Route("verify-password", "verify-password", POST, KEY, passwords),
+        Route("check-password", "check-password", POST, KEY, passwords),
+        Route("change-password", "change-password", POST, KEY, passwords),
+        Route("reset-password", "reset-password", POST, KEY, passwords),
+        Route("rename-user", "rename-user", POST, KEY, passwords),
+        Route("import-user", "users/import", POST, KEY, passwords),
+        Route("list-users", "users", GET, KEY, passwords),
+        Route("get-user", "users/{user_id}", GET, KEY, passwords),
+        Route("delete-user", "users/{user_id}", DELETE, KEY, passwords),
+        Route("rewrap-passwords", "rewrap-passwords", POST, KEY, passwords),
         Route("query-sql", "query-sql", GET_POST, KEY, sql),
         Route("execute-sql", "execute-sql", POST, KEY, sql),
         Route("list-databases", "databases", GET, KEY, sql),
@@ -155,8 +227,8 @@ def build(settings: Settings) -> list[Route]:
         Route("run-query", "queries/{query_name}", GET_POST, KEY, sql),
         Route("delete-query", "queries/{query_name}", ("DELETE",), KEY, sql),
         Route("public-query", "public/{query_name}", GET, PUBLIC, sql),
-        Route("list-blobs", "list-blobs", GET_POST, KEY, blobs),
-        Route("summarize-blobs", "summarize-blobs", POST, KEY, blobs),
+        Route("list-blobs", "list-blobs", GET_POST, KEY, lists),
+        Route("summarize-blobs", "summarize-blobs", POST, KEY, lists),
         Route("get-blob", "blobs/{container}/{*name}", ("GET", "HEAD"), KEY, blobs),
         Route("put-blob", "blobs/{container}/{*name}", ("PUT",), KEY, blobs),
         Route("delete-blob", "blobs/{container}/{*name}", ("DELETE",), KEY, blobs),

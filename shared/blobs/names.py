@@ -5,7 +5,7 @@ from urllib.parse import quote, unquote
 
 from shared.errors import NotUtf8
 
-_PLAIN = re.compile(r"[A-Za-z0-9_/-]+(\.[A-Za-z0-9_-][A-Za-z0-9_/-]*)*")
+_PLAIN = re.compile(r"[A-Za-z0-9_/ -]+(\.[A-Za-z0-9_ -][A-Za-z0-9_/ -]*)*")
 _DOT_SEGMENT = re.compile(r"(^|/)\.{1,2}(/|$)")
 _FILE_UNSAFE = re.compile(r"[^A-Za-z0-9._ ()+-]")
 
@@ -26,8 +26,8 @@ def quote_name(name: str) -> str:
     Clients resolve `.` and `..` segments away before they send a URL. Where a name has some, its slashes are encoded,
     too, so that they are no segments.
     """
-    if _PLAIN.fullmatch(name):
-        return name
+    if _PLAIN.fullmatch(name):  # Most names are, and this is a tenth of the work.
+        return name.replace(" ", "%20")
     return quote(name, safe="" if has_dot_segments(name) else "/")
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,19})-(\d{1,19})?|-(\d{1,19}))", re.ASCII)
 _ETAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_ONE_ETAG = re.compile(r'"[!#-+\--~]*"')  # Printable ASCII, without quotes and commas.
 
 
 class ByteRange(NamedTuple):
@@ -38,4 +39,4 @@ def matches(etag: str, header: str, *, weak: bool) -> bool:
 
 def is_simple(header: str | None) -> bool:
     """Whether a condition is one strong ETag or `*`, which is all that Blob Storage understands."""
-    return header is None or header.strip() == "*" or re.fullmatch(r'"[^",]*"', header.strip()) is not None
+    return header is None or header.strip() == "*" or _ONE_ETAG.fullmatch(header.strip()) is not None

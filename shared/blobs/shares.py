@@ -13,7 +13,7 @@ MAX_DAYS = 366
 
 _PREVIEWS = re.compile(
     r"bot\b|crawl|spider|preview|facebookexternalhit|whatsapp|slack|telegram|discord|skype|linkedin|pinterest|embedly"
-    r"|mattermost|signal|viber|safelinks|proofpoint|barracuda|mimecast|urldefense",
+    r"|teams|mattermost|signal|viber|safelinks|proofpoint|barracuda|mimecast|urldefense",
     re.IGNORECASE,
 )
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from shared.blobs.listing import Blob, Item
 
@@ -23,9 +25,9 @@ class Totals(msgspec.Struct):
     """The sums so far: what a cursor carries from call to call."""
 
     marker: str = ""
-    tiers: dict[str, list[float]] = {}
+    tiers: dict[str, Annotated[list[float], Meta(min_length=3, max_length=3)]] = {}
     """By tier: blobs, bytes, and the GiB-months still to be paid where all were deleted now."""
-    prefixes: dict[str, list[int]] = {}
+    prefixes: dict[str, Annotated[list[int], Meta(min_length=2, max_length=2)]] = {}
     """By first-level prefix: blobs and bytes."""
     newest: str | None = None
     oldest: str | None = None

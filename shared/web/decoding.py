@@ -32,6 +32,9 @@ WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 RESERVED = frozenset({"code", "clientid"})
 """Query parameters that the host and the portal add to any call."""
 
+BODY_ONLY = frozenset({"batch"})
+"""Field names that stand in a JSON body alone: a URL is too short for them."""
+
 SECRETS = frozenset(
     {"password", "old_password", "new_password", "passphrase", "private_key", "secret", "token", "access_token"}
 )
@@ -96,7 +99,8 @@ def _refuse_secrets(pairs: list[tuple[str, str]]) -> None:
 
 def _from_body(kind: type[Fields] | None, request: Request, headers: tuple[str, ...]) -> Fields | None:
     content_type = request.headers.get("content-type", "")
-    if content_type and request.body and not _is_json(content_type):
+    # The usual header is let through without being parsed.
+    if content_type not in ("", "application/json") and request.body and not _is_json(content_type):
         raise UnsupportedMediaType("Send JSON in UTF-8, with the header Content-Type: application/json.")
     if kind is None:
         return None
@@ -149,6 +153,9 @@ def _from_query(
                 errors=tuple(FieldError(name, "is not a field of this function.") for name in names),
             )
         return None
+    for name in names:
+        if name in BODY_ONLY:
+            raise invalid_field(name, "is taken by POST alone: a URL is too short for it.")
     text_fields = _text_fields(kind)
     given: dict[str, Any] = {}
     for name, value in pairs:

@@ -16,7 +16,7 @@ from shared.errors import (
     UnsupportedMediaType,
     all_errors,
 )
-from shared.web.decoding import WITH_BODY
+from shared.web.decoding import BODY_ONLY, WITH_BODY
 from shared.web.route import Access, Answer, Operation, Route
 
 MAX_QUERY_LENGTH = 2000
@@ -67,7 +67,7 @@ def operations(routes: Sequence[Route]) -> dict[str, Operation]:
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of `routes`."""
     operations = [route.operation for route in routes]
-    structs = {each for one in operations for each in (one.request, one.answer) if each is not None} | {Problem}
+    structs = {each for one in operations for each in (one.request, *_answers(one)) if each is not None} | {Problem}
     ordered = sorted(structs, key=lambda each: each.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     schemas["Problem"]["properties"]["code"]["enum"] = [each.code for each in all_errors()]
@@ -124,7 +124,7 @@ def _describe(route: Route, method: str, schemas: dict[str, Any]) -> dict[str, A
     if method in WITH_BODY and not operation.raw:
         described["requestBody"] = _body(operation, schema, others)
     else:
-        parameters += [_parameter(operation, schema, name, "query") for name in others]
+        parameters += [_parameter(operation, schema, name, "query") for name in others if name not in BODY_ONLY]
     if method in WITH_BODY and operation.raw:
         content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
         described["requestBody"] = {"content": content}
@@ -141,18 +141,24 @@ def _body(operation: Operation, described: dict[str, Any], names: list[str]) -> 
         schema["required"] = [name for name in described.get("required", ()) if name in names]
     content: dict[str, Any] = {"schema": schema}
     if operation.examples:
-        content["examples"] = {
-            each.summary: {"value": {name: value for name, value in each.fields.items() if name in names}}
+        examples = {
+            each.summary: {name: each.fields[name] for name in each.fields if name in names}
             for each in operation.examples
         }
-    required = any(name in names for name in described.get("required", ()))
-    return {"required": required, "content": {"application/json": content}}
+        content["examples"] = {summary: {"value": fields} for summary, fields in examples.items()}
+    return {
+        "required": any(name in names for name in described.get("required", ())),
+        "content": {"application/json": content},
+    }
 
 
 def _parameter(operation: Operation, described: dict[str, Any], name: str, place: str) -> dict[str, Any]:
     schema = _without_null(described["properties"][name])
-    required = place == "path" or name in described.get("required", ())
-    parameter: dict[str, Any] = {"name": name, "in": place, "required": required}
+    parameter: dict[str, Any] = {
+        "name": name,
+        "in": place,
+        "required": place == "path" or name in described.get("required", ()),
+    }
     if "description" in schema:
         parameter["description"] = schema["description"]
     shown: dict[str, Any] = {"schema": schema}
@@ -180,13 +186,19 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def _answers(operation: Operation) -> tuple[type[msgspec.Struct], ...]:
+    if isinstance(operation.answer, tuple):
+        return operation.answer
+    return () if operation.answer is None else (operation.answer,)
+
+
 def _responses(route: Route, method: str) -> dict[str, Any]:
     operation = route.operation
     responses: dict[str, Any] = {}
     for status, meaning in operation.statuses.items():
         response: dict[str, Any] = {"description": meaning}
-        if operation.answer is not None:
-            schema = {"$ref": f"#/components/schemas/{operation.answer.__name__}"}
+        if answers := [{"$ref": f"#/components/schemas/{each.__name__}"} for each in _answers(operation)]:
+            schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
             response["content"] = {
                 kind: {"schema": schema if kind == "application/json" else {"type": "string"}}
                 for kind in operation.media_types

@@ -70,8 +70,8 @@ class Operation(msgspec.Struct, frozen=True):
     handle: Callable[..., object]
     """Takes the decoded `request` (nothing where that is None), returns a struct to answer as JSON, or an Answer."""
     request: type[Fields] | None
-    answer: type[msgspec.Struct] | None
-    """What a 200 holds; None where it is no fixed JSON."""
+    answer: type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | None
+    """What a success holds (or which of several), for the OpenAPI document; None where it is no fixed JSON."""
     summary: str
     errors: tuple[type[StrongroomError], ...] = ()
     """Beside those that any function may answer."""

@@ -12,7 +12,7 @@ from azure.storage.blob import ContainerClient, ContainerSasPermissions, generat
 
 from scripts.azurite import ACCOUNT, KEY
 from shared.blobs.listing import Item
-from shared.blobs.store import ListingStore
+from shared.blobs.store.listings import ListingStore
 from shared.settings import StorageSettings
 from shared.storage import Storage
 

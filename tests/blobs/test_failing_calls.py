@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.blobs.store import ANY, BlobStore, Condition
+from shared.blobs.routes import containers, objects
+from shared.blobs.store.blobs import ANY, BlobStore, Condition
 from shared.errors import (
     BlobConflict,
     ContainerExists,
@@ -22,6 +23,7 @@ from shared.errors import (
 )
 from shared.settings import StorageSettings
 from shared.storage import Storage
+from shared.web import Request
 from tests.blobs.support import Answerer, account_at, hang_up, respond, server
 
 CALLS: dict[str, Callable[[BlobStore], object]] = {
@@ -38,17 +40,27 @@ CALLS: dict[str, Callable[[BlobStore], object]] = {
 }
 
 
+PUT = Request("PUT", "http://x/api/blobs/container/a", {}, {}, b"x")
+
+
 def store_at(url: str) -> BlobStore:
     """The store under test, on an account at `url`."""
     return BlobStore(Storage(StorageSettings(account_at(url))))
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_every_call_tells_an_outage(call: Callable[[BlobStore], object]) -> None:
+    """Whatever is asked for, a service that is out is StorageUnavailable with a time to wait."""
+    with server(respond(503, b"busy", "x-ms-error-code: ServerBusy\r\nRetry-After: 3600\r\n")) as url:
+        with pytest.raises(StorageUnavailable) as caught:
+            call(store_at(url))
+        assert caught.value.retry_after == 5
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         respond(500, b""),
-        respond(503, b"busy", "x-ms-error-code: ServerBusy\r\nRetry-After: 3600\r\n"),
         respond(429, b""),
         respond(302, b"", "Location: http://127.0.0.1:9/\r\n"),
         respond(418, b""),
@@ -56,13 +68,13 @@ def store_at(url: str) -> BlobStore:
         hang_up(b"SSH-2.0-OpenSSH_9.2\r\n"),
         hang_up(b"HTTP/1.1 500 Internal"),
     ],
-    ids=["500", "503", "429", "redirect", "teapot", "hangs-up", "no-http", "half-a-line"],
+    ids=["500", "429", "redirect", "teapot", "hangs-up", "no-http", "half-a-line"],
 )
-def test_every_call_tells_an_outage(call: Callable[[BlobStore], object], answer: Answerer) -> None:
-    """Whatever is asked for, and however the service fails, it is StorageUnavailable with a time to wait."""
-    with server(answer) as url, pytest.raises(StorageUnavailable) as caught:
-        call(store_at(url))
-    assert caught.value.retry_after
+@pytest.mark.parametrize("call", ["read", "put"])
+def test_every_failure_is_an_outage(call: str, answer: Answerer) -> None:
+    """However the service fails to read and to write, it is StorageUnavailable."""
+    with server(answer) as url, pytest.raises(StorageUnavailable):
+        CALLS[call](store_at(url))
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
@@ -166,6 +178,24 @@ def test_a_large_blob_is_not_read() -> None:
         found = store_at(url).read("container", "n", most=1000)
         assert (found.body, found.size) == (None, 10**9)
     assert sent[0] < 50_000_000
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda blobs: objects.copy_blob(blobs, objects.CopyBlob(container="container", name="a", to_name="b")),
+        lambda blobs: objects.restore_blob(blobs, objects.RestoreBlob(container="container", name="a")),
+        lambda blobs: objects.put_blob(blobs, 9, objects.PutBlob(container="container", name="a"), PUT),
+        lambda blobs: containers.create_container(blobs, containers.CreateContainer(container="container")),
+        lambda blobs: blobs.head("container", "a").size,
+    ],
+    ids=["copy", "restore", "put", "create", "size"],
+)
+@pytest.mark.parametrize("headers", ["", "Last-Modified: yesterday\r\nx-ms-copy-status: odd\r\n"])
+def test_a_success_that_tells_nothing_is_an_outage(ask: Callable[[BlobStore], object], headers: str) -> None:
+    """A service that says yes and not to what is answering nonsense."""
+    with server(hang_up(f"HTTP/1.1 201 X\r\n{headers}\r\n".encode())) as url, pytest.raises(StorageUnavailable):
+        ask(store_at(url))
 
 
 def test_a_condition_is_sent_as_it_is() -> None:

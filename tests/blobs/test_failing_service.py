@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.blobs.store import ListingStore
 from shared.blobs.store import listings as store_module
+from shared.blobs.store.listings import ListingStore
 from shared.errors import Busy, InvalidRequest, StorageForbidden, StorageUnavailable, UnknownContainer
 from shared.settings import StorageSettings
 from shared.storage import CONNECTIONS, RETRIES, Storage

@@ -170,6 +170,17 @@ def test_a_blob_that_changes_between_two_ranges_is_noticed(client: httpx.Client)
     assert (whole.status_code, whole.content) == (200, b"new bytes")
 
 
+@pytest.mark.parametrize("header", ["if-match", "if-none-match", "if-modified-since", "if-range", "range"])
+def test_a_header_may_hold_anything(header: str, client: httpx.Client) -> None:
+    """A header with letters of any script is compared, or passed over, and nothing breaks."""
+    given = {header.encode(): '"日本"'.encode()}
+    for method in ("GET", "HEAD"):
+        answer = client.request(method, "/api/blobs/objects/text.txt", headers=given)
+        assert answer.status_code == (412 if header == "if-match" else 200)
+    if header in ("if-match", "if-none-match"):
+        assert fields_of(client.put("/api/blobs/objects/text.txt", headers=given)) == [header.replace("-", "_")]
+
+
 def test_a_large_blob_is_fetched_from_storage(start_app: StartApp, container: ContainerClient) -> None:
     """A blob over the limit is not passed on: the answer leads to it, for its ranges, too."""
     container.upload_blob("large.html", b"x" * 5000, overwrite=True, content_settings=ContentSettings("text/html"))

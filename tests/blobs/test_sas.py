@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from scripts.azurite import ACCOUNT, KEY, PROGRAM
 from shared.blobs.sas import DelegationKey, Grant, sign
-from shared.blobs.store import ANY, BlobStore, Condition
+from shared.blobs.store.blobs import ANY, BlobStore, Condition
 from shared.errors import StorageUnavailable
 from shared.settings import StorageSettings
 from shared.storage import Storage

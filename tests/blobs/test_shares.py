@@ -10,7 +10,7 @@ import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from shared.blobs.shares import Share, blob_of, is_open, is_preview, spend
-from shared.blobs.store import ShareStore
+from shared.blobs.store.shares import ShareStore
 from shared.errors import Busy, StorageUnavailable, UnknownShare
 from shared.settings import StorageSettings
 from shared.storage import Storage
@@ -300,9 +300,10 @@ def test_a_link_to_a_prefix_opens_blob_by_blob(client: httpx.Client, anyone: htt
 
 
 def test_uses_and_bytes_are_limited(client: httpx.Client, anyone: httpx.Client) -> None:
-    """A link opens as often, and gives as many bytes, as it was made for; a HEAD uses nothing up."""
+    """A link opens as often, and gives as many bytes, as it was made for; a HEAD or a preview uses nothing up."""
     counted = str(share(client, name="other.txt", revocable=True, max_uses=2)["url"])
     assert anyone.head(counted).status_code == 200
+    assert anyone.get(counted, headers={"user-agent": "Slackbot 1.0"}).status_code == 200
     assert [anyone.get(counted).status_code for _ in range(3)] == [307, 307, 404]
     weighed = str(share(client, name="other.txt", revocable=True, max_bytes=20)["url"])
     assert [anyone.get(weighed).status_code for _ in range(3)] == [307, 307, 404]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.blobs.listing import Blob, Container, Item, Prefix
-from shared.blobs.store import ListingStore
+from shared.blobs.store.listings import ListingStore
 from shared.errors import InvalidRequest, UnknownContainer
 from shared.settings import StorageSettings
 from shared.storage import Storage

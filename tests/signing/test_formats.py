@@ -4,11 +4,12 @@ import base64
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 from hypothesis import given
@@ -17,9 +18,15 @@ from hypothesis import strategies as st
 from shared.errors import InvalidRequest, UnsupportedKey, WeakKey
 from shared.signing import algorithms, formats
 
+
+def private(key_type: str) -> Any:
+    """A new private key."""
+    return algorithms.generate(key_type)
+
+
 RSA = rsa.generate_private_key(65537, 2048)
 TYPES = ("P-256", "P-384", "P-521", "Ed25519", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87")
-PUBLIC = {"RSA-2048": RSA.public_key()} | {each: algorithms.generate(each).public_key() for each in TYPES}
+PUBLIC: dict[str, Any] = {"RSA-2048": RSA.public_key()} | {each: private(each).public_key() for each in TYPES}
 
 
 def pem(label: str, der: bytes) -> str:
@@ -34,13 +41,13 @@ def spki(key: object) -> str:
 
 def parse(text: str) -> object:
     """Read a public key as the app does."""
-    return formats.parse_public_pem(text, "public_key")
+    return formats.parse_public(text, "public_key")[0]
 
 
 @pytest.mark.parametrize("key_type", PUBLIC)
 def test_a_public_key_reads_back(key_type: str) -> None:
     """SubjectPublicKeyInfo is read, and its type is told."""
-    key = formats.parse_public_pem(spki(PUBLIC[key_type]), "public_key")
+    key = formats.parse_public(spki(PUBLIC[key_type]), "public_key")[0]
     assert formats.type_of(key) == key_type
     assert formats.to_spki(key) == formats.to_spki(PUBLIC[key_type])
 
@@ -170,7 +177,6 @@ def test_a_good_rsa_key_passes_the_same_way() -> None:
         ec.generate_private_key(ec.SECP256K1()).public_key(),
         ec.generate_private_key(ec.BrainpoolP256R1()).public_key(),
         ed448.Ed448PrivateKey.generate().public_key(),
-        x25519.X25519PrivateKey.generate().public_key(),
     ],
 )
 def test_other_types_are_refused(key: object) -> None:
@@ -191,4 +197,4 @@ def test_openssl_makes_keys_that_are_read(tmp_path: Path) -> None:
     private, public = tmp_path / "private.pem", tmp_path / "public.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "ED25519", "-out", private], check=True, capture_output=True)
     subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True, capture_output=True)
-    assert formats.type_of(formats.parse_public_pem(public.read_text(), "public_key")) == "Ed25519"
+    assert formats.type_of(formats.parse_public(public.read_text(), "public_key")[0]) == "Ed25519"

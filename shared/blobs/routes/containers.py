@@ -8,7 +8,8 @@ from msgspec import Meta
 
 from shared.blobs.routes.fields import ContainerName, Metadata, last_modified
 from shared.blobs.routes.objects import OUTAGES
-from shared.blobs.store import BlobStore, ListingStore
+from shared.blobs.store.blobs import BlobStore
+from shared.blobs.store.listings import ListingStore
 from shared.errors import ContainerExists, ContainerNotEmpty, UnknownContainer
 from shared.web import Answer, Example, Fields, Operation
 

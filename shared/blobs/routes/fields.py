@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from shared.blobs.names import name_in_path
-from shared.errors import invalid_field
+from shared.errors import StorageUnavailable, invalid_field
 from shared.web import Request, rfc3339
 
 ContainerName = Annotated[
@@ -64,5 +64,8 @@ def blob_name(given: str | None, request: Request, function: str = "blobs", segm
 
 
 def last_modified(headers: Mapping[str, str]) -> str:
-    """The time in a Last-Modified header, as the API writes times."""
-    return rfc3339(parsedate_to_datetime(headers["last-modified"]))
+    """The time in a Last-Modified header, as the API writes times. Raises StorageUnavailable where there is none."""
+    try:
+        return rfc3339(parsedate_to_datetime(headers["last-modified"]))
+    except (KeyError, ValueError) as error:
+        raise StorageUnavailable("Blob Storage told no time.") from error

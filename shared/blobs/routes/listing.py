@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from shared.blobs import formats
 from shared.blobs.listing import PAGE_ITEMS, Blob, Container, Item, Prefix, glob_filter, narrow
 from shared.blobs.routes.fields import CARRIED, ContainerName
-from shared.blobs.store import ListingStore
+from shared.blobs.store.listings import ListingStore
 from shared.blobs.summary import PrefixTotal, Summing, TierTotal, Totals, prefix_totals, tier_totals
 from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
 from shared.web import Answer, Example, Fields, Operation, decode_cursor, encode_cursor

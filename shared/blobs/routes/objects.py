@@ -24,7 +24,7 @@ from shared.blobs.routes.fields import (
     last_modified,
 )
 from shared.blobs.sas import Grant
-from shared.blobs.store import BlobStore, Condition, Found, unsatisfiable
+from shared.blobs.store.blobs import BlobStore, Condition, Found, unsatisfiable
 from shared.errors import (
     BlobConflict,
     BlobTooLarge,
@@ -44,7 +44,6 @@ from shared.web import Answer, Example, Fields, Operation, Request
 REDIRECT_MINUTES = 5
 """How long the URL is good for that a large blob is fetched from."""
 COPY_MINUTES = 60
-BASE64 = "^[A-Za-z0-9+/]+=*$"
 OUTAGES = (Busy, StorageUnavailable, StorageForbidden)
 
 _NEW_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\ufffe\uffff]{1,1024}")
@@ -60,7 +59,7 @@ class Passing(msgspec.Struct, frozen=True):
     private: bool
 
 
-Header = Annotated[str, Meta(max_length=4096, pattern="^[ -~]*$")]
+Header = Annotated[str, Meta(max_length=4096)]
 
 
 class GetBlob(Fields, frozen=True):
@@ -153,7 +152,7 @@ def read_blob(
 
 def _date(fields: GetBlob) -> str | None:
     """If-Modified-Since where it counts: not beside If-None-Match, nor where it is no date (RFC 9110, 13.1.3)."""
-    if fields.if_modified_since is None or fields.if_none_match is not None:
+    if fields.if_modified_since is None or fields.if_none_match is not None or not fields.if_modified_since.isascii():
         return None
     try:
         parsedate_to_datetime(fields.if_modified_since)
@@ -196,10 +195,10 @@ class PutBlob(Fields, frozen=True):
     name: NewName | None = None
     tier: Annotated[Tier, Meta(description="Without one, the account's default.")] | None = None
     metadata: Metadata | None = None
-    content_type: Annotated[str, Meta(max_length=256, pattern="^[ -~]*$")] | None = None
-    content_md5: Annotated[str, Meta(max_length=64, pattern=BASE64, description="RFC 1864.")] | None = None
+    content_type: Annotated[str, Meta(max_length=256)] | None = None
+    content_md5: Annotated[str, Meta(max_length=64, description="Base64, RFC 1864.")] | None = None
     x_ms_content_crc64: (
-        Annotated[str, Meta(max_length=64, pattern=BASE64, description="As Azure Storage computes it.")] | None
+        Annotated[str, Meta(max_length=64, description="Base64, as Azure Storage computes it.")] | None
     ) = None
     if_match: Header | None = None
     if_none_match: Header | None = None
@@ -224,6 +223,9 @@ def put_blob(blobs: BlobStore, most: int, fields: PutBlob, request: Request) -> 
     data = request.body
     if not _NEW_NAME.fullmatch(name):
         raise invalid_field("name", "has control characters.")
+    for field in ("content_type", "x_ms_content_crc64"):
+        if not _VISIBLE.fullmatch(getattr(fields, field) or "-"):
+            raise invalid_field(field, "has characters that are not ASCII.")
     if len(data) > most:
         raise BodyTooLarge(
             f"The blob has {len(data)} bytes, and at most {most} pass through here. Ask share-blob for a URL with "
@@ -296,7 +298,7 @@ class CopiedBlob(msgspec.Struct, frozen=True):
 
     container: str
     name: str
-    status: Literal["success", "pending", "aborted", "failed"]
+    status: Literal["success", "pending"]
     copy_id: str
     etag: str
     last_modified: str
@@ -310,10 +312,13 @@ def copy_blob(blobs: BlobStore, request: CopyBlob) -> CopiedBlob:
     grant = Grant(request.container, request.name, "read", now + timedelta(minutes=COPY_MINUTES), blobs.https_only)
     source, _ = blobs.signed_url(grant, now)
     copied = blobs.copy(source, container, request.to_name, overwrite=request.overwrite, tier=request.tier)
+    status = copied.get("x-ms-copy-status")
+    if status not in ("success", "pending"):
+        raise StorageUnavailable(f"Blob Storage says of the copy: {status}.")
     return CopiedBlob(
         container,
         request.to_name,
-        msgspec.convert(copied.get("x-ms-copy-status"), Literal["success", "pending", "aborted", "failed"]),
+        "success" if status == "success" else "pending",
         copied.get("x-ms-copy-id", ""),
         copied.get("etag", ""),
         last_modified(copied),
@@ -452,5 +457,6 @@ def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
             answer=RestoredBlob,
             summary="Bring back a deleted blob, where the account has soft delete.",
             errors=(*unknown, BlobConflict, UnsupportedByAccount, *OUTAGES),
+            examples=(Example("A file", {"container": "samples", "name": "hello.txt"}),),
         ),
     }

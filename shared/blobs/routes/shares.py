@@ -14,7 +14,8 @@ from shared.blobs.routes.fields import BlobName, ContainerName
 from shared.blobs.routes.objects import OUTAGES, Passing, answer_headers
 from shared.blobs.sas import Grant, Permissions
 from shared.blobs.shares import MAX_DAYS, Share, blob_of, is_open, is_preview, spend
-from shared.blobs.store import ANY, BlobStore, Found, ShareStore
+from shared.blobs.store.blobs import ANY, BlobStore, Found
+from shared.blobs.store.shares import ShareStore
 from shared.errors import (
     BlobConflict,
     BlobTooLarge,
@@ -25,7 +26,7 @@ from shared.errors import (
     invalid_field,
 )
 from shared.web import Answer, Example, Fields, Operation, Request, decode_cursor, encode_cursor, rfc3339
-from shared.web.respond import problem
+from shared.web.respond import problem_fields
 
 MAX_MINUTES = 7 * 24 * 60
 MAX_BATCH = 100
@@ -113,7 +114,7 @@ class Shared(msgspec.Struct, frozen=True, omit_defaults=True):
     max_bytes: int | UnsetType = UNSET
     network: Literal["public", "private"] | UnsetType = UNSET
     """`private` where the storage account is reached from inside its network alone: the link works only there."""
-    results: list[msgspec.Raw] | UnsetType = UNSET
+    results: list[Any] | UnsetType = UNSET
 
 
 def share_blob(blobs: BlobStore, links: ShareStore, passing: Passing, request: ShareBlob, sent: Request) -> Shared:
@@ -125,13 +126,13 @@ def share_blob(blobs: BlobStore, links: ShareStore, passing: Passing, request: S
     return Shared(results=[_result(blobs, links, passing, item, sent) for item in request.batch])
 
 
-def _result(blobs: BlobStore, links: ShareStore, passing: Passing, item: ShareItem, sent: Request) -> msgspec.Raw:
+def _result(blobs: BlobStore, links: ShareStore, passing: Passing, item: ShareItem, sent: Request) -> object:
     try:
-        return msgspec.Raw(msgspec.json.encode(_share(blobs, links, passing, item, sent)))
+        return _share(blobs, links, passing, item, sent)
     except StrongroomError as error:
         if error.status >= 500:
             raise
-        return msgspec.Raw(problem(error, "").body)
+        return problem_fields(error)
 
 
 def _share(blobs: BlobStore, links: ShareStore, passing: Passing, item: ShareItem, sent: Request) -> Shared:
@@ -239,8 +240,11 @@ def open_share(blobs: BlobStore, links: ShareStore, passing: Passing, fields: Op
     if request.method == "HEAD":
         head = blobs.head(share.container, name)
         return Answer(200, headers=_headers(head, share, name, passing) | {"content-length": str(head.size)})
+    if share.is_limited and is_preview(request.headers):
+        text = b"This link gives a file, for a limited number of times. This preview has used none of them up.\n"
+        return Answer(200, text, "text/plain", {"x-robots-tag": "noindex"})
     if share.one_shot:
-        return _give_once(blobs, links, passing, share, name, request, now)
+        return _give_once(blobs, links, passing, share, name, now)
     head = blobs.head(share.container, name)
     if share.is_limited:
         links.update(share.id, lambda newest: spend(newest, head.size, now))
@@ -257,13 +261,8 @@ def open_share(blobs: BlobStore, links: ShareStore, passing: Passing, fields: Op
     return Answer(307, headers={"location": url, "referrer-policy": "no-referrer"})
 
 
-def _give_once(
-    blobs: BlobStore, links: ShareStore, passing: Passing, share: Share, name: str, request: Request, now: datetime
-) -> Answer:
+def _give_once(blobs: BlobStore, links: ShareStore, passing: Passing, share: Share, name: str, now: datetime) -> Answer:
     """The bytes, to the first who asks. They are read before the share is spent, so that no failure spends it."""
-    if is_preview(request.headers):
-        text = b"This link gives a file, once. It was not used up by this preview.\n"
-        return Answer(200, text, "text/plain", {"x-robots-tag": "noindex"})
     found = blobs.read(share.container, name, ANY, most=passing.most)
     if found.body is None:
         raise BlobTooLarge("It has grown too large to pass through here.")
@@ -389,7 +388,10 @@ def operations(blobs: BlobStore, links: ShareStore, passing: Passing) -> dict[st
             summary="Open a revocable link.\nIt leads to a URL at the storage account that is good for a minute; a "
             "link that works once gives the bytes itself. A HEAD, and a program that previews links, use nothing up.",
             errors=(*unknown, UnknownShare, BlobConflict, BlobTooLarge, *OUTAGES),
-            statuses={200: "The bytes, of a link that works once.", 307: "The location is open for a minute."},
+            statuses={
+                200: "The bytes, of a link that works once; or a word to a program that previews a limited link.",
+                307: "The location is open for a minute.",
+            },
             media_types=("*/*",),
             raw=True,
         ),

@@ -85,9 +85,11 @@ class Found(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """Bytes of the whole blob."""
-        total = self.headers.get("content-range", "").rpartition("/")[2]
-        return int(total or self.headers.get("content-length", "0"))
+        """Bytes of the whole blob. Raises StorageUnavailable where the service did not tell."""
+        told = self.headers.get("content-range", "").rpartition("/")[2] or self.headers.get("content-length", "")
+        if not told.isdecimal():
+            raise StorageUnavailable("Blob Storage told no size.")
+        return int(told)
 
 
 class BlobStore:
