@@ -54,6 +54,9 @@ def prepare(route: Route, client: httpx.Client) -> None:
     """Bring about what an example starts from, where the sample data do not have it."""
     if route.name == "delete-blob":
         client.put("/api/blobs/samples/hello.txt", content=b"hello")
+    if route.name in ("run-query", "delete-query"):
+        query = {"sql": "select name from fruit where price <= :most", "parameters": [{"name": "most", "type": "real"}]}
+        client.put("/api/queries/cheap-fruit", json=query)
     if route.name == "create-container":
         client.delete("/api/containers/scratch?force=true")
     if route.name == "delete-container":
@@ -99,7 +102,7 @@ def test_only_public_functions_answer_without_a_key(route: Route, running_app: A
 
 def test_what_is_public_is_a_short_list() -> None:
     """Whoever makes a function public has to say so here, too."""
-    assert set(names(PUBLIC)) == {"live", "health", "openapi", "open-share", "jwks"}
+    assert set(names(PUBLIC)) == {"live", "health", "openapi", "open-share", "public-query", "jwks"}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=names(ROUTES))
