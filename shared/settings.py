@@ -195,7 +195,13 @@ def _databases(environ: Mapping[str, str]) -> dict[str, DatabaseSettings]:
     for name, url in given.items():
         if not url.startswith(DATABASE_URLS):
             raise InvalidSetting(f"{name} must be a URL that starts with one of {', '.join(DATABASE_URLS)}.")
+        scheme, _, rest = url.partition("://")
+        container, _, blob = rest.partition("/")
+        if not rest.strip("/") or (scheme == "blob" and not (container and blob)):
+            raise InvalidSetting(f"{name} names nothing behind {scheme}://, such as blob://container/path/data.sqlite.")
         if name.endswith(suffix):
+            if scheme == "blob":
+                raise InvalidSetting(f"{name} must not be a blob: a dataset is only read.")
             if name.removesuffix(suffix) not in given:
                 raise InvalidSetting(f"{name} is set, but {name.removesuffix(suffix)} is not: a writer needs a reader.")
         else:

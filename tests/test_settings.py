@@ -46,6 +46,10 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("AzureWebJobsStorage", "nonsense"),
         ("AzureWebJobsStorage__blobServiceUri", "http://account.blob.core.windows.net"),
         ("DATABASE_MAIN", "main.sqlite"),
+        ("DATABASE_MAIN", "sqlite:///"),
+        ("DATABASE_MAIN", "postgresql://"),
+        ("DATABASE_MAIN", "blob://container"),
+        ("DATABASE_MAIN_WRITE", "blob://container/data.sqlite"),
         ("DATABASE_MAIN_WRITE", "sqlite:///main.sqlite"),
     ],
 )

@@ -269,18 +269,17 @@ class _Means(NamedTuple):
 def _database(name: str, settings: DatabaseSettings, means: _Means) -> Database:
     setting = f"DATABASE_{name.upper()}"
     engine = ENGINES[settings.url.partition("://")[0]]
-    reader = Pool(_opener(engine, settings.url, setting, means, writes=False), READERS)
+    reader = Pool(_opener(engine, settings.url, means, writes=False), READERS)
     writer = None
     if settings.write_url is not None:
-        scheme = settings.write_url.partition("://")[0]
-        if ENGINES[scheme] != engine or scheme == "blob":
-            raise InvalidSetting(f"{setting}_WRITE must name a database of the same kind as {setting}, and no blob.")
-        opener = _opener(engine, settings.write_url, f"{setting}_WRITE", means, writes=True)
+        if ENGINES[settings.write_url.partition("://")[0]] != engine:
+            raise InvalidSetting(f"{setting}_WRITE must name a database of the same kind as {setting}.")
+        opener = _opener(engine, settings.write_url, means, writes=True)
         writer = Pool(opener, SQLITE_WRITERS if engine == "sqlite" else WRITERS)
     return Database(name, engine, reader, writer)
 
 
-def _opener(engine: Engine, url: str, setting: str, means: _Means, *, writes: bool) -> Callable[[], Session]:
+def _opener(engine: Engine, url: str, means: _Means, *, writes: bool) -> Callable[[], Session]:
     """What opens a connection. Drivers load at the first one."""
 
     def sqlite() -> Session:
@@ -299,20 +298,16 @@ def _opener(engine: Engine, url: str, setting: str, means: _Means, *, writes: bo
         return MysqlSession(url, means.token, writes=writes)
 
     if engine == "sqlite":
-        path = _dataset(url, setting, means.files) if url.startswith("blob://") else _sqlite_path(url, setting)
+        path = _dataset(url, means.files) if url.startswith("blob://") else _sqlite_path(url)
         return sqlite
     return postgresql if engine == "postgresql" else mysql
 
 
-def _dataset(url: str, setting: str, files: Files) -> Callable[[], str]:
+def _dataset(url: str, files: Files) -> Callable[[], str]:
     container, _, name = url.removeprefix("blob://").partition("/")
-    if not container or not name:
-        raise InvalidSetting(f"{setting} must be a URL such as blob://container/path/data.sqlite.")
     return Dataset(files, container, unquote(name)).path
 
 
-def _sqlite_path(url: str, setting: str) -> str:
+def _sqlite_path(url: str) -> str:
     path = unquote(url.removeprefix("sqlite:///"))
-    if path == url or not path:
-        raise InvalidSetting(f"{setting} must be a URL such as sqlite:///.data/main.sqlite, or sqlite:////full/path.")
     return os.path.join(ROOT, path)  # noqa: PTH118 - pathlib is loaded for nothing else.
