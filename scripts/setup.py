@@ -94,7 +94,10 @@ def fetch_npm_packages() -> None:
     stamp = read_stamp(stamp_path)
     if any(stamp.get(name) != value for name, value in wanted.items()):
         print("Installing Azurite (once) …", flush=True)
-        run_quietly(["npm", "ci", "--ignore-scripts", "--loglevel=error"], "npm.log", "Azurite (npm)")
+        command = ["npm", "ci", "--ignore-scripts", "--loglevel=error", "--prefer-offline"]
+        # npm's own patience is three minutes where there is no network at all.
+        command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
+        run_quietly(command, "npm.log", "Azurite (npm)")
         stamp_path.write_text(json.dumps(wanted))
 
 

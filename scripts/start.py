@@ -42,7 +42,8 @@ def main() -> int:
     lock = take_lock()
     port = read_port("PORT", default_port)
     if not is_free(port):
-        fail(f"Port {port} is in use: end what listens there, or take another: make start PORT={port + 9}")
+        other = 7080 if port != 7080 else 7090
+        fail(f"Port {port} is in use: end what listens there, or take another: make start PORT={other}")
 
     if values.get("STRONGROOM_MASTER_KEY") == MASTER_KEY:
         make_master_key()
@@ -135,7 +136,9 @@ def start_azurite(storage: str, lock: int) -> tuple[Azurite | None, str]:
         return None, ""
     names = [f"AZURITE_{service.upper()}_PORT" for service in SERVICES]
     ports = [read_port(name, usual) for name, usual in zip(names, USUAL_PORTS, strict=True)]
-    if os.environ.get("AZURITE") == "external":
+    if os.environ.get("AZURITE", "") not in ("", "external"):
+        fail("AZURITE must be unset, or external: use one that runs already.")
+    if os.environ.get("AZURITE"):
         for service, port in zip(SERVICES, ports, strict=True):
             if service != "queue" and not answers(port):
                 fail(f"AZURITE=external, but nothing answers on port {port} ({service}).")

@@ -8,11 +8,15 @@ StrongroomError
 ├── BodyTooLarge 413
 ├── UnsupportedMediaType 415
 ├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · InvalidPassword
-│                           InvalidHash · HashTooLarge · ReadOnly · SqlError · QueryTimeout
+│                           UnusableVersion · InvalidHash · HashTooLarge · ReadOnly · SqlError · QueryTimeout
+│                           MultipleStatements · AnswerTooLarge
 ├── Busy 429
 ├── InternalError 500
+├── DamagedKey 500
 ├── Unavailable 503         StorageUnavailable · StorageForbidden · MasterKeyUnavailable · DatabaseUnavailable
-└── InvalidSetting          raised at start, never answered
+├── InvalidSetting          raised at start, never answered
+├── SealBroken              what rests in storage is not what was sealed; becomes DamagedKey or MasterKeyUnavailable
+└── SignatureMismatch       MalformedSignature; answered as `"valid": false`
 """
 
 from typing import ClassVar, NamedTuple
@@ -204,6 +208,13 @@ class KeyHasOtherPurpose(Refused):
     title = "This key was made for another purpose"
 
 
+class UnusableVersion(Refused):
+    """The version of the key is disabled, revoked, or below the minimum for what was asked."""
+
+    code = "unusable-version"
+    title = "This version of the key may not be used for this"
+
+
 class InvalidPassword(Refused):
     """A password that no hash may be made of: empty, or too long."""
 
@@ -246,6 +257,20 @@ class QueryTimeout(Refused):
     title = "The statement took longer than its time limit"
 
 
+class MultipleStatements(Refused):
+    """More than one statement in a call that runs one."""
+
+    code = "multiple-statements"
+    title = "A call runs one statement"
+
+
+class AnswerTooLarge(Refused):
+    """One row alone is over the limit of bytes, so that no page can hold it."""
+
+    code = "answer-too-large"
+    title = "A row is too large to be answered"
+
+
 class Busy(StrongroomError):
     """All of a bounded resource is in use. Carries `Retry-After`."""
 
@@ -262,6 +287,15 @@ class InternalError(StrongroomError):
     code = "internal-error"
     title = "Something went wrong on our side"
     advice = "Try again, and give the request id to whoever runs this app: the log says more."
+
+
+class DamagedKey(StrongroomError):
+    """What is stored of a key is not what was stored there; the log names the row."""
+
+    status = 500
+    code = "damaged-key"
+    title = "The stored key was changed by something other than this app"
+    advice = "The key is out of use until its rows are restored from a backup. The log names them."
 
 
 class Unavailable(StrongroomError):
@@ -305,7 +339,24 @@ class DatabaseUnavailable(Unavailable):
 
 
 class InvalidSetting(StrongroomError):
-    """A setting that cannot be understood; raised when the app is indexed, with the setting's name."""
+    """A setting that cannot be understood. Most are told when the app is indexed, with the setting's name."""
+
+    status = 500
+    code = "invalid-setting"
+    title = "A setting of this app is not valid"
+    advice = "Give the request id to whoever runs this app: the log names the setting."
+
+
+class SealBroken(StrongroomError):
+    """Sealed bytes do not open: they, their key, or what they are bound to are not what they were."""
+
+
+class SignatureMismatch(StrongroomError):
+    """The signature is none by this key over this message. Raised, so that nobody can forget to look."""
+
+
+class MalformedSignature(SignatureMismatch):
+    """The signature has a form that no key of this type makes."""
 
 
 def all_errors() -> list[type[StrongroomError]]:

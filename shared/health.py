@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from shared import __version__
-from shared.web import Access, Answer, Route
+from shared.web import Answer, Operation
 
 SHARED_SECONDS = 5.0
 """How long one round of probes answers for, so that asking cannot be used to load what is asked."""
@@ -95,28 +95,20 @@ def check_health(health: Health) -> Answer:
     return Answer.json(answer, 503 if answer.status == "down" else 200)
 
 
-def routes(probes: Mapping[str, Probe]) -> list[Route]:
+def operations(probes: Mapping[str, Probe]) -> dict[str, Operation]:
     """`live` and `health`, over a probe for each backing service."""
-    return [
-        Route(
-            name="live",
-            path="live",
-            methods=("GET",),
-            access=Access.PUBLIC,
+    return {
+        "live": Operation(
             handle=live,
             request=None,
             answer=LiveAnswer,
             summary="Whether the app runs. Asks no other service.",
         ),
-        Route(
-            name="health",
-            path="health",
-            methods=("GET",),
-            access=Access.PUBLIC,
+        "health": Operation(
             handle=partial(check_health, Health(probes)),
             request=None,
             answer=HealthAnswer,
             summary="Whether the services behind the app answer, and how quickly.",
             statuses={200: "All that is needed answers.", 503: "A service that is needed is out."},
         ),
-    ]
+    }

@@ -109,7 +109,7 @@ def _databases(environ: Mapping[str, str]) -> dict[str, DatabaseSettings]:
     given = {name: url.strip() for name, url in environ.items() if name.startswith(prefix) and url.strip()}
     found = {}
     for name, url in given.items():
-        if "://" not in url:
+        if not url.startswith("sqlite:///"):
             raise InvalidSetting(f"{name} must be a URL such as sqlite:///.data/main.sqlite.")
         if name.endswith(suffix):
             if name.removesuffix(suffix) not in given:

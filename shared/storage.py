@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from shared.errors import InvalidSetting, StorageForbidden, StorageUnavailable
+from shared.errors import Busy, InvalidSetting, StorageForbidden, StorageUnavailable
 from shared.settings import StorageSettings
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 API_VERSION = "2023-11-03"
 SCOPE = "https://storage.azure.com/.default"
 CONNECT_SECONDS, READ_SECONDS, RETRIES = 2, 10, 2
+CONNECTIONS, POOL_SECONDS = 32, 10
+"""To Blob Storage at once, and how long a request waits for one of them."""
 
 # Microsoft's published account of the storage emulator, the same on every machine:
 # https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
@@ -103,8 +105,9 @@ class Storage:
     ) -> "BaseHTTPResponse":
         """Ask Blob Storage for `path` (below the account, percent-encoded); the answer's body is still to be read.
 
-        Retries what can pass. Raises StorageUnavailable where there is no answer, or still a 429 or 5xx at the end,
-        and StorageForbidden where our identity is refused. Every other status is the caller's to judge.
+        Whoever calls reads it to the end, or closes it and releases its connection. Retries what can pass. Raises
+        StorageUnavailable where there is no answer, or still a 429 or 5xx at the end, StorageForbidden where our
+        identity is refused, and Busy where all connections are in use. Every other status is the caller's to judge.
         """
         import urllib3
 
@@ -118,21 +121,25 @@ class Storage:
         if query:
             url += "?" + urlencode(query, quote_via=quote)
         try:
-            response = self._pool.request(method, url, headers=sent, preload_content=False)
+            response = self._pool.request(method, url, headers=sent, preload_content=False, pool_timeout=POOL_SECONDS)
+        except urllib3.exceptions.EmptyPoolError:
+            raise Busy("All connections to Blob Storage are in use.") from None
         except urllib3.exceptions.HTTPError as error:
             raise StorageUnavailable("Blob Storage does not answer.") from error
-        if response.status in (401, 403):
-            response.drain_conn()
-            raise StorageForbidden(f"Blob Storage answered {response.status}.")
-        if response.status == 429 or response.status >= 500:
-            response.drain_conn()
-            raise StorageUnavailable(f"Blob Storage answered {response.status}.")
-        return response
+        if response.status < 500 and response.status not in (401, 403, 429):
+            return response
+        # Closed, not read: such an answer may have any length.
+        response.close()
+        response.release_conn()
+        said = f"Blob Storage answered {response.status} {response.headers.get('x-ms-error-code', '')}."
+        raise StorageForbidden(said) if response.status in (401, 403) else StorageUnavailable(said)
 
     @cached_property
     def _pool(self) -> "PoolManager":
         import urllib3
 
+        # One line a request is ours to write; a retry would be logged with its URL, which names blobs.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         retries = urllib3.Retry(
             total=RETRIES,
             status_forcelist=(429, 500, 502, 503, 504),
@@ -142,7 +149,7 @@ class Storage:
             respect_retry_after_header=False,  # It may ask for minutes; our own caller is told to wait instead.
         )
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-        return urllib3.PoolManager(maxsize=32, retries=retries, timeout=timeout)
+        return urllib3.PoolManager(maxsize=CONNECTIONS, block=True, retries=retries, timeout=timeout)
 
     @cached_property
     def _credential(self) -> "TokenCredential":

@@ -1,6 +1,7 @@
 """Runs the real app for tests: its own folder, settings, keys and port, as a process that a test can end."""
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("AZURE", "DATABASE_", "FUNCTIONS_", "STRONGROOM_", "AzureWebJobs")
+OURS = ("AZURE", "AZURITE", "AzureWebJobs", "DATABASE_", "FUNCTIONS_", "MAKE", "MFLAGS", "PORT", "STRONGROOM_")
 START_SECONDS = 60
 STOP_SECONDS = 30
 
@@ -54,7 +55,7 @@ def free_port() -> int:
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment without the settings of whoever runs the tests."""
+    """The environment without the settings of whoever runs the tests, or of the make that runs them."""
     return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
 
 
@@ -62,7 +63,9 @@ def app_environ(folder: Path, storage: str) -> dict[str, str]:
     """The settings of an app whose data is in `folder` and the storage account `storage`."""
     master_key = folder / "master.key"
     if not master_key.exists():
-        master_key.write_bytes(base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=") + b"\n")
+        # Whoever shares a storage account shares the key of what rests there.
+        key = hashlib.sha256(storage.encode()).digest()
+        master_key.write_bytes(base64.urlsafe_b64encode(key).rstrip(b"=") + b"\n")
     database = f"sqlite:///{folder / 'main.sqlite'}"
     return {
         "AzureWebJobsStorage": storage,

@@ -63,12 +63,12 @@ def test_the_master_key_starts_at_the_apps_folder() -> None:
 
 
 def test_no_repr_shows_a_secret() -> None:
-    """Connection strings and database URLs, which hold passwords, stay out of every repr."""
+    """Connection strings and database URLs, which may hold passwords, stay out of every repr."""
     settings = load_settings(
         {
             "AzureWebJobsStorage": "AccountName=a;AccountKey=hunter2",
-            "DATABASE_MAIN": "postgresql://u:hunter2@h/d",
-            "DATABASE_MAIN_WRITE": "postgresql://w:hunter2@h/d",
+            "DATABASE_MAIN": "sqlite:///hunter2",
+            "DATABASE_MAIN_WRITE": "sqlite:////hunter2",
         }
     )
     assert "hunter2" not in repr(settings)

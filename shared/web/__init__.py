@@ -2,7 +2,7 @@
 
 from shared.web.base64url import decode_base64, encode_base64
 from shared.web.cursor import decode_cursor, encode_cursor
-from shared.web.route import Access, Answer, Example, Fields, Request, Route
+from shared.web.route import Access, Answer, Example, Fields, Operation, Request, Route
 from shared.web.times import rfc3339
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Answer",
     "Example",
     "Fields",
+    "Operation",
     "Request",
     "Route",
     "decode_base64",

@@ -13,14 +13,15 @@ Position = TypeVar("Position")
 
 def encode_cursor(position: object, *question: object) -> str:
     """A cursor for `position` (anything JSON holds) in the listing that `question` (its other fields) asked for."""
-    return encode_base64(_digest(question) + msgspec.json.encode(position))
+    data = msgspec.json.encode(position)
+    return encode_base64(_digest(question, data) + data)
 
 
 def decode_cursor(cursor: str, kind: type[Position], *question: object) -> Position:
     """The position in `cursor`. Raises InvalidRequest, naming the field, where it is no cursor of this very listing."""
     try:
         data = decode_base64(cursor, "cursor")
-        if data[:8] != _digest(question):
+        if data[:8] != _digest(question, data[8:]):
             raise ValueError
         return msgspec.json.decode(data[8:], type=kind)
     except (InvalidRequest, ValueError):
@@ -29,5 +30,5 @@ def decode_cursor(cursor: str, kind: type[Position], *question: object) -> Posit
         ) from None
 
 
-def _digest(question: object) -> bytes:
-    return blake2b(msgspec.json.encode(question), digest_size=8).digest()
+def _digest(question: object, position: bytes) -> bytes:
+    return blake2b(msgspec.json.encode(question) + position, digest_size=8).digest()

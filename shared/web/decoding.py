@@ -159,6 +159,8 @@ def _text_fields(kind: type[Fields]) -> dict[str, bool]:
     from msgspec import inspect  # Only calls by URL need it.
 
     def is_text(found: inspect.Type) -> bool:
+        if isinstance(found, inspect.Metadata):  # What `Annotated[str | None, Meta(description=…)]` becomes.
+            return is_text(found.type)
         if isinstance(found, inspect.UnionType):
             return any(is_text(each) for each in found.types)
         if isinstance(found, inspect.LiteralType):

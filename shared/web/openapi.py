@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from the route table, so that the two cannot disagree."""
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -17,7 +17,10 @@ from shared.errors import (
     all_errors,
 )
 from shared.web.decoding import WITH_BODY
-from shared.web.route import Access, Answer, Route
+from shared.web.route import Access, Answer, Operation, Route
+
+MAX_QUERY_LENGTH = 2000
+"""A text that may be longer than this is bounded by the URL's own length, when it comes by URL."""
 
 ALWAYS = (BadRequest, LengthRequired, BodyTooLarge, InternalError)
 """What any function may answer."""
@@ -43,38 +46,35 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """With a 5xx: quote it to whoever runs the app."""
 
 
-def openapi_route(routes: Sequence[Route]) -> Route:
-    """The route that serves the document of `routes` and of itself."""
-    documented: list[Route] = []
-    own = Route(
-        name="openapi",
-        path="openapi.json",
-        methods=("GET",),
-        access=Access.PUBLIC,
-        handle=cache(partial(_serve, documented)),
-        request=None,
-        answer=None,
-        summary="This document (OpenAPI 3.1).",
-        cache_seconds=300,
-    )
-    documented += [*routes, own]
-    return own
+def operations(routes: Sequence[Route]) -> dict[str, Operation]:
+    """`openapi`, which describes `routes` and itself."""
 
+    @cache
+    def serve() -> Answer:
+        return Answer(body=msgspec.json.encode(document(routes)))
 
-def _serve(routes: list[Route]) -> Answer:
-    return Answer(body=msgspec.json.encode(document(routes)))
+    return {
+        "openapi": Operation(
+            handle=serve,
+            request=None,
+            answer=None,
+            summary="This document (OpenAPI 3.1).",
+            cache_seconds=300,
+        )
+    }
 
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of `routes`."""
-    structs = {each for route in routes for each in (route.request, route.answer) if each is not None} | {Problem}
+    operations = [route.operation for route in routes]
+    structs = {each for one in operations for each in (one.request, one.answer) if each is not None} | {Problem}
     ordered = sorted(structs, key=lambda each: each.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     schemas["Problem"]["properties"]["code"]["enum"] = [each.code for each in all_errors()]
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         for method in route.methods:
-            paths.setdefault(f"/{route.path}", {})[method.lower()] = _operation(route, method, schemas)
+            paths.setdefault(f"/{route.path}", {})[method.lower()] = _describe(route, method, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -100,45 +100,46 @@ def _table_of_errors() -> str:
     return "\n".join(["| status | code | meaning |", "|---|---|---|", *rows])
 
 
-def _operation(route: Route, method: str, schemas: dict[str, Any]) -> dict[str, Any]:
-    summary, _, more = route.summary.partition("\n")
-    operation: dict[str, Any] = {
+def _describe(route: Route, method: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    operation = route.operation
+    summary, _, more = operation.summary.partition("\n")
+    described: dict[str, Any] = {
         "operationId": route.name if method == route.methods[0] else f"{route.name}-{method.lower()}",
         "summary": summary,
         "security": [{"key": []}, {"code": []}] if route.access is Access.FUNCTION else [],
         "responses": _responses(route, method),
     }
     if more.strip():
-        operation["description"] = more.strip()
-    if route.request is None:
-        return operation
+        described["description"] = more.strip()
+    if operation.request is None:
+        return described
     in_path = [part.strip("{*?}") for part in route.path.split("/") if part.startswith("{")]
-    described = schemas[route.request.__name__]
-    parameters = [_parameter(route, described, name, "path") for name in in_path]
+    schema = schemas[operation.request.__name__]
+    parameters = [_parameter(operation, schema, name, "path") for name in in_path]
     if method in WITH_BODY:
-        operation["requestBody"] = _body(route, described)
+        described["requestBody"] = _body(operation, schema)
     else:
-        in_query = [name for name in described["properties"] if name not in in_path]
-        parameters += [_parameter(route, described, name, "query") for name in in_query]
+        in_query = [name for name in schema["properties"] if name not in in_path]
+        parameters += [_parameter(operation, schema, name, "query") for name in in_query]
     if parameters:
-        operation["parameters"] = parameters
-    return operation
+        described["parameters"] = parameters
+    return described
 
 
-def _body(route: Route, described: dict[str, Any]) -> dict[str, Any]:
+def _body(operation: Operation, described: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{described['title']}"}}
-    if route.examples:
-        content["examples"] = {each.summary: {"value": dict(each.fields)} for each in route.examples}
+    if operation.examples:
+        content["examples"] = {each.summary: {"value": dict(each.fields)} for each in operation.examples}
     return {"required": bool(described.get("required")), "content": {"application/json": content}}
 
 
-def _parameter(route: Route, described: dict[str, Any], name: str, place: str) -> dict[str, Any]:
+def _parameter(operation: Operation, described: dict[str, Any], name: str, place: str) -> dict[str, Any]:
     schema = _without_null(described["properties"][name])
     parameter: dict[str, Any] = {"name": name, "in": place, "required": name in described.get("required", ())}
     if "description" in schema:
         parameter["description"] = schema["description"]
     shown: dict[str, Any] = {"schema": schema}
-    examples = {each.summary: {"value": each.fields[name]} for each in route.examples if name in each.fields}
+    examples = {each.summary: {"value": each.fields[name]} for each in operation.examples if name in each.fields}
     if examples:
         shown["examples"] = examples
     kinds = {each.get("type") for each in schema.get("anyOf", [schema])}
@@ -152,28 +153,35 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     if "anyOf" in plain:
         kinds = [each for each in plain["anyOf"] if each.get("type") != "null"]
         if len(kinds) == 1:
-            return {**{name: value for name, value in plain.items() if name != "anyOf"}, **kinds[0]}
-        plain["anyOf"] = kinds
+            plain = {name: value for name, value in plain.items() if name != "anyOf"} | kinds[0]
+        else:
+            plain["anyOf"] = kinds
+    if plain.get("maxLength", 0) > MAX_QUERY_LENGTH:
+        del plain["maxLength"]
     if isinstance(plain.get("enum"), list):
         plain["enum"] = [each for each in plain["enum"] if each is not None]
     return plain
 
 
 def _responses(route: Route, method: str) -> dict[str, Any]:
+    operation = route.operation
     responses: dict[str, Any] = {}
-    for status, meaning in route.statuses.items():
+    for status, meaning in operation.statuses.items():
         response: dict[str, Any] = {"description": meaning}
-        if route.answer is not None:
-            schema = {"$ref": f"#/components/schemas/{route.answer.__name__}"}
+        if operation.answer is not None:
+            schema = {"$ref": f"#/components/schemas/{operation.answer.__name__}"}
             response["content"] = {
                 kind: {"schema": schema if kind == "application/json" else {"type": "string"}}
-                for kind in route.media_types
+                for kind in operation.media_types
             }
         elif status not in (204, 304):
-            response["content"] = {kind: {} for kind in route.media_types}
+            response["content"] = {kind: {} for kind in operation.media_types}
         responses[str(status)] = response
     if route.access is Access.FUNCTION:
         responses["401"] = {"description": "No key that this function accepts. Answered by the host, without a body."}
+    if method not in WITH_BODY:
+        responses["414"] = {"description": "The URL is over 8 KiB: call by POST. Answered by the host, without a body."}
+    responses["431"] = {"description": "The headers are over 32 KiB. Answered by the host, without a body."}
     for status, errors in sorted(_errors_by_status(route, method).items()):
         described = {
             "description": " ".join(f"`{each.code}`: {each.title}." for each in errors),
@@ -187,7 +195,7 @@ def _responses(route: Route, method: str) -> dict[str, Any]:
 
 
 def _errors_by_status(route: Route, method: str) -> dict[int, list[type[StrongroomError]]]:
-    named = (*ALWAYS, *route.errors, *((UnsupportedMediaType,) if method in WITH_BODY else ()))
+    named = (*ALWAYS, *route.operation.errors, *((UnsupportedMediaType,) if method in WITH_BODY else ()))
     by_status: dict[int, list[type[StrongroomError]]] = {}
     for each in all_errors():
         if issubclass(each, named):

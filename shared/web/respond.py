@@ -23,9 +23,12 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
     request_id = request.headers.get("x-request-id", "")
     if not _SANE_REQUEST_ID.fullmatch(request_id):
         request_id = secrets.token_hex(16)
+    cache_seconds = 0
     try:
-        fields = decode(route.request, request, max_body_bytes)
-        answered = route.handle() if fields is None else route.handle(fields)
+        operation = route.operation
+        fields = decode(operation.request, request, max_body_bytes)
+        answered = operation.handle() if fields is None else operation.handle(fields)
+        cache_seconds = operation.cache_seconds
         answer = answered if isinstance(answered, Answer) else Answer.json(answered)
     except StrongroomError as error:
         answer = problem(error, request_id)
@@ -34,11 +37,11 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
     except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the caller gets a problem.
         answer = problem(InternalError(), request_id)
         _log_cause(error, request_id)
-    cacheable = route.cache_seconds and answer.status == 200
+    cacheable = cache_seconds and answer.status == 200
     headers = answer.headers | {
         "x-request-id": request_id,
         "x-content-type-options": "nosniff",
-        "cache-control": f"public, max-age={route.cache_seconds}" if cacheable else "no-store",
+        "cache-control": f"public, max-age={cache_seconds}" if cacheable else "no-store",
     }
     log.info(
         '{"function":"%s","method":"%s","status":%d,"duration_ms":%.3f,"request_id":"%s"}',

@@ -64,23 +64,17 @@ class Example(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any]
 
 
-class Route(msgspec.Struct, frozen=True):
-    """One HTTP-triggered function. The Azure functions and the OpenAPI document are both made from these."""
+class Operation(msgspec.Struct, frozen=True):
+    """What a function does with a request, and how the OpenAPI document tells of it."""
 
-    name: str
-    """Of the function: lower case, with hyphens."""
-    path: str
-    """Below `/api/`; fields in it stand in braces."""
-    methods: tuple[str, ...]
-    access: Access
     handle: Callable[..., object]
     """Takes the decoded `request` (nothing where that is None), returns a struct to answer as JSON, or an Answer."""
     request: type[Fields] | None
     answer: type[msgspec.Struct] | None
-    """What a 200 holds, for the OpenAPI document; None where it is no fixed JSON."""
+    """What a 200 holds; None where it is no fixed JSON."""
     summary: str
     errors: tuple[type[StrongroomError], ...] = ()
-    """Beside those that any route may answer."""
+    """Beside those that any function may answer."""
     examples: tuple[Example, ...] = ()
     statuses: Mapping[int, str] = msgspec.field(default_factory=lambda: {200: "Answered."})
     """The statuses of success, each with what it means."""
@@ -88,3 +82,20 @@ class Route(msgspec.Struct, frozen=True):
     """What a success may be answered as."""
     cache_seconds: int = 0
     """How long a public document may be cached; 0 means `no-store`."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One HTTP-triggered function: what the host must know of it, and where the rest is."""
+
+    name: str
+    """Of the function: lower case, with hyphens."""
+    path: str
+    """Below `/api/`; fields in it stand in braces."""
+    methods: tuple[str, ...]
+    access: Access
+    capability: Callable[[], Mapping[str, Operation]]
+    """Loads the capability at the first call of one of its functions; its operations go by the functions' names."""
+
+    @property
+    def operation(self) -> Operation:
+        return self.capability()[self.name]

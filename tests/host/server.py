@@ -88,6 +88,8 @@ class Host:
             host = headers.get("host", "")
             if "," in host or (not host and scope["http_version"] == "1.1"):
                 return _refuse(400)
+            if not headers.get("transfer-encoding", "chunked").lower().endswith("chunked"):
+                return _refuse(400)
             if scope["target"] == b"*":
                 return Answer(404)
             target = read_target(scope["target"], host)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -27,6 +28,10 @@ def meet(req: func.HttpRequest) -> str:
 @app.route(route="length", methods=["POST"])
 def length(req: func.HttpRequest) -> str:
     return f"{len(req.get_body())} bytes"
+
+@app.route(route="method")
+def method(req: func.HttpRequest) -> str:
+    return req.method
 
 @app.route(route="slow", methods=["GET"])
 def slow(req: func.HttpRequest) -> str:
@@ -117,19 +122,45 @@ def test_one_connection_serves_many_requests(host: RunningHost) -> None:
             assert read_reply(connection, method).status == status
 
 
-def test_a_request_in_pieces(host: RunningHost) -> None:
+@pytest.mark.parametrize("method", ["POST", "post"])
+def test_a_request_in_pieces(host: RunningHost, method: str) -> None:
     """A request that comes byte by byte is the same request."""
-    raw = b"POST /api/length HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc"
+    raw = f"{method} /api/length HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc".encode()
     with host.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in raw:
             connection.sendall(bytes([byte]))
         assert read_reply(connection, "POST").body == b"3 bytes"
+
+
+@pytest.mark.parametrize("method", ["GET", "head", "Put", "FOO", "m-search"])
+def test_any_method_is_taken(host: RunningHost, method: str) -> None:
+    """A function that names no methods gets every method, known or not, whose name it sees in upper case."""
+    body = b"" if method == "head" else method.upper().encode()
+    assert host.call(method, "/api/method").body == body
+
+
+@pytest.mark.parametrize("header", ["Transfer-Encoding: gzip", "Host: twice", "X-A: \xff"])
+def test_a_head_that_kestrel_does_not_take(host: RunningHost, header: str) -> None:
+    """A coding that ends nowhere, two hosts, or a header that is not UTF-8: 400, and the connection ends."""
+    raw = f"POST /api/length HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"
+    reply = host.send(raw.encode("latin-1"))
+    assert (reply.status, dict(reply.headers)["connection"], reply.body) == (400, "close", b"")
 
 
 def test_a_chunked_body_is_dropped(host: RunningHost) -> None:
     """A chunked request reaches the handler with an empty body."""
     raw = b"POST /api/length HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     assert host.send(raw + b"3\r\nabc\r\n0\r\n\r\n").body == b"0 bytes"
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_an_upgrade_is_not_taken(host: RunningHost, protocol: str) -> None:
+    """A request that offers another protocol is answered as the request that it is, with its body."""
+    offer = {"Connection": "Upgrade", "Upgrade": protocol}
+    reply = host.call("POST", "/api/length", b"four", headers=offer)
+    assert (reply.status, reply.body) == (200, b"4 bytes")
+    assert host.call("GET", "/api/log", headers=offer).status == 200
 
 
 def test_head_says_a_length(host: RunningHost) -> None:

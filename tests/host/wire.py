@@ -1,6 +1,7 @@
 """Runs the host on uvicorn, made to accept and refuse on the wire what Kestrel does."""
 
 import logging
+import re
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 # Kestrel sends every status of three digits, uvicorn knows those up to 599.
 STATUS_LINE.update({status: b"HTTP/1.1 %d \r\n" % status for status in range(600, 1000)})
+
+_METHODS = (b"GET ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"HEAD ", b"OPTIONS ")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}")
 
 # As long as Kestrel keeps an idle connection.
 _KEEP_ALIVE = 130
@@ -26,17 +30,26 @@ class Protocol(HttpToolsProtocol):
         # Kestrel takes a chunked request with a length for a chunked one.
         self.parser.set_dangerous_leniencies(lenient_chunked_length=True)
         self._between_requests = True
+        self._begun = b""
+        self._method = ""
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        if self._between_requests and not data[:3].isupper():
-            # The parser wants methods in upper case; the host takes them in any.
-            method, space, rest = data.partition(b" ")
-            data = method.upper() + space + rest
+        if self._between_requests:
+            data, self._begun = self._begun + data, b""
+            if not data.startswith(_METHODS):
+                # The parser knows its methods, in upper case; the host takes any word, in any case.
+                method, space, rest = data.partition(b" ")
+                if _TOKEN.fullmatch(method):
+                    if not space:
+                        self._begun = data
+                        return
+                    self._method = method.decode().upper()
+                    data = b"POST " + rest
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(505 if "version" in str(error).lower() else 400)
 
@@ -49,14 +62,35 @@ class Protocol(HttpToolsProtocol):
         self.scope["target"] = self.url  # type: ignore[typeddict-unknown-key]
         self.url = b"/"
         super().on_headers_complete()
+        if self._method:
+            self.scope["method"] = self._method
+            self._method = ""
 
     def on_message_complete(self) -> None:
         self._between_requests = True
         super().on_message_complete()
 
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """The host offers no other protocol. The parser has stopped before the body, so another reads that."""
+        framing = [header for header in self.headers if header[0] in (b"content-length", b"transfer-encoding")]
+        self.cycle.keep_alive = False
+        self.cycle.more_body = True
+        self.cycle.message_event.clear()
+        self.parser = httptools.HttpRequestParser(_Body(self))
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(b"%s: %s\r\n" % header for header in framing))
+        self.parser.feed_data(rest)
+
     def _refuse(self, status: int) -> None:
         self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.close()
+
+
+class _Body:
+    """What of a protocol's callbacks a body needs."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete
 
 
 class _Server(uvicorn.Server):

@@ -71,3 +71,9 @@ def test_every_function_with_a_body_has_an_example(described: dict[str, Any]) ->
         for method, operation in methods.items():
             if "requestBody" in operation:
                 assert operation["requestBody"]["content"]["application/json"]["examples"], (path, method)
+
+
+def test_every_operation_has_its_route() -> None:
+    """A capability has an operation for each of its routes, and none that no route leads to."""
+    for capability in {id(route.capability): route.capability for route in ROUTES}.values():
+        assert set(capability()) == {route.name for route in ROUTES if route.capability is capability}

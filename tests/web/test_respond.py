@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from shared import errors
-from shared.web import Access, Answer, Fields, Request, Route
+from shared.web import Access, Answer, Fields, Operation, Request, Route
 from shared.web.respond import respond
 
 SECRET = "hunter2-and-more"
@@ -28,7 +28,8 @@ class Told(msgspec.Struct):
 
 def call(handle: Any, body: bytes = b"{}", headers: dict[str, str] | None = None, cache_seconds: int = 0) -> Answer:
     """Answer a POST by a route with this handler."""
-    route = Route("probe", "probe", ("POST",), Access.PUBLIC, handle, Sent, Told, "", cache_seconds=cache_seconds)
+    operation = Operation(handle, Sent, Told, "", cache_seconds=cache_seconds)
+    route = Route("probe", "probe", ("POST",), Access.PUBLIC, lambda: {"probe": operation})
     return respond(route, Request("POST", "http://x/api/probe", headers or {}, {}, body), 1000)
 
 

@@ -1,0 +1,1 @@
+"""Blobs: listing containers and what is in them."""

@@ -1,0 +1,1 @@
+"""Signatures: made with keys that rest sealed in Table Storage, and verified."""

@@ -1,0 +1,238 @@
+"""A Blob Storage that fails in each way, as a real server: what a caller sees, and that it is over soon."""
+
+import socket
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+
+from shared.blobs import store as store_module
+from shared.blobs.store import BlobStore
+from shared.errors import Busy, InvalidRequest, StorageForbidden, StorageUnavailable, UnknownContainer
+from shared.settings import StorageSettings
+from shared.storage import CONNECTIONS, RETRIES, Storage
+from tests.blobs.support import Answerer, Kept, account_at, hang_up, respond, server, store_on
+from tests.blobs.test_listing import BLOBS, blob_of, page_of
+
+PAGE = page_of(blob_of("a"))
+
+
+def listing(url: str, marker: str = "") -> Kept:
+    """What a listing of the account at `url` gives."""
+    sink = Kept()
+    store_on(account_at(url)).list_blobs("container", sink, limit=5000, marker=marker)
+    return sink
+
+
+def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> Answerer:
+    """An answer in chunks; without its `end` the connection breaks."""
+    body = b"".join(f"{len(each):x}\r\n".encode() + each + b"\r\n" for each in chunks)
+
+    def answer(connection: socket.socket, request: bytes) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body + end)
+        return bool(end)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        respond(200, PAGE),
+        chunked(PAGE),
+        chunked(*(PAGE[at : at + 7] for at in range(0, len(PAGE), 7))),
+    ],
+)
+def test_a_page_may_be_framed_in_either_way(answer: Answerer) -> None:
+    """A page with a length and one in chunks read alike."""
+    with server(answer) as url:
+        assert [getattr(each, "name", "") for each in listing(url).items] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        respond(500, b"broken"),
+        respond(503, b"", "x-ms-error-code: ServerBusy\r\n"),
+        respond(429, b"", "Retry-After: 3600\r\n"),
+        respond(200, b"It works!"),
+        respond(200, b""),
+        respond(200, PAGE[:-1]),
+        respond(200, PAGE, length=len(PAGE) + 1),
+        respond(200, PAGE, length=len(PAGE) - 1),
+        respond(200, zlib.compress(PAGE), "Content-Encoding: deflate\r\n"),
+        respond(302, b"", "Location: http://127.0.0.1:9/\r\n"),
+        respond(404, b"nothing here"),
+        respond(418, b""),
+        chunked(PAGE, end=b""),
+        chunked(PAGE, end=b"zz\r\n"),
+        hang_up(b""),
+        hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n"),
+        hang_up(b"SSH-2.0-OpenSSH_9.2\r\n"),
+        hang_up(b"HTTP/1.1 200 OK\r\n\r\n" + PAGE[:100]),
+        hang_up(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000),
+    ],
+)
+def test_every_failure_is_the_same_clear_error(answer: Answerer) -> None:
+    """However the service fails, the listing ends with StorageUnavailable and says how long to wait."""
+    with server(answer) as url, pytest.raises(StorageUnavailable) as caught:
+        listing(url)
+    assert caught.value.retry_after
+
+
+def test_what_passes_is_tried_again() -> None:
+    """A failure that passes is retried by the library, and the caller sees nothing of it."""
+    answers = iter([respond(503, b""), hang_up(b""), respond(200, PAGE)])
+
+    def answer(connection: socket.socket, request: bytes) -> object:
+        return next(answers)(connection, request)
+
+    with server(answer) as url:
+        assert len(listing(url).items) == 1
+
+
+def test_retries_are_few() -> None:
+    """A service that is out is asked a few times, and no more."""
+    asked: list[bytes] = []
+
+    def answer(connection: socket.socket, request: bytes) -> object:
+        asked.append(request)
+        return respond(503, b"")(connection, request)
+
+    with server(answer) as url, pytest.raises(StorageUnavailable):
+        listing(url)
+    assert len(asked) == 1 + RETRIES
+
+
+def test_a_refused_identity_is_told_apart() -> None:
+    """Where storage refuses our identity, the error says so, and which roles are needed."""
+    with server(respond(403, b"", "x-ms-error-code: AuthorizationPermissionMismatch\r\n")) as url:
+        with pytest.raises(StorageForbidden, match="AuthorizationPermissionMismatch") as caught:
+            listing(url)
+        assert "Storage Blob Data Contributor" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "marker", "field"),
+    [
+        (400, "InvalidResourceName", "", "container"),
+        (400, "InvalidQueryParameterValue", "m", "cursor"),
+        (400, "InvalidQueryParameterValue", "", "prefix"),
+    ],
+)
+def test_what_the_service_refuses_names_the_field(status: int, code: str, marker: str, field: str) -> None:
+    """A field that the service does not take is the caller's to mend, and named."""
+    with server(respond(status, b"", f"x-ms-error-code: {code}\r\n")) as url:
+        with pytest.raises(InvalidRequest) as caught:
+            listing(url, marker)
+        assert [each.field for each in caught.value.errors] == [field]
+
+
+@pytest.mark.parametrize("code", ["ContainerNotFound", "ContainerBeingDeleted"])
+def test_a_container_on_its_way_out_is_unknown(code: str) -> None:
+    """A container that is being deleted is as unknown as one that never was."""
+    status = 404 if code == "ContainerNotFound" else 409
+    with server(respond(status, b"", f"x-ms-error-code: {code}\r\n")) as url, pytest.raises(UnknownContainer):
+        listing(url)
+
+
+def test_an_entity_bomb_does_nothing() -> None:
+    """A document that would grow to gigabytes is refused unread."""
+    bomb = b'<!DOCTYPE x [<!ENTITY a "' + b"a" * 1000 + b'">]>' + PAGE.replace(b">a<", b">" + b"&a;" * 1000 + b"<")
+    with server(respond(200, bomb)) as url, pytest.raises(StorageUnavailable, match="before the root"):
+        listing(url)
+
+
+def test_a_page_that_drips_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that sends a byte now and then, so that no read times out, is given up all the same."""
+    monkeypatch.setattr(store_module, "PAGE_SECONDS", 0.5)
+    over = threading.Event()
+
+    def answer(connection: socket.socket, request: bytes) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n<EnumerationResults><Blobs>")
+        while not over.wait(0.02):
+            connection.sendall(b" ")
+        return False
+
+    try:
+        with server(answer) as url, pytest.raises(StorageUnavailable, match="too slow"):
+            listing(url)
+    finally:
+        over.set()
+
+
+def test_a_page_that_never_ends_takes_no_memory() -> None:
+    """An endless item is given up after about a megabyte."""
+    sent = 0
+
+    def answer(connection: socket.socket, request: bytes) -> bool:
+        nonlocal sent
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n<EnumerationResults><Blobs><Blob><Name>")
+        while True:
+            sent += connection.send(b"x" * 65536)
+
+    with server(answer) as url, pytest.raises(StorageUnavailable, match="does not end"):
+        listing(url)
+    assert sent < 16 * 1024 * 1024
+
+
+def test_connections_are_kept_and_bounded() -> None:
+    """Callers share connections: one after another use one, and many at once no more than the limit."""
+    connections: set[int] = set()
+    lock = threading.Lock()
+
+    def answer(connection: socket.socket, request: bytes) -> object:
+        with lock:
+            connections.add(id(connection))
+        time.sleep(0.005)
+        return respond(200, BLOBS.replace(b"2!92!MDAwMDE2IWEvYi9jLnR4dA--", b""))(connection, request)
+
+    with server(answer) as url:
+        blobs = store_on(account_at(url))
+        for _ in range(5):
+            blobs.list_blobs("container", Kept(), limit=5000, marker="")
+        assert len(connections) == 1
+        threads = [
+            threading.Thread(target=blobs.list_blobs, args=("container", Kept()), kwargs={"limit": 5000, "marker": ""})
+            for _ in range(4 * CONNECTIONS)
+        ]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        assert len(connections) <= CONNECTIONS
+
+
+def test_no_free_connection_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all connections are taken for long, who comes next is told to come again, and none is lost."""
+    monkeypatch.setattr("shared.storage.CONNECTIONS", 1)
+    monkeypatch.setattr("shared.storage.POOL_SECONDS", 0.05)
+    with server(respond(200, PAGE)) as url:
+        storage = Storage(StorageSettings(account_at(url)))
+        held = storage.blob_request("GET", "container")
+        with pytest.raises(Busy):
+            storage.blob_request("GET", "container")
+        held.close()
+        held.release_conn()
+        BlobStore(storage).list_blobs("container", Kept(), limit=1, marker="")
+
+
+def test_a_service_that_is_not_there_is_unavailable() -> None:
+    """A port where nobody listens is StorageUnavailable, for a listing as for the probe."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(StorageUnavailable):
+            listing(url)
+        with pytest.raises(StorageUnavailable):
+            store_on(account_at(url)).ping()
+
+
+def test_no_name_gets_into_the_log(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """Retries are not logged with their URLs, in which names of blobs stand."""
+    with server(respond(503, b"")) as url, pytest.raises(StorageUnavailable):
+        store_on(account_at(url)).list_blobs("container", Kept(), limit=1, marker="", prefix="hush")
+    assert "hush" not in caplog.text
+    assert "container" not in caplog.text

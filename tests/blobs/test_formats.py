@@ -1,0 +1,134 @@
+"""What a listing is answered as."""
+
+import csv
+import io
+import json
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.blobs.formats import Csv, Json, Lines, Names, columns
+from shared.blobs.listing import Blob, Container, Copy, Item, Prefix
+
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
+blobs = st.builds(
+    Blob,
+    name=names,
+    size=st.integers(0, 2**60),
+    content_type=st.none() | names,
+    last_modified=names,
+    etag=names,
+    tier=st.none() | names,
+    url=names,
+    metadata=st.dictionaries(names, names, max_size=2),
+)
+items = st.lists(blobs | st.builds(Prefix, prefix=names), max_size=12)
+
+
+def in_slices(sink: Json | Lines, given: list[Item], size: int) -> None:
+    """Add `given` to `sink`, a few at a time."""
+    for start in range(0, len(given), size):
+        sink.add(given[start : start + size])
+
+
+def blobs_of(given: list[Item]) -> list[Blob]:
+    """The blobs among `given`."""
+    return [each for each in given if isinstance(each, Blob)]
+
+
+@given(items, st.integers(1, 5), st.none() | names)
+def test_json_holds_every_item(given: list[Item], size: int, cursor: str | None) -> None:
+    """JSON has the blobs and the prefixes, each in their order, and the cursor."""
+    sink = Json("blobs")
+    in_slices(sink, given, size)
+    answer = json.loads(sink.answer(cursor).body)
+    assert [(each["name"], each["size"], each["metadata"]) for each in answer["blobs"]] == [
+        (each.name, each.size, each.metadata) for each in blobs_of(given)
+    ]
+    assert answer["prefixes"] == [each.prefix for each in given if isinstance(each, Prefix)]
+    assert answer["cursor"] == cursor
+
+
+def test_json_of_containers_has_no_prefixes() -> None:
+    """A listing of containers has them, and the cursor, and nothing of blobs."""
+    sink = Json("containers")
+    sink.add([Container("a", "t", '"e"', "u", None)])
+    assert json.loads(sink.answer(None).body) == {
+        "containers": [{"name": "a", "last_modified": "t", "etag": '"e"', "url": "u", "public_access": None}],
+        "cursor": None,
+    }
+
+
+@given(items, st.integers(1, 5))
+def test_lines_hold_every_item_in_order(given: list[Item], size: int) -> None:
+    """Lines of JSON have every item in the order of the listing, a prefix as an object with that member."""
+    sink = Lines()
+    in_slices(sink, given, size)
+    body = sink.answer(None).body
+    assert [json.loads(line).get("name") or json.loads(line)["prefix"] for line in body.split(b"\n")[:-1]] == [
+        each.name if isinstance(each, Blob) else each.prefix for each in given if not isinstance(each, Container)
+    ]
+
+
+@given(items, st.integers(1, 5))
+def test_names_can_be_told_apart(given: list[Item], size: int) -> None:
+    """Each name is one line, and the line gives back the name, whatever is in it."""
+    sink = Names()
+    in_slices(sink, given, size)
+    lines = sink.answer(None).body.decode().split("\n")[:-1]
+    unescaped = [re.sub(r"\\(.)", lambda m: {"n": "\n", "r": "\r"}.get(m[1], m[1]), line) for line in lines]
+    assert unescaped == [each.prefix if isinstance(each, Prefix) else each.name for each in given]
+
+
+@given(items, st.integers(1, 5))
+def test_csv_reads_back(given: list[Item], size: int) -> None:
+    """CSV has a header line and a line for each item, which a CSV reader reads back to the same values."""
+    sink = Csv(columns(Blob, ("metadata",)))
+    in_slices(sink, given, size)
+    rows = list(csv.DictReader(io.StringIO(sink.answer(None).body.decode(), newline="")))
+    assert len(rows) == len(given)
+    for row, each in zip(rows, given, strict=True):
+        assert list(row) == [
+            *("name", "size", "content_type", "last_modified", "etag", "tier", "url"),
+            "metadata",
+        ]
+        if isinstance(each, Blob):
+            assert row["name"] == each.name
+            assert int(row["size"]) == each.size
+            assert row["tier"] == (each.tier or "")
+            assert json.loads(row["metadata"]) == each.metadata
+        else:
+            assert list(filter(None, row.values())) == [each.prefix if isinstance(each, Prefix) else each.name]
+
+
+def test_csv_has_a_column_for_what_is_included() -> None:
+    """What is included has its columns, and a value that is no scalar is JSON in its cell."""
+    included = ("snapshots", "versions", "deleted", "tags", "copy")
+    sink = Csv(columns(Blob, included))
+    sink.add([Blob("n", 1, None, "t", "e", None, "u", deleted=True, tags={"a": "b"}, copy=Copy("id"))])
+    row = next(csv.DictReader(io.StringIO(sink.answer(None).body.decode(), newline="")))
+    assert row["deleted"] == "true"
+    assert json.loads(row["tags"]) == {"a": "b"}
+    assert json.loads(row["copy"]) == {"id": "id"}
+    assert row["snapshot"] == row["version_id"] == row["remaining_retention_days"] == ""
+
+
+@given(items, items, st.sampled_from([lambda: Json("blobs"), Lines, Names, lambda: Csv(columns(Blob, ()))]))
+def test_what_was_added_after_a_mark_can_be_dropped(kept: list[Item], dropped: list[Item], make: object) -> None:
+    """A sink that is set back to a mark answers as if nothing had been added since."""
+    assert callable(make)
+    sink, other = make(), make()
+    sink.add(kept)
+    mark, size = sink.mark(), sink.size
+    sink.add(dropped)
+    sink.reset(mark)
+    assert sink.size == size
+    other.add(kept)
+    assert sink.answer("c") == other.answer("c")
+
+
+def test_headers_say_whether_lines_go_on() -> None:
+    """Lines that go on say so in their headers; the last ones do not."""
+    assert Lines().answer("c").headers == {"x-truncated": "true", "x-cursor": "c"}
+    assert Lines().answer(None).headers == {}

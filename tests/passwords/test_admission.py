@@ -1,0 +1,189 @@
+"""Hashes at once: how many run, in which order they start, and how much memory they take."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from mmap import mmap
+from pathlib import Path
+from threading import Event, Lock
+
+import pytest
+
+from shared.errors import Busy
+from shared.passwords.admission import HashingThreads
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Job:
+    """A piece of work that tells when it starts, and ends when it is told to."""
+
+    def __init__(self, name: str, starts: list[str]) -> None:
+        self.name, self.starts = name, starts
+        self.started, self.may_end = Event(), Event()
+
+    def __call__(self, _memory: mmap) -> str:
+        """Do the work."""
+        self.starts.append(self.name)
+        self.started.set()
+        assert self.may_end.wait(30)
+        return self.name
+
+
+@pytest.fixture
+def callers() -> "ThreadPoolExecutor":
+    """Threads that call, as the host's threads do."""
+    return ThreadPoolExecutor(32)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds that another thread brings about."""
+    waiter = Event()
+    for _ in range(3000):
+        if holds():
+            return
+        waiter.wait(0.01)
+    raise AssertionError
+
+
+def test_it_returns_what_the_work_returns() -> None:
+    """The result of the work, and what it raises, come out as if it had been called."""
+    threads = HashingThreads(10)
+    assert threads.run(1024, lambda _: "done") == "done"
+    with pytest.raises(ZeroDivisionError):
+        threads.run(1024, lambda _: 1 // 0)
+    assert threads.run(1024, lambda _: "still here") == "still here"
+
+
+def test_never_more_than_the_memory_at_once(callers: ThreadPoolExecutor) -> None:
+    """Whatever comes at once, what runs together stays within the memory, and everything gets its turn."""
+    threads = HashingThreads(10, threads=8, wait_seconds=60)
+    lock, now, most = Lock(), 0, 0
+
+    def work(memory: int) -> int:
+        nonlocal now, most
+        with lock:
+            now += memory
+            most = max(most, now)
+        Event().wait(0.001)
+        with lock:
+            now -= memory
+        return memory
+
+    sizes = [(number * 7919) % 10240 + 1 for number in range(300)]
+    done = [callers.submit(threads.run, size, lambda memory: work(len(memory) // 1024)) for size in sizes]
+    assert [each.result(60) for each in done] == sizes
+    assert most <= 10 * 1024
+
+
+def test_no_more_at_once_than_threads(callers: ThreadPoolExecutor) -> None:
+    """However little memory hashes take, no more of them run than there are threads."""
+    threads = HashingThreads(1000, threads=2, wait_seconds=60)
+    starts: list[str] = []
+    jobs = [Job(str(number), starts) for number in range(5)]
+    done = [callers.submit(threads.run, 1, job) for job in jobs]
+    until(lambda: len(starts) == 2 and len(threads._waiting) == 3)
+    for job in jobs:
+        job.may_end.set()
+    assert [each.result(30) for each in done] == ["0", "1", "2", "3", "4"]
+
+
+def test_a_big_one_is_not_overtaken(callers: ThreadPoolExecutor) -> None:
+    """A hash that needs much memory starts before a small one that came later, though the small one would fit."""
+    threads = HashingThreads(100, threads=3, wait_seconds=60)
+    starts: list[str] = []
+    first, big, small = (Job(name, starts) for name in ("first", "big", "small"))
+    running: list[Future[str]] = []
+    for job, mib in ((first, 60), (big, 60), (small, 10)):
+        running.append(callers.submit(threads.run, mib * 1024, job))
+        until(lambda: len(starts) + len(threads._waiting) == len(running))
+    assert starts == ["first"]
+    first.may_end.set()
+    assert small.started.wait(30)
+    assert starts == ["first", "big", "small"]
+    big.may_end.set()
+    small.may_end.set()
+    assert [each.result(30) for each in running] == ["first", "big", "small"]
+
+
+def test_what_waits_too_long_is_busy_and_never_runs(callers: ThreadPoolExecutor) -> None:
+    """A hash that finds no room in time is refused with a time to come back, does not run later, and blocks nobody."""
+    threads = HashingThreads(100, threads=2, wait_seconds=0.2)
+    starts: list[str] = []
+    first, late = Job("first", starts), Job("late", starts)
+    running = callers.submit(threads.run, 60 * 1024, first)
+    assert first.started.wait(30)
+    with pytest.raises(Busy) as busy:
+        threads.run(60 * 1024, late)
+    assert busy.value.retry_after == 2
+    assert threads.run(40 * 1024, lambda _: "fits beside") == "fits beside"
+    first.may_end.set()
+    assert running.result(30) == "first"
+    assert threads.run(100 * 1024, lambda _: "all of it") == "all of it"
+    assert starts == ["first"]
+
+
+def test_one_that_gives_up_lets_the_next_start(callers: ThreadPoolExecutor) -> None:
+    """When the big one at the head gives up waiting, the small one behind it starts at once."""
+    threads = HashingThreads(100, threads=2, wait_seconds=0.5)
+    starts: list[str] = []
+    first, small = Job("first", starts), Job("small", starts)
+    running = callers.submit(threads.run, 60 * 1024, first)
+    assert first.started.wait(30)
+    big = callers.submit(threads.run, 60 * 1024, lambda _: "never")
+    until(lambda: len(threads._waiting) == 1)
+    threads._wait_seconds = 60
+    behind = callers.submit(threads.run, 1024, small)
+    with pytest.raises(Busy):
+        big.result(30)
+    assert small.started.wait(30)
+    for job in (first, small):
+        job.may_end.set()
+    assert (running.result(30), behind.result(30)) == ("first", "small")
+
+
+def test_what_never_fits_is_no_call_to_make() -> None:
+    """Work that is larger than all of the memory is the caller's mistake, told at once."""
+    with pytest.raises(ValueError, match="never fit"):
+        HashingThreads(1).run(1025, lambda _: None)
+
+
+MEASURE = """
+import re, threading
+from mmap import mmap
+from pathlib import Path
+from shared.passwords import hashing
+from shared.passwords.admission import HashingThreads
+
+def memory(field):
+    return int(re.search(field + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+threads = HashingThreads({mib}, threads=4, wait_seconds=600)
+costs = [hashing.Parameters(kib, 1, 1) for kib in {sizes}]
+threads.run(64, lambda memory: hashing.hash_password(b"warm", hashing.Parameters(64, 1, 1), bytes(16), memory))
+before = memory("VmRSS")
+
+def call(number):
+    for round in range({rounds}):
+        cost = costs[(number * 31 + round * 17) % len(costs)]
+        threads.run(cost.memory_kib, lambda memory: hashing.hash_password(b"password", cost, bytes(16), memory))
+
+callers = [threading.Thread(target=call, args=(number,)) for number in range(64)]
+for each in callers: each.start()
+for each in callers: each.join()
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process's memory so")
+@pytest.mark.parametrize(
+    ("mib", "sizes", "rounds"),
+    [(40, [19456], 4), (128, [19456, 47104, 65536, 1024, 30000, 90000], 3)],
+    ids=["one size", "mixed"],
+)
+def test_64_callers_stay_within_the_memory(mib: int, sizes: list[int], rounds: int) -> None:
+    """With 64 callers at once the process never takes more than the limit and 10 MiB, whatever the mix of sizes."""
+    script = MEASURE.format(mib=mib, sizes=sizes, rounds=rounds)
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(ran.stdout) <= (mib + 10) * 1024

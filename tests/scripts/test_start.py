@@ -1,0 +1,333 @@
+"""`make start`, run as a user runs it, in copies of the project."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from azure.storage.blob import BlobServiceClient
+
+from scripts.azurite import Azurite, connection_string
+from tests.scripts.checkout import PYTHON, Checkout, Run, is_running
+
+NewCheckout = Callable[[], Checkout]
+
+# Nothing listens on port 1, and pip finds nothing elsewhere.
+_NO_INDEX = {
+    "PIP_CONFIG_FILE": os.devnull,
+    "PIP_FIND_LINKS": "",
+    "PIP_INDEX_URL": "http://127.0.0.1:1/simple",
+    "PIP_NO_CACHE_DIR": "1",
+}
+
+
+@pytest.fixture
+def new_checkout(tmp_path: Path) -> Iterator[NewCheckout]:
+    """Makes copies of the project, and ends what still runs in them after the test."""
+    made: list[Checkout] = []
+
+    def make() -> Checkout:
+        folder = tmp_path / f"checkout {len(made)}"
+        folder.mkdir()
+        made.append(Checkout(folder))
+        return made[-1]
+
+    yield make
+    for checkout in made:
+        for run in checkout.runs:
+            if run.process.poll() is None:
+                run.press_ctrl_c()
+
+
+@pytest.fixture
+def checkout(new_checkout: NewCheckout) -> Checkout:
+    """One copy of the project."""
+    return new_checkout()
+
+
+def _blobs_of(run: Run) -> BlobServiceClient:
+    ports = re.search(r"blob (\d+), queue (\d+), table (\d+)", run.output)
+    assert ports
+    return BlobServiceClient.from_connection_string(connection_string([int(port) for port in ports.groups()]))
+
+
+def _get(url: str, **params: str) -> dict[str, object]:
+    answer = httpx.get(url, params=params or None, timeout=60, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    decoded = answer.json()
+    assert isinstance(decoded, dict)
+    return decoded
+
+
+def test_a_first_start_leads_to_three_calls_that_work(checkout: Checkout) -> None:
+    """A first start lists the functions, and each of the curl lines that it prints answers on real data."""
+    run = checkout.start()
+    output = run.wait_until_running()
+    assert f"list-blobs: [GET,POST] http://localhost:{run.port}/api/list-blobs" in output
+    answers = []
+    for line in re.findall(r"^  curl .*", output, re.MULTILINE):
+        words = [word for word in shlex.split(line) if not word.startswith("-")]
+        answers.append(_get("?".join(words[1:])))
+    assert len(answers) == 3
+    signed, queried, listed = answers
+    assert signed["key"] == "default"
+    assert queried["row_count"] == 12
+    assert "notes/crème brûlée.txt" in str(listed["blobs"])
+
+
+def test_data_is_kept(checkout: Checkout) -> None:
+    """What a user changed, added or deleted is so after Ctrl-C and a second start, which installs and seeds nothing."""
+    run = checkout.start()
+    run.wait_until_running()
+    signature = _get(f"{run.url}/sign", message="hello")["signature"]
+    statements = [
+        {"sql": "delete from fruit where name = 'fig'"},
+        {"sql": "insert into fruit values (99, 'yuzu', 2.5)"},
+    ]
+    answer = httpx.post(f"{run.url}/execute-sql", json={"statements": statements}, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    with _blobs_of(run) as blobs:
+        blobs.get_blob_client("samples", "welcome.txt").delete_blob()
+        blobs.get_blob_client("samples", "mine.txt").upload_blob(b"mine")
+    output = run.press_ctrl_c()
+    assert "Traceback" not in output
+
+    run = checkout.start()
+    output = run.wait_until_running()
+    assert "Installing" not in output
+    assert "Wrote" not in output
+    assert _get(f"{run.url}/verify", message="hello", signature=str(signature))["valid"] is True
+    rows = _get(f"{run.url}/query-sql", sql="select name from fruit where name in ('fig', 'yuzu')")["rows"]
+    assert rows == [["yuzu"]]
+    with _blobs_of(run) as blobs:
+        names = set(blobs.get_container_client("samples").list_blob_names())
+    assert "mine.txt" in names
+    assert "welcome.txt" not in names
+
+
+def test_ctrl_c_ends_every_process(checkout: Checkout) -> None:
+    """After Ctrl-C no process of the run is left, and its port is free for the next."""
+    run = checkout.start()
+    run.wait_until_running()
+    processes = checkout.processes()
+    assert set(processes) == {"start", "host", "Azurite"}
+    run.press_ctrl_c()
+    assert not any(is_running(group) for group in (run.process.pid, processes["host"], processes["Azurite"]))
+    again = checkout.start(run.port)
+    again.wait_until_running()
+
+
+def test_sigterm_ends_every_process(checkout: Checkout) -> None:
+    """A SIGTERM to make alone, as a supervisor sends it, ends the run as Ctrl-C does."""
+    run = checkout.start()
+    run.wait_until_running()
+    processes = checkout.processes()
+    run.process.send_signal(signal.SIGTERM)
+    run.wait_until_ended()
+    assert not any(is_running(group) for group in (run.process.pid, processes["host"], processes["Azurite"]))
+
+
+@pytest.mark.parametrize(
+    ("victim", "line"), [("host", "The Functions host has ended"), ("Azurite", "Azurite has ended")]
+)
+def test_one_ends_all_end(checkout: Checkout, victim: str, line: str) -> None:
+    """Where the host or Azurite dies, start says so in a line, ends the other, and fails."""
+    run = checkout.start()
+    run.wait_until_running()
+    processes = checkout.processes()
+    os.kill(processes[victim], signal.SIGKILL)
+    output = run.wait_until_ended()
+    assert len(re.findall(f"^{line}", output, re.MULTILINE)) == 1
+    assert run.process.returncode != 0
+    assert not any(is_running(group) for group in (run.process.pid, processes["host"], processes["Azurite"]))
+
+
+def test_master_key(checkout: Checkout) -> None:
+    """The master key is 32 random bytes that only the user can read; a second start leaves it as it is."""
+    run = checkout.start()
+    run.wait_until_running()
+    run.press_ctrl_c()
+    path = checkout.folder / ".data" / "master.key"
+    key = path.read_text()
+    assert re.fullmatch(r"[\w-]{43}\n", key)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    checkout.start().wait_until_running()
+    assert path.read_text() == key
+
+
+def test_lost_master_key(checkout: Checkout) -> None:
+    """Where the key is gone but not what is encrypted under it, start says so rather than making another key."""
+    (checkout.folder / ".data" / "azurite").mkdir(parents=True)
+    _assert_refused(checkout.start(), r"\.data/master\.key is gone, .*")
+    assert not (checkout.folder / ".data" / "master.key").exists()
+
+
+def _assert_refused(run: Run, line: str) -> None:
+    """Start has failed with this one line, beside make's own."""
+    output = run.wait_until_ended()
+    said = [text for text in output.splitlines() if not re.match("make: |Wrote |Installing |Azurite listens", text)]
+    assert len(said) == 1, output
+    assert re.fullmatch(line, said[0]), output
+    assert run.process.returncode != 0
+
+
+def test_port_in_use(checkout: Checkout) -> None:
+    """A port in use is one clear line."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        _assert_refused(checkout.start(port), f"Port {port} is in use: .* make start PORT=7080")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b'{\n  "Values": {,}\n}\n', "local.settings.json is broken at line 2, column 14: .*"),
+        (b"", "local.settings.json is broken at line 1, column 1: .*"),
+        (b"[]", "local.settings.json is broken: it must be an object.*"),
+        (b'{"Values": []}', "local.settings.json is broken: .* objects too.*"),
+        (b'{"Host": {"LocalHttpPort": "x"}}', 'local.settings.json is broken: "LocalHttpPort" must be a number.'),
+        (b"\xff\xfe", "local.settings.json is broken: it is not UTF-8."),
+    ],
+)
+def test_broken_settings(checkout: Checkout, text: bytes, line: str) -> None:
+    """A broken local.settings.json is one clear line, with the place where that is known, and stays as it is."""
+    path = checkout.folder / "local.settings.json"
+    path.write_bytes(text)
+    _assert_refused(checkout.start(), line)
+    assert path.read_bytes() == text
+
+
+@pytest.mark.parametrize(
+    ("version", "line"),
+    [(None, "Node 20 or newer .* is not on the PATH."), ("v18.20.1", "Node 20 or newer .*; this one is v18.20.1.")],
+)
+def test_no_node(checkout: Checkout, tmp_path: Path, version: str | None, line: str) -> None:
+    """A missing Node is one clear line, and so is one that is too old."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("make", "sh"):
+        found = shutil.which(name)
+        assert found
+        (tools / name).symlink_to(found)
+    if version:
+        for name in ("node", "npm"):
+            (tools / name).write_text(f"#!/bin/sh\necho {version}\n")
+            (tools / name).chmod(0o755)
+    _assert_refused(checkout.start(environ={"PATH": str(tools)}), line)
+
+
+def test_old_python(checkout: Checkout, tmp_path: Path) -> None:
+    """A Python that is too old, or not there, is one clear line."""
+    _assert_refused(checkout.start(python=str(tmp_path / "python")), "Python 3.11 or newer is needed; .* is not here.")
+
+
+def test_no_network_for_pip(checkout: Checkout) -> None:
+    """Where pip cannot reach its index, what failed is one clear line; the environment is tried anew the next time."""
+    checkout.venv.unlink()
+    for _ in range(2):
+        run = checkout.start(environ=_NO_INDEX)
+        _assert_refused(run, r"The Python packages could not be installed: the package index cannot be reached .*")
+
+
+def test_no_network_for_npm(checkout: Checkout, tmp_path: Path) -> None:
+    """Where npm cannot reach its registry, what failed is one clear line."""
+    checkout.node_modules.unlink()
+    environ = {"npm_config_cache": str(tmp_path / "cache"), "npm_config_registry": "http://127.0.0.1:1/"}
+    run = checkout.start(environ=environ)
+    _assert_refused(run, r"Azurite \(npm\) could not be installed: the package index cannot be reached .*")
+
+
+def test_another_interpreters_environment(checkout: Checkout) -> None:
+    """An environment that another interpreter made, or one that has gone, is made again."""
+    checkout.venv.unlink()
+    checkout.venv.mkdir()
+    (checkout.venv / "strongroom.json").write_text('{"interpreter": "/gone/python3.11 3.11"}')
+    (checkout.venv / "bin").mkdir()
+    (checkout.venv / "bin" / "python").symlink_to("/gone/python3.11")
+    run = checkout.start(environ=_NO_INDEX)
+    _assert_refused(run, "The Python packages could not be installed: .*")
+    assert (checkout.venv / "bin" / "python").resolve() == Path(PYTHON)
+
+
+def test_two_checkouts_side_by_side(new_checkout: NewCheckout) -> None:
+    """Two checkouts run at once, each with its own Azurite, data and master key."""
+    first, second = new_checkout(), new_checkout()
+    runs = [first.start(), second.start()]
+    for run in runs:
+        run.wait_until_running()
+    with _blobs_of(runs[0]) as blobs, _blobs_of(runs[1]) as others:
+        blobs.create_container("only-here")
+        assert "only-here" not in [container.name for container in others.list_containers()]
+    keys = [(checkout.folder / ".data" / "master.key").read_text() for checkout in (first, second)]
+    assert keys[0] != keys[1]
+    _get(f"{runs[1].url}/live")
+
+
+def test_one_checkout_twice(checkout: Checkout) -> None:
+    """A second start in the same checkout says that the first runs, and does it no harm."""
+    run = checkout.start()
+    run.wait_until_running()
+    _assert_refused(checkout.start(), r"This checkout is running already \(start: process \d+, .*\)\.")
+    _get(f"{run.url}/live")
+
+
+def test_external_azurite(checkout: Checkout, azurite: Azurite) -> None:
+    """With AZURITE=external a running one is used and left running."""
+    blob, queue, table = map(str, azurite.ports)
+    environ = {"AZURITE_BLOB_PORT": blob, "AZURITE_QUEUE_PORT": queue, "AZURITE_TABLE_PORT": table}
+    run = checkout.start(environ={"AZURITE": "external", **environ})
+    run.wait_until_running()
+    assert set(checkout.processes()) == {"start", "host"}
+    assert not (checkout.folder / ".data" / "azurite").exists()
+    _get(f"{run.url}/list-blobs", container="samples")
+    run.press_ctrl_c()
+    assert azurite.process.poll() is None
+
+
+def test_external_azurite_that_is_not_there(checkout: Checkout) -> None:
+    """With AZURITE=external and none running, start says so."""
+    environ = {"AZURITE": "external", "AZURITE_BLOB_PORT": "1"}
+    _assert_refused(checkout.start(environ=environ), r"AZURITE=external, but nothing answers on port 1 \(blob\)\.")
+
+
+def test_azurite_port_that_is_taken(checkout: Checkout) -> None:
+    """A port chosen for Azurite is not exchanged for another when it is taken."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        _assert_refused(checkout.start(environ={"AZURITE_TABLE_PORT": port}), f"AZURITE_TABLE_PORT={port}: .* in use.")
+
+
+def test_azurite_that_cannot_start(checkout: Checkout) -> None:
+    """Where Azurite does not start, start says why in a line."""
+    (checkout.folder / ".data").mkdir()
+    (checkout.folder / ".data" / "master.key").write_text("x")
+    (checkout.folder / ".data" / "azurite").mkdir()
+    (checkout.folder / ".data" / "azurite" / "__azurite_db_table__.json").write_text("{broken")
+    _assert_refused(checkout.start(), "Azurite did not start: .*")
+
+
+def test_a_storage_account_of_the_users(checkout: Checkout, azurite: Azurite) -> None:
+    """Where the settings name a storage account, Azurite is not started, and the account gets no samples."""
+    run = checkout.start(environ={"AzureWebJobsStorage": azurite.connection_string})
+    assert "Azurite is not started" in run.wait_until_running()
+    assert set(checkout.processes()) == {"start", "host"}
+
+
+def test_a_database_of_the_users(checkout: Checkout) -> None:
+    """A database file that is there is the user's: start adds no table to it."""
+    path = checkout.folder / ".data" / "main.sqlite"
+    path.parent.mkdir()
+    connection = sqlite3.connect(path)
+    connection.execute("create table mine (x)")
+    connection.close()
+    run = checkout.start()
+    run.wait_until_running()
+    assert _get(f"{run.url}/query-sql", sql="select name from sqlite_master")["rows"] == [["mine"]]

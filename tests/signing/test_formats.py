@@ -1,0 +1,194 @@
+"""Public keys from outside: the forms that are read, and the keys that are refused."""
+
+import base64
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import InvalidRequest, UnsupportedKey, WeakKey
+from shared.signing import algorithms, formats
+
+RSA = rsa.generate_private_key(65537, 2048)
+TYPES = ("P-256", "P-384", "P-521", "Ed25519", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87")
+PUBLIC = {"RSA-2048": RSA.public_key()} | {each: algorithms.generate(each).public_key() for each in TYPES}
+
+
+def pem(label: str, der: bytes) -> str:
+    """PEM armour (RFC 7468) around `der`."""
+    return f"-----BEGIN {label}-----\n{base64.encodebytes(der).decode()}-----END {label}-----\n"
+
+
+def spki(key: object) -> str:
+    """A public key as PEM."""
+    return pem("PUBLIC KEY", formats.to_spki(key))
+
+
+def parse(text: str) -> object:
+    """Read a public key as the app does."""
+    return formats.parse_public_pem(text, "public_key")
+
+
+@pytest.mark.parametrize("key_type", PUBLIC)
+def test_a_public_key_reads_back(key_type: str) -> None:
+    """SubjectPublicKeyInfo is read, and its type is told."""
+    key = formats.parse_public_pem(spki(PUBLIC[key_type]), "public_key")
+    assert formats.type_of(key) == key_type
+    assert formats.to_spki(key) == formats.to_spki(PUBLIC[key_type])
+
+
+def test_pkcs1_is_read() -> None:
+    """An RSA key in the older form is the same key."""
+    text = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1).decode()
+    assert parse(text) == RSA.public_key()
+
+
+def test_a_certificate_gives_its_key() -> None:
+    """Of an X.509 certificate the key is taken, though the certificate has expired."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    day = datetime(2020, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, RSA.public_key(), 1, day, day + timedelta(days=1))
+    text = builder.sign(RSA, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    assert parse(text) == RSA.public_key()
+
+
+@pytest.mark.parametrize("ending", ["\r\n", "", "\n\n"])
+def test_lines_may_end_in_any_way(ending: str) -> None:
+    """PEM passes with the line endings of any system, and without a last one."""
+    assert parse(spki(PUBLIC["P-256"]).strip().replace("\n", ending or "\n") + ending) == PUBLIC["P-256"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello",
+        "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n",
+        "-----BEGIN PUBLIC KEY-----\n!!!!\n-----END PUBLIC KEY-----\n",
+        "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        "-----BEGIN DH PARAMETERS-----\nMAA=\n-----END DH PARAMETERS-----\n",
+        spki(PUBLIC["P-256"])[:-40],
+        spki(PUBLIC["P-256"]).replace("\n", " "),
+        pem("PUBLIC KEY", formats.to_spki(PUBLIC["P-256"])[:-1]),
+    ],
+)
+def test_what_is_no_pem_is_a_bad_field(text: str) -> None:
+    """Text that is no whole PEM is a bad request, naming the field."""
+    with pytest.raises(InvalidRequest) as caught:
+        parse(text)
+    assert caught.value.errors[0].field == "public_key"
+
+
+@given(st.text(max_size=50))
+def test_any_text_is_answered(text: str) -> None:
+    """No text between PEM's lines raises anything but our own errors."""
+    with pytest.raises((InvalidRequest, WeakKey, UnsupportedKey)):
+        parse(f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
+
+
+@given(st.integers(0, 90), st.integers(1, 255))
+def test_a_changed_key_is_answered(at: int, change: int) -> None:
+    """Whichever byte of a key is changed, it is another key or one of our own errors."""
+    der = bytearray(formats.to_spki(PUBLIC["P-256"]))
+    der[at] ^= change
+    try:
+        key = parse(pem("PUBLIC KEY", bytes(der)))
+    except (InvalidRequest, WeakKey, UnsupportedKey):
+        return
+    assert key != PUBLIC["P-256"]
+
+
+def test_a_private_key_is_refused() -> None:
+    """Who sends the private half is told so."""
+    text = RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    with pytest.raises(InvalidRequest, match="holds a private key"):
+        parse(text)
+
+
+def rsa_spki(n: int, e: int) -> str:
+    """An RSA key of these numbers, which no library has looked at (RFC 8017, appendix A.1.1)."""
+
+    def tlv(tag: int, content: bytes) -> bytes:
+        size = len(content)
+        length = bytes([size]) if size < 128 else bytes([0x82]) + size.to_bytes(2)
+        return bytes([tag]) + length + content
+
+    def number(value: int) -> bytes:
+        return tlv(2, value.to_bytes(value.bit_length() // 8 + 1))
+
+    rsa_encryption = bytes.fromhex("300d06092a864886f70d0101010500")
+    return pem("PUBLIC KEY", tlv(0x30, rsa_encryption + tlv(3, b"\0" + tlv(0x30, number(n) + number(e)))))
+
+
+N = RSA.public_key().public_numbers().n
+POINT = bytearray(formats.to_spki(PUBLIC["P-256"]))
+POINT[-1] ^= 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rsa_spki((1 << 1024) - 105, 65537),
+        rsa_spki((1 << 2047) - 1, 65537),
+        rsa_spki((1 << 16385) + 1, 65537),
+        rsa_spki(N, 1),
+        rsa_spki(N, 3),
+        rsa_spki(N, 65536),
+        rsa_spki(N, N - 2),
+        rsa_spki(N, (1 << 256) + 1),
+        rsa_spki(N + 1, 65537),
+        rsa_spki(0, 65537),
+        pem("PUBLIC KEY", bytes(POINT)),
+        pem("PUBLIC KEY", bytes(POINT[:-64]) + bytes(64)),
+        pem("PUBLIC KEY", bytes.fromhex("302a300506032b6570032100") + bytes(32)),
+        pem("PUBLIC KEY", bytes.fromhex("302a300506032b6570032100") + b"\xee" + b"\xff" * 31),
+        pem("PUBLIC KEY", bytes.fromhex("302a300506032b6570032100") + b"\1" + bytes(30) + b"\x80"),
+    ],
+)
+def test_weak_keys_are_refused(text: str) -> None:
+    """RSA that is too short or has a bad exponent or modulus, points off the curve or of small order: refused."""
+    with pytest.raises(WeakKey):
+        parse(text)
+
+
+def test_a_good_rsa_key_passes_the_same_way() -> None:
+    """The numbers of a good key, put together as those of the weak ones are, pass."""
+    assert parse(rsa_spki(N, 65537)) == RSA.public_key()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ec.generate_private_key(ec.SECP256K1()).public_key(),
+        ec.generate_private_key(ec.BrainpoolP256R1()).public_key(),
+        ed448.Ed448PrivateKey.generate().public_key(),
+        x25519.X25519PrivateKey.generate().public_key(),
+    ],
+)
+def test_other_types_are_refused(key: object) -> None:
+    """A valid key of a type that is not served is told from a weak one."""
+    with pytest.raises(UnsupportedKey):
+        parse(spki(key))
+
+
+def test_the_thumbprint_is_that_of_the_rfc() -> None:
+    """The Ed25519 key of RFC 8037, appendix A.2, has the thumbprint of its appendix A.3."""
+    raw = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+    key = ed25519.Ed25519PublicKey.from_public_bytes(raw)
+    assert formats.thumbprint(key) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+def test_openssl_makes_keys_that_are_read(tmp_path: Path) -> None:
+    """What `openssl genpkey` and `openssl pkey -pubout` write is read."""
+    private, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ED25519", "-out", private], check=True, capture_output=True)
+    subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True, capture_output=True)
+    assert formats.type_of(formats.parse_public_pem(public.read_text(), "public_key")) == "Ed25519"

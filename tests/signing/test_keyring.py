@@ -1,0 +1,55 @@
+"""Which version signs, and what a signature by another is worth."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared.signing import keyring
+from shared.signing.keyring import Revocation, Ring
+
+NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+
+
+def ring(latest: int = 3, **more: Any) -> Ring:
+    """A key with `latest` versions."""
+    return Ring(id="x", type="P-256", purpose="sign", created=NOW, latest_version=latest, **more)
+
+
+@pytest.mark.parametrize(
+    ("given", "current"),
+    [
+        (ring(), 3),
+        (ring(disabled={3: NOW}), 2),
+        (ring(revoked={3: Revocation(NOW, "lost")}, disabled={2: NOW}), 1),
+        (ring(disabled={3: NOW}, minimum_sign_version=3), None),
+        (ring(minimum_sign_version=2), 3),
+    ],
+)
+def test_the_newest_enabled_version_signs(given: Ring, current: int | None) -> None:
+    """The newest version that is neither disabled, revoked nor below the minimum signs; maybe none."""
+    assert keyring.current_version(given) == current
+
+
+@pytest.mark.parametrize(
+    ("given", "version", "reason"),
+    [
+        (ring(), 1, None),
+        (ring(disabled={1: NOW}), 1, "disabled"),
+        (ring(disabled={1: NOW}), 2, None),
+        (ring(disabled={1: NOW}, revoked={1: Revocation(NOW, "lost")}), 1, "revoked"),
+        (ring(minimum_verify_version=2), 1, "disabled"),
+        (ring(minimum_verify_version=2), 2, None),
+        (ring(minimum_sign_version=3), 1, None),
+    ],
+)
+def test_a_signature_is_worth_what_its_version_is(given: Ring, version: int, reason: str | None) -> None:
+    """Disabled, revoked and too old versions are not trusted; one too old to sign still verifies."""
+    assert keyring.refusal(given, version) == reason
+
+
+def test_a_ring_survives_storage() -> None:
+    """What is stored of a key reads back as it was."""
+    kept = ring(disabled={1: NOW}, revoked={2: Revocation(NOW, "lost")}, published=True)
+    assert msgspec.json.decode(msgspec.json.encode(kept), type=Ring) == kept

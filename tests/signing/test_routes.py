@@ -1,0 +1,265 @@
+"""`sign` and `verify` over HTTP, as a caller sees them."""
+
+import base64
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from scripts.azurite import start_azurite
+from shared.signing import algorithms
+from tests.support import App, StartApp, app_environ, free_port, run_app
+
+
+@pytest.fixture(scope="module")
+def client(running_app: App) -> Iterator[httpx.Client]:
+    """A client of the running app, whose default key exists."""
+    with running_app.client() as client:
+        client.get("/api/sign", params={"message": "first"}).raise_for_status()
+        yield client
+
+
+def call(client: httpx.Client, method: str, path: str, fields: dict[str, Any]) -> httpx.Response:
+    """Call by URL or with a body, with the same fields."""
+    if method == "POST":
+        return client.post(path, json=fields)
+    return client.get(
+        path, params={name: value if isinstance(value, str) else str(value) for name, value in fields.items()}
+    )
+
+
+def signed(client: httpx.Client, method: str = "POST", **fields: Any) -> dict[str, Any]:
+    """The answer of sign."""
+    response = call(client, method, "/api/sign", fields)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def verified(client: httpx.Client, method: str = "POST", **fields: Any) -> dict[str, Any]:
+    """The answer of verify."""
+    response = call(client, method, "/api/verify", fields)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "message",
+    [{"message": "hello"}, {"message": ""}, {"message": "Grüße, 世界 + 1\u0000"}, {"message_base64": "_-8"}],
+)
+def test_what_is_signed_verifies(client: httpx.Client, method: str, message: dict[str, str]) -> None:
+    """By URL and by body, text and bytes, the empty message too: the signature verifies, and over nothing else."""
+    answer = signed(client, method, **message)
+    assert answer | {"signature": "", "key_id": ""} == {
+        "key": "default",
+        "version": 1,
+        "key_id": "",
+        "algorithm": "PS256",
+        "signature": "",
+    }
+    assert len(answer["signature"]) == 512
+    assert verified(client, method, signature=answer["signature"], **message) == {
+        "valid": True,
+        "key": "default",
+        "version": 1,
+        "algorithm": "PS256",
+    }
+    assert verified(client, method, signature=answer["signature"], message="other") == {
+        "valid": False,
+        "key": "default",
+        "version": None,
+        "algorithm": "PS256",
+        "reason": "mismatch",
+        "signature_valid": False,
+    }
+
+
+def test_text_and_its_bytes_are_one_message(client: httpx.Client) -> None:
+    """A text is its UTF-8: its signature verifies over those bytes, in base64 of either kind, padded or not."""
+    signature = signed(client, message="ü>?")["signature"]
+    standard = base64.b64encode("ü>?".encode()).decode()
+    for text in (standard, standard.rstrip("="), standard.replace("+", "-").replace("/", "_")):
+        assert verified(client, message_base64=text, signature=signature)["valid"]
+
+
+def test_a_signature_may_be_in_standard_base64(client: httpx.Client) -> None:
+    """The signature is taken as standard base64, too; in a URL a bare plus sign is explained."""
+    raw = base64.urlsafe_b64decode(signed(client, message="x")["signature"])
+    assert verified(client, message="x", signature=base64.b64encode(raw).decode())["valid"]
+    response = client.get("/api/verify?message=x&signature=ab+d")
+    assert response.status_code == 400
+    assert "%2B" in response.json()["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize("algorithm", ["PS256", "PS384", "PS512", "RS256", "RS384", "RS512"])
+def test_an_algorithm_of_the_key_can_be_chosen(client: httpx.Client, algorithm: str) -> None:
+    """Every algorithm of RSA signs with the default key, and verifies under its own name alone."""
+    answer = signed(client, message="hello", algorithm=algorithm)
+    assert answer["algorithm"] == algorithm
+    assert verified(client, message="hello", algorithm=algorithm, signature=answer["signature"])["valid"]
+    other = "RS256" if algorithm != "RS256" else "PS256"
+    assert verified(client, message="hello", algorithm=other, signature=answer["signature"])["reason"] == "mismatch"
+
+
+def test_a_digest_can_be_signed(client: httpx.Client) -> None:
+    """With `prehashed` the digest is sent; the signature is one over the message."""
+    digest = base64.b64encode(hashlib.sha256(b"a large file").digest()).decode()
+    signature = signed(client, message_base64=digest, prehashed=True)["signature"]
+    assert verified(client, message="a large file", signature=signature)["valid"]
+    assert verified(client, message_base64=digest, prehashed=True, signature=signature)["valid"]
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"signature": ""}, "malformed"),
+        ({"signature": "AAAA"}, "malformed"),
+        ({"signature": "A" * 512}, "mismatch"),
+        ({"signature": "_" * 512}, "mismatch"),
+        ({"signature": "A" * 512, "version": 1}, "mismatch"),
+        ({"signature": "A" * 512, "version": 2}, "unknown-version"),
+    ],
+)
+def test_a_negative_answer_says_why(client: httpx.Client, more: dict[str, Any], reason: str) -> None:
+    """A signature that does not hold is an answer with its reason, not an error."""
+    answer = verified(client, message="hello", **more)
+    assert (answer["valid"], answer["reason"], answer["signature_valid"]) == (False, reason, False)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "status", "code", "field"),
+    [
+        ("sign", {}, 400, "invalid-request", "message"),
+        ("sign", {"message": "a", "message_base64": "YQ"}, 400, "invalid-request", "message_base64"),
+        ("sign", {"message_base64": "?"}, 400, "invalid-request", "message_base64"),
+        ("sign", {"message": "a", "key": "A"}, 400, "invalid-request", "key"),
+        ("sign", {"message": "a", "key": "other"}, 404, "unknown-key", None),
+        ("sign", {"message": "a", "version": 2}, 404, "unknown-key", None),
+        ("sign", {"message": "a", "version": 0}, 400, "invalid-request", "version"),
+        ("sign", {"message": "a", "algorithm": "ES256"}, 422, "unfit-algorithm", None),
+        ("sign", {"message": "a", "algorithm": "none"}, 400, "invalid-request", "algorithm"),
+        ("sign", {"message": "a", "format": "pgp"}, 400, "invalid-request", "format"),
+        ("sign", {"message": "a", "prehashed": True}, 400, "invalid-request", "message"),
+        ("sign", {"message": "a", "colour": "red"}, 400, "invalid-request", "colour"),
+        ("verify", {"message": "a"}, 400, "invalid-request", "signature"),
+        ("verify", {"signature": "AA"}, 400, "invalid-request", "message"),
+        ("verify", {"message": "a", "signature": "?"}, 400, "invalid-request", "signature"),
+        ("verify", {"message": "a", "signature": "AA", "key": "other"}, 404, "unknown-key", None),
+        ("verify", {"message": "a", "signature": "AA", "public_key": "x"}, 400, "invalid-request", "public_key"),
+        ("verify", {"message": "a", "signature": "AA", "algorithm": "EdDSA"}, 422, "unfit-algorithm", None),
+    ],
+)
+def test_bad_calls_are_told_what_is_wrong(
+    client: httpx.Client, path: str, fields: dict[str, Any], status: int, code: str, field: str | None
+) -> None:
+    """Each bad call is a problem with its status, its code, and the field that is wrong."""
+    response = client.post(f"/api/{path}", json=fields)
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (status, code)
+    assert [each["field"] for each in problem.get("errors", [])] == ([field] if field else [])
+
+
+# No URL is long enough for a key and a signature of ML-DSA.
+OUTSIDE = [("POST", "ML-DSA-65")] + [
+    (method, each) for method in ("GET", "POST") for each in ("P-256", "P-521", "Ed25519")
+]
+
+
+@pytest.mark.parametrize(("method", "key_type"), OUTSIDE)
+def test_a_public_key_from_outside_verifies(client: httpx.Client, method: str, key_type: str) -> None:
+    """A signature made elsewhere verifies by the public key that comes with the call."""
+    private: Any = algorithms.generate(key_type)
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    algorithm = algorithms.choose(key_type, None)
+    raw = algorithms.sign(private, algorithm, b"hello")
+    fields = {"public_key": pem, "message": "hello", "signature": base64.urlsafe_b64encode(raw).decode()}
+    answer = verified(client, method, **fields)
+    assert answer == {"valid": True, "key": None, "version": None, "algorithm": algorithm}
+    assert verified(client, method, **fields | {"message": "other"})["reason"] == "mismatch"
+    assert verified(client, method, **fields | {"signature": "AA"})["reason"] == "malformed"
+    for name, value in (("key", "default"), ("version", 1)):
+        refused = call(client, method, "/api/verify", fields | {name: value})
+        assert refused.status_code == 400
+        assert refused.json()["errors"][0]["field"] == name
+
+
+def test_openssl_signs_what_the_app_verifies(client: httpx.Client, tmp_path: Path) -> None:
+    """A signature by `openssl dgst`, in ASN.1, verifies with the format `der`."""
+    private, public, message = tmp_path / "private.pem", tmp_path / "public.pem", tmp_path / "message"
+    message.write_text("hello")
+    commands: list[list[str | Path]] = [
+        ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", private],
+        ["openssl", "ec", "-in", private, "-pubout", "-out", public],
+        ["openssl", "dgst", "-sha256", "-sign", private, "-out", tmp_path / "signature", message],
+    ]
+    for command in commands:
+        subprocess.run(command, check=True, capture_output=True)
+    signature = base64.b64encode((tmp_path / "signature").read_bytes()).decode()
+    fields = {"public_key": public.read_text(), "message": "hello", "signature": signature}
+    assert verified(client, format="der", **fields)["valid"]
+    assert verified(client, **fields)["reason"] == "malformed"
+
+
+def test_a_large_message_is_signed(client: httpx.Client) -> None:
+    """A message of some megabytes passes, and one over the limit is refused."""
+    text = "x" * (4 * 1024 * 1024)
+    assert verified(client, message=text, signature=signed(client, message=text)["signature"])["valid"]
+    assert client.post("/api/sign", json={"message": text * 2}).status_code == 413
+
+
+def test_first_signs_from_two_processes_make_one_key(tmp_path: Path) -> None:
+    """Twenty first calls, to two processes on one new storage account, all sign with one and the same key."""
+    azurite = start_azurite(tmp_path / "azurite", in_memory=True)
+    try:
+        environ = app_environ(tmp_path, azurite.connection_string)
+        with (
+            run_app(tmp_path, environ) as one,
+            run_app(tmp_path, environ) as other,
+            one.client() as first,
+            other.client() as second,
+            ThreadPoolExecutor(20) as pool,
+        ):
+            clients = [first, second] * 10
+            answers = list(pool.map(lambda each: signed(each, "GET", message="hello"), clients))
+            assert len({answer["key_id"] for answer in answers}) == 1
+            for answer in answers:
+                assert verified(first, message="hello", signature=answer["signature"])["valid"]
+                assert verified(second, message="hello", signature=answer["signature"])["valid"]
+    finally:
+        azurite.stop()
+
+
+def test_without_a_master_key_it_is_503(start_app: StartApp) -> None:
+    """Without a master key signing is 503 with its code, health says so, and the log says what to do."""
+    app = start_app({"STRONGROOM_MASTER_KEY": "/nowhere/master.key"})
+    with app.client() as client:
+        response = client.get("/api/sign", params={"message": "hello"})
+        assert response.status_code == 503
+        assert response.json()["code"] == "master-key-unavailable"
+        health = client.get("/api/health")
+        assert health.status_code == 503
+        services = health.json()["services"]
+        assert (services["master-key"]["status"], services["table-storage"]["status"]) == ("down", "ok")
+    assert "/nowhere/master.key" in app.log.read_text()
+    assert "/nowhere" not in response.text
+
+
+def test_without_storage_it_is_503(start_app: StartApp) -> None:
+    """Without storage sign and verify are 503 with Retry-After, and health names the service that is down."""
+    account = "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=AAAA;"
+    app = start_app({"AzureWebJobsStorage": f"{account}TableEndpoint=http://127.0.0.1:{free_port()}/devstoreaccount1;"})
+    with app.client() as client:
+        for path in ("sign?message=hello", "verify?message=hello&signature=AA"):
+            response = client.get(f"/api/{path}")
+            assert (response.status_code, response.json()["code"]) == (503, "storage-unavailable")
+            assert int(response.headers["retry-after"]) > 0
+        services = client.get("/api/health").json()["services"]
+        assert (services["master-key"]["status"], services["table-storage"]["status"]) == ("ok", "down")

@@ -1,0 +1,253 @@
+"""`query-sql`, `execute-sql` and `list-databases`, called over HTTP."""
+
+import base64
+import csv
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support import App, StartApp
+
+ENDLESS = "with recursive t(i) as (select 1 union all select i + 1 from t) select count(*) from t"
+FIRST = "select id, name, price from fruit order by id"
+
+
+def query(app: App, **fields: Any) -> httpx.Response:
+    """A POST to `query-sql`."""
+    with app.client() as client:
+        return client.post("/api/query-sql", json=fields)
+
+
+def execute(app: App, **fields: Any) -> httpx.Response:
+    """A POST to `execute-sql`."""
+    with app.client() as client:
+        return client.post("/api/execute-sql", json=fields)
+
+
+def by_url(app: App, **fields: Any) -> httpx.Response:
+    """A GET of `query-sql`: what is no text is JSON."""
+    params = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
+    with app.client() as client:
+        return client.get("/api/query-sql", params=params)
+
+
+@pytest.mark.parametrize("call", [query, by_url])
+def test_rows_are_answered(running_app: App, call: Any) -> None:
+    """GET and POST take the same fields and give the contract's answer."""
+    answer = call(running_app, sql="select name, price from fruit where price > ? order by price", params=[0.9])
+    assert answer.status_code == 200
+    found = answer.json()
+    assert found.pop("elapsed_ms") > 0
+    assert found == {
+        "columns": [{"name": "name", "type": "text"}, {"name": "price", "type": "real"}],
+        "rows": [["grapefruit", 0.95], ["mango", 1.8]],
+        "row_count": 2,
+        "truncated": False,
+        "cursor": None,
+    }
+
+
+@pytest.mark.parametrize("call", [query, by_url])
+def test_values_by_name(running_app: App, call: Any) -> None:
+    """Named parameters come as an object."""
+    answer = call(running_app, sql="select name from fruit where id = :id", params={"id": 1}, format="objects")
+    assert answer.json()["rows"] == [{"name": "apple"}]
+
+
+def test_bytes_and_unicode_go_through_a_url(running_app: App) -> None:
+    """Text of any script and bytes go in and come out of a URL; a `+` that became a space is told."""
+    data = base64.b64encode(b"\xfb\xff\xfe").decode()
+    answer = by_url(running_app, sql="select ? as a, ? as b, '+' as c", params=["é❤ + &", {"base64": data}])
+    assert answer.json()["rows"] == [["é❤ + &", {"base64": "-__-"}, "+"]]
+    with running_app.client() as client:
+        raw = client.get(f'/api/query-sql?sql=select+?&params=[{{"base64":"{data}"}}]')
+    assert raw.status_code == 400
+    assert "%2B" in raw.json()["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize("call", [query, by_url])
+def test_every_format(running_app: App, call: Any) -> None:
+    """The four formats hold the same rows, each under its media type."""
+    arrays = call(running_app, sql=FIRST, limit=3)
+    objects = call(running_app, sql=FIRST, limit=3, format="objects")
+    lines = call(running_app, sql=FIRST, limit=3, format="ndjson")
+    table = call(running_app, sql=FIRST, limit=3, format="csv")
+    rows = arrays.json()["rows"]
+    assert [list(each.values()) for each in objects.json()["rows"]] == rows
+    assert [list(json.loads(line).values()) for line in lines.text.splitlines()] == rows
+    assert list(csv.reader(io.StringIO(table.text, newline=""))) == [
+        ["id", "name", "price"],
+        *[[str(value) for value in row] for row in rows],
+    ]
+    kinds = [each.headers["content-type"] for each in (arrays, objects, lines, table)]
+    assert kinds == ["application/json", "application/json", "application/x-ndjson", "text/csv; charset=utf-8"]
+    for each in (lines, table):
+        assert each.headers["x-truncated"] == "true"
+        assert each.headers["x-cursor"]
+
+
+@pytest.mark.parametrize("form", ["json", "objects", "ndjson", "csv"])
+def test_pages_hold_every_row_once(running_app: App, form: str) -> None:
+    """Following the cursor shows each row once, and the last page has no cursor."""
+    found: list[int] = []
+    cursor: str | None = None
+    pages = 0
+    while True:
+        given = {"cursor": cursor} if cursor else {}
+        answer = query(running_app, sql=FIRST, limit=5, format=form, **given)
+        assert answer.status_code == 200
+        if form in ("json", "objects"):
+            body = answer.json()
+            cursor = body["cursor"]
+            assert body["truncated"] == bool(cursor)
+            found += [row["id"] if form == "objects" else row[0] for row in body["rows"]]
+        else:
+            cursor = answer.headers.get("x-cursor")
+            assert ("x-truncated" in answer.headers) == bool(cursor)
+            text = answer.text.splitlines()
+            found += (
+                [json.loads(line)["id"] for line in text]
+                if form == "ndjson"
+                else [int(line.split(",")[0]) for line in text[1:]]
+            )
+        pages += 1
+        if not cursor:
+            break
+    assert pages == 3
+    assert found == list(range(1, 13))
+
+
+def test_a_cursor_belongs_to_its_query(running_app: App) -> None:
+    """A cursor of another statement, other values, or of nobody is refused, naming the field."""
+    cursor = query(running_app, sql=FIRST, limit=1).json()["cursor"]
+    for wrong in (cursor[:-1], "x", "é", ""):
+        answer = query(running_app, sql=FIRST, cursor=wrong)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "cursor")
+    answer = query(running_app, sql=FIRST + " desc", cursor=cursor)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "cursor")
+
+
+def test_an_answer_has_a_limit_of_bytes(running_app: App) -> None:
+    """Rows of more than 8 MiB are cut off between rows, told, and fetched by the cursor."""
+    sql = "select value, hex(zeroblob(500000)) from json_each('[1,2,3,4,5,6,7,8,9,10,11,12]')"
+    first = query(running_app, sql=sql)
+    assert len(first.content) < 8 * 1024 * 1024 + 1000
+    assert first.json()["truncated"]
+    rest = query(running_app, sql=sql, cursor=first.json()["cursor"])
+    assert [row[0] for each in (first, rest) for row in each.json()["rows"]] == list(range(1, 13))
+    assert not rest.json()["truncated"]
+
+
+def test_a_row_that_no_answer_holds(running_app: App) -> None:
+    """One row over the limit is refused, since no cursor would get past it."""
+    answer = query(running_app, sql="select hex(zeroblob(5000000))")
+    assert (answer.status_code, answer.json()["code"]) == (422, "answer-too-large")
+
+
+def test_no_rows_have_columns(running_app: App) -> None:
+    """An empty result has its columns, in every format that has some."""
+    answer = query(running_app, sql="select id, name as name, name as name, 1 + 1 from fruit where 0").json()
+    assert [each["name"] for each in answer["columns"]] == ["id", "name", "name", "1 + 1"]
+    assert [each["type"] for each in answer["columns"]] == ["integer", "text", "text", "null"]
+    assert answer["rows"] == []
+    assert query(running_app, sql="select id, name from fruit where 0", format="csv").text == "id,name\r\n"
+    assert query(running_app, sql="select id from fruit where 0", format="ndjson").text == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"sql": "delete from fruit"}, 422, "read-only"),
+        ({"sql": "select 1; select 2"}, 422, "multiple-statements"),
+        ({"sql": "select nope"}, 422, "sql-error"),
+        ({"sql": ENDLESS, "timeout_ms": 50}, 422, "query-timeout"),
+        ({"sql": "select 1", "database": "nope"}, 404, "unknown-database"),
+        ({"sql": ""}, 400, "invalid-request"),
+        ({}, 400, "invalid-request"),
+        ({"sql": "select ?", "params": []}, 400, "invalid-request"),
+        ({"sql": "select ?", "params": [18446744073709551616]}, 400, "invalid-request"),
+        ({"sql": "select ?", "params": [[1]]}, 400, "invalid-request"),
+        ({"sql": "select 1", "limit": 0}, 400, "invalid-request"),
+        ({"sql": "select 1", "limit": 10001}, 400, "invalid-request"),
+        ({"sql": "select 1", "timeout_ms": 60001}, 400, "invalid-request"),
+        ({"sql": "select 1", "format": "xml"}, 400, "invalid-request"),
+        ({"sql": "select 1", "limt": 1}, 400, "invalid-request"),
+    ],
+)  # fmt: skip
+def test_problems(running_app: App, fields: dict[str, Any], status: int, code: str) -> None:
+    """Each wrong call has its status and its code, by GET and by POST."""
+    for call in (query, by_url):
+        answer = call(running_app, **fields)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_write_and_its_undoing(start_app: StartApp) -> None:
+    """A write is told and read again; a dry run is told and not there."""
+    app = start_app()
+    tried = execute(app, sql="delete from fruit where id < :id returning name", params={"id": 3}, dry_run=True).json()
+    assert (tried["rows_affected"], tried["rows"], tried["dry_run"]) == (2, [["apple"], ["apricot"]], True)
+    made = execute(app, sql="insert into fruit (name, price) values (?, ?)", params=["quince", 0.9]).json()
+    assert (made["rows_affected"], made["last_row_id"], made["dry_run"]) == (1, 13, False)
+    both = execute(
+        app,
+        statements=[
+            {"sql": "update fruit set price = ? where id = ?", "params": [1, 13]},
+            {"sql": "delete from fruit where id = :id", "params": {"id": 1}},
+        ],
+    ).json()
+    assert both["rows_affected"] == 2
+    assert [each["rows_affected"] for each in both["results"]] == [1, 1]
+    assert query(app, sql="select count(*), max(price) from fruit where id in (1, 13)").json()["rows"] == [[1, 1.0]]
+    wrong: list[dict[str, Any]] = [{}, {"sql": "select 1", "statements": [{"sql": "select 1"}]}, {"statements": []}]
+    for fields in wrong:
+        assert execute(app, **fields).status_code == 400
+
+
+def test_without_a_writer_execute_is_read_only(start_app: StartApp, tmp_path: Path) -> None:
+    """A database whose settings name no writer is not written; one whose file is missing is not found, and not made."""
+    app = start_app({"DATABASE_MAIN_WRITE": "", "DATABASE_GONE": f"sqlite:///{tmp_path}/gone.sqlite"})
+    answer = execute(app, sql="delete from fruit")
+    assert (answer.status_code, answer.json()["code"]) == (422, "read-only")
+    answer = query(app, sql="select 1", database="gone")
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown-database")
+    assert str(tmp_path) not in answer.text
+    assert not (tmp_path / "gone.sqlite").exists()
+    with app.client() as client:
+        listed = {each["name"]: each for each in client.get("/api/databases").json()["databases"]}
+        services = client.get("/api/health").json()["services"]
+    assert (listed["main"]["writable"], listed["main"]["available"], listed["gone"]["available"]) == (
+        False,
+        True,
+        False,
+    )
+    assert (services["database-main"]["status"], services["database-gone"]["status"]) == ("ok", "down")
+
+
+def test_databases_are_listed(running_app: App) -> None:
+    """Databases are listed with their engine, tables and columns, and nothing of where they are."""
+    with running_app.client() as client:
+        answer = client.get("/api/databases")
+    (main,) = answer.json()["databases"]
+    assert (main["name"], main["engine"], main["writable"], main["available"]) == ("main", "sqlite", True, True)
+    fruit = next(each for each in main["tables"] if each["name"] == "fruit")
+    assert [each["name"] for each in fruit["columns"]] == ["id", "name", "price"]
+    assert "main.sqlite" not in answer.text
+
+
+def test_many_callers_at_once(start_app: StartApp) -> None:
+    """Readers and writers at once all succeed, and no write is lost."""
+    app = start_app()
+
+    def call(number: int) -> int:
+        if number % 2:
+            return execute(app, sql="update fruit set price = price + 1 where id = 1", timeout_ms=30_000).status_code
+        return query(app, sql=FIRST).status_code
+
+    with ThreadPoolExecutor(24) as threads:
+        assert set(threads.map(call, range(100))) == {200}
+    assert query(app, sql="select round(price, 2) from fruit where id = 1").json()["rows"] == [[50.45]]

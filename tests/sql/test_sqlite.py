@@ -1,0 +1,430 @@
+"""SQLite: what its readers and writers may do, for how long, and how many at once. Real files."""
+
+import json
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scripts.samples import seed_database
+from shared.errors import (
+    Busy,
+    DatabaseUnavailable,
+    MultipleStatements,
+    QueryTimeout,
+    ReadOnly,
+    SqlError,
+    UnknownDatabase,
+)
+from shared.settings import DatabaseSettings
+from shared.sql import databases as databases_module
+from shared.sql.databases import READERS, Database, Databases
+from shared.sql.engines import Outcome, Statement
+from shared.sql.values import read_page
+
+ENDLESS = "with recursive t(i) as (select 1 union all select i + 1 from t) select count(*) from t"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file with the table `fruit`."""
+    seed_database(tmp_path / "main.sqlite")
+    return tmp_path / "main.sqlite"
+
+
+@pytest.fixture
+def database(path: Path) -> Database:
+    """The same as a database that may be written."""
+    return Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}).get("main")
+
+
+def query(
+    database: Database, sql: str, params: Any = (), seconds: float = 5.0, explain: bool = False
+) -> list[list[Any]]:
+    """All rows of a query, as JSON has them."""
+    with database.reading(seconds) as session:
+        page = read_page(session.query(sql, params, explain), "json", 10_000, 10**8)
+    rows: list[list[Any]] = json.loads(b"[" + page.rows + b"]")
+    return rows
+
+
+def execute(
+    database: Database, *statements: str | Statement, dry_run: bool = False, seconds: float = 5.0
+) -> list[Outcome]:
+    """Run statements in one transaction."""
+    given = [Statement(each, ()) if isinstance(each, str) else each for each in statements]
+    return database.execute(given, max_rows=100, dry_run=dry_run, seconds=seconds)
+
+
+HOSTILE = [
+    "insert into fruit (name, price) values ('x', 1)",
+    "insert into fruit (name, price) values ('x', 1) returning *",
+    "with a as (select 1) insert into fruit (name, price) select 'a', 1",
+    "replace into fruit values (1, 'a', 1)",
+    "update fruit set price = 0",
+    "delete from fruit",
+    "/* select */ delete from fruit",
+    "explain delete from fruit",
+    "drop table fruit",
+    "alter table fruit add column x",
+    "create table x (a)",
+    "create temp table x (a)",
+    "create temp view x as select 1",
+    "create view x as select 1",
+    "create index x on fruit (name)",
+    "create virtual table x using fts5(a)",
+    "create trigger x after insert on fruit begin delete from fruit; end",
+    "attach ':memory:' as x",
+    "attach '/tmp/strongroom-attached.sqlite' as x",
+    "detach main",
+    "vacuum",
+    "vacuum into '/tmp/strongroom-vacuum.sqlite'",
+    "analyze",
+    "begin",
+    "begin immediate",
+    "commit",
+    "rollback",
+    "savepoint x",
+    "release x",
+    "pragma query_only = off",
+    "pragma journal_mode = wal",
+    "pragma writable_schema = on",
+    "pragma user_version = 5",
+    "pragma user_version(5)",
+    "pragma main.user_version = 5",
+    "pragma wal_checkpoint",
+    "pragma incremental_vacuum",
+    "pragma temp_store_directory = '/tmp'",
+    "pragma database_list",
+    "select * from pragma_database_list",
+    "pragma trusted_schema = on",
+    "pragma cache_size = 1000000000",
+    "pragma hard_heap_limit = 0",
+    "pragma busy_timeout = 1000000",
+    "select load_extension('/tmp/x')",
+]
+
+
+@pytest.mark.parametrize("sql", HOSTILE)
+def test_a_reader_may_not(database: Database, path: Path, sql: str) -> None:
+    """Whatever would write, leave the file or change the connection is refused, and changes nothing."""
+    before = path.read_bytes()
+    for _ in range(2):  # The second time from the cache of statements.
+        with pytest.raises(ReadOnly):
+            query(database, sql)
+    assert path.read_bytes() == before
+    assert query(database, "select count(*) from fruit") == [[12]]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select 1; delete from fruit",
+        "select 1; select 2",
+        "select 1;\n-- then\nselect 2 -- more",
+        "delete from fruit; select 1",
+    ],
+)
+def test_a_second_statement_is_refused(database: Database, sql: str) -> None:
+    """A call runs one statement: none of two is run."""
+    with pytest.raises((MultipleStatements, ReadOnly)):
+        query(database, sql)
+    with pytest.raises(MultipleStatements):
+        execute(database, sql)
+    assert query(database, "select count(*) from fruit") == [[12]]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select count(*) from fruit;",
+        "select count(*) from fruit ; -- done",
+        "/* first */ select count(*) from fruit;;",
+        "select count(*) from (select * from fruit where name <> 'insert;drop')",
+        "values (12)",
+        "with a as (select 12) select * from a",
+    ],
+)
+def test_one_statement_may_end_in_comments(database: Database, sql: str) -> None:
+    """Semicolons and comments behind it make no second statement."""
+    assert query(database, sql) == [[12]]
+
+
+@pytest.mark.parametrize("sql", ["", ";", "-- nothing", "/* nothing */"])
+def test_no_statement_is_an_error(database: Database, sql: str) -> None:
+    """Text without a statement is no query with an empty answer."""
+    with pytest.raises(SqlError, match="no statement"):
+        query(database, sql)
+
+
+def test_harmless_pragmas_are_answered(database: Database) -> None:
+    """What a client asks to learn the schema is answered."""
+    assert [row[1] for row in query(database, "pragma table_info(fruit)")] == ["id", "name", "price"]
+    assert query(database, "select name from pragma_table_list('fruit')") == [["fruit"]]
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("select nope from fruit", r"no such column: nope \(SQLITE_ERROR, at character 8\)"),
+        ("select 'ü', nope from fruit", r"no such column: nope \(SQLITE_ERROR, at character 13\)"),
+        ("select * from nope", r"no such table: nope \(SQLITE_ERROR\)"),
+        ("selec 1", r'near "selec": syntax error \(SQLITE_ERROR, at character 1\)'),
+        ("select zeroblob(100000000)", r"string or blob too big \(SQLITE_TOOBIG\)"),
+        ("select abs(-9223372036854775808)", r"integer overflow \(SQLITE_ERROR\)"),
+        ("select cast(x'ff' as text)", "not UTF-8"),
+        ("select '\0'", "SQLITE_ERROR"),
+    ],
+)
+def test_an_error_is_sqlites_own(database: Database, sql: str, said: str) -> None:
+    """A refused statement says what SQLite says, with its code and the place where SQLite gives one."""
+    with pytest.raises(SqlError, match=said):
+        query(database, sql)
+
+
+def test_the_time_limit_interrupts(database: Database) -> None:
+    """A statement without an end is interrupted, and its connection serves the next."""
+    for _ in range(READERS + 1):
+        with pytest.raises(QueryTimeout):
+            query(database, ENDLESS, seconds=0.05)
+    with pytest.raises(QueryTimeout):
+        query(database, ENDLESS.replace("count(*)", "i") + " where i < 0", seconds=0.05)
+    assert query(database, "select 1") == [[1]]
+
+
+def test_a_late_write_is_undone(database: Database) -> None:
+    """A writer that is interrupted leaves nothing of its transaction."""
+    endless = "insert into fruit (name, price) " + ENDLESS.replace("count(*)", "'x', i")
+    with pytest.raises(QueryTimeout):
+        execute(database, "delete from fruit", endless, seconds=0.1)
+    assert query(database, "select count(*) from fruit") == [[12]]
+
+
+def test_explain_does_not_run(database: Database) -> None:
+    """A plan is told without running the statement."""
+    (row,) = query(database, ENDLESS.replace("from t)", "from t) ", 1), explain=True)[:1]
+    assert len(row) == 4
+
+
+def test_a_file_that_is_not_there_stays_away(tmp_path: Path) -> None:
+    """A database without its file is not found, and no empty file is made."""
+    url = f"sqlite:///{tmp_path / 'none.sqlite'}"
+    database = Databases({"none": DatabaseSettings(url, url)}).get("none")
+    with pytest.raises(UnknownDatabase) as caught:
+        query(database, "select 1")
+    assert str(tmp_path) not in caught.value.detail
+    with pytest.raises(UnknownDatabase):
+        execute(database, "create table a (b)")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    """A file of another kind is told apart from a bad statement."""
+    (tmp_path / "text.sqlite").write_text("This is no database. " * 100)
+    database = Databases({"text": DatabaseSettings(f"sqlite:///{tmp_path / 'text.sqlite'}")}).get("text")
+    with pytest.raises(DatabaseUnavailable):
+        query(database, "select * from sqlite_schema")
+
+
+def test_a_file_that_is_replaced_is_read_anew(database: Database, path: Path) -> None:
+    """Open connections do not hold on to a file that another took the place of, and one that is gone is not found."""
+    assert query(database, "select count(*) from fruit") == [[12]]
+    other = path.with_name("other.sqlite")
+    connection = sqlite3.connect(other)
+    connection.execute("create table fruit (id)")
+    connection.close()
+    other.rename(path)
+    assert query(database, "select count(*) from fruit") == [[0]]
+    path.unlink()
+    with pytest.raises(UnknownDatabase):
+        query(database, "select 1")
+
+
+def test_an_unknown_name_is_not_found() -> None:
+    """A name that no setting has is not found; the error says which there are."""
+    with pytest.raises(UnknownDatabase, match="They name: main"):
+        Databases({"main": DatabaseSettings("sqlite:///x")}).get("Main")
+
+
+def test_without_a_writer_nothing_is_written(path: Path) -> None:
+    """A database without DATABASE_<NAME>_WRITE is read alone."""
+    database = Databases({"main": DatabaseSettings(f"sqlite:///{path}")}).get("main")
+    with pytest.raises(ReadOnly, match="DATABASE_MAIN_WRITE"):
+        execute(database, "delete from fruit")
+
+
+def test_a_write_is_told(database: Database) -> None:
+    """A writer learns how many rows it changed, the row it made, and what it asked to return."""
+    made, changed, asked, table = execute(
+        database,
+        Statement("insert into fruit (name, price) values (:name, 1)", {"name": "quince"}),
+        Statement("update fruit set price = price where id > ?", [10]),
+        "select count(*) from fruit",
+        "create table other (a)",
+    )
+    assert (made.rows_affected, made.last_row_id) == (1, 13)
+    assert (changed.rows_affected, changed.last_row_id) == (3, None)
+    assert (asked.rows_affected, asked.rows) == (0, [(13,)])
+    assert table.rows_affected == 0
+    (returned,) = execute(database, "delete from fruit where id >= 12 returning id, name")
+    assert returned.rows_affected == 2
+    assert [each.name for each in returned.columns] == ["id", "name"]
+    assert returned.rows == [(12, "plum"), (13, "quince")]
+
+
+def test_a_dry_run_changes_nothing(database: Database, path: Path) -> None:
+    """A dry run tells what it would do, and leaves every byte as it was."""
+    before = path.read_bytes()
+    (outcome,) = execute(database, "delete from fruit", dry_run=True)
+    assert outcome.rows_affected == 12
+    assert path.read_bytes() == before
+
+
+def test_statements_are_one_transaction(database: Database) -> None:
+    """Where one of several fails, none has happened, and the error says which failed."""
+    with pytest.raises(SqlError) as caught:
+        execute(database, "insert into fruit values (20, 'a', 1)", "insert into fruit values (1, 'b', 1)")
+    assert caught.value.detail == "statements[1]: UNIQUE constraint failed: fruit.id (SQLITE_CONSTRAINT_PRIMARYKEY)"
+    assert query(database, "select count(*) from fruit") == [[12]]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "commit", "rollback", "begin", "savepoint a", "attach ':memory:' as x", "pragma journal_mode = off",
+        "pragma writable_schema = on", "vacuum into '/tmp/strongroom-vacuum.sqlite'", "select load_extension('/tmp/x')",
+    ],
+)  # fmt: skip
+def test_a_writer_may_not(database: Database, sql: str) -> None:
+    """A writer may not end its transaction, reach other files, load code or loosen the connection."""
+    for _ in range(2):
+        with pytest.raises(SqlError):
+            execute(database, "delete from fruit", sql)
+    assert query(database, "select count(*) from fruit") == [[12]]
+
+
+def test_foreign_keys_hold(database: Database) -> None:
+    """A writer keeps the promises that the tables declare."""
+    execute(database, "create table basket (fruit references fruit)")
+    with pytest.raises(SqlError, match="FOREIGN KEY constraint failed"):
+        execute(database, "insert into basket values (99)")
+
+
+def test_writers_wait_for_each_other(database: Database, path: Path) -> None:
+    """Writers and readers at once, in two processes' ways, lose nothing and fail nowhere."""
+    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}).get("main")
+
+    def write(number: int) -> None:
+        execute((database, other)[number % 2], "update fruit set price = price + 1 where id = 1", seconds=30)
+
+    def read(_number: int) -> int:
+        return len(query(database, "select * from fruit", seconds=30))
+
+    before = query(database, "select price from fruit where id = 1")[0][0]
+    with ThreadPoolExecutor(16) as threads:
+        writes = [threads.submit(write, number) for number in range(100)]
+        reads = [threads.submit(read, number) for number in range(100)]
+        assert {each.result() for each in reads} == {12}
+        for each in writes:
+            each.result()
+    assert query(database, "select price from fruit where id = 1")[0][0] == pytest.approx(before + 100)
+
+
+def test_a_lock_that_lasts_is_busy(database: Database, path: Path) -> None:
+    """A writer that never ends keeps the others waiting for their time limit, and no longer."""
+    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}).get("main")
+    endless = "insert into fruit (name, price) " + ENDLESS.replace("count(*)", "'x', i")
+    started = threading.Event()
+
+    def hold() -> None:
+        started.set()
+        with pytest.raises(QueryTimeout):
+            execute(other, "update fruit set price = 0", endless, seconds=3)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    started.wait()
+    deadline = time.monotonic() + 2
+    seen = None
+    while seen is None and time.monotonic() < deadline:
+        try:
+            execute(database, "update fruit set price = price where id = 1", seconds=0.1)
+        except Busy as error:
+            seen = error
+    holder.join()
+    assert seen is not None
+    assert seen.retry_after == 1
+    execute(database, "update fruit set price = price where id = 1")
+
+
+def test_connections_are_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More callers than connections wait a little, and are told to come back."""
+    monkeypatch.setattr(databases_module, "WAIT_SECONDS", 0.05)
+    with ThreadPoolExecutor(READERS) as threads:
+        slow = [threads.submit(query, database, ENDLESS, (), 2.0) for _ in range(READERS)]
+        seen = None
+        while seen is None and not all(each.done() for each in slow):
+            try:
+                query(database, "select 1")
+            except Busy as error:
+                seen = error
+    assert seen is not None
+    assert all(isinstance(each.exception(), QueryTimeout) for each in slow)
+    assert query(database, "select 1") == [[1]]
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(),
+    st.binary(max_size=50),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(SCALARS, min_size=1, max_size=8))
+def test_parameters_come_back(database: Database, values: list[Any]) -> None:
+    """What is bound is what is answered, of the same type, by position and by name."""
+    marks = ", ".join("?" * len(values))
+    with database.reading(5) as session:
+        assert session.query(f"select {marks}", values, False).fetch(2) == [tuple(values)]
+    names = {f"n{place}": value for place, value in enumerate(values)}
+    with database.reading(5) as session:
+        found = session.query("select " + ", ".join(f":{name}" for name in names), names, False).fetch(2)
+    assert [list(map(repr, row)) for row in found] == [list(map(repr, values))]
+
+
+def test_duplicate_names_survive(database: Database) -> None:
+    """Columns of the same name are both answered, also without a row."""
+    with database.reading(5) as session:
+        assert [each.name for each in session.query("select 1 as a, 2 as a where 0", (), False).columns] == ["a", "a"]
+
+
+def test_tables_are_described(database: Database) -> None:
+    """Tables, views and virtual tables are listed with their columns; a broken view has none."""
+    execute(
+        database,
+        "create view cheap as select name from fruit",
+        "create virtual table words using fts5(word)",
+        "create table gone (a)",
+        "create view broken as select a from gone",
+        "drop table gone",
+    )
+    with database.reading(5) as session:
+        found = {each.name: each for each in session.tables()}
+    assert list(found) == ["broken", "cheap", "fruit", "words"]
+    assert [(each.name, each.type, each.nullable, each.primary_key) for each in found["fruit"].columns] == [
+        ("id", "INTEGER", False, True),
+        ("name", "TEXT", False, False),
+        ("price", "REAL", False, False),
+    ]
+    assert (found["cheap"].type, [each.name for each in found["cheap"].columns]) == ("view", ["name"])
+    assert (found["words"].type, [each.name for each in found["words"].columns]) == ("table", ["word"])
+    assert found["broken"].columns == []

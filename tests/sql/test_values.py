@@ -1,0 +1,181 @@
+"""Rows as bytes, in each format, and what declared types mean."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.sql.values import Column, Format, Row, Rows, RowTooLarge, read_page, sqlite_column, unique
+from shared.web import decode_base64
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(),
+    st.binary(),
+)
+TABLES = st.integers(1, 5).flatmap(lambda width: st.lists(st.tuples(*[SCALARS] * width), max_size=40))
+
+
+def columns_for(rows: list[Row]) -> tuple[Column, ...]:
+    """Columns without a declared type, as wide as the rows."""
+    return tuple(Column(f"c{place}") for place in range(len(rows[0]) if rows else 2))
+
+
+def read_all(rows: list[Row], form: Format, columns: tuple[Column, ...] | None = None) -> bytes:
+    """All rows in one page."""
+    page = read_page(Rows(columns or columns_for(rows), rows), form, 10_000, 10**9)
+    assert page.row_count == len(rows)
+    assert not page.truncated
+    return page.rows
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it, and back from there."""
+    return {"base64": value} if isinstance(value, bytes) else value
+
+
+def back(value: Any) -> Any:
+    """A value of the answer, its bytes decoded."""
+    return {"base64": decode_base64(value["base64"], "")} if isinstance(value, dict) else value
+
+
+@given(TABLES)
+def test_json_keeps_every_value(rows: list[Row]) -> None:
+    """Whatever a row holds comes back from its JSON, of the same type and to the last digit."""
+    found = json.loads(b"[" + read_all(rows, "json") + b"]")
+    assert [[repr(back(value)) for value in row] for row in found] == [
+        [repr(plain(value)) for value in row] for row in rows
+    ]
+
+
+@given(TABLES)
+def test_objects_and_lines_hold_the_same_as_arrays(rows: list[Row]) -> None:
+    """`objects` and `ndjson` hold the rows of `json`, under the columns' names."""
+    arrays = json.loads(b"[" + read_all(rows, "json") + b"]")
+    objects = json.loads(b"[" + read_all(rows, "objects") + b"]")
+    lines = [json.loads(line) for line in read_all(rows, "ndjson").split(b"\n")[:-1]]
+    assert objects == lines
+    assert [list(each.values()) for each in objects] == arrays
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(st.characters(codec="utf-8", exclude_characters="\0")), st.integers(), st.text()), max_size=20
+    )
+)
+def test_csv_keeps_every_text(rows: list[Row]) -> None:
+    """Whatever a text holds, another reader of RFC 4180 finds it again."""
+    text = read_all(rows, "csv", tuple(Column(name) for name in ("a", "b,\r\n", 'c"'))).decode()
+    found = list(csv.reader(io.StringIO(text, newline="")))
+    assert found[0] == ["a", "b,\r\n", 'c"']
+    assert found[1:] == [[str(value) for value in row] for row in rows]
+
+
+def test_csv_has_lines_of_rfc_4180() -> None:
+    """Lines end in CRLF; null is empty, booleans are lower case, bytes base64url, infinities empty."""
+    row = (None, True, False, 1.5, 1e300, float("inf"), b"\xfb\xff", "a,b", 'a"b', "a\r\nb")
+    expected = b',true,false,1.5,1e+300,,-_8,"a,b","a""b","a\r\nb"\r\n'
+    assert read_all([row], "csv").partition(b"\r\n")[2] == expected
+
+
+def test_infinity_is_null() -> None:
+    """JSON has no infinity: it is null."""
+    assert read_all([(float("inf"), float("-inf"), float("nan"))], "json") == b"[null,null,null]"
+
+
+def test_json_columns_are_json_as_written() -> None:
+    """Text of a JSON column is JSON, digit by digit and on one line; what is no JSON stays text."""
+    columns = (sqlite_column("j", "JSON"),)
+    rows = [('{"a": 1.50}',), ("[1,\n 2]",), ("nope",), (None,), (7,), ("12345678901234567890123",)]
+    assert read_all(rows, "json", columns) == b'[{"a": 1.50}],[[1,2]],["nope"],[null],[7],[12345678901234567890123]'
+    assert read_all(rows[:2], "ndjson", columns) == b'{"j":{"a": 1.50}}\n{"j":[1,2]}\n'
+    assert read_all(rows[:4], "csv", columns) == b'j\r\n"{""a"": 1.50}"\r\n"[1,2]"\r\nnope\r\n""\r\n'
+
+
+@pytest.mark.parametrize(
+    ("declared", "kind", "stored", "answered"),
+    [
+        ("BOOLEAN", "boolean", [0, 1, 2, None, "x"], [False, True, 2, None, "x"]),
+        ("decimal(10, 2)", "decimal", [1, 1.5, 0.125, -3.25, "x", None], ["1.00", "1.50", "0.125", "-3.25", "x", None]),
+        ("NUMERIC", "decimal", [1, 1.5, 2.0, 1e21], ["1", "1.5", "2", "1000000000000000000000"]),
+        ("DATETIME", "timestamp", ["2024-01-31 09:30:00", "2024-01-31", 5], ["2024-01-31T09:30:00", "2024-01-31", 5]),
+        ("timestamp with time zone", "timestamp", ["2024-01-31T09:30:00Z"], ["2024-01-31T09:30:00Z"]),
+        ("DATE", "date", ["2024-01-31", 5], ["2024-01-31", 5]),
+        ("TIME", "time", ["09:30:00"], ["09:30:00"]),
+        ("JSON", "json", ["[1]"], [[1]]),
+        ("BIGINT", "integer", [2**62, "x"], [2**62, "x"]),
+        ("DOUBLE PRECISION", "real", [1.0], [1.0]),
+        ("VARCHAR(20)", "text", ["a"], ["a"]),
+        ("BLOB", "bytes", [b"", "x"], [{"base64": ""}, "x"]),
+    ],
+)  # fmt: skip
+def test_the_declared_type_decides(declared: str, kind: str, stored: list[Any], answered: list[Any]) -> None:
+    """A declared type says the column's, and what its values become; a value that does not fit it stays."""
+    page = read_page(Rows((sqlite_column("a", declared),), [(value,) for value in stored]), "json", 100, 10_000)
+    assert page.columns == [{"name": "a", "type": kind}]
+    assert json.loads(b"[" + page.rows + b"]") == [[value] for value in answered]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([], "null"), ([None], "null"), ([1, None], "integer"), ([1, 2.5], "real"), (["a"], "text"),
+        ([b"a"], "bytes"), ([1, "a"], "text"), ([True], "boolean"),
+    ],
+)  # fmt: skip
+def test_without_a_declared_type_the_values_decide(values: list[Any], kind: str) -> None:
+    """An expression's column has the type of its values, and `null` where there are none."""
+    page = read_page(Rows((Column("a"),), [(value,) for value in values]), "json", 100, 10_000)
+    assert page.columns == [{"name": "a", "type": kind}]
+
+
+@given(st.lists(st.sampled_from(["a", "b", "a_2", "a_3", "", "a_2_2"]), max_size=8))
+def test_names_of_objects_are_unique(names: list[str]) -> None:
+    """Repeats get a number; a name that stands once stays, and none is lost."""
+    found = unique(names)
+    assert len(set(found)) == len(found) == len(names)
+    assert all(new == old for new, old in zip(found, names, strict=True) if names.count(old) == 1)
+
+
+@given(
+    st.lists(st.text(max_size=50), max_size=60),
+    st.integers(1, 50),
+    st.sampled_from(["json", "objects", "ndjson", "csv"]),
+)
+def test_limits_cut_between_rows(texts: list[str], limit: int, form: Format) -> None:
+    """A page holds the first rows, no more than the limits, and says whether there are more."""
+    rows: list[Row] = [(text,) for text in texts]
+    page = read_page(Rows((Column("a"),), rows), form, limit, 400)
+    assert page.row_count <= limit
+    assert len(page.rows) <= 400
+    assert page.truncated == (page.row_count < len(rows))
+    assert page.rows == read_all(rows[: page.row_count], form, (Column("a"),))
+
+
+def test_a_row_over_the_limit_is_an_error() -> None:
+    """Where not one row fits there is no page that would get on."""
+    with pytest.raises(RowTooLarge):
+        read_page(Rows((Column("a"),), [("x" * 500,)]), "json", 10, 400)
+
+
+def test_what_is_read_at_once_is_bounded() -> None:
+    """Large rows are read few at a time."""
+
+    class Large:
+        columns = (Column("a", "text"),)
+        asked: list[int] = []  # noqa: RUF012
+
+        def fetch(self, count: int) -> list[Row]:
+            self.asked.append(count)
+            return [("x" * 500_000,)] * count
+
+    page = read_page(Large(), "json", 10_000, 8 * 1024 * 1024)
+    assert page.truncated
+    assert max(Large.asked) <= 8
