@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 API_VERSION = "2023-11-03"
 SCOPE = "https://storage.azure.com/.default"
-CONNECT_SECONDS, READ_SECONDS, RETRIES = 2, 10, 2
+CONNECT_SECONDS, READ_SECONDS, RETRIES = 2, 4, 2
 CONNECTIONS, POOL_SECONDS = 32, 10
 """To Blob Storage at once, and how long a request waits for one of them."""
 
