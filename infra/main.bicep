@@ -159,7 +159,8 @@ var databases = {
   none: { host: '', url: '', port: '', group: '', zone: '' }
   postgresql: {
     host: '${abbreviations.postgresql}${token}.${cloud.postgresqlSuffix}'
-    url: 'postgresql://{0}@{1}:5432/${databaseName}'
+    // The name in the certificate is checked too, against the authorities that Debian trusts: the token is a password.
+    url: 'postgresql://{0}@{1}:5432/${databaseName}?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
     port: '5432'
     group: 'postgresqlServer'
     zone: 'privatelink.${cloud.postgresqlSuffix}'

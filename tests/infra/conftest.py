@@ -13,10 +13,10 @@ from .cases import CASES, Case
 
 @pytest.fixture(scope="session")
 def bicep() -> None:
-    """Skips where there is no Bicep command line. `make infra` sets INFRA_CHECKED, and there it is a failure."""
-    if find_bicep() is None:
-        assert "INFRA_CHECKED" not in os.environ, "bicep is not on the PATH"
-        pytest.skip("bicep is not on the PATH; `make infra` says how to get it")
+    """Skips what takes the Bicep command line, but in `make infra`, which has made sure that there is one."""
+    if "INFRA_CHECKED" not in os.environ:
+        pytest.skip("`make infra` evaluates the templates")
+    assert find_bicep() is not None, "bicep is not on the PATH"
 
 
 @pytest.fixture(scope="session")

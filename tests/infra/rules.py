@@ -244,7 +244,8 @@ def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
     if case.database == "none":
         wanted["DATABASE_MAIN"] = "blob://datasets/main.sqlite"
     elif case.database == "postgresql":
-        host = f"psql-{NAME}.postgres.database.azure.com:5432/strongroom"
+        verified = "sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt"
+        host = f"psql-{NAME}.postgres.database.azure.com:5432/strongroom?{verified}"
         wanted["DATABASE_MAIN"] = f"postgresql://strongroom_reader@{host}"
         wanted["DATABASE_MAIN_WRITE"] = f"postgresql://strongroom_writer@{host}"
     else:

@@ -1,0 +1,46 @@
+"""The settings that the template gives the app are those that the app reads, and mean what they should."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shared.settings import load_settings
+from tests.support import ROOT
+
+from .bicep import Snapshot
+from .cases import CASES, NAME, Case
+from .rules import HOST_SETTINGS, settings_of
+
+DOCUMENTED = set(
+    re.findall(r"`([A-Z]+_[A-Z_<>]+|AzureWebJobsStorage\w*)`", Path(ROOT, "shared", "settings.py").read_text())
+)
+"""The settings that the settings class names beside its fields."""
+DATABASE = re.compile(r"DATABASE_[A-Z0-9_]+?(_WRITE)?")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_setting_is_read(case: Case, snapshot_of: Callable[[str], Snapshot]) -> None:
+    """Each setting is one of the settings class, or one that the host reads by a named list."""
+    given = set(settings_of(snapshot_of(case.name)))
+    assert {name for name in given - HOST_SETTINGS if not DATABASE.fullmatch(name)} <= DOCUMENTED
+    assert not HOST_SETTINGS & DOCUMENTED
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_settings_load(case: Case, snapshot_of: Callable[[str], Snapshot]) -> None:
+    """The app reads them as storage, master key and databases reached by the identity, without a connection string."""
+    settings = load_settings(settings_of(snapshot_of(case.name)))
+    assert settings.storage.connection_string is None
+    assert settings.storage.blob_service_uri == f"https://st{NAME}.blob.core.windows.net"
+    assert settings.storage.table_service_uri == f"https://st{NAME}.table.core.windows.net"
+    assert settings.storage.client_id
+    assert settings.master_key.endswith(f"https://kv-{NAME}.vault.azure.net/keys/master")
+    assert set(settings.databases) == {"main"}
+    main = settings.databases["main"]
+    if case.database == "none":
+        assert (main.url, main.write_url) == ("blob://datasets/main.sqlite", None)
+    else:
+        assert main.write_url is not None
+        assert main.write_url == main.url.replace("reader", "writer") != main.url
