@@ -1,15 +1,20 @@
-"""The settings that the template gives the app are those that the app reads, and mean what they should."""
+"""The template knows the app: its settings are those that the app reads, and its public paths those that are public."""
 
+import json
 import re
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
+from scripts.portal import README, written
+from shared.app import build
 from shared.settings import load_settings
+from shared.web import Access
 from tests.support import ROOT
 
-from .bicep import Snapshot
+from .bicep import INFRA, Snapshot
 from .cases import CASES, NAME, Case
 from .rules import HOST_SETTINGS, settings_of
 
@@ -44,3 +49,19 @@ def test_the_settings_load(case: Case, snapshot_of: Callable[[str], Snapshot]) -
     else:
         assert main.write_url is not None
         assert main.write_url == main.url.replace("reader", "writer") != main.url
+
+
+def test_sign_in_leaves_open_what_is_public() -> None:
+    """The paths that need no sign-in are those of the public functions, and of no other."""
+    patterns = json.loads((INFRA / "public-paths.json").read_text())
+
+    def is_open(path: str) -> bool:
+        return any(fnmatchcase(f"/api/{path}", pattern) for pattern in patterns)
+
+    for route in build(load_settings({})):
+        assert is_open(route.path) == (route.access is Access.PUBLIC), route.name
+
+
+def test_the_calls_for_the_portal_are_those_of_today() -> None:
+    """The README's table of calls has every function with an example of today: `python -m scripts.portal` writes it."""
+    assert written(README.read_text()) == README.read_text()
