@@ -104,12 +104,16 @@ def _master_key(environ: Mapping[str, str]) -> str:
     return os.path.join(ROOT, text) if text else ""  # noqa: PTH118 - as above.
 
 
+_DATABASES = ("sqlite:///", "blob://", "postgresql://", "mysql://")
+"""How the URL of a database may begin."""
+
+
 def _databases(environ: Mapping[str, str]) -> dict[str, DatabaseSettings]:
     prefix, suffix = "DATABASE_", "_WRITE"
     given = {name: url.strip() for name, url in environ.items() if name.startswith(prefix) and url.strip()}
     found = {}
     for name, url in given.items():
-        if not url.startswith("sqlite:///"):
+        if not url.startswith(_DATABASES):
             raise InvalidSetting(f"{name} must be a URL such as sqlite:///.data/main.sqlite.")
         if name.endswith(suffix):
             if name.removesuffix(suffix) not in given:

@@ -1,9 +1,9 @@
 """What azd runs around a deployment, and a person by hand. It uses the standard library alone.
 
-    python infra/hooks.py allow-my-ip       before provisioning
-    python infra/hooks.py provisioned       after it
-    python infra/hooks.py wait-for-roles    before the app is deployed
-    python infra/hooks.py database-roles    prints the SQL that makes the app's roles
+    python scripts/azd.py allow-my-ip       before provisioning
+    python scripts/azd.py provisioned       after it
+    python scripts/azd.py wait-for-roles    before the app is deployed
+    python scripts/azd.py database-roles    prints the SQL that makes the app's roles
 
 azd gives its environment's values as environment variables, the outputs of the template among them.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from string import Template
 from typing import NoReturn
 
-HERE = Path(__file__).resolve().parent
+DATABASE = Path(__file__).resolve().parent.parent / "infra" / "database"
 ROLES_HOLD_AFTER = 180
 """Seconds. Azure says that a role assignment may take minutes to hold; one or two are usual."""
 WHAT_IS_MY_IP = "https://api.ipify.org"
@@ -89,13 +89,17 @@ def provisioned(environ: Mapping[str, str]) -> None:
 
 def wait_for_roles(environ: Mapping[str, str]) -> None:
     """Wait until the roles are old enough to hold everywhere; a second deployment does not wait."""
-    since = environ.get("ROLES_SINCE", "")
-    if not since.isdigit():
-        return
-    left = int(since) + ROLES_HOLD_AFTER - int(time.time())
+    left = seconds_left(environ.get("ROLES_SINCE", ""), time.time())
     if left > 0:
         print(f"The roles of the app's identity are new: {left} s until they hold everywhere …", flush=True)
-        time.sleep(min(left, ROLES_HOLD_AFTER))
+        time.sleep(left)
+
+
+def seconds_left(since: str, now: float) -> int:
+    """How long roles given at `since` (seconds of the epoch; "" for never) still may not hold."""
+    if not since.isdigit():
+        return 0
+    return max(0, min(ROLES_HOLD_AFTER, int(since) + ROLES_HOLD_AFTER - int(now)))
 
 
 def database_roles(environ: Mapping[str, str]) -> None:
@@ -110,7 +114,7 @@ def database_roles(environ: Mapping[str, str]) -> None:
         if not text or text.strip("0123456789abcdef-"):
             fail(f"{name} must be the output of that name of the deployment, and is {text!r}.")
         ids[name.lower()] = text
-    print(Template((HERE / "database" / f"{engine}.sql").read_text()).substitute(ids, host=host))
+    print(Template((DATABASE / f"{engine}.sql").read_text()).substitute(ids, host=host))
 
 
 COMMANDS: dict[str, Callable[[Mapping[str, str]], None]] = {
@@ -122,5 +126,5 @@ COMMANDS: dict[str, Callable[[Mapping[str, str]], None]] = {
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:
-        fail(f"Usage: python infra/hooks.py {'|'.join(COMMANDS)}")
+        fail(f"Usage: python scripts/azd.py {'|'.join(COMMANDS)}")
     COMMANDS[sys.argv[1]](os.environ)
