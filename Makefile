@@ -39,7 +39,7 @@ infra: setup  ## check the templates, the pipeline and the package; needs no sub
 		"Azure CLI gets it (az bicep install puts it into ~/.azure/bin), and so does" \
 		"https://learn.microsoft.com/azure/azure-resource-manager/bicep/install" >&2; exit 1; }
 	@$(PYTHON) -m scripts.setup .venv-infra infra
-	@INFRA_CHECKED=1 $(RUN) -m pytest tests/infra
+	@INFRA_CHECKED=1 $(RUN) -m pytest tests/infra tests/container
 
 package: python  ## build the zip that is deployed: .data/strongroom.zip
 	@$(PYTHON) -m scripts.package

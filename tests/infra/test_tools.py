@@ -138,6 +138,39 @@ def test_the_doctor_is_content(tmp_path: Path) -> None:
     assert {item["rule_id"] for item in items if item["status"] == "warn"} <= set(DOCTOR_WARNS)
 
 
+def test_the_dockerfile_is_clean() -> None:
+    """hadolint finds nothing in the Dockerfile, and checkov that its base is an argument, which has its tag."""
+    done = run(tool("hadolint"), ROOT / "Dockerfile")
+    assert (done.returncode, done.stdout) == (0, "")
+    done = run(tool("checkov"), "-f", "Dockerfile", "--framework", "dockerfile", "--skip-download", "--output", "json")
+    report = json.loads(done.stdout)
+    assert report["summary"]["parsing_errors"] == 0
+    assert report["summary"]["passed"] > 20
+    assert {check["check_id"] for check in report["results"]["failed_checks"]} == {"CKV_DOCKER_7"}
+
+
+def test_the_compose_file_is_clean() -> None:
+    """The compose file is one, and compose-lint misses nothing but the digest of Azurite's image."""
+    schema = run(tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "compose.yaml")
+    assert schema.returncode == 0, schema.stdout
+    done = run(tool("compose-lint"), "compose.yaml")
+    assert done.returncode == 0, done.stdout
+    assert set(re.findall(r"CL-\d+", done.stdout.partition("Details on")[0])) == {"CL-0019"}
+
+
+def test_nothing_of_compose_is_published() -> None:
+    """Only the app has a port, on this machine alone; all are read-only, without capability or new privilege."""
+    text = (ROOT / "compose.yaml").read_text()
+    services = re.split(
+        r"^  (?=[\w-]+:$)", text.partition("services:\n")[2].partition("\nvolumes:")[0], flags=re.MULTILINE
+    )
+    assert len(services) == 4
+    for service in services[1:]:
+        for line in ("read_only: true", "cap_drop: [ALL]", 'security_opt: ["no-new-privileges:true"]'):
+            assert service.count(line) == 1
+    assert re.findall(r"ports: (.*)", text) == ['["127.0.0.1:7071:8080"]']
+
+
 def test_the_pipeline_is_one() -> None:
     """GitHub's schema takes the pipeline files."""
     assert WORKFLOWS
