@@ -1,4 +1,4 @@
-metadata description = 'Strongroom: the app on Flex Consumption with its storage, master key and logs, closed by default.'
+metadata description = 'Strongroom: the app with its storage, master key and logs, closed by default.'
 
 import { setting, tagSet } from 'modules/types.bicep'
 
@@ -32,7 +32,31 @@ param addressPrefix string = '10.20.0.0/22'
 @description('Optional. Client id of an app registration: callers must then sign in with Entra ID besides the function key.')
 param entraClientId string = ''
 
-// The app.
+// The app, and where it runs.
+
+@description('Optional. Where the app runs: flex takes the package, the others take the image. docs/hosting.md compares them.')
+@allowed(['flex', 'containerApp', 'containerInstance', 'virtualMachine', 'appService'])
+param hosting string = 'flex'
+
+@description('Conditional. Name and digest of the image in the registry, as strongroom@sha256:…; without one, all but the host is deployed. For all hostings but flex.')
+param image string = ''
+
+@description('Conditional. Public half of an SSH key pair; required for virtualMachine.')
+param sshPublicKey string = ''
+
+@description('Optional. Size of the machine, for virtualMachine; it must allow encryption at host.')
+param vmSize string = 'Standard_B2als_v2'
+
+@description('Optional. Bastion Developer, to reach the machine by SSH from the portal, for virtualMachine.')
+param bastion bool = false
+
+@description('Optional. Size of the plan, for appService.')
+param planSku string = 'P0v3'
+
+@description('Optional. Upper bound of instances, for containerApp.')
+@minValue(1)
+@maxValue(1000)
+param maximumReplicas int = 10
 
 @description('Optional. Python version.')
 @allowed(['3.11', '3.12', '3.13'])
@@ -117,8 +141,45 @@ var abbreviations = loadJsonContent('abbreviations.json')
 var token = uniqueString(subscription().id, resourceGroup().id, environmentName)
 var allTags = union(tags, { 'azd-env-name': environmentName })
 
+// What each hosting needs of the network. The private ones are reached from inside alone, and bring no way out.
+var hostings = {
+  flex: { name: siteName, delegation: 'Microsoft.App/environments', inbound: [], private: false }
+  containerApp: {
+    name: '${abbreviations.containerApp}${token}'
+    delegation: 'Microsoft.App/environments'
+    // Who gets in is said by the app's own rules: a security group does not see the callers of an environment.
+    inbound: [
+      { name: 'allow-https', source: '*', port: '443' }
+      { name: 'allow-load-balancer', source: 'AzureLoadBalancer', port: '30000-32767' }
+    ]
+    private: false
+  }
+  containerInstance: {
+    name: '${abbreviations.containerGroup}${token}'
+    delegation: 'Microsoft.ContainerInstance/containerGroups'
+    inbound: [{ name: 'allow-inside', source: 'VirtualNetwork', port: '8080' }]
+    private: true
+  }
+  virtualMachine: {
+    name: '${abbreviations.virtualMachine}${token}'
+    delegation: ''
+    inbound: concat(
+      [{ name: 'allow-inside', source: 'VirtualNetwork', port: '8080' }],
+      // The address that Bastion Developer comes from, in every region.
+      bastion ? [{ name: 'allow-bastion', source: '168.63.129.16', port: '22' }] : []
+    )
+    private: true
+  }
+  appService: { name: siteName, delegation: 'Microsoft.Web/serverFarms', inbound: [], private: false }
+}
+var host = hostings[hosting]
+var inContainer = hosting != 'flex'
+var deployContainer = inContainer && !empty(image)
+
 var storageName = '${abbreviations.storageAccount}${token}'
 var vaultName = '${abbreviations.keyVault}${token}'
+var registryName = '${abbreviations.containerRegistry}${token}'
+var registryServer = '${registryName}.${cloud.registrySuffix}'
 var siteName = '${abbreviations.functionApp}${token}'
 var networkName = '${abbreviations.virtualNetwork}${token}'
 var workspaceName = '${abbreviations.logAnalytics}${token}'
@@ -179,6 +240,12 @@ var chosen = databases[database]
 var adminId = database != 'none' && (empty(databaseAdminId) || empty(databaseAdminName))
   ? fail('A database needs databaseAdminId and databaseAdminName: who may sign in and make the roles of the app.')
   : databaseAdminId
+var signInClientId = host.private && !empty(entraClientId)
+  ? fail('entraClientId: Container Instances and virtual machines have no sign-in. Take flex, containerApp or appService.')
+  : entraClientId
+var sshKey = hosting == 'virtualMachine' && !empty(image) && empty(sshPublicKey)
+  ? fail('A virtual machine needs sshPublicKey: it takes no password.')
+  : sshPublicKey
 var budgetDay = budgetAmount > 0 && (empty(budgetStart) || empty(emails))
   ? fail('A budget needs budgetStart, such as 2026-12-01, and alertEmails.')
   : budgetStart
@@ -199,6 +266,11 @@ module network 'modules/network.bicep' = {
     serviceEndpoints: !privateNetwork
     openInside: privateNetwork || privateSite
     endpointPorts: database == 'none' ? ['443'] : ['443', chosen.port]
+    delegation: host.delegation
+    appRules: host.inbound
+    natGateway: host.private
+      ? { name: '${abbreviations.natGateway}${token}', addressName: '${abbreviations.publicAddress}${token}' }
+      : null
   }
 }
 
@@ -250,6 +322,20 @@ module vault 'modules/vault.bicep' = {
     sku: vaultSku
     purgeProtection: purgeProtection
     lock: lock
+  }
+}
+
+module registry 'modules/registry.bicep' = if (inContainer) {
+  dependsOn: [monitoring]
+  params: {
+    name: registryName
+    location: location
+    tags: allTags
+    privateNetwork: privateNetwork
+    trustedServices: hosting == 'containerInstance'
+    principalId: identity.properties.principalId
+    identityId: identity.id
+    workspaceId: workspaceId
   }
 }
 
@@ -307,6 +393,15 @@ var dataEndpoints = concat(
         }
       ]
     : [],
+  privateNetwork && inContainer
+    ? [
+        {
+          group: 'registry'
+          zone: cloud.registryPrivateZone
+          target: resourceId('Microsoft.ContainerRegistry/registries', registryName)
+        }
+      ]
+    : [],
   // A database has no service endpoint: the app always comes by a private one.
   database == 'none'
     ? []
@@ -323,7 +418,7 @@ var dataEndpoints = concat(
 
 module privateEndpoints 'modules/private-endpoint.bicep' = [
   for endpoint in dataEndpoints: {
-    dependsOn: [network, storage, vault, postgresql, mysql]
+    dependsOn: [network, storage, vault, registry, postgresql, mysql]
     params: {
       name: '${abbreviations.privateEndpoint}${endpoint.group}-${token}'
       location: location
@@ -366,7 +461,16 @@ var settings setting[] = concat(
       ]
 )
 
-module app 'modules/function-app.bicep' = {
+// What the platform of Flex Consumption sets itself, and an image must be told: else each replica had keys of its own.
+var containerSettings setting[] = concat(settings, [
+  { name: 'AzureFunctionsWebHost__hostid', value: 'strongroom-${token}' }
+  { name: 'AzureWebJobsSecretStorageType', value: 'blob' }
+])
+var imageAddress = '${registryServer}/${image}'
+var tokenIssuer = '${cloud.login}/${tenant().tenantId}/v2.0'
+var publicPaths = loadJsonContent('public-paths.json')
+
+module flex 'modules/hosting/flex.bicep' = if (hosting == 'flex') {
   // The host reads storage as soon as it starts, and the app the rest.
   dependsOn: [network, storage, vault, privateEndpoints]
   params: {
@@ -386,27 +490,128 @@ module app 'modules/function-app.bicep' = {
     maximumInstanceCount: maximumInstanceCount
     alwaysReady: alwaysReady
     portalOrigin: cloud.portal
-    tokenIssuer: '${cloud.login}/${tenant().tenantId}/v2.0'
-    entraClientId: entraClientId
-    publicPaths: loadJsonContent('public-paths.json')
+    tokenIssuer: tokenIssuer
+    entraClientId: signInClientId
+    publicPaths: publicPaths
   }
 }
 
-module siteEndpoint 'modules/private-endpoint.bicep' = if (privateSite) {
-  dependsOn: [privateEndpoints]
+module containerApp 'modules/hosting/container-app.bicep' = if (hosting == 'containerApp' && deployContainer) {
+  dependsOn: [network, storage, vault, registry, privateEndpoints]
   params: {
-    name: '${abbreviations.privateEndpoint}sites-${token}'
+    name: host.name
+    environmentName: '${abbreviations.containerEnvironment}${token}'
     location: location
     tags: allTags
-    groupId: 'sites'
-    zoneName: cloud.sitePrivateZone
-    targetId: app.outputs.id
+    identityId: identity.id
+    image: imageAddress
+    registryServer: registryServer
+    settings: containerSettings
+    allowedIpRanges: ipv4Ranges
+    privateSite: privateSite
+    subnetId: appSubnetId
+    workspaceId: workspaceId
+    minimumReplicas: alwaysReady
+    maximumReplicas: maximumReplicas
+    portalOrigin: cloud.portal
+    tokenIssuer: tokenIssuer
+    entraClientId: signInClientId
+    publicPaths: publicPaths
+  }
+}
+
+module containerInstance 'modules/hosting/container-instance.bicep' = if (hosting == 'containerInstance' && deployContainer) {
+  dependsOn: [network, storage, vault, registry, privateEndpoints]
+  params: {
+    name: host.name
+    location: location
+    tags: allTags
+    identityId: identity.id
+    image: imageAddress
+    registryServer: registryServer
+    settings: containerSettings
+    subnetId: appSubnetId
+    workspaceId: workspaceId
+  }
+}
+
+module virtualMachine 'modules/hosting/virtual-machine.bicep' = if (hosting == 'virtualMachine' && deployContainer) {
+  dependsOn: [network, storage, vault, registry, privateEndpoints]
+  params: {
+    name: host.name
+    interfaceName: '${abbreviations.networkInterface}${token}'
+    location: location
+    tags: allTags
+    identityId: identity.id
+    image: image
+    registryServer: registryServer
+    settings: containerSettings
+    subnetId: appSubnetId
+    adminUsername: 'operator'
+    sshPublicKey: sshKey
+    size: vmSize
+  }
+}
+
+module appService 'modules/hosting/app-service.bicep' = if (hosting == 'appService' && deployContainer) {
+  dependsOn: [network, storage, vault, registry, privateEndpoints]
+  params: {
+    name: siteName
+    planName: '${abbreviations.plan}${token}'
+    planSku: planSku
+    location: location
+    tags: allTags
+    identityId: identity.id
+    identityClientId: identity.properties.clientId
+    image: imageAddress
+    settings: containerSettings
+    allowedIpRanges: siteRanges
+    privateSite: privateSite
+    subnetId: appSubnetId
+    workspaceId: workspaceId
+    portalOrigin: cloud.portal
+    tokenIssuer: tokenIssuer
+    entraClientId: signInClientId
+    publicPaths: publicPaths
+  }
+}
+
+resource jump 'Microsoft.Network/bastionHosts@2025-09-01' = if (hosting == 'virtualMachine' && bastion) {
+  name: '${abbreviations.bastion}${token}'
+  location: location
+  tags: allTags
+  dependsOn: [network]
+  sku: { name: 'Developer' }
+  properties: { virtualNetwork: { id: networkId } }
+}
+
+// What callers come to where they come from outside; there is nothing before there is an image.
+var isSite = hosting == 'flex' || hosting == 'appService' && deployContainer
+var siteId = isSite ? resourceId('Microsoft.Web/sites', siteName) : ''
+var front = isSite
+  ? { group: 'sites', zone: cloud.sitePrivateZone, target: siteId }
+  : {
+      group: 'managedEnvironments'
+      zone: 'privatelink.${location}.${cloud.containerAppsSuffix}'
+      target: resourceId('Microsoft.App/managedEnvironments', '${abbreviations.containerEnvironment}${token}')
+    }
+
+module siteEndpoint 'modules/private-endpoint.bicep' = if (privateSite && (isSite || hosting == 'containerApp' && deployContainer)) {
+  dependsOn: [privateEndpoints, flex, appService, containerApp]
+  params: {
+    name: '${abbreviations.privateEndpoint}${front.group}-${token}'
+    location: location
+    tags: allTags
+    groupId: front.group
+    zoneName: front.zone
+    targetId: front.target
     networkId: networkId
     subnetId: endpointSubnetId
   }
 }
 
 module alerts 'modules/alerts.bicep' = if (!empty(emails)) {
+  dependsOn: [monitoring, flex, appService]
   params: {
     token: token
     groupName: '${abbreviations.actionGroup}${token}'
@@ -415,7 +620,7 @@ module alerts 'modules/alerts.bicep' = if (!empty(emails)) {
     tags: allTags
     emails: emails
     workspaceId: workspaceId
-    siteId: app.outputs.id
+    siteId: siteId
     vaultId: vault.outputs.id
     storageId: storage.outputs.id
   }
@@ -435,11 +640,22 @@ module budget 'modules/budget.bicep' = if (budgetAmount > 0) {
   }
 }
 
-@description('Address of the app.')
-output API_URI string = app.outputs.uri
+@description('Address of the app; empty before there is an image.')
+output API_URI string = hosting == 'flex'
+  ? flex!.outputs.uri
+  : !deployContainer
+      ? ''
+      : hosting == 'containerApp'
+          ? containerApp!.outputs.uri
+          : hosting == 'containerInstance'
+              ? containerInstance!.outputs.uri
+              : hosting == 'virtualMachine' ? virtualMachine!.outputs.uri : appService!.outputs.uri
 
-@description('Name of the app, for deployment.')
-output API_NAME string = siteName
+@description('Name of the app, for deployment; empty before there is an image.')
+output API_NAME string = hosting == 'flex' || deployContainer ? host.name : ''
+
+@description('Registry that the image is pushed to; empty where there is none.')
+output REGISTRY_SERVER string = inContainer ? registryServer : ''
 
 @description('Client id of the app\'s identity; MySQL knows it by this.')
 output IDENTITY_CLIENT_ID string = identity.properties.clientId

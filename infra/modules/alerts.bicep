@@ -23,7 +23,7 @@ param emails string[]
 @description('Required. Workspace with the logs.')
 param workspaceId string
 
-@description('Required. The app.')
+@description('Required. The site, whose refusals are counted; empty where the app runs elsewhere.')
 param siteId string
 
 @description('Required. The vault.')
@@ -139,7 +139,7 @@ var metrics = [
 ]
 
 resource metricRules 'Microsoft.Insights/metricAlerts@2026-01-01' = [
-  for m in metrics: {
+  for m in filter(metrics, each => !empty(each.scope)): {
     name: '${m.name}-${token}'
     location: 'global'
     tags: tags

@@ -1,6 +1,6 @@
 metadata description = 'A network with a subnet for the app and one for private endpoints; both deny what is not named.'
 
-import { tagSet } from 'types.bicep'
+import { inboundRule, tagSet } from 'types.bicep'
 
 @description('Required. Name of the network.')
 param name string
@@ -26,6 +26,15 @@ param openInside bool
 @description('Required. Ports that the private endpoints answer on.')
 param endpointPorts string[]
 
+@description('Required. What the subnet of the app is delegated to; empty for a virtual machine.')
+param delegation string
+
+@description('Required. What the subnet of the app lets in.')
+param appRules inboundRule[]
+
+@description('Required. A fixed way out, which platforms that bring none of their own need; with its address.')
+param natGateway { name: string, addressName: string }?
+
 var appPrefix = cidrSubnet(addressPrefix, 24, 0)
 var endpointPrefix = cidrSubnet(addressPrefix, 26, 4)
 
@@ -47,7 +56,24 @@ resource appGuard 'Microsoft.Network/networkSecurityGroups@2025-09-01' = {
   name: '${guardName}-app'
   location: location
   tags: tags
-  properties: { securityRules: [denyAllInbound] }
+  properties: {
+    securityRules: concat(
+      map(range(0, length(appRules)), i => {
+        name: appRules[i].name
+        properties: {
+          priority: 100 + i
+          direction: 'Inbound'
+          access: 'Allow'
+          protocol: 'Tcp'
+          sourceAddressPrefix: appRules[i].source
+          sourcePortRange: '*'
+          destinationAddressPrefix: appPrefix
+          destinationPortRange: appRules[i].port
+        }
+      }),
+      [denyAllInbound]
+    )
+  }
 }
 
 resource endpointGuard 'Microsoft.Network/networkSecurityGroups@2025-09-01' = {
@@ -74,6 +100,23 @@ resource endpointGuard 'Microsoft.Network/networkSecurityGroups@2025-09-01' = {
   }
 }
 
+resource address 'Microsoft.Network/publicIPAddresses@2025-09-01' = if (natGateway != null) {
+  name: natGateway!.addressName
+  location: location
+  tags: tags
+  sku: { name: 'Standard', tier: 'Regional' }
+  properties: { publicIPAllocationMethod: 'Static', publicIPAddressVersion: 'IPv4' }
+}
+
+// It lets out, and nothing in.
+resource nat 'Microsoft.Network/natGateways@2025-09-01' = if (natGateway != null) {
+  name: natGateway!.name
+  location: location
+  tags: tags
+  sku: { name: 'Standard' }
+  properties: { idleTimeoutInMinutes: 4, publicIpAddresses: [{ id: address.id }] }
+}
+
 resource network 'Microsoft.Network/virtualNetworks@2025-09-01' = {
   name: name
   location: location
@@ -91,7 +134,8 @@ resource network 'Microsoft.Network/virtualNetworks@2025-09-01' = {
           serviceEndpoints: serviceEndpoints
             ? [{ service: 'Microsoft.Storage' }, { service: 'Microsoft.KeyVault' }]
             : []
-          delegations: [{ name: 'app', properties: { serviceName: 'Microsoft.App/environments' } }]
+          natGateway: natGateway == null ? null : { id: nat.id }
+          delegations: empty(delegation) ? [] : [{ name: 'app', properties: { serviceName: delegation } }]
         }
       }
       {

@@ -8,6 +8,9 @@ from scripts.package import build
 
 from .conftest import Image, Running
 
+# The first test waits for a Debian to be fetched and two images to be built.
+pytestmark = pytest.mark.timeout(900)
+
 
 def test_only_what_is_deployed_is_in_it(image: Image, tmp_path: Path) -> None:
     """Beside the requirements, the app's folder in the image has the files of the package, and no other."""

@@ -4,30 +4,35 @@ from collections.abc import Callable
 from typing import Any
 
 from .bicep import Resource, Snapshot
-from .cases import SITE, STORAGE, VAULT
+from .cases import CONTAINER_APP, ENVIRONMENT, GROUP, MACHINE, REGISTRY, SITE, STORAGE, VAULT
 from .rules import (
     PREFIX,
     Rule,
     alerts_reach_somebody,
+    app_service_runs_the_image,
     blobs_can_be_taken_back,
+    container_app_is_closed,
+    container_instance_is_inside,
     database_is_closed,
     diagnostics_are_kept,
     endpoints_lead_inside,
     everything_is_tagged,
     exactly_these_resources,
     exactly_these_roles,
+    health_is_asked_of_live,
     locks_forbid_deletion,
+    machine_is_inside,
     master_key_only_wraps,
     network_denies,
     no_passwords_for_publishing,
     no_secret,
     nothing_that_flex_refuses,
     nothing_unresolved,
+    registry_is_closed,
     settings_reach_by_identity,
     short,
     sign_in_has_no_secret,
     site_is_closed,
-    site_is_healthy_by_live,
     site_runs_as_asked,
     storage_is_closed,
     telemetry_takes_no_key,
@@ -83,6 +88,12 @@ def move_role(snapshot: Snapshot) -> None:
     role["id"] = role["id"].replace("/keys/master", "")
 
 
+def pull_nothing(snapshot: Snapshot) -> None:
+    """The role on the registry goes."""
+    roles = snapshot.of_type("Microsoft.Authorization/roleAssignments")
+    snapshot.resources.remove(next(each for each in roles if REGISTRY in each["id"]))
+
+
 def widen_role(snapshot: Snapshot) -> None:
     """A role on storage becomes one on the whole resource group."""
     role = next(each for each in snapshot.of_type("Microsoft.Authorization/roleAssignments") if STORAGE in each["id"])
@@ -103,6 +114,8 @@ def no_principal_type(snapshot: Snapshot) -> None:
 
 
 CONFIG = "properties.siteConfig"
+CONTAINER = "properties.containers.0.properties"
+INGRESS = "properties.configuration.ingress"
 KEY = f"{VAULT}/keys/master"
 BLOBS = f"{STORAGE}/blobServices/default"
 LIFECYCLE = f"{STORAGE}/managementPolicies/default"
@@ -162,7 +175,7 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
     (no_passwords_for_publishing, "defaults", put("basicPublishingCredentialsPolicies/ftp", "properties.allow", True)),
     (no_passwords_for_publishing, "defaults", put("basicPublishingCredentialsPolicies/scm", "properties.allow", True)),
     (no_passwords_for_publishing, "defaults", drop("basicPublishingCredentialsPolicies/scm")),
-    (site_is_healthy_by_live, "defaults", put(SITE, f"{CONFIG}.healthCheckPath", "/api/health")),
+    (health_is_asked_of_live, "defaults", put(SITE, f"{CONFIG}.healthCheckPath", "/api/health")),
     (site_runs_as_asked, "defaults", put("serverfarms/asp-ywshwzmuw2ogm", "sku.name", "EP1")),
     (site_runs_as_asked, "defaults", put(SITE, "properties.functionAppConfig.runtime.version", "3.9")),
     (site_runs_as_asked, "defaults", put(SITE, "properties.virtualNetworkSubnetId", None)),
@@ -417,6 +430,146 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
     ),
     (everything_is_tagged, "everything", put(STORAGE, "tags", {"azd-env-name": "test"})),
     (everything_is_tagged, "defaults", put(VAULT, "location", "eastus")),
+    (nothing_unresolved, "container app", put(CONTAINER_APP, "properties.template.containers.0.env.0.value", "[a()]")),
+    (no_secret, "container instance", put(GROUP, f"{CONTAINER}.environmentVariables.0.value", "AccountKey=a")),
+    (no_secret, "virtual machine", put(f"{MACHINE}/runCommands/deploy", "properties.source.script", "AccountKey=a")),
+    (exactly_these_roles, "container app", pull_nothing),
+    (
+        exactly_these_resources,
+        "no image yet",
+        add({"id": f"{PREFIX}{MACHINE}", "type": "Microsoft.Compute/virtualMachines"}),
+    ),
+    (exactly_these_resources, "virtual machine", drop("natGateways/ng-ywshwzmuw2ogm")),
+    (
+        settings_reach_by_identity,
+        "container app",
+        put(CONTAINER_APP, "properties.template.containers.0.env.8.value", "a"),
+    ),
+    (
+        settings_reach_by_identity,
+        "virtual machine",
+        put(f"{MACHINE}/runCommands/deploy", "properties.source.script", "[]"),
+    ),
+    (
+        health_is_asked_of_live,
+        "container app",
+        put(CONTAINER_APP, "properties.template.containers.0.probes.1.httpGet.path", "/api/health"),
+    ),
+    (
+        health_is_asked_of_live,
+        "container instance",
+        put(GROUP, f"{CONTAINER}.livenessProbe.httpGet.path", "/api/health"),
+    ),
+    (
+        network_denies,
+        "container instance",
+        put("nsg-ywshwzmuw2ogm-app", "properties.securityRules.0.properties.sourceAddressPrefix", "*"),
+    ),
+    (
+        network_denies,
+        "virtual machine",
+        put("nsg-ywshwzmuw2ogm-app", "properties.securityRules.1.properties.sourceAddressPrefix", "*"),
+    ),
+    (network_denies, "virtual machine", put("vnet-ywshwzmuw2ogm", "properties.subnets.0.properties.natGateway", None)),
+    (
+        network_denies,
+        "app service",
+        put("vnet-ywshwzmuw2ogm", "properties.subnets.0.properties.delegations.0.properties.serviceName", "a"),
+    ),
+    (
+        diagnostics_are_kept,
+        "container app",
+        put(f"{REGISTRY}/providers/Microsoft.Insights/diagnosticSettings/to-workspace", "properties.logs", []),
+    ),
+    (site_is_closed, "app service", put(SITE, f"{CONFIG}.ipSecurityRestrictionsDefaultAction", "Allow")),
+    (sign_in_has_no_secret, "app service", put("config/authsettingsV2", f"{ENTRA}.validation", {})),
+    (registry_is_closed, "container app", put(REGISTRY, "properties.adminUserEnabled", True)),
+    (registry_is_closed, "container app", put(REGISTRY, "properties.anonymousPullEnabled", True)),
+    (registry_is_closed, "container app, private", put(REGISTRY, "properties.publicNetworkAccess", "Enabled")),
+    (registry_is_closed, "virtual machine", put(REGISTRY, "properties.networkRuleBypassOptions", "AzureServices")),
+    (container_app_is_closed, "container app", put(CONTAINER_APP, f"{INGRESS}.ipSecurityRestrictions", [])),
+    (
+        container_app_is_closed,
+        "container app, open and signed in",
+        put(CONTAINER_APP, f"{INGRESS}.ipSecurityRestrictions.0.ipAddressRange", "0.0.0.0/0"),
+    ),
+    (container_app_is_closed, "container app", put(CONTAINER_APP, f"{INGRESS}.allowInsecure", True)),
+    (container_app_is_closed, "container app", put(CONTAINER_APP, f"{INGRESS}.corsPolicy.allowedOrigins", ["*"])),
+    (
+        container_app_is_closed,
+        "container app",
+        put(CONTAINER_APP, "properties.template.containers.0.image", "strongroom:latest"),
+    ),
+    (
+        container_app_is_closed,
+        "container app",
+        put(CONTAINER_APP, "properties.configuration.registries.0.identity", "system"),
+    ),
+    (container_app_is_closed, "container app", put(CONTAINER_APP, "identity.type", "SystemAssigned")),
+    (
+        container_app_is_closed,
+        "container app, open and signed in",
+        put(CONTAINER_APP, "properties.template.scale.maxReplicas", 300),
+    ),
+    (container_app_is_closed, "container app, private", put(ENVIRONMENT, "properties.publicNetworkAccess", "Enabled")),
+    (container_app_is_closed, "container app", put(ENVIRONMENT, "properties.peerAuthentication.mtls.enabled", False)),
+    (
+        container_app_is_closed,
+        "container app, open and signed in",
+        put("authConfigs/current", "properties.globalValidation.unauthenticatedClientAction", "AllowAnonymous"),
+    ),
+    (
+        container_app_is_closed,
+        "container app, open and signed in",
+        put("authConfigs/current", f"{ENTRA}.validation", {}),
+    ),
+    (container_instance_is_inside, "container instance", put(GROUP, "properties.ipAddress.type", "Public")),
+    (container_instance_is_inside, "container instance", put(GROUP, f"{CONTAINER}.securityContext.runAsUser", 0)),
+    (
+        container_instance_is_inside,
+        "container instance",
+        put(GROUP, f"{CONTAINER}.securityContext.allowPrivilegeEscalation", True),
+    ),
+    (container_instance_is_inside, "container instance", put(GROUP, f"{CONTAINER}.image", "strongroom:latest")),
+    (
+        container_instance_is_inside,
+        "container instance",
+        put(GROUP, "properties.imageRegistryCredentials.0.password", "a"),
+    ),
+    (
+        machine_is_inside,
+        "virtual machine",
+        put("nic-ywshwzmuw2ogm", "properties.ipConfigurations.0.properties.publicIPAddress", {"id": "a"}),
+    ),
+    (
+        machine_is_inside,
+        "virtual machine",
+        put(MACHINE, "properties.osProfile.linuxConfiguration.disablePasswordAuthentication", False),
+    ),
+    (machine_is_inside, "virtual machine", put(MACHINE, "properties.osProfile.adminPassword", "a")),
+    (
+        machine_is_inside,
+        "virtual machine",
+        put(MACHINE, "properties.osProfile.linuxConfiguration.patchSettings.patchMode", "ImageDefault"),
+    ),
+    (machine_is_inside, "virtual machine", put(MACHINE, "properties.securityProfile.encryptionAtHost", False)),
+    (
+        machine_is_inside,
+        "virtual machine",
+        put(MACHINE, "properties.securityProfile.uefiSettings.secureBootEnabled", False),
+    ),
+    (
+        machine_is_inside,
+        "virtual machine",
+        put(f"{MACHINE}/runCommands/deploy", "properties.source.script", "strongroom:latest"),
+    ),
+    (machine_is_inside, "virtual machine", put("bastionHosts/bas-ywshwzmuw2ogm", "sku.name", "Standard")),
+    (machine_is_inside, "virtual machine", drop(MACHINE)),
+    (app_service_runs_the_image, "app service", put(SITE, f"{CONFIG}.alwaysOn", False)),
+    (app_service_runs_the_image, "app service", put(SITE, f"{CONFIG}.linuxFxVersion", "DOCKER|strongroom:latest")),
+    (app_service_runs_the_image, "app service", put(SITE, f"{CONFIG}.acrUseManagedIdentityCreds", False)),
+    (app_service_runs_the_image, "app service", put(SITE, f"{CONFIG}.ftpsState", "AllAllowed")),
+    (app_service_runs_the_image, "app service", put("serverfarms/asp-ywshwzmuw2ogm", "sku.name", "P3v3")),
 ]
 
 
@@ -433,7 +586,7 @@ TEMPLATE_BREAKS: list[tuple[Rule, str, str, str, str]] = [
     (
         site_is_closed,
         "allow-list",
-        "modules/function-app.bicep",
+        "modules/hosting/flex.bicep",
         "action: 'Allow'\n          ipAddress: range",
         "action: 'Allow'\n          ipAddress: '0.0.0.0/0'",
     ),
@@ -447,7 +600,7 @@ TEMPLATE_BREAKS: list[tuple[Rule, str, str, str, str]] = [
     (
         no_secret,
         "defaults",
-        "modules/function-app.bicep",
+        "modules/hosting/flex.bicep",
         "appSettings: settings",
         "appSettings: concat(settings, [{ name: 'A', value: 'AccountKey=${planName}' }])",
     ),

@@ -9,6 +9,7 @@ CLIENT = "44444444-4444-4444-4444-444444444444"
 
 BLOB_OWNER = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"
 TABLE_CONTRIBUTOR = "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3"
+ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 METRICS_PUBLISHER = "3913510d-42f4-4e42-8a64-420c390055eb"
 CRYPTO_SERVICE_ENCRYPTION_USER = "e147488a-f6f5-4113-8e2d-b22465e65bf6"
 
@@ -18,6 +19,11 @@ SITE = f"Microsoft.Web/sites/func-{NAME}"
 NETWORK = f"Microsoft.Network/virtualNetworks/vnet-{NAME}"
 POSTGRESQL = f"Microsoft.DBforPostgreSQL/flexibleServers/psql-{NAME}"
 MYSQL = f"Microsoft.DBforMySQL/flexibleServers/mysql-{NAME}"
+REGISTRY = f"Microsoft.ContainerRegistry/registries/cr{NAME}"
+ENVIRONMENT = f"Microsoft.App/managedEnvironments/cae-{NAME}"
+CONTAINER_APP = f"Microsoft.App/containerApps/ca-{NAME}"
+GROUP = f"Microsoft.ContainerInstance/containerGroups/ci-{NAME}"
+MACHINE = f"Microsoft.Compute/virtualMachines/vm-{NAME}"
 TOPIC = f"Microsoft.EventGrid/systemTopics/evgst-{NAME}"
 
 ROLES = {
@@ -26,7 +32,9 @@ ROLES = {
     (f"{VAULT}/keys/master", CRYPTO_SERVICE_ENCRYPTION_USER),
     (f"Microsoft.Insights/components/appi-{NAME}", METRICS_PUBLISHER),
 }
-"""All role assignments, in every case: the resource, and the role on it."""
+"""The role assignments of every case: the resource, and the role on it."""
+PULL = (REGISTRY, ACR_PULL)
+"""And the one more where there is a registry."""
 
 ALWAYS = {
     f"Microsoft.ManagedIdentity/userAssignedIdentities/id-{NAME}",
@@ -43,14 +51,38 @@ ALWAYS = {
     f"{STORAGE}/managementPolicies/default",
     VAULT,
     f"{VAULT}/keys/master",
+    f"{STORAGE}/blobServices/default/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
+    f"{STORAGE}/tableServices/default/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
+    f"{VAULT}/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
+}
+"""Whatever the app runs on."""
+A_SITE = {
     f"Microsoft.Web/serverfarms/asp-{NAME}",
     SITE,
     f"{SITE}/basicPublishingCredentialsPolicies/ftp",
     f"{SITE}/basicPublishingCredentialsPolicies/scm",
-    f"{STORAGE}/blobServices/default/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
-    f"{STORAGE}/tableServices/default/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
-    f"{VAULT}/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
     f"{SITE}/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
+}
+A_REGISTRY = {REGISTRY, f"{REGISTRY}/providers/Microsoft.Insights/diagnosticSettings/to-workspace"}
+A_WAY_OUT = {f"Microsoft.Network/publicIPAddresses/pip-{NAME}", f"Microsoft.Network/natGateways/ng-{NAME}"}
+HOSTS: dict[str, set[str]] = {
+    "flex": A_SITE,
+    "appService": A_SITE,
+    "containerApp": {
+        ENVIRONMENT,
+        CONTAINER_APP,
+        f"{ENVIRONMENT}/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
+    },
+    "containerInstance": {GROUP, f"{GROUP}/providers/Microsoft.Insights/diagnosticSettings/to-workspace"},
+    "virtualMachine": {f"Microsoft.Network/networkInterfaces/nic-{NAME}", MACHINE, f"{MACHINE}/runCommands/deploy"},
+}
+"""What each hosting is made of, beside what `AROUND` names; all but flex wait for an image."""
+AROUND: dict[str, set[str]] = {
+    "flex": set(),
+    "appService": A_REGISTRY,
+    "containerApp": A_REGISTRY,
+    "containerInstance": A_REGISTRY | A_WAY_OUT,
+    "virtualMachine": A_REGISTRY | A_WAY_OUT,
 }
 
 
@@ -112,13 +144,36 @@ class Case:
     name: str
     parameters: dict[str, object]
     resources: set[str] = field(default_factory=set)
-    """Beside those of `ALWAYS`."""
+    """Beside those of `ALWAYS`, and of the hosting."""
     site_ranges: tuple[str, ...] = ()
     vault_ranges: tuple[str, ...] = ()
     storage_ranges: tuple[str, ...] = ()
 
     def given(self, name: str, default: object) -> object:
         return self.parameters.get(name, default)
+
+    @property
+    def hosting(self) -> str:
+        return str(self.given("hosting", "flex"))
+
+    @property
+    def has_host(self) -> bool:
+        """Whether the app is there: without an image it cannot be."""
+        return self.hosting == "flex" or bool(self.given("image", ""))
+
+    @property
+    def is_site(self) -> bool:
+        return self.has_host and self.hosting in ("flex", "appService")
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the hosting has an address inside the network alone."""
+        return self.hosting in ("containerInstance", "virtualMachine")
+
+    @property
+    def all_resources(self) -> set[str]:
+        """Everything that is deployed, but for role assignments."""
+        return ALWAYS | AROUND[self.hosting] | (HOSTS[self.hosting] if self.has_host else set()) | self.resources
 
     @property
     def private_network(self) -> bool:
@@ -140,6 +195,8 @@ SITE_RANGES = ("203.0.113.7/32", "198.51.100.0/24", "192.0.2.6/31", "2001:db8::/
 VAULT_RANGES = ("203.0.113.7/32", "198.51.100.0/24", "192.0.2.6/31")
 STORAGE_RANGES = ("203.0.113.7", "198.51.100.0/24", "192.0.2.6", "192.0.2.7")
 FIREWALL = ("allow-203-0-113-7-32", "allow-198-51-100-0-24", "allow-192-0-2-6-31")
+
+IMAGE = "strongroom@sha256:" + "0" * 64
 
 CASES = [
     Case("defaults", {}),
@@ -202,6 +259,50 @@ CASES = [
         | WORKBOOK
         | BUDGET
         | locks(STORAGE, VAULT, POSTGRESQL),
+        site_ranges=SITE_RANGES,
+        vault_ranges=VAULT_RANGES,
+        storage_ranges=STORAGE_RANGES,
+    ),
+    Case("no image yet", {"hosting": "virtualMachine"}),
+    Case("container app", {"hosting": "containerApp", "image": IMAGE}),
+    Case(
+        "container app, open and signed in",
+        {
+            "hosting": "containerApp",
+            "image": IMAGE,
+            "allowedIpRanges": RANGES,
+            "entraClientId": CLIENT,
+            "alwaysReady": 1,
+            "maximumReplicas": 20,
+        },
+        {f"{CONTAINER_APP}/authConfigs/current"},
+        site_ranges=VAULT_RANGES,
+        vault_ranges=VAULT_RANGES,
+        storage_ranges=STORAGE_RANGES,
+    ),
+    Case(
+        "container app, private",
+        {"hosting": "containerApp", "image": IMAGE, "privateNetwork": True, "privateSite": True},
+        PRIVATE_NETWORK
+        | endpoint("registry", "privatelink.azurecr.io")
+        | endpoint("managedEnvironments", "privatelink.westeurope.azurecontainerapps.io"),
+    ),
+    Case("container instance", {"hosting": "containerInstance", "image": IMAGE}),
+    Case(
+        "virtual machine",
+        {"hosting": "virtualMachine", "image": IMAGE, "sshPublicKey": "ssh-ed25519 key", "bastion": True},
+        {f"Microsoft.Network/bastionHosts/bas-{NAME}"},
+    ),
+    Case(
+        "app service",
+        {
+            "hosting": "appService",
+            "image": IMAGE,
+            "planSku": "B1",
+            "allowedIpRanges": RANGES,
+            "entraClientId": CLIENT,
+        },
+        SIGN_IN,
         site_ranges=SITE_RANGES,
         vault_ranges=VAULT_RANGES,
         storage_ranges=STORAGE_RANGES,

@@ -4,13 +4,29 @@ Each takes what a template evaluated to and the case that it was evaluated for. 
 all hold, and breaks each one to see that it notices.
 """
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .bicep import GROUP, LOCATION, TENANT, Resource, Snapshot
-from .cases import ALWAYS, CLIENT, NAME, ROLES, SITE, STORAGE, VAULT, Case
+from .bicep import GROUP, INFRA, LOCATION, TENANT, Resource, Snapshot
+from .cases import (
+    CLIENT,
+    CONTAINER_APP,
+    ENVIRONMENT,
+    IMAGE,
+    MACHINE,
+    NAME,
+    PULL,
+    REGISTRY,
+    ROLES,
+    SITE,
+    STORAGE,
+    VAULT,
+    Case,
+)
+from .cases import GROUP as CONTAINER_GROUP
 
 Rule = Callable[[Snapshot, Case], Iterator[str]]
 PREFIX = f"{GROUP}/providers/"
@@ -18,12 +34,19 @@ APP_IDENTITY = f"{PREFIX}Microsoft.ManagedIdentity/userAssignedIdentities/id-{NA
 CLIENT_ID = f"reference('{APP_IDENTITY}', '2024-11-30').clientId"
 PRINCIPAL_ID = f"reference('{APP_IDENTITY}', '2024-11-30').principalId"
 CONNECTION = f"[reference('{PREFIX}Microsoft.Insights/components/appi-{NAME}', '2020-02-02').ConnectionString]"
+INTERFACE = f"{PREFIX}Microsoft.Network/networkInterfaces/nic-{NAME}"
+MACHINE_ADDRESS = f"reference('{INTERFACE}', '2025-09-01').ipConfigurations[0].properties.privateIPAddress"
+FIRST_DATA = base64.b64encode((INFRA / "modules" / "hosting" / "cloud-init.yaml").read_bytes()).decode()
+"""What a machine is given when it is made: a file of ours, without a secret, in base64."""
 UNRESOLVED = {
     f"[{CLIENT_ID}]",
     f"[{PRINCIPAL_ID}]",
     f"[format('ClientId={{0}};Authorization=AAD', {CLIENT_ID})]",
     CONNECTION,
     f"[format('https://{{0}}', reference('{PREFIX}{SITE}', '2025-03-01').defaultHostName)]",
+    f"[format('https://{{0}}', reference('{PREFIX}{CONTAINER_APP}', '2026-01-01').configuration.ingress.fqdn)]",
+    f"[format('http://{{0}}:8080', reference('{PREFIX}{CONTAINER_GROUP}', '2026-07-01').ipAddress.ip)]",
+    f"[format('http://{{0}}:8080', {MACHINE_ADDRESS})]",
     "[newGuid()]",
 }
 """All that only Azure knows: ids that it draws, where it takes telemetry, and the name that it gives the site. And the
@@ -35,6 +58,12 @@ HOST_SETTINGS = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID",
     "WEBSITE_AUTH_AAD_ALLOWED_TENANTS",
+    "AzureFunctionsWebHost__hostid",
+    "AzureWebJobsSecretStorageType",
+    "FUNCTIONS_EXTENSION_VERSION",
+    "FUNCTIONS_WORKER_RUNTIME",
+    "WEBSITES_ENABLE_APP_SERVICE_STORAGE",
+    "WEBSITES_PORT",
 }
 """Settings that the Functions host and the sign-in read, and not the app."""
 REFUSED_SETTINGS = re.compile(
@@ -85,27 +114,64 @@ def different(resource: Resource, wanted: dict[str, object], at: str = "properti
             yield f"{short(resource['id'])}: {path} is {found!r}, not {value!r}"
 
 
-def settings_of(snapshot: Snapshot) -> dict[str, str]:
-    """The settings of the app. Raises ValueError where one stands there twice."""
-    listed = snapshot.only("Microsoft.Web/sites")["properties"]["siteConfig"]["appSettings"]
+def settings_of(snapshot: Snapshot, case: Case) -> dict[str, str]:
+    """The settings of the app, wherever it runs; none before there is an image.
+
+    Raises ValueError where one stands there twice.
+    """
+    if not case.has_host:
+        return {}
+    if case.is_site:
+        listed = snapshot.only("Microsoft.Web/sites")["properties"]["siteConfig"]["appSettings"]
+    elif case.hosting == "containerApp":
+        listed = snapshot.only("Microsoft.App/containerApps")["properties"]["template"]["containers"][0]["env"]
+    elif case.hosting == "containerInstance":
+        group = snapshot.only("Microsoft.ContainerInstance/containerGroups")["properties"]
+        listed = group["containers"][0]["properties"]["environmentVariables"]
+    else:
+        listed = settings_in_script(
+            snapshot.only("Microsoft.Compute/virtualMachines/runCommands")["properties"]["source"]["script"]
+        )
     settings = {each["name"]: each["value"] for each in listed}
     if len(settings) != len(listed):
         raise ValueError("A setting stands there twice.")
     return settings
 
 
+def settings_in_script(script: str) -> list[dict[str, str]]:
+    """The settings in a machine's script, which stays an expression: lines, or `format('{0}={1}', name, value)`."""
+    written = script.partition("base64(join(createArray(")[2].rpartition("), '")[0]
+    parts, depth, quoted = [""], 0, False
+    for letter in written:
+        quoted ^= letter == "'"
+        depth += (letter == "(") - (letter == ")") if not quoted else 0
+        if letter == "," and depth == 0 and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    found = []
+    for part in (each.strip() for each in parts):
+        if made := re.fullmatch(r"format\('\{0\}=\{1\}', '(\w+)', (.*)\)", part):
+            found.append({"name": made[1], "value": f"[{made[2]}]"})
+        else:
+            name, _, value = part.strip("'").partition("=")
+            found.append({"name": name, "value": value})
+    return found
+
+
 def exactly_these_resources(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """What is deployed is what the case names, and nothing else."""
     assignments = "/providers/Microsoft.Authorization/roleAssignments/"
     found = [short(resource["id"]) for resource in snapshot.resources if assignments not in resource["id"]]
-    wanted = ALWAYS | case.resources
+    wanted = case.all_resources
     yield from (f"{each} is missing" for each in sorted(wanted - set(found)))
     yield from (f"{each} is not wanted" for each in sorted(set(found) - wanted))
     yield from (f"{each} stands there twice" for each in {each for each in found if found.count(each) > 1})
 
 
 def exactly_these_roles(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """The app's identity has its four roles, each on one resource, and nobody has another."""
+    """The app's identity has its roles, each on one resource, and nobody has another."""
+    wanted = ROLES if case.hosting == "flex" else ROLES | {PULL}
     found = set()
     for assignment in snapshot.of_type("Microsoft.Authorization/roleAssignments"):
         scope = short(assignment["id"].partition("/providers/Microsoft.Authorization/")[0])
@@ -114,14 +180,15 @@ def exactly_these_roles(snapshot: Snapshot, case: Case) -> Iterator[str]:
         if scope not in {short(resource["id"]) for resource in snapshot.resources}:
             yield f"a role on {scope or 'the whole group'} is wider than one resource of ours"
         yield from different(assignment, {"principalId": f"[{PRINCIPAL_ID}]", "principalType": "ServicePrincipal"})
-    yield from (f"{role} on {scope} is missing" for scope, role in sorted(ROLES - found))
-    yield from (f"{role} on {scope} is not wanted" for scope, role in sorted(found - ROLES))
+    yield from (f"{role} on {scope} is missing" for scope, role in sorted(wanted - found))
+    yield from (f"{role} on {scope} is not wanted" for scope, role in sorted(found - wanted))
 
 
 def nothing_unresolved(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """No expression is left for Azure to evaluate but the named ones."""
     for text in strings([snapshot.resources, snapshot.outputs]):
-        if text.startswith("[") and not text.startswith("[[") and text not in UNRESOLVED:
+        script = case.hosting == "virtualMachine" and text.startswith("[replace('#!/bin/sh")
+        if text.startswith("[") and not text.startswith("[[") and text not in UNRESOLVED and not script:
             yield f"unresolved: {text}"
 
 
@@ -135,12 +202,13 @@ def no_secret(snapshot: Snapshot, case: Case) -> Iterator[str]:
     )
     for resource in snapshot.resources:
         if resource["type"] != "Microsoft.Insights/workbooks":
-            yield from (f"{short(resource['id'])} holds {text!r}" for text in strings(resource) if secret.search(text))
+            held = [text for text in strings(resource) if secret.search(text) and text != FIRST_DATA]
+            yield from (f"{short(resource['id'])} holds {text!r}" for text in held)
     for name, value in snapshot.outputs.items():
         yield from (f"output {name} holds {text!r}" for text in strings(value) if secret.search(text))
         if re.search("key|secret|password|token|connection", name, re.IGNORECASE):
             yield f"output {name} promises a secret"
-    for name, value in settings_of(snapshot).items():
+    for name, value in settings_of(snapshot, case).items():
         secretive = re.search("KEY|SECRET|PASSWORD|TOKEN|CONNECTION", name)
         address = value == f"https://kv-{NAME}.vault.azure.net/keys/master"
         if secretive and not address and value != CONNECTION:
@@ -149,6 +217,8 @@ def no_secret(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 def site_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """The site and its deployment site take HTTPS of TLS 1.2 from the allow-list, and from nobody when it is empty."""
+    if not case.is_site:
+        return
     site = snapshot.only("Microsoft.Web/sites")
     yield from different(
         site,
@@ -177,6 +247,8 @@ def site_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 def no_passwords_for_publishing(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """FTP and the deployment site take no user name and password."""
+    if not case.is_site:
+        return
     policies = snapshot.of_type("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
     if {policy["name"].rpartition("/")[2] for policy in policies} != {"ftp", "scm"}:
         yield "not both of ftp and scm are switched off"
@@ -184,13 +256,26 @@ def no_passwords_for_publishing(snapshot: Snapshot, case: Case) -> Iterator[str]
         yield from different(policy, {"allow": False})
 
 
-def site_is_healthy_by_live(snapshot: Snapshot, case: Case) -> Iterator[str]:
+def health_is_asked_of_live(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """Health checks ask what stands on nothing else, so that a database's outage does not recycle the app."""
-    yield from different(snapshot.only("Microsoft.Web/sites"), {"siteConfig.healthCheckPath": "/api/live"})
+    asked = []
+    if case.is_site:
+        asked = [snapshot.only("Microsoft.Web/sites")["properties"]["siteConfig"].get("healthCheckPath")]
+    elif case.hosting == "containerApp" and case.has_host:
+        (container,) = snapshot.only("Microsoft.App/containerApps")["properties"]["template"]["containers"]
+        asked = [probe["httpGet"]["path"] for probe in container["probes"]]
+        if {probe["type"] for probe in container["probes"]} != {"Startup", "Liveness"}:
+            yield f"the container is asked {container['probes']!r}"
+    elif case.hosting == "containerInstance" and case.has_host:
+        group = snapshot.only("Microsoft.ContainerInstance/containerGroups")["properties"]
+        asked = [group["containers"][0]["properties"]["livenessProbe"]["httpGet"]["path"]]
+    yield from (f"health is asked of {path!r}" for path in asked if path != "/api/live")
 
 
 def site_runs_as_asked(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """Flex Consumption with the Python, memory and instances of the parameters, deployed from its own container."""
+    if case.hosting != "flex":
+        return
     (plan,) = snapshot.of_type("Microsoft.Web/serverfarms")
     yield from different(plan, {"name": "FC1", "tier": "FlexConsumption"}, "sku")
     yield from different(plan, {"reserved": True})
@@ -225,9 +310,13 @@ def site_runs_as_asked(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 def nothing_that_flex_refuses(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """Nothing of the lists that Flex Consumption must not be given."""
+    if case.hosting != "flex":
+        return
     config = snapshot.only("Microsoft.Web/sites")["properties"]["siteConfig"]
     yield from (f"siteConfig has {name}" for name in sorted(REFUSED_SITE_CONFIG & set(config)))
-    yield from (f"setting {name} is refused" for name in settings_of(snapshot) if REFUSED_SETTINGS.fullmatch(name))
+    yield from (
+        f"setting {name} is refused" for name in settings_of(snapshot, case) if REFUSED_SETTINGS.fullmatch(name)
+    )
 
 
 def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
@@ -255,7 +344,17 @@ def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
     if case.given("entraClientId", ""):
         wanted["OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID"] = f"[{CLIENT_ID}]"
         wanted["WEBSITE_AUTH_AAD_ALLOWED_TENANTS"] = TENANT
-    found = settings_of(snapshot)
+    if case.hosting != "flex":
+        wanted["AzureFunctionsWebHost__hostid"] = f"strongroom-{NAME}"
+        wanted["AzureWebJobsSecretStorageType"] = "blob"
+    if case.hosting == "appService":
+        wanted["FUNCTIONS_EXTENSION_VERSION"] = "~4"
+        wanted["FUNCTIONS_WORKER_RUNTIME"] = "python"
+        wanted["WEBSITES_ENABLE_APP_SERVICE_STORAGE"] = "false"
+        wanted["WEBSITES_PORT"] = "8080"
+    if not case.has_host:
+        wanted = {}
+    found = settings_of(snapshot, case)
     for name in sorted(wanted | found):
         if wanted.get(name) != found.get(name):
             yield f"setting {name} is {found.get(name)!r}, not {wanted.get(name)!r}"
@@ -393,8 +492,15 @@ def diagnostics_are_kept(snapshot: Snapshot, case: Case) -> Iterator[str]:
         f"{VAULT}": {"audit"},
         f"{STORAGE}/blobServices/default": {"StorageWrite", "StorageDelete"},
         f"{STORAGE}/tableServices/default": {"StorageWrite", "StorageDelete"},
-        f"{SITE}": {"FunctionAppLogs", "AppServiceAuthenticationLogs"},
     }
+    if case.is_site:
+        wanted[SITE] = {"FunctionAppLogs", "AppServiceAuthenticationLogs"}
+    if case.hosting == "containerApp" and case.has_host:
+        wanted[ENVIRONMENT] = {"allLogs"}
+    if case.hosting == "containerInstance" and case.has_host:
+        wanted[CONTAINER_GROUP] = {"allLogs"}
+    if case.hosting != "flex":
+        wanted[REGISTRY] = {"audit"}
     workspace = snapshot.only("Microsoft.OperationalInsights/workspaces")["id"]
     found = {}
     for setting in snapshot.of_type("Microsoft.Insights/diagnosticSettings"):
@@ -430,9 +536,24 @@ def network_denies(snapshot: Snapshot, case: Case) -> Iterator[str]:
         "destinationAddressPrefix": "10.20.1.0/26",
         "destinationPortRanges": ["443", *port],
     }
+    to_app = allow | {"destinationAddressPrefix": "10.20.0.0/24"}
+    del to_app["destinationPortRanges"]
+    callers: dict[str, list[tuple[str, str]]] = {
+        # Only an app's own rules see who calls an environment.
+        "containerApp": [("*", "443"), ("AzureLoadBalancer", "30000-32767")],
+        "containerInstance": [("VirtualNetwork", "8080")],
+        "virtualMachine": [
+            ("VirtualNetwork", "8080"),
+            *([("168.63.129.16", "22")] if case.given("bastion", False) else []),
+        ],
+    }
+    app_rules: list[object] = [
+        to_app | {"priority": 100 + index, "sourceAddressPrefix": source, "destinationPortRange": port_range}
+        for index, (source, port_range) in enumerate(callers.get(case.hosting, []))
+    ]
     for guard in snapshot.of_type("Microsoft.Network/networkSecurityGroups"):
         rules = [rule["properties"] for rule in guard["properties"]["securityRules"]]
-        if rules != ([deny] if guard["name"].endswith("-app") else [allow, deny]):
+        if rules != ([*app_rules, deny] if guard["name"].endswith("-app") else [allow, deny]):
             yield f"{guard['name']} says {rules!r}"
     network = snapshot.only("Microsoft.Network/virtualNetworks")
     subnets = {subnet["name"]: subnet["properties"] for subnet in network["properties"]["subnets"]}
@@ -441,13 +562,21 @@ def network_denies(snapshot: Snapshot, case: Case) -> Iterator[str]:
         return
     services = [] if case.private_network else [{"service": "Microsoft.Storage"}, {"service": "Microsoft.KeyVault"}]
     guards = f"{PREFIX}Microsoft.Network/networkSecurityGroups/nsg-{NAME}"
+    delegation = {
+        "flex": "Microsoft.App/environments",
+        "containerApp": "Microsoft.App/environments",
+        "containerInstance": "Microsoft.ContainerInstance/containerGroups",
+        "virtualMachine": "",
+        "appService": "Microsoft.Web/serverFarms",
+    }[case.hosting]
     wanted: dict[str, dict[str, object]] = {
         "app": {
             "addressPrefix": "10.20.0.0/24",
             "defaultOutboundAccess": False,
             "networkSecurityGroup": {"id": f"{guards}-app"},
             "serviceEndpoints": services,
-            "delegations": [{"name": "app", "properties": {"serviceName": "Microsoft.App/environments"}}],
+            "delegations": [{"name": "app", "properties": {"serviceName": delegation}}] if delegation else [],
+            **({"natGateway": {"id": f"{PREFIX}Microsoft.Network/natGateways/ng-{NAME}"}} if case.is_inside else {}),
         },
         "endpoints": {
             "addressPrefix": "10.20.1.0/26",
@@ -457,7 +586,8 @@ def network_denies(snapshot: Snapshot, case: Case) -> Iterator[str]:
         },
     }
     for name, properties in wanted.items():
-        if subnets[name] != properties:
+        found = {key: value for key, value in subnets[name].items() if value is not None}
+        if found != properties:
             yield f"subnet {name} is {subnets[name]!r}"
 
 
@@ -570,6 +700,160 @@ def alerts_reach_somebody(snapshot: Snapshot, case: Case) -> Iterator[str]:
                 yield f"the budget tells {each!r}"
 
 
+def registry_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
+    """The registry has no admin user and nobody pulls from it unknown; the app's identity pulls by its role."""
+    for registry in snapshot.of_type("Microsoft.ContainerRegistry/registries"):
+        trusted = case.hosting == "containerInstance"
+        yield from different(
+            registry,
+            {
+                "adminUserEnabled": False,
+                "anonymousPullEnabled": False,
+                "roleAssignmentMode": "LegacyRegistryPermissions",
+                "publicNetworkAccess": "Disabled" if case.private_network else "Enabled",
+                "networkRuleBypassOptions": "AzureServices" if trusted else "None",
+            },
+        )
+        yield from different(registry, {"name": "Premium" if case.private_network or trusted else "Basic"}, "sku")
+
+
+def container_app_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
+    """A container app takes HTTPS from the allow-list, from nobody when it is empty, and runs the image by digest."""
+    for app in snapshot.of_type("Microsoft.App/containerApps"):
+        ranges = case.site_ranges or ("127.0.0.1/32",)
+        yield from different(
+            app,
+            {
+                "configuration.ingress.allowInsecure": False,
+                "configuration.ingress.targetPort": 8080,
+                "configuration.ingress.corsPolicy": {
+                    "allowedOrigins": ["https://portal.azure.com"],
+                    "allowCredentials": False,
+                },
+                "configuration.ingress.ipSecurityRestrictions": [
+                    {"name": f"allowed-{index}", "action": "Allow", "ipAddressRange": each}
+                    for index, each in enumerate(ranges)
+                ],
+                "configuration.registries": [{"server": f"cr{NAME}.azurecr.io", "identity": APP_IDENTITY}],
+                "template.scale": {
+                    "minReplicas": case.given("alwaysReady", 0),
+                    "maxReplicas": case.given("maximumReplicas", 10),
+                },
+            },
+        )
+        (container,) = app["properties"]["template"]["containers"]
+        if container["image"] != f"cr{NAME}.azurecr.io/{IMAGE}":
+            yield f"it runs {container['image']}"
+        if app["identity"] != {"type": "UserAssigned", "userAssignedIdentities": {APP_IDENTITY: {}}}:
+            yield f"it runs as {app['identity']!r}"
+        if app["kind"] != "functionapp":
+            yield f"it is a {app['kind']}"
+    for environment in snapshot.of_type("Microsoft.App/managedEnvironments"):
+        subnet = f"{PREFIX}Microsoft.Network/virtualNetworks/vnet-{NAME}/subnets/app"
+        yield from different(
+            environment,
+            {
+                "publicNetworkAccess": "Disabled" if case.private_site else "Enabled",
+                "peerAuthentication": {"mtls": {"enabled": True}},
+                "vnetConfiguration": {"infrastructureSubnetId": subnet, "internal": False},
+            },
+        )
+    for config in snapshot.of_type("Microsoft.App/containerApps/authConfigs"):
+        yield from different(
+            config,
+            {
+                "platform.enabled": True,
+                "globalValidation": {"unauthenticatedClientAction": "Return401", "excludedPaths": PUBLIC_PATHS},
+                "httpSettings.requireHttps": True,
+                "identityProviders.azureActiveDirectory.registration": {
+                    "openIdIssuer": f"https://login.microsoftonline.com/{TENANT}/v2.0",
+                    "clientId": CLIENT,
+                },
+                "identityProviders.azureActiveDirectory.validation": {"allowedAudiences": [CLIENT, f"api://{CLIENT}"]},
+            },
+        )
+
+
+def container_instance_is_inside(snapshot: Snapshot, case: Case) -> Iterator[str]:
+    """A container instance has an address inside the network alone, and runs the image by digest without rights."""
+    for group in snapshot.of_type("Microsoft.ContainerInstance/containerGroups"):
+        yield from different(
+            group,
+            {
+                "ipAddress": {"type": "Private", "ports": [{"port": 8080, "protocol": "TCP"}]},
+                "imageRegistryCredentials": [{"server": f"cr{NAME}.azurecr.io", "identity": APP_IDENTITY}],
+                "subnetIds": [{"id": f"{PREFIX}Microsoft.Network/virtualNetworks/vnet-{NAME}/subnets/app"}],
+            },
+        )
+        (container,) = group["properties"]["containers"]
+        rights = {
+            "allowPrivilegeEscalation": False,
+            "privileged": False,
+            "runAsUser": 10001,
+            "runAsGroup": 10001,
+            "capabilities": {"drop": ["ALL"], "add": []},
+        }
+        if container["properties"]["securityContext"] != rights:
+            yield f"the container may {container['properties']['securityContext']!r}"
+        if container["properties"]["image"] != f"cr{NAME}.azurecr.io/{IMAGE}":
+            yield f"it runs {container['properties']['image']}"
+
+
+def machine_is_inside(snapshot: Snapshot, case: Case) -> Iterator[str]:
+    """A machine has no public address and no password, patches itself, and is trusted and encrypted from the start."""
+    for interface in snapshot.of_type("Microsoft.Network/networkInterfaces"):
+        (address,) = interface["properties"]["ipConfigurations"]
+        if set(address["properties"]) != {"subnet", "privateIPAllocationMethod"}:
+            yield f"the machine is at {address['properties']!r}"
+    for machine in snapshot.of_type("Microsoft.Compute/virtualMachines"):
+        yield from different(
+            machine,
+            {
+                "osProfile.linuxConfiguration.disablePasswordAuthentication": True,
+                "osProfile.linuxConfiguration.patchSettings.patchMode": "AutomaticByPlatform",
+                "osProfile.linuxConfiguration.patchSettings.assessmentMode": "AutomaticByPlatform",
+                "osProfile.adminPassword": None,
+                "securityProfile": {
+                    "securityType": "TrustedLaunch",
+                    "encryptionAtHost": True,
+                    "uefiSettings": {"secureBootEnabled": True, "vTpmEnabled": True},
+                },
+            },
+        )
+        keys = machine["properties"]["osProfile"]["linuxConfiguration"]["ssh"]["publicKeys"]
+        if [key["keyData"] for key in keys] != ["ssh-ed25519 key"]:
+            yield f"{keys!r} open the machine"
+        if machine["identity"] != {"type": "UserAssigned", "userAssignedIdentities": {APP_IDENTITY: {}}}:
+            yield f"it runs as {machine['identity']!r}"
+    for command in snapshot.of_type("Microsoft.Compute/virtualMachines/runCommands"):
+        if f"cr{NAME}.azurecr.io/{IMAGE}|" not in command["properties"]["source"]["script"]:
+            yield "the machine does not run the image by digest"
+    for jump in snapshot.of_type("Microsoft.Network/bastionHosts"):
+        yield from different(jump, {"name": "Developer"}, "sku")
+    if (
+        MACHINE not in {short(each["id"]) for each in snapshot.resources}
+        and case.hosting == "virtualMachine"
+        and case.has_host
+    ):
+        yield "there is no machine"
+
+
+def app_service_runs_the_image(snapshot: Snapshot, case: Case) -> Iterator[str]:
+    """App Service is always on, pulls the image by digest as the app's identity, and has FTP off."""
+    if case.hosting == "appService" and case.has_host:
+        yield from different(
+            snapshot.only("Microsoft.Web/sites"),
+            {
+                "siteConfig.alwaysOn": True,
+                "siteConfig.linuxFxVersion": f"DOCKER|cr{NAME}.azurecr.io/{IMAGE}",
+                "siteConfig.acrUseManagedIdentityCreds": True,
+                "siteConfig.acrUserManagedIdentityID": f"[{CLIENT_ID}]",
+                "siteConfig.ftpsState": "Disabled",
+            },
+        )
+        yield from different(snapshot.only("Microsoft.Web/serverfarms"), {"name": "B1", "capacity": 1}, "sku")
+
+
 def locks_forbid_deletion(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """A lock forbids to delete, and nothing else."""
     for lock in snapshot.of_type("Microsoft.Authorization/locks"):
@@ -598,7 +882,7 @@ RULES: tuple[Rule, ...] = (
     no_secret,
     site_is_closed,
     no_passwords_for_publishing,
-    site_is_healthy_by_live,
+    health_is_asked_of_live,
     site_runs_as_asked,
     nothing_that_flex_refuses,
     settings_reach_by_identity,
@@ -613,6 +897,11 @@ RULES: tuple[Rule, ...] = (
     database_is_closed,
     sign_in_has_no_secret,
     alerts_reach_somebody,
+    registry_is_closed,
+    container_app_is_closed,
+    container_instance_is_inside,
+    machine_is_inside,
+    app_service_runs_the_image,
     locks_forbid_deletion,
     everything_is_tagged,
 )

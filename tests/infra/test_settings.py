@@ -28,7 +28,7 @@ DATABASE = re.compile(r"DATABASE_[A-Z0-9_]+?(_WRITE)?")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_setting_is_read(case: Case, snapshot_of: Callable[[str], Snapshot]) -> None:
     """Each setting is one of the settings class, or one that the host reads by a named list."""
-    given = set(settings_of(snapshot_of(case.name)))
+    given = set(settings_of(snapshot_of(case.name), case))
     assert {name for name in given - HOST_SETTINGS if not DATABASE.fullmatch(name)} <= DOCUMENTED
     assert not HOST_SETTINGS & DOCUMENTED
 
@@ -36,7 +36,9 @@ def test_every_setting_is_read(case: Case, snapshot_of: Callable[[str], Snapshot
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_settings_load(case: Case, snapshot_of: Callable[[str], Snapshot]) -> None:
     """The app reads them as storage, master key and databases reached by the identity, without a connection string."""
-    settings = load_settings(settings_of(snapshot_of(case.name)))
+    if not case.has_host:
+        pytest.skip("there is no app before there is an image")
+    settings = load_settings(settings_of(snapshot_of(case.name), case))
     assert settings.storage.connection_string is None
     assert settings.storage.blob_service_uri == f"https://st{NAME}.blob.core.windows.net"
     assert settings.storage.table_service_uri == f"https://st{NAME}.table.core.windows.net"
@@ -65,3 +67,15 @@ def test_sign_in_leaves_open_what_is_public() -> None:
 def test_the_calls_for_the_portal_are_those_of_today() -> None:
     """The README's table of calls has every function with an example of today: `python -m scripts.portal` writes it."""
     assert written(README.read_text()) == README.read_text()
+
+
+def test_every_container_shares_the_keys_of_the_functions(snapshot_of: Callable[[str], Snapshot]) -> None:
+    """Wherever the image runs, the host has the same id and keeps its keys in the same place: replicas share them."""
+    found = {}
+    for case in CASES:
+        settings = settings_of(snapshot_of(case.name), case)
+        if case.hosting != "flex" and case.has_host:
+            found[case.hosting] = settings["AzureFunctionsWebHost__hostid"], settings["AzureWebJobsSecretStorageType"]
+    assert set(found) == {"containerApp", "containerInstance", "virtualMachine", "appService"}
+    assert set(found.values()) == {(f"strongroom-{NAME}", "blob")}
+    assert len(f"strongroom-{NAME}") < 32

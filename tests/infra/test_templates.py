@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.support import ROOT
+
 from .bicep import INFRA, Snapshot, evaluate, run_bicep
 from .breaks import BREAKS, TEMPLATE_BREAKS
-from .cases import ADMIN, CASES, Case
+from .cases import ADMIN, CASES, CLIENT, IMAGE, Case
 from .rules import RULES, Rule
 
 BY_NAME = {case.name: case for case in CASES}
@@ -70,6 +72,9 @@ def test_a_broken_template_is_noticed(
         ({"database": "mysql", "databaseAdminId": ADMIN["databaseAdminId"]}, "databaseAdminId and databaseAdminName"),
         ({"budgetAmount": 50, "alertEmails": ["ada@example.org"]}, "budgetStart"),
         ({"budgetAmount": 50, "budgetStart": "2026-12-01"}, "alertEmails"),
+        ({"hosting": "containerInstance", "image": IMAGE, "entraClientId": CLIENT}, "have no sign-in"),
+        ({"hosting": "virtualMachine", "entraClientId": CLIENT, "sshPublicKey": "a"}, "have no sign-in"),
+        ({"hosting": "virtualMachine", "image": IMAGE}, "needs sshPublicKey"),
     ],
 )
 def test_what_cannot_be_deployed_is_refused(
@@ -120,18 +125,21 @@ def test_what_others_stand_on_comes_first(compiled: dict[str, Any]) -> None:
     assert before("storage") >= {"network", "monitoring", "identity"}
     assert before("vault") >= {"network", "monitoring", "identity"}
     assert before("privateEndpoints") >= {"network", "storage", "vault", "postgresql", "mysql"}
-    assert before("app") >= {"network", "storage", "vault", "monitoring", "privateEndpoints"}
-    assert before("siteEndpoint") >= {"app", "network"}
-    assert before("alerts") >= {"app", "storage", "vault", "monitoring"}
+    below = {"network", "storage", "vault", "monitoring", "privateEndpoints"}
+    assert before("flex") >= below
+    for hosting in ("containerApp", "containerInstance", "virtualMachine", "appService"):
+        assert before(hosting) >= below | {"registry"}
+    assert before("siteEndpoint") >= {"flex", "appService", "containerApp", "network"}
+    assert before("alerts") >= {"flex", "appService", "storage", "vault", "monitoring"}
 
 
 def test_every_parameter_is_described(compiled: dict[str, Any]) -> None:
-    """Each parameter says whether it is required, optional or conditional, in every module, and in the README."""
-    readme = (INFRA / "README.md").read_text()
+    """Each parameter says whether it is required, optional or conditional, in every module, and in the documents."""
+    readme = (INFRA / "README.md").read_text() + (ROOT / "docs" / "hosting.md").read_text()
     for name, parameter in compiled["parameters"].items():
         assert re.match(r"(Required|Optional|Conditional)\. \S", parameter["metadata"]["description"]), name
         assert f"`{name}`" in readme, name
-    for module in (INFRA / "modules").glob("*.bicep"):
+    for module in (INFRA / "modules").rglob("*.bicep"):
         for description, _ in re.findall(r"@description\('(.*)'\)\n(?:@.*\n)*param (\w+)", module.read_text()):
             assert description.startswith("Required. "), module
 

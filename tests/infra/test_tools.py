@@ -3,9 +3,9 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,9 @@ from tests.support import ROOT
 from .bicep import INFRA, Snapshot, run_bicep
 from .cases import CASES
 
-TEMPLATES = sorted([*INFRA.glob("*.bicep"), *INFRA.glob("modules/*.bicep")])
+TEMPLATES = sorted(INFRA.rglob("*.bicep"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+CLOUD_INIT = INFRA / "modules" / "hosting" / "cloud-init.yaml"
 BIN = ROOT / ".venv-infra" / "bin"
 
 LINT_RULES_OFF = {"use-description-vars"}
@@ -44,6 +45,12 @@ CHECKOV_SAYS = {
     # Backups in the region, and Microsoft's key for the disk: more is bought with more money, and not asked for.
     ("CKV_AZURE_94", "Microsoft.DBforMySQL/flexibleServers"),
     ("CKV_AZURE_96", "Microsoft.DBforMySQL/flexibleServers"),
+    # Public but for privateNetwork, and asked to sign in; scanning and quarantine are Defender's, bought beside it.
+    ("CKV_AZURE_139", "Microsoft.ContainerRegistry/registries"),
+    ("CKV_AZURE_163", "Microsoft.ContainerRegistry/registries"),
+    ("CKV_AZURE_166", "Microsoft.ContainerRegistry/registries"),
+    # The machine's agent runs deploy.sh.
+    ("CKV_AZURE_50", "Microsoft.Compute/virtualMachines"),
     # Callers have function keys, and Entra ID where it is asked for; not certificates.
     ("CKV_AZURE_17", "Microsoft.Web/sites"),
     # Looks for the settings of a site in its sign-in.
@@ -82,17 +89,20 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_to_say(bicep: None) -> None:
-    """The compiler and the linter have no error and no warning, for any of the templates."""
-    with ThreadPoolExecutor(2) as pool:
-        for done in pool.map(lambda path: run_bicep("lint", path), TEMPLATES):
-            assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    """The compiler and the linter have no error and no warning: for main.bicep, which takes in every module."""
+    taken = re.findall(r"'(modules/[\w/-]+\.bicep)'", (INFRA / "main.bicep").read_text())
+    assert {INFRA / name for name in taken} == set(INFRA.rglob("*.bicep")) - {INFRA / "main.bicep"}
+    done = run_bicep("lint", INFRA / "main.bicep")
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_formatted(bicep: None) -> None:
+def test_formatted(bicep: None, tmp_path: Path) -> None:
     """`bicep format` would change nothing."""
-    with ThreadPoolExecutor(2) as pool:
-        done = pool.map(lambda path: run_bicep("format", path, "--stdout").stdout, TEMPLATES)
-        assert list(done) == [path.read_text() for path in TEMPLATES]
+    shutil.copytree(INFRA, tmp_path / "infra")
+    done = run_bicep("format", "--pattern", f"{tmp_path}/infra/**/*.bicep")
+    assert done.returncode == 0, done.stderr
+    for path in TEMPLATES:
+        assert (tmp_path / "infra" / path.relative_to(INFRA)).read_text() == path.read_text(), path
 
 
 def test_every_rule_is_an_error() -> None:
@@ -119,7 +129,7 @@ def test_checkov_finds_nothing_new(snapshot_of: Callable[[str], Snapshot], tmp_p
     done = run(checkov, "-d", tmp_path, "--framework", "arm", "--skip-download", "--output", "json")
     report = json.loads(done.stdout)
     assert report["summary"]["parsing_errors"] == 0
-    assert report["summary"]["passed"] > 30 * len(CASES)
+    assert report["summary"]["passed"] > 25 * len(CASES)
     failed = {(check["check_id"], check["resource"].rpartition(".")[0]) for check in report["results"]["failed_checks"]}
     assert failed == CHECKOV_SAYS
 
@@ -169,6 +179,34 @@ def test_nothing_of_compose_is_published() -> None:
         for line in ("read_only: true", "cap_drop: [ALL]", 'security_opt: ["no-new-privileges:true"]'):
             assert service.count(line) == 1
     assert re.findall(r"ports: (.*)", text) == ['["127.0.0.1:7071:8080"]']
+
+
+def test_cloud_init_takes_the_machines_first_data(tmp_path: Path) -> None:
+    """cloud-init's own schema check finds nothing in the file, and would find a mistake."""
+    python = tool("python")
+    got = subprocess.run(["apt-get", "download", "cloud-init"], capture_output=True, check=False, cwd=tmp_path)
+    packages = list(tmp_path.glob("cloud-init_*.deb"))
+    if got.returncode or not packages:
+        pytest.skip("cloud-init cannot be had: apt-get download does not give it")
+    subprocess.run(["dpkg-deb", "-x", packages[0], tmp_path / "unpacked"], check=True)
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "unpacked/usr/lib/python3/dist-packages")}
+    check = [python, "-m", "cloudinit.cmd.main", "schema", "--config-file"]
+    good = subprocess.run([*check, CLOUD_INIT], capture_output=True, text=True, check=False, env=environ)
+    assert good.stdout.startswith("Valid"), good.stdout + good.stderr
+    (tmp_path / "bad.yaml").write_text(CLOUD_INIT.read_text().replace("path:", "pat:"))
+    bad = subprocess.run([*check, tmp_path / "bad.yaml"], capture_output=True, text=True, check=False, env=environ)
+    assert bad.returncode != 0
+    assert "'path' is a required property" in bad.stdout + bad.stderr
+
+
+def test_the_machines_scripts_are_clean(tmp_path: Path) -> None:
+    """shellcheck finds nothing in the script of a deployment, nor in the one that cloud-init writes."""
+    shellcheck = tool("shellcheck")
+    written = re.search(r"    content: \|\n((?:      .*\n)*)$", CLOUD_INIT.read_text().partition("registry-login\n")[2])
+    assert written
+    (tmp_path / "registry-login").write_text(re.sub(r"^      ", "", written[1], flags=re.MULTILINE))
+    done = run(shellcheck, CLOUD_INIT.with_name("deploy.sh"), tmp_path / "registry-login")
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_pipeline_is_one() -> None:

@@ -1,12 +1,9 @@
-metadata description = 'The app on Flex Consumption: closed but for the allow-list, in the network, with an identity and no secret.'
+metadata description = 'The image on App Service: always on, closed but for the allow-list.'
 
-import { setting, tagSet } from 'types.bicep'
+import { setting, tagSet } from '../types.bicep'
 
-@description('Required. Name of the site.')
+@description('Required. Name.')
 param name string
-
-@description('Required. Name of the plan.')
-param planName string
 
 @description('Required. Region.')
 param location string
@@ -17,37 +14,34 @@ param tags tagSet
 @description('Required. User-assigned identity of the app.')
 param identityId string
 
-@description('Required. Address of the container of the deployed package.')
-param packageUri string
+@description('Required. Image with its registry and digest.')
+param image string
 
 @description('Required. Settings of the app and the host.')
 param settings setting[]
 
-@description('Required. Address ranges let in; empty closes the site and its deployment site.')
-param allowedIpRanges string[]
-
-@description('Required. No public endpoint at all.')
-param privateSite bool
-
-@description('Required. Subnet delegated to Microsoft.App/environments.')
+@description('Required. Subnet of the app.')
 param subnetId string
 
 @description('Required. Diagnostics go here.')
 param workspaceId string
 
-@description('Required. Python version.')
-param pythonVersion string
+@description('Required. Name of the plan.')
+param planName string
 
-@description('Required. Memory of an instance in MB.')
-param instanceMemoryMB int
+@description('Required. Size of the plan.')
+param planSku string
 
-@description('Required. Upper bound of instances, and so of cost.')
-param maximumInstanceCount int
+@description('Required. Client id of the identity, which pulls the image.')
+param identityClientId string
 
-@description('Required. Instances kept warm for HTTP.')
-param alwaysReady int
+@description('Required. Address ranges let in; empty closes the site.')
+param allowedIpRanges string[]
 
-@description('Required. Origin of the portal, whose Code + Test panel calls the functions from the browser.')
+@description('Required. No public endpoint at all.')
+param privateSite bool
+
+@description('Required. Origin of the portal.')
 param portalOrigin string
 
 @description('Required. Issuer of sign-in tokens.')
@@ -63,16 +57,16 @@ resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
   location: location
   tags: tags
-  kind: 'functionapp'
-  sku: { name: 'FC1', tier: 'FlexConsumption' }
+  kind: 'linux'
+  sku: { name: planSku, capacity: 1 }
   properties: { reserved: true }
 }
 
 resource site 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
-  tags: union(tags, { 'azd-service-name': 'api' })
-  kind: 'functionapp,linux'
+  tags: tags
+  kind: 'functionapp,linux,container'
   identity: {
     type: 'UserAssigned'
     userAssignedIdentities: { '${identityId}': {} }
@@ -85,32 +79,19 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
     keyVaultReferenceIdentity: identityId
     publicNetworkAccess: privateSite ? 'Disabled' : 'Enabled'
     virtualNetworkSubnetId: subnetId
-    outboundVnetRouting: { allTraffic: true }
-    functionAppConfig: {
-      deployment: {
-        storage: {
-          type: 'blobContainer'
-          value: packageUri
-          authentication: { type: 'UserAssignedIdentity', userAssignedIdentityResourceId: identityId }
-        }
-      }
-      runtime: { name: 'python', version: pythonVersion }
-      scaleAndConcurrency: {
-        instanceMemoryMB: instanceMemoryMB
-        maximumInstanceCount: maximumInstanceCount
-        alwaysReady: alwaysReady > 0 ? [{ name: 'http', instanceCount: alwaysReady }] : []
-        triggers: { http: { perInstanceConcurrency: 16 } }
-      }
-    }
+    outboundVnetRouting: { allTraffic: true, imagePullTraffic: true }
     siteConfig: {
+      alwaysOn: true
+      linuxFxVersion: 'DOCKER|${image}'
+      acrUseManagedIdentityCreds: true
+      acrUserManagedIdentityID: identityClientId
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
+      ftpsState: 'Disabled'
       http20Enabled: true
       remoteDebuggingEnabled: false
-      // Asks nothing behind the app: a database that is down must not recycle the instances.
       healthCheckPath: '/api/live'
       cors: { allowedOrigins: [portalOrigin], supportCredentials: false }
-      // The default action, and no rule that denies: a deny-all that is the only rule is ignored.
       ipSecurityRestrictionsDefaultAction: 'Deny'
       ipSecurityRestrictions: [
         for (range, i) in allowedIpRanges: {
@@ -122,7 +103,12 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
       ]
       scmIpSecurityRestrictionsUseMain: true
       scmIpSecurityRestrictionsDefaultAction: 'Deny'
-      appSettings: settings
+      appSettings: concat(settings, [
+        { name: 'FUNCTIONS_EXTENSION_VERSION', value: '~4' }
+        { name: 'FUNCTIONS_WORKER_RUNTIME', value: 'python' }
+        { name: 'WEBSITES_ENABLE_APP_SERVICE_STORAGE', value: 'false' }
+        { name: 'WEBSITES_PORT', value: '8080' }
+      ])
     }
   }
 
@@ -176,6 +162,9 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
 
 @description('Site id.')
 output id string = site.id
+
+@description('Site name.')
+output name string = site.name
 
 @description('Address of the app.')
 output uri string = 'https://${site.properties.defaultHostName}'
