@@ -10,7 +10,7 @@ UV = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/uv --no-config pip com
 	--generate-hashes --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help start test lint format bench infra package venv setup lock clean python
+.PHONY: help start test lint format bench calibrate infra package venv setup lock clean python
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-15s%s\n", $$1, $$2 }'
@@ -34,7 +34,10 @@ format: venv  ## format, and mend what lint can mend
 bench: setup  ## run the benchmarks
 	@$(RUN) -m bench
 
-infra: setup  ## check the templates, the pipeline and the package; needs no subscription (BICEP=path/to/bicep)
+calibrate: setup  ## suggest what a password hash should cost here (TARGET_MS=100)
+	@$(RUN) -m scripts.calibrate $(TARGET_MS)
+
+infra: setup  ## check the templates, the package, the image and the pipeline; needs no subscription (BICEP=path/to/bicep)
 	@command -v "$${BICEP:-bicep}" >/dev/null || { echo "The Bicep CLI is needed, on the PATH or as BICEP=path/to/bicep." \
 		"Azure CLI gets it (az bicep install puts it into ~/.azure/bin), and so does" \
 		"https://learn.microsoft.com/azure/azure-resource-manager/bicep/install" >&2; exit 1; }

@@ -13,13 +13,14 @@ from shared.storage import Storage
 from shared.web import Access, Operation, Route
 
 if TYPE_CHECKING:
-    from shared.blobs.store import BlobStore
+    from shared.blobs.store.listings import ListingStore
+    from shared.signing.encryption import NamedKeys
     from shared.signing.store import KeyStore
     from shared.sql.databases import Databases
 
 Made = TypeVar("Made")
 
-GET, POST, GET_POST = ("GET",), ("POST",), ("GET", "POST")
+GET, POST, GET_POST, PATCH, DELETE = ("GET",), ("POST",), ("GET", "POST"), ("PATCH",), ("DELETE",)
 KEY, PUBLIC = Access.FUNCTION, Access.PUBLIC
 
 
@@ -48,7 +49,15 @@ def build(settings: Settings) -> list[Route]:
         from shared.signing.master import master_key
         from shared.signing.store import KeyStore
 
-        return KeyStore(storage(), master_key(settings.master_key), settings.key_cache_seconds)
+        return KeyStore(
+            storage(), master_key(settings.master_key, settings.storage.client_id), settings.key_cache_seconds
+        )
+
+    @Once
+    def named_keys() -> "NamedKeys":
+        from shared.signing.encryption import NamedKeys
+
+        return NamedKeys(keys())
 
     @Once
     def databases() -> "Databases":
@@ -57,10 +66,10 @@ def build(settings: Settings) -> list[Route]:
         return Databases(settings.databases)
 
     @Once
-    def blob_store() -> "BlobStore":
-        from shared.blobs.store import BlobStore
+    def listings() -> "ListingStore":
+        from shared.blobs.store.listings import ListingStore
 
-        return BlobStore(storage())
+        return ListingStore(storage())
 
     @Once
     def signing() -> Mapping[str, Operation]:
@@ -69,11 +78,36 @@ def build(settings: Settings) -> list[Route]:
         return operations(keys())
 
     @Once
-    def passwords() -> Mapping[str, Operation]:
-        from shared.passwords.admission import HashingThreads
-        from shared.passwords.routes import operations
+    def encryption() -> Mapping[str, Operation]:
+        from shared.signing.cipher_routes import operations
 
-        return operations(HashingThreads(settings.hash_memory_mib))
+        return operations(keys())
+
+    @Once
+    def key_management() -> Mapping[str, Operation]:
+        from shared.signing.key_routes import operations
+
+        return operations(keys())
+
+    @Once
+    def passwords() -> Mapping[str, Operation]:
+        from shared.passwords.accounts import Accounts
+        from shared.passwords.admission import HashingThreads
+        from shared.passwords.hashing import PROFILES
+        from shared.passwords.pepper import Pepper
+        from shared.passwords.policy import Policy
+        from shared.passwords.routes import operations
+        from shared.passwords.store import UserStore
+
+        ours = settings.passwords
+        accounts = Accounts(
+            UserStore(storage()),
+            HashingThreads(settings.hash_memory_mib),
+            Pepper(named_keys(), ours.pepper_key),
+            Policy(ours.min_length, ours.min_length_with_second_factor, ours.service_names),
+            PROFILES[ours.profile],
+        )
+        return operations(accounts)
 
     @Once
     def sql() -> Mapping[str, Operation]:
@@ -82,10 +116,24 @@ def build(settings: Settings) -> list[Route]:
         return operations(databases())
 
     @Once
-    def blobs() -> Mapping[str, Operation]:
-        from shared.blobs.routes import operations
+    def lists() -> Mapping[str, Operation]:
+        from shared.blobs.routes.listing import operations
 
-        return operations(blob_store())
+        return operations(listings(), settings.blob_prices)
+
+    @Once
+    def blobs() -> Mapping[str, Operation]:
+        from shared.blobs.routes import containers, objects, shares
+        from shared.blobs.store.blobs import BlobStore
+        from shared.blobs.store.shares import ShareStore
+
+        store = BlobStore(storage())
+        passing = objects.Passing(settings.max_body_bytes, settings.inline_html, settings.storage_private)
+        return {
+            **objects.operations(store, passing),
+            **containers.operations(store, listings()),
+            **shares.operations(store, ShareStore(storage()), passing),
+        }
 
     @Once
     def health() -> Mapping[str, Operation]:
@@ -97,8 +145,10 @@ def build(settings: Settings) -> list[Route]:
         probes = {
             "table-storage": Probe(lambda: keys().probe()),
             "master-key": Probe(lambda: keys().probe_master_key()),
-            "blob-storage": Probe(lambda: blob_store().ping()),
+            "blob-storage": Probe(lambda: listings().ping()),
         }
+        if settings.passwords.pepper_key:
+            probes["pepper-key"] = Probe(lambda: named_keys().current_version(settings.passwords.pepper_key))
         for name in settings.databases:
             probes[f"database-{name}"] = Probe(partial(ping_database, name), needed=False)
         return operations(probes)
@@ -112,12 +162,50 @@ def build(settings: Settings) -> list[Route]:
     routes = [
         Route("sign", "sign", GET_POST, KEY, signing),
         Route("verify", "verify", GET_POST, KEY, signing),
+        Route("encrypt", "encrypt", POST, KEY, encryption),
+        Route("decrypt", "decrypt", POST, KEY, encryption),
+        Route("generate-data-key", "generate-data-key", POST, KEY, encryption),
+        Route("rewrap", "rewrap", POST, KEY, encryption),
+        Route("create-key", "keys", POST, KEY, key_management),
+        Route("import-key", "keys/import", POST, KEY, key_management),
+        Route("list-keys", "keys", GET, KEY, key_management),
+        Route("get-key", "keys/{name}", GET, KEY, key_management),
+        Route("update-key", "keys/{name}", PATCH, KEY, key_management),
+        Route("delete-key", "keys/{name}", DELETE, KEY, key_management),
+        Route("rotate-key", "keys/{name}/rotate", POST, KEY, key_management),
+        Route("revoke-key", "keys/{name}/revoke", POST, KEY, key_management),
+        Route("restore-key", "keys/{name}/restore", POST, KEY, key_management),
+        Route("export-key", "keys/{name}/export", POST, KEY, key_management),
+        Route("rotate-master-key", "rotate-master-key", POST, KEY, key_management),
+        Route("jwks", "jwks", GET, PUBLIC, key_management),
         Route("hash-password", "hash-password", POST, KEY, passwords),
         Route("verify-password", "verify-password", POST, KEY, passwords),
+        Route("check-password", "check-password", POST, KEY, passwords),
+        Route("change-password", "change-password", POST, KEY, passwords),
+        Route("reset-password", "reset-password", POST, KEY, passwords),
+        Route("rename-user", "rename-user", POST, KEY, passwords),
+        Route("import-user", "users/import", POST, KEY, passwords),
+        Route("list-users", "users", GET, KEY, passwords),
+        Route("get-user", "users/{user_id}", GET, KEY, passwords),
+        Route("delete-user", "users/{user_id}", DELETE, KEY, passwords),
+        Route("rewrap-passwords", "rewrap-passwords", POST, KEY, passwords),
         Route("query-sql", "query-sql", GET_POST, KEY, sql),
         Route("execute-sql", "execute-sql", POST, KEY, sql),
         Route("list-databases", "databases", GET, KEY, sql),
-        Route("list-blobs", "list-blobs", GET_POST, KEY, blobs),
+        Route("list-blobs", "list-blobs", GET_POST, KEY, lists),
+        Route("summarize-blobs", "summarize-blobs", POST, KEY, lists),
+        Route("get-blob", "blobs/{container}/{*name}", ("GET", "HEAD"), KEY, blobs),
+        Route("put-blob", "blobs/{container}/{*name}", ("PUT",), KEY, blobs),
+        Route("delete-blob", "blobs/{container}/{*name}", ("DELETE",), KEY, blobs),
+        Route("copy-blob", "copy-blob", POST, KEY, blobs),
+        Route("set-tier", "set-tier", POST, KEY, blobs),
+        Route("restore-blob", "restore-blob", POST, KEY, blobs),
+        Route("create-container", "containers", POST, KEY, blobs),
+        Route("delete-container", "containers/{container}", ("DELETE",), KEY, blobs),
+        Route("share-blob", "share-blob", POST, KEY, blobs),
+        Route("open-share", "s/{id}/{*name}", ("GET", "HEAD"), PUBLIC, blobs),
+        Route("list-shares", "shares", GET, KEY, blobs),
+        Route("revoke-share", "shares/{id}", ("DELETE",), KEY, blobs),
         Route("live", "live", GET, PUBLIC, health),
         Route("health", "health", GET, PUBLIC, health),
         Route("openapi", "openapi.json", GET, PUBLIC, openapi),

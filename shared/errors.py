@@ -3,22 +3,30 @@
 StrongroomError
 ├── BadRequest 400          InvalidRequest · InvalidJson · NotAnObject · NotUtf8 · NestedTooDeep · DuplicateParameter
 │                           QueryBesideBody · UnexpectedBody · SecretInUrl
-├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer
+├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer · UnknownBlob · UnknownShare · UnknownUser
+├── Conflict 409            KeyExists · KeyChanged · KeyNotDeletable · UserExists · UserChanged · ContainerExists
+│                           ContainerNotEmpty · BlobConflict
 ├── LengthRequired 411
+├── PreconditionFailed 412
 ├── BodyTooLarge 413
 ├── UnsupportedMediaType 415
-├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · InvalidPassword
-│                           UnusableVersion · InvalidHash · HashTooLarge · ReadOnly · SqlError · QueryTimeout
+├── RangeNotSatisfiable 416
+├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · UnusableVersion
+│                           KeyTooLarge · NotDecryptable · NotExportable · InvalidPassword · InvalidHash · HashTooLarge
+│                           HashTooWeak · WeakPassword · WrongPassword · ReadOnly · SqlError · QueryTimeout
 │                           MultipleStatements · AnswerTooLarge
-├── Busy 429
+├── Busy 429                TooManyAttempts
 ├── InternalError 500
 ├── DamagedKey 500
 ├── Unavailable 503         StorageUnavailable · StorageForbidden · MasterKeyUnavailable · DatabaseUnavailable
+│                           PepperUnavailable
 ├── InvalidSetting          raised at start, never answered
 ├── SealBroken              what rests in storage is not what was sealed; becomes DamagedKey or MasterKeyUnavailable
 └── SignatureMismatch       MalformedSignature; answered as `"valid": false`
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 
@@ -38,6 +46,8 @@ class StrongroomError(Exception):
     advice: ClassVar[str]
     retry_after: int | None = None
     """Whole seconds after which the same call may succeed."""
+    headers: Mapping[str, str] = MappingProxyType({})
+    """What the answer carries beside the problem."""
 
     def __init__(
         self, detail: str = "", *, errors: tuple[FieldError, ...] = (), retry_after: int | None = None
@@ -150,6 +160,105 @@ class UnknownContainer(NotFound):
     title = "There is no such container"
 
 
+class UnknownUser(NotFound):
+    """No user has this name, or this id."""
+
+    code = "unknown-user"
+    title = "There is no such user"
+
+
+class Conflict(StrongroomError):
+    """What is there stands against what was asked."""
+
+    status = 409
+
+
+class UserExists(Conflict):
+    """The name is taken."""
+
+    code = "user-exists"
+    title = "There is a user of this name"
+
+
+class UserChanged(Conflict):
+    """Others changed the user at the same time; the same call may succeed now."""
+
+    code = "user-changed"
+    title = "The user was changed at the same time"
+
+
+class KeyExists(Conflict):
+    """The name is taken, maybe by a key that was deleted and can still be restored."""
+
+    code = "key-exists"
+    title = "There is a key of this name"
+
+
+class KeyChanged(Conflict):
+    """Another call has changed the key since it was read."""
+
+    code = "key-changed"
+    title = "The key is not as this call expected it"
+
+
+class KeyNotDeletable(Conflict):
+    """A key is deleted only once it was marked as deletable."""
+
+    code = "key-not-deletable"
+    title = "This key is protected from deletion"
+
+
+class UnknownBlob(NotFound):
+    """The container has no blob of this name."""
+
+    code = "unknown-blob"
+    title = "There is no such blob"
+
+
+class UnknownShare(NotFound):
+    """No share has this id: it never had, was revoked or spent, or is over."""
+
+    code = "unknown-share"
+    title = "There is no such share"
+
+
+class ContainerExists(Conflict):
+    """A container of this name is there already, or still being deleted."""
+
+    code = "container-exists"
+    title = "There is such a container already"
+
+
+class ContainerNotEmpty(Conflict):
+    """A container that still holds blobs is deleted only when that is said."""
+
+    code = "container-not-empty"
+    title = "The container is not empty"
+
+
+class BlobConflict(Conflict):
+    """The blob is in a state that does not allow this; `detail` says which."""
+
+    code = "blob-conflict"
+    title = "The blob's state does not allow this"
+
+
+class PreconditionFailed(StrongroomError):
+    """If-Match, If-None-Match or their like do not hold (RFC 9110, section 13)."""
+
+    status = 412
+    code = "precondition-failed"
+    title = "The condition does not hold"
+
+
+class RangeNotSatisfiable(StrongroomError):
+    """The range begins behind the end (RFC 9110, section 15.5.17)."""
+
+    status = 416
+    code = "range-not-satisfiable"
+    title = "The range lies outside of what is there"
+
+
 class LengthRequired(StrongroomError):
     """The Functions host drops the body of a chunked request that has no Content-Length."""
 
@@ -215,6 +324,27 @@ class UnusableVersion(Refused):
     title = "This version of the key may not be used for this"
 
 
+class KeyTooLarge(Refused):
+    """The key has as many versions, tags or revocations as one may have."""
+
+    code = "key-too-large"
+    title = "The key cannot hold more"
+
+
+class NotDecryptable(Refused):
+    """The ciphertext does not open. Never says why: the difference helps whoever tries to forge one."""
+
+    code = "not-decryptable"
+    title = "The ciphertext cannot be decrypted"
+
+
+class NotExportable(Refused):
+    """The key was not made exportable, or there is nothing private to export."""
+
+    code = "not-exportable"
+    title = "This key does not leave the app"
+
+
 class InvalidPassword(Refused):
     """A password that no hash may be made of: empty, or too long."""
 
@@ -234,6 +364,27 @@ class HashTooLarge(Refused):
 
     code = "hash-too-large"
     title = "This hash takes more memory than is granted"
+
+
+class HashTooWeak(Refused):
+    """The parameters that are asked for are below OWASP's minimum."""
+
+    code = "hash-too-weak"
+    title = "This hash would be too weak"
+
+
+class WeakPassword(Refused):
+    """The password fails a rule for users' passwords; `errors` names each."""
+
+    code = "weak-password"
+    title = "This password is not acceptable"
+
+
+class WrongPassword(Refused):
+    """The user or the old password is not right; which of the two is not told."""
+
+    code = "wrong-password"
+    title = "The user or the password is not right"
 
 
 class ReadOnly(Refused):
@@ -271,6 +422,20 @@ class AnswerTooLarge(Refused):
     title = "A row is too large to be answered"
 
 
+class BlobTooLarge(Refused):
+    """More bytes than are passed through a function, where no link can take its place."""
+
+    code = "blob-too-large"
+    title = "The blob is too large to pass through this function"
+
+
+class UnsupportedByAccount(Refused):
+    """The storage account does not offer this, or does not have it switched on."""
+
+    code = "unsupported-by-account"
+    title = "The storage account does not support this"
+
+
 class Busy(StrongroomError):
     """All of a bounded resource is in use. Carries `Retry-After`."""
 
@@ -278,6 +443,13 @@ class Busy(StrongroomError):
     retry_after = 1
     code = "busy"
     title = "Too much at once"
+
+
+class TooManyAttempts(Busy):
+    """This name has to wait after wrong passwords, whether or not there is such a user. Carries `Retry-After`."""
+
+    code = "too-many-attempts"
+    title = "Too many wrong passwords for this user"
 
 
 class InternalError(StrongroomError):
@@ -336,6 +508,14 @@ class DatabaseUnavailable(Unavailable):
 
     code = "database-unavailable"
     title = "The database does not answer"
+
+
+class PepperUnavailable(Unavailable):
+    """The key that stored hashes are encrypted under cannot be used."""
+
+    code = "pepper-unavailable"
+    title = "The key of the stored hashes cannot be used"
+    advice = "Users are safe, and cannot be verified until the key named by STRONGROOM_PEPPER_KEY can be used again."
 
 
 class InvalidSetting(StrongroomError):

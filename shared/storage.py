@@ -22,7 +22,7 @@ from shared.settings import StorageSettings
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
     from azure.data.tables import TableClient, TableServiceClient
-    from urllib3 import BaseHTTPResponse, PoolManager
+    from urllib3 import BaseHTTPResponse, PoolManager, Retry
 
 API_VERSION = "2023-11-03"
 SCOPE = "https://storage.azure.com/.default"
@@ -56,7 +56,9 @@ def account_of(settings: StorageSettings) -> Account:
         raise StorageUnavailable(
             "Set AzureWebJobsStorage, or AzureWebJobsStorage__blobServiceUri and AzureWebJobsStorage__tableServiceUri."
         )
-    name = (urlsplit(settings.blob_service_uri).hostname or "").partition(".")[0]
+    parts = urlsplit(settings.blob_service_uri)
+    # An emulator has the account in the path, Azure in the host's name.
+    name = parts.path.strip("/") or (parts.hostname or "").partition(".")[0]
     return Account(name, settings.blob_service_uri, settings.table_service_uri)
 
 
@@ -102,17 +104,20 @@ class Storage:
         path: str,
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
     ) -> "BaseHTTPResponse":
         """Ask Blob Storage for `path` (below the account, percent-encoded); the answer's body is still to be read.
 
         Whoever calls reads it to the end, or closes it and releases its connection. Retries what can pass. Raises
-        StorageUnavailable where there is no answer, or still a 429 or 5xx at the end, StorageForbidden where our
-        identity is refused, and Busy where all connections are in use. Every other status is the caller's to judge.
+        StorageUnavailable where there is no answer, or still a 429 or 5xx (not 501) at the end, StorageForbidden where
+        our identity is refused, and Busy where all connections are in use. Any other status is the caller's to judge.
         """
         import urllib3
 
         url = f"{self.account.blob_url}/{path.lstrip('/')}"
         sent = {"x-ms-version": API_VERSION, "x-ms-date": formatdate(usegmt=True), **(headers or {})}
+        if method in ("PUT", "POST"):
+            sent["content-length"] = str(len(body or b""))
         if self.account.key is None:
             with storage_errors():
                 sent["authorization"] = f"Bearer {self._credential.get_token(SCOPE).token}"
@@ -121,12 +126,20 @@ class Storage:
         if query:
             url += "?" + urlencode(query, quote_via=quote)
         try:
-            response = self._pool.request(method, url, headers=sent, preload_content=False, pool_timeout=POOL_SECONDS)
+            response = self._pool.request(
+                method,
+                url,
+                body=body,
+                headers=sent,
+                retries=self._retries if is_repeatable(method, sent) else self._retries.new(read=0),
+                preload_content=False,
+                pool_timeout=POOL_SECONDS,
+            )
         except urllib3.exceptions.EmptyPoolError:
             raise Busy("All connections to Blob Storage are in use.") from None
         except urllib3.exceptions.HTTPError as error:
             raise StorageUnavailable("Blob Storage does not answer.") from error
-        if response.status < 500 and response.status not in (401, 403, 429):
+        if response.status == 501 or (response.status < 500 and response.status not in (401, 403, 429)):
             return response
         # Closed, not read: such an answer may have any length.
         response.close()
@@ -140,7 +153,14 @@ class Storage:
 
         # One line a request is ours to write; a retry would be logged with its URL, which names blobs.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-        retries = urllib3.Retry(
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+        return urllib3.PoolManager(maxsize=CONNECTIONS, block=True, timeout=timeout)
+
+    @cached_property
+    def _retries(self) -> "Retry":
+        import urllib3
+
+        return urllib3.Retry(
             total=RETRIES,
             status_forcelist=(429, 500, 502, 503, 504),
             backoff_factor=0.2,
@@ -148,8 +168,6 @@ class Storage:
             raise_on_status=False,
             respect_retry_after_header=False,  # It may ask for minutes; our own caller is told to wait instead.
         )
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-        return urllib3.PoolManager(maxsize=CONNECTIONS, block=True, retries=retries, timeout=timeout)
 
     @cached_property
     def _credential(self) -> "TokenCredential":
@@ -204,12 +222,22 @@ def storage_errors() -> Iterator[None]:
         raise StorageUnavailable("Table Storage does not answer.") from error
 
 
+def is_repeatable(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a request may be sent again when its answer was lost.
+
+    One that has a condition, or deletes, would be told that what it did itself had been done by another.
+    """
+    return method in ("GET", "HEAD") or (method == "PUT" and not any(name.startswith("if-") for name in headers))
+
+
 def shared_key(account: Account, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> str:
-    """The Authorization header of a Blob Storage request without a body, by the account's key.
+    """The Authorization header of a Blob Storage request, by the account's key.
 
     https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
     """
     given = {name.lower(): value for name, value in headers.items()}
+    if given.get("content-length") == "0":
+        del given["content-length"]
     # In the order of the specification; Date is empty, since x-ms-date stands for it, and so is a length of 0.
     standard = [
         given.get(name, "")
@@ -227,7 +255,9 @@ def shared_key(account: Account, method: str, path: str, query: Mapping[str, str
             "range",
         )
     ]
-    ours = [f"{name}:{given[name].strip()}" for name in sorted(given) if name.startswith("x-ms-")]
+    # The service sorts by a table of its own: a hyphen weighs nothing, an underscore less than digits and letters.
+    in_order = sorted(given, key=lambda name: (name.replace("-", "").replace("_", "!"), name))
+    ours = [f"{name}:{given[name].strip()}" for name in in_order if name.startswith("x-ms-")]
     resource = [f"/{account.name}{path}", *(f"{name.lower()}:{query[name]}" for name in sorted(query, key=str.lower))]
     signed = hmac.new(
         base64.b64decode(account.key or ""), "\n".join([method, *standard, *ours, *resource]).encode(), hashlib.sha256

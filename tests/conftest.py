@@ -5,10 +5,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from scripts.azurite import Azurite, start_azurite
-from scripts.samples import seed_container, seed_database
+from scripts.samples import seed_container, seed_database, seed_keys, seed_users
 from tests.support import App, StartApp, app_environ, run_app
+
+# How long an example takes is the machine's business: no test asserts times.
+settings.register_profile("strongroom", deadline=None)
+settings.load_profile("strongroom")
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +36,10 @@ def running_app(storage_connection: str, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("app")
     seed_database(folder / "main.sqlite")
     seed_container(storage_connection)
-    with run_app(folder, app_environ(folder, storage_connection)) as app:
+    seed_users(storage_connection)
+    environ = app_environ(folder, storage_connection)
+    seed_keys(storage_connection, environ["STRONGROOM_MASTER_KEY"])
+    with run_app(folder, environ) as app:
         yield app
 
 

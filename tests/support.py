@@ -12,11 +12,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from azure.data.tables import TableClient
+
+from scripts.samples import SAMPLE_KEYS, seed_keys, seed_users
+from shared.errors import UnknownUser
+from shared.passwords.names import key_of
+from shared.passwords.store import UserStore
+from shared.settings import StorageSettings
+from shared.signing.store import TABLE
+from shared.storage import Storage
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("AZURE", "AZURITE", "AzureWebJobs", "DATABASE_", "FUNCTIONS_", "MAKE", "MFLAGS", "PORT", "STRONGROOM_")
@@ -127,6 +136,25 @@ def _wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
         if ended or time.monotonic() > deadline:
             raise AssertionError(f"The app did not start:\n{text}")
         time.sleep(0.02)
+
+
+def restore_users(storage: str) -> None:
+    """Have the sample data's users as they were, after tests that called everything by its examples."""
+    store = UserStore(Storage(StorageSettings(storage)))
+    for name in ("alice@example.org", "bob@example.org", "carol@example.org"):
+        with suppress(UnknownUser):
+            store.delete(store.by_name(name))
+        store.forget_failures(key_of(name))
+    seed_users(storage)
+
+
+def restore_keys(storage: str, master_key: str) -> None:
+    """Have the sample data's keys as they were, after tests that called everything by its examples."""
+    with TableClient.from_connection_string(storage, TABLE) as table:
+        for name in (*SAMPLE_KEYS, "invoices", "partner"):
+            for row in table.query_entities(f"PartitionKey eq '{name}'", select=["PartitionKey", "RowKey"]):
+                table.delete_entity(row)
+    seed_keys(storage, master_key)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

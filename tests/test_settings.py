@@ -34,6 +34,15 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("STRONGROOM_MAX_BODY_BYTES", "٥٠٠٠"),
         ("STRONGROOM_HASH_MEMORY_MIB", "18"),
         ("STRONGROOM_KEY_CACHE_SECONDS", "1.5"),
+        ("STRONGROOM_BLOB_PRICES", "0.02"),
+        ("STRONGROOM_BLOB_PRICES", '{"Hot": -1}'),
+        ("STRONGROOM_BLOB_PRICES", '{"Hot": "cheap"}'),
+        ("STRONGROOM_INLINE_HTML", "yes"),
+        ("STRONGROOM_STORAGE_PRIVATE", "1"),
+        ("STRONGROOM_PASSWORD_MIN_LENGTH", "7"),
+        ("STRONGROOM_PASSWORD_MIN_LENGTH_SECOND_FACTOR", "x"),
+        ("STRONGROOM_PASSWORD_PROFILE", "weak"),
+        ("STRONGROOM_PASSWORD_PROFILE", "rfc9106-high"),
         ("AzureWebJobsStorage", "nonsense"),
         ("AzureWebJobsStorage__blobServiceUri", "http://account.blob.core.windows.net"),
         ("DATABASE_MAIN", "main.sqlite"),
@@ -44,6 +53,12 @@ def test_a_setting_that_makes_no_sense_is_named(name: str, value: str) -> None:
     """A setting that cannot be understood is refused at start with its name."""
     with pytest.raises(InvalidSetting, match=name):
         load_settings({name: value})
+
+
+def test_prices_are_read() -> None:
+    """Prices by tier are a JSON object; without it they are the list prices."""
+    assert load_settings({"STRONGROOM_BLOB_PRICES": '{"Hot": 1}'}).blob_prices == {"Hot": 1.0}
+    assert load_settings({}).blob_prices["Archive"] < load_settings({}).blob_prices["Hot"]
 
 
 def test_databases_go_by_their_names() -> None:

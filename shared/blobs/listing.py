@@ -15,6 +15,8 @@ from urllib.parse import quote, unquote
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from shared.blobs.names import quote_name
+
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
@@ -30,8 +32,6 @@ _ROOT = b"<EnumerationResults"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _RFC1123 = re.compile(r"\w{3}, \d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2} GMT", re.ASCII)
 _LITERAL = re.compile(r"[^*?\[\x00-\x1f\ufffe\uffff]*")
-_PLAIN = re.compile(r"[A-Za-z0-9_/-]+(\.[A-Za-z0-9_-][A-Za-z0-9_/-]*)*")
-_DOT_SEGMENT = re.compile(r"(^|/)\.{1,2}(/|$)")
 
 
 class NotAListing(Exception):
@@ -291,18 +291,6 @@ def _time(text: str) -> str:
     if not _RFC1123.fullmatch(text):
         raise ValueError("no time")
     return f"{text[12:16]}-{_MONTHS.index(text[8:11]) + 1:02}-{text[5:7]}T{text[17:25]}Z"
-
-
-def quote_name(name: str) -> str:
-    """A blob's name as the path of its URL.
-
-    Clients resolve `.` and `..` segments away before they send a URL. Where a name has some, its slashes are encoded,
-    too, so that they are no segments.
-    """
-    if _PLAIN.fullmatch(name):
-        return name
-    has_dots = "/." in name or name[0] == "."
-    return quote(name, safe="" if has_dots and _DOT_SEGMENT.search(name) else "/")
 
 
 def glob_filter(glob: str) -> Callable[[str], bool]:

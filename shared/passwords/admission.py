@@ -4,9 +4,8 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from threading import Condition, Thread
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from shared.errors import Busy
 
@@ -22,11 +21,11 @@ KEPT_KIB = 64 * 1024
 Result = TypeVar("Result")
 
 
-@dataclass
-class _Job:
+class _Job(NamedTuple):
     memory_kib: int
     work: Callable[["mmap"], object]
-    future: "Future[object]" = field(default_factory=Future)
+    mapped: bool
+    future: "Future[object]"
 
 
 class HashingThreads:
@@ -46,14 +45,15 @@ class HashingThreads:
         self._changed = Condition()
         self._started = False
 
-    def run(self, memory_kib: int, work: Callable[["mmap"], Result]) -> Result:
+    def run(self, memory_kib: int, work: Callable[["mmap"], Result], *, mapped: bool = True) -> Result:
         """Call `work` with `memory_kib` of memory (of which there are `self.memory_kib`), and return what it returns.
 
+        Work that finds as much memory by itself says `mapped=False`, and leaves what it is given alone.
         Raises Busy where there is no room for it within the time to wait.
         """
         if memory_kib > self.memory_kib:
             raise ValueError(f"{memory_kib} KiB never fit into {self.memory_kib} KiB.")
-        job = _Job(memory_kib, work)
+        job = _Job(memory_kib, work, mapped, Future())
         with self._changed:
             if not self._started:
                 self._start()
@@ -88,7 +88,7 @@ class HashingThreads:
             if not job.future.set_running_or_notify_cancel():
                 return
             self._free_kib -= job.memory_kib
-            memory = self._take_kept(job.memory_kib)
+            memory = self._take_kept(job.memory_kib, job.mapped)
         result: Any = None
         failure: BaseException | None = None
         try:
@@ -98,7 +98,7 @@ class HashingThreads:
         except BaseException as error:  # noqa: BLE001 - it is raised again, where the result is waited for.
             failure = error
         with self._changed:
-            if memory is not None and job.memory_kib <= KEPT_KIB:
+            if memory is not None and job.mapped and job.memory_kib <= KEPT_KIB:
                 self._kept = [*self._kept, memory][-self._threads :]
             del memory
             self._free_kib += job.memory_kib
@@ -113,10 +113,10 @@ class HashingThreads:
             self._waiting.popleft()
         return bool(self._waiting) and self._waiting[0].memory_kib <= self._free_kib
 
-    def _take_kept(self, memory_kib: int) -> "mmap | None":
+    def _take_kept(self, memory_kib: int, mapped: bool) -> "mmap | None":
         """Kept memory of just this size; where there is none, the oldest is given back until the new fits beside it."""
         for number in reversed(range(len(self._kept))):
-            if len(self._kept[number]) == memory_kib * 1024:
+            if mapped and len(self._kept[number]) == memory_kib * 1024:
                 return self._kept.pop(number)
         while self._kept and sum(map(len, self._kept)) > self._free_kib * 1024:
             self._kept.pop(0).close()

@@ -5,10 +5,9 @@ frees, which nothing gives back; or it fetches the memory from the system anew f
 again as the hash. Here whoever counts the memory maps it, and may use it again.
 """
 
-from dataclasses import dataclass
 from functools import cache
 from threading import local
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -21,8 +20,7 @@ _at_work = local()
 """The memory that the hash on this thread is to use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
+class Parameters(NamedTuple):
     """What an Argon2 hash costs: memory in KiB, passes over it, lanes."""
 
     memory_kib: int

@@ -1,33 +1,40 @@
 """Which signature algorithms fit which type of key, and what they do. Pure.
 
 Names are those of JOSE: RFC 7518 section 3.1 (RS, PS, ES), RFC 8037 (EdDSA), RFC 9964 (ML-DSA, which FIPS 204 defines).
+
+The imports stand at the top: this module loads with the first call that signs or verifies, and an import within a
+function costs a microsecond in each call.
 """
 
+import secrets
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, utils, x25519
 
 from shared.errors import MalformedSignature, SignatureMismatch, UnfitAlgorithm, invalid_field
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
-
-    PrivateKey: TypeAlias = (
-        rsa.RSAPrivateKey
-        | ec.EllipticCurvePrivateKey
-        | ed25519.Ed25519PrivateKey
-        | mldsa.MLDSA44PrivateKey
-        | mldsa.MLDSA65PrivateKey
-        | mldsa.MLDSA87PrivateKey
-    )
-    PublicKey: TypeAlias = (
-        rsa.RSAPublicKey
-        | ec.EllipticCurvePublicKey
-        | ed25519.Ed25519PublicKey
-        | mldsa.MLDSA44PublicKey
-        | mldsa.MLDSA65PublicKey
-        | mldsa.MLDSA87PublicKey
-    )
+PrivateKey: TypeAlias = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | mldsa.MLDSA44PrivateKey
+    | mldsa.MLDSA65PrivateKey
+    | mldsa.MLDSA87PrivateKey
+)
+PublicKey: TypeAlias = (
+    rsa.RSAPublicKey
+    | ec.EllipticCurvePublicKey
+    | ed25519.Ed25519PublicKey
+    | mldsa.MLDSA44PublicKey
+    | mldsa.MLDSA65PublicKey
+    | mldsa.MLDSA87PublicKey
+)
+AnyPrivateKey: TypeAlias = PrivateKey | x25519.X25519PrivateKey
+AnyPublicKey: TypeAlias = PublicKey | x25519.X25519PublicKey
 
 Algorithm = Literal[
     "RS256",
@@ -67,6 +74,8 @@ _SIGNATURE_BYTES = {
     "ML-DSA-65": 3309,
     "ML-DSA-87": 4627,
 }
+_ECDSA_BYTES = {"ES256": 32, "ES384": 48, "ES512": 66}
+"""Of r, and of s."""
 _DIGEST_BYTES = {"256": 32, "384": 48, "512": 64}
 
 
@@ -75,6 +84,7 @@ def fitting(key_type: str) -> tuple[Algorithm, ...]:
     return _RSA if key_type.startswith("RSA-") else _FITTING.get(key_type, ())
 
 
+@cache
 def choose(key_type: str, wanted: Algorithm | None) -> Algorithm:
     """`wanted` where it fits `key_type`, else the default. Raises UnfitAlgorithm, saying which fit."""
     fit = fitting(key_type)
@@ -98,7 +108,7 @@ def check_digest(algorithm: Algorithm, digest: bytes, field: str) -> None:
 
 
 def sign(
-    private_key: "PrivateKey",
+    private_key: PrivateKey,
     algorithm: Algorithm,
     message: bytes,
     *,
@@ -110,43 +120,51 @@ def sign(
     `algorithm` fits the key (`choose`), and a digest has its length (`check_digest`).
     """
     signature: bytes = private_key.sign(message, *_arguments(algorithm, prehashed))
-    return (
-        _to_raw(signature, algorithm)
-        if algorithm[0] == "E" and algorithm != "EdDSA" and encoding == "raw"
-        else signature
-    )
+    size = _ECDSA_BYTES.get(algorithm)
+    if size is None or encoding == "der":
+        return signature
+    return _to_raw(signature, size)
+
+
+def _to_raw(signature: bytes, size: int) -> bytes:
+    """r‖s of what the library made: SEQUENCE { INTEGER r, INTEGER s }, by its lengths (X.690, section 8.3)."""
+    at = 4 if signature[1] < 0x80 else 5  # The length of the whole takes a second byte from 128 on.
+    end = at + signature[at - 1]
+    # An integer has a zero before it where its first bit is set, and fewer bytes where it is small.
+    return signature[at:end][-size:].rjust(size, b"\0") + signature[end + 2 :][-size:].rjust(size, b"\0")
 
 
 def verify(
-    public_key: "PublicKey",
+    public_key: AnyPublicKey,
     algorithm: Algorithm,
     message: bytes,
     signature: bytes,
     *,
     prehashed: bool = False,
+    any_salt: bool = False,
 ) -> None:
     """Return where `signature`, in the form that `to_library` gives, is one over `message`; else raise
-    SignatureMismatch."""
-    from cryptography.exceptions import InvalidSignature
+    SignatureMismatch.
 
+    JOSE has a PSS salt be as long as the digest (RFC 7518, section 3.5); with `any_salt` it may have any length, as
+    openssl and others make it (RFC 8017, section 9.1).
+    """
     try:
-        public_key.verify(signature, message, *_arguments(algorithm, prehashed))
+        cast(PublicKey, public_key).verify(signature, message, *_arguments(algorithm, prehashed, any_salt))
     except InvalidSignature:
         raise SignatureMismatch from None
 
 
 def to_library(signature: bytes, key_type: str, algorithm: Algorithm, encoding: Encoding) -> bytes:
     """`signature` as `verify` takes it. Raises MalformedSignature where no key of `key_type` makes such a one."""
-    if algorithm in ("ES256", "ES384", "ES512"):
-        from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
-
-        size = _SIGNATURE_BYTES[key_type] // 2
+    size = _ECDSA_BYTES.get(algorithm)
+    if size is not None:
         if encoding == "raw":
             if len(signature) != 2 * size:
                 raise MalformedSignature
-            return encode_dss_signature(int.from_bytes(signature[:size]), int.from_bytes(signature[size:]))
+            return utils.encode_dss_signature(int.from_bytes(signature[:size]), int.from_bytes(signature[size:]))
         try:
-            numbers = decode_dss_signature(signature)
+            numbers = utils.decode_dss_signature(signature)
         except ValueError:
             raise MalformedSignature from None
         # The library compares with its own encoding; numbers that no key of this type makes are no signature.
@@ -159,19 +177,9 @@ def to_library(signature: bytes, key_type: str, algorithm: Algorithm, encoding: 
     return signature
 
 
-def _to_raw(signature: bytes, algorithm: Algorithm) -> bytes:
-    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-
-    size = {"ES256": 32, "ES384": 48, "ES512": 66}[algorithm]
-    r, s = decode_dss_signature(signature)
-    return r.to_bytes(size) + s.to_bytes(size)
-
-
 @cache
-def _arguments(algorithm: Algorithm, prehashed: bool) -> tuple[Any, ...]:
+def _arguments(algorithm: Algorithm, prehashed: bool, any_salt: bool = False) -> tuple[Any, ...]:
     """What `sign` and `verify` of the library's keys take after the message."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 
     family, bits = algorithm[:2], algorithm[2:]
     if bits not in _DIGEST_BYTES:
@@ -182,23 +190,24 @@ def _arguments(algorithm: Algorithm, prehashed: bool) -> tuple[Any, ...]:
         return (ec.ECDSA(digest),)
     if family == "RS":
         return (padding.PKCS1v15(), digest)
-    # RFC 7518, section 3.5: the salt is as long as the digest.
-    return (padding.PSS(padding.MGF1(sha2), padding.PSS.DIGEST_LENGTH), digest)
+    salt = padding.PSS.AUTO if any_salt else padding.PSS.DIGEST_LENGTH
+    return (padding.PSS(padding.MGF1(sha2), salt), digest)
 
 
-def generate(key_type: str) -> "PrivateKey":
-    """A new private key of `key_type`."""
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
+def generate(key_type: str) -> AnyPrivateKey | bytes:
+    """A new private key of `key_type`; of AES its 32 bytes."""
 
     if key_type.startswith("RSA-"):
         return rsa.generate_private_key(65537, int(key_type[4:]))
-    makers: dict[str, Callable[[], PrivateKey]] = {
+    makers: dict[str, Callable[[], AnyPrivateKey | bytes]] = {
         "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
         "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
         "P-521": lambda: ec.generate_private_key(ec.SECP521R1()),
         "Ed25519": ed25519.Ed25519PrivateKey.generate,
+        "X25519": x25519.X25519PrivateKey.generate,
         "ML-DSA-44": mldsa.MLDSA44PrivateKey.generate,
         "ML-DSA-65": mldsa.MLDSA65PrivateKey.generate,
         "ML-DSA-87": mldsa.MLDSA87PrivateKey.generate,
+        "AES-256": lambda: secrets.token_bytes(32),
     }
     return makers[key_type]()

@@ -4,13 +4,13 @@ import binascii
 
 from shared.errors import invalid_field
 
+_TO_URL = bytes.maketrans(b"+/", b"-_")
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def encode_base64(data: bytes) -> str:
     """`data` as base64url without padding (RFC 4648, section 5; RFC 7515, appendix C)."""
-    text = binascii.b2a_base64(data, newline=False).decode()
-    return text.rstrip("=").replace("+", "-").replace("/", "_")
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL, b"=").decode()
 
 
 def decode_base64(text: str, field: str) -> bytes:

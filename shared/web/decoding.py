@@ -32,28 +32,43 @@ WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 RESERVED = frozenset({"code", "clientid"})
 """Query parameters that the host and the portal add to any call."""
 
+BODY_ONLY = frozenset({"batch"})
+"""Field names that stand in a JSON body alone: a URL is too short for them."""
+
 SECRETS = frozenset(
     {"password", "old_password", "new_password", "passphrase", "private_key", "secret", "token", "access_token"}
 )
 """Field names that must never stand in a URL, whatever the function."""
 
 
-def decode(kind: type[Fields] | None, request: Request, max_body_bytes: int) -> Fields | None:
-    """The fields of `request` as a `kind`. Raises a BadRequest (or 411, 413, 415) that says all that is wrong."""
+def decode(
+    kind: type[Fields] | None,
+    request: Request,
+    max_body_bytes: int,
+    *,
+    headers: tuple[str, ...] = (),
+    raw: bool = False,
+) -> Fields | None:
+    """The fields of `request` as a `kind`. Raises a BadRequest (or 411, 413, 415) that says all that is wrong.
+
+    `headers` are fields, too. With `raw` no field stands in the body, whose size is the handler's to judge.
+    """
     pairs = _query_pairs(request.url)
     _refuse_secrets(pairs)
     if "chunked" in request.headers.get("transfer-encoding", "").lower() and not request.body:
         raise LengthRequired("Send the body with a Content-Length, not chunked.")
+    if raw:
+        return _from_query(kind, request, pairs, headers)
     if len(request.body) > max_body_bytes:
         raise BodyTooLarge(f"The body has {len(request.body)} bytes; at most {max_body_bytes} are taken.")
     if request.method in WITH_BODY:
         if pairs:
             names = ", ".join(sorted({name for name, _ in pairs}))
             raise QueryBesideBody(f"Move {names} from the query string into the JSON body.")
-        return _from_body(kind, request)
+        return _from_body(kind, request, headers)
     if request.body:
         raise UnexpectedBody("Put the fields into the query string, or call by POST.")
-    return _from_query(kind, request, pairs)
+    return _from_query(kind, request, pairs, headers)
 
 
 def _query_pairs(url: str) -> list[tuple[str, str]]:
@@ -82,22 +97,23 @@ def _refuse_secrets(pairs: list[tuple[str, str]]) -> None:
             raise SecretInUrl(f"Send {name} in the JSON body of a POST, and replace it: this one may be in a log now.")
 
 
-def _from_body(kind: type[Fields] | None, request: Request) -> Fields | None:
+def _from_body(kind: type[Fields] | None, request: Request, headers: tuple[str, ...]) -> Fields | None:
     content_type = request.headers.get("content-type", "")
-    if content_type and request.body and not _is_json(content_type):
+    # The usual header is let through without being parsed.
+    if content_type not in ("", "application/json") and request.body and not _is_json(content_type):
         raise UnsupportedMediaType("Send JSON in UTF-8, with the header Content-Type: application/json.")
     if kind is None:
         return None
     body = request.body or b"{}"
     try:
-        if not request.path_fields:
+        if not (request.path_fields or headers):
             return _decoder(kind).decode(body)
         parsed = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         parsed = _parse(body)
     if not isinstance(parsed, dict):
         raise NotAnObject('Send an object, such as {"key": "default"}.')
-    return _convert(kind, parsed, request)
+    return _convert(kind, parsed, request, headers)
 
 
 def _is_json(content_type: str) -> bool:
@@ -124,7 +140,9 @@ def _parse(body: bytes) -> object:
         raise NestedTooDeep("Send flatter JSON.") from None
 
 
-def _from_query(kind: type[Fields] | None, request: Request, pairs: list[tuple[str, str]]) -> Fields | None:
+def _from_query(
+    kind: type[Fields] | None, request: Request, pairs: list[tuple[str, str]], headers: tuple[str, ...]
+) -> Fields | None:
     names = [name for name, _ in pairs]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise DuplicateParameter(f"Give {', '.join(repeated)} once.")
@@ -135,11 +153,14 @@ def _from_query(kind: type[Fields] | None, request: Request, pairs: list[tuple[s
                 errors=tuple(FieldError(name, "is not a field of this function.") for name in names),
             )
         return None
+    for name in names:
+        if name in BODY_ONLY:
+            raise invalid_field(name, "is taken by POST alone: a URL is too short for it.")
     text_fields = _text_fields(kind)
     given: dict[str, Any] = {}
     for name, value in pairs:
         given[name] = value if text_fields.get(name, True) else _json_value(name, value)
-    return _convert(kind, given, request)
+    return _convert(kind, given, request, headers)
 
 
 def _json_value(name: str, value: str) -> object:
@@ -170,11 +191,17 @@ def _text_fields(kind: type[Fields]) -> dict[str, bool]:
     return {each.encode_name: is_text(inspect.type_info(each.type)) for each in msgspec.structs.fields(kind)}
 
 
-def _convert(kind: type[Fields], given: dict[str, Any], request: Request) -> Fields:
+def _convert(kind: type[Fields], given: dict[str, Any], request: Request, headers: tuple[str, ...]) -> Fields:
     for name, value in request.path_fields.items():
         if name in given:
             raise invalid_field(name, "stands in the path already.")
         given[name] = value
+    for header in headers:
+        name = header.replace("-", "_")
+        if name in given:
+            raise invalid_field(name, f"is given by the header {header}.")
+        if header in request.headers:
+            given[name] = request.headers[header]
     try:
         return msgspec.convert(given, kind)
     except msgspec.ValidationError:

@@ -16,7 +16,7 @@ from shared.errors import (
     UnsupportedMediaType,
     all_errors,
 )
-from shared.web.decoding import WITH_BODY
+from shared.web.decoding import BODY_ONLY, WITH_BODY
 from shared.web.route import Access, Answer, Operation, Route
 
 MAX_QUERY_LENGTH = 2000
@@ -67,14 +67,16 @@ def operations(routes: Sequence[Route]) -> dict[str, Operation]:
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of `routes`."""
     operations = [route.operation for route in routes]
-    structs = {each for one in operations for each in (one.request, one.answer) if each is not None} | {Problem}
+    structs = {each for one in operations for each in (one.request, *_answers(one)) if each is not None} | {Problem}
     ordered = sorted(structs, key=lambda each: each.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     schemas["Problem"]["properties"]["code"]["enum"] = [each.code for each in all_errors()]
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         for method in route.methods:
-            paths.setdefault(f"/{route.path}", {})[method.lower()] = _describe(route, method, schemas)
+            # A catch-all is a parameter like any other here: OpenAPI has no word for its slashes.
+            path = f"/{route.path.replace('{*', '{')}"
+            paths.setdefault(path, {})[method.lower()] = _describe(route, method, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -115,27 +117,48 @@ def _describe(route: Route, method: str, schemas: dict[str, Any]) -> dict[str, A
         return described
     in_path = [part.strip("{*?}") for part in route.path.split("/") if part.startswith("{")]
     schema = schemas[operation.request.__name__]
+    in_headers = {header.replace("-", "_"): header for header in operation.headers}
+    others = [name for name in schema["properties"] if name not in in_path and name not in in_headers]
     parameters = [_parameter(operation, schema, name, "path") for name in in_path]
-    if method in WITH_BODY:
-        described["requestBody"] = _body(operation, schema)
+    parameters += [_parameter(operation, schema, name, "header") | {"name": in_headers[name]} for name in in_headers]
+    if method in WITH_BODY and not operation.raw:
+        described["requestBody"] = _body(operation, schema, others)
     else:
-        in_query = [name for name in schema["properties"] if name not in in_path]
-        parameters += [_parameter(operation, schema, name, "query") for name in in_query]
+        parameters += [_parameter(operation, schema, name, "query") for name in others if name not in BODY_ONLY]
+    if method in WITH_BODY and operation.raw:
+        content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        described["requestBody"] = {"content": content}
     if parameters:
         described["parameters"] = parameters
     return described
 
 
-def _body(operation: Operation, described: dict[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{described['title']}"}}
+def _body(operation: Operation, described: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{described['title']}"}
+    if len(names) < len(described["properties"]):
+        schema = {name: value for name, value in described.items() if name not in ("title", "required")}
+        schema["properties"] = {name: described["properties"][name] for name in names}
+        schema["required"] = [name for name in described.get("required", ()) if name in names]
+    content: dict[str, Any] = {"schema": schema}
     if operation.examples:
-        content["examples"] = {each.summary: {"value": dict(each.fields)} for each in operation.examples}
-    return {"required": bool(described.get("required")), "content": {"application/json": content}}
+        examples = {
+            each.summary: {name: each.fields[name] for name in each.fields if name in names}
+            for each in operation.examples
+        }
+        content["examples"] = {summary: {"value": fields} for summary, fields in examples.items()}
+    return {
+        "required": any(name in names for name in described.get("required", ())),
+        "content": {"application/json": content},
+    }
 
 
 def _parameter(operation: Operation, described: dict[str, Any], name: str, place: str) -> dict[str, Any]:
     schema = _without_null(described["properties"][name])
-    parameter: dict[str, Any] = {"name": name, "in": place, "required": name in described.get("required", ())}
+    parameter: dict[str, Any] = {
+        "name": name,
+        "in": place,
+        "required": place == "path" or name in described.get("required", ()),
+    }
     if "description" in schema:
         parameter["description"] = schema["description"]
     shown: dict[str, Any] = {"schema": schema}
@@ -163,18 +186,24 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def _answers(operation: Operation) -> tuple[type[msgspec.Struct], ...]:
+    if isinstance(operation.answer, tuple):
+        return operation.answer
+    return () if operation.answer is None else (operation.answer,)
+
+
 def _responses(route: Route, method: str) -> dict[str, Any]:
     operation = route.operation
     responses: dict[str, Any] = {}
     for status, meaning in operation.statuses.items():
         response: dict[str, Any] = {"description": meaning}
-        if operation.answer is not None:
-            schema = {"$ref": f"#/components/schemas/{operation.answer.__name__}"}
+        if answers := [{"$ref": f"#/components/schemas/{each.__name__}"} for each in _answers(operation)]:
+            schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
             response["content"] = {
                 kind: {"schema": schema if kind == "application/json" else {"type": "string"}}
                 for kind in operation.media_types
             }
-        elif status not in (204, 304):
+        elif status not in (204, 304, 307):
             response["content"] = {kind: {} for kind in operation.media_types}
         responses[str(status)] = response
     if route.access is Access.FUNCTION:

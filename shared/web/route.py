@@ -70,8 +70,8 @@ class Operation(msgspec.Struct, frozen=True):
     handle: Callable[..., object]
     """Takes the decoded `request` (nothing where that is None), returns a struct to answer as JSON, or an Answer."""
     request: type[Fields] | None
-    answer: type[msgspec.Struct] | None
-    """What a 200 holds; None where it is no fixed JSON."""
+    answer: type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | None
+    """What a success holds (or which of several), for the OpenAPI document; None where it is no fixed JSON."""
     summary: str
     errors: tuple[type[StrongroomError], ...] = ()
     """Beside those that any function may answer."""
@@ -82,6 +82,12 @@ class Operation(msgspec.Struct, frozen=True):
     """What a success may be answered as."""
     cache_seconds: int = 0
     """How long a public document may be cached; 0 means `no-store`."""
+    headers: tuple[str, ...] = ()
+    """Request headers, in lower case, that arrive as text fields named with underscores: `if-match` as `if_match`."""
+    raw: bool = False
+    """The body is bytes of any type, fields are in path, query and headers alone; `handle` takes the Request, too."""
+    with_request: bool = False
+    """`handle` takes the Request as second argument."""
 
 
 class Route(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from azure.storage.blob import ContainerClient, ContainerSasPermissions, generat
 
 from scripts.azurite import ACCOUNT, KEY
 from shared.blobs.listing import Item
-from shared.blobs.store import BlobStore
+from shared.blobs.store.listings import ListingStore
 from shared.settings import StorageSettings
 from shared.storage import Storage
 
@@ -37,8 +37,8 @@ class Kept:
         self.items += items
 
 
-def store_on(connection_string: str) -> BlobStore:
-    return BlobStore(Storage(StorageSettings(connection_string)))
+def store_on(connection_string: str) -> ListingStore:
+    return ListingStore(Storage(StorageSettings(connection_string)))
 
 
 def container_sas(container: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.blobs import store as store_module
-from shared.blobs.store import BlobStore
+from shared.blobs.store import listings as store_module
+from shared.blobs.store.listings import ListingStore
 from shared.errors import Busy, InvalidRequest, StorageForbidden, StorageUnavailable, UnknownContainer
 from shared.settings import StorageSettings
 from shared.storage import CONNECTIONS, RETRIES, Storage
@@ -216,7 +216,7 @@ def test_no_free_connection_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
             storage.blob_request("GET", "container")
         held.close()
         held.release_conn()
-        BlobStore(storage).list_blobs("container", Kept(), limit=1, marker="")
+        ListingStore(storage).list_blobs("container", Kept(), limit=1, marker="")
 
 
 def test_a_service_that_is_not_there_is_unavailable() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise, repeat
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import pytest
@@ -25,7 +25,6 @@ from shared.blobs.listing import (
     collect,
     glob_filter,
     narrow,
-    quote_name,
 )
 from tests.blobs.support import Kept
 
@@ -144,29 +143,6 @@ def test_any_name_comes_through(plain: list[str], encoded: list[str], step: int)
     items, marker = read(page, list(range(0, len(page), step)))
     assert [item.name for item in items if isinstance(item, Blob)] == plain + encoded
     assert marker == "m"
-
-
-@given(names)
-def test_the_url_is_the_name_and_no_client_shortens_it(name: str) -> None:
-    """The path of a blob's URL decodes to its name, is plain ASCII, and has no segments that clients resolve."""
-    url = BASE + quote_name(name)
-    assert unquote(urlsplit(url).path.removeprefix("/mycontainer/"), errors="strict") == name
-    assert url.isascii()
-    assert re.search(r"[\s\\\"<>^`{|}?#]", url) is None
-    if name not in (".", ".."):
-        assert not {".", ".."}.intersection(urlsplit(url).path.split("/"))
-
-
-@pytest.mark.parametrize("name", ["a/../b", "../b", "a/..", "a/./b", "./b", "a/.", "/../..", "a/.b/../c"])
-def test_dot_segments_are_encoded_away(name: str) -> None:
-    """A name with `.` or `..` between slashes has no such segment in its URL, which clients would resolve."""
-    assert quote_name(name) == quote(name, safe="")
-
-
-@pytest.mark.parametrize("name", ["a/b.c", "a..b/c", ".hidden/...", "a./b", "a/.b/c", "..a/b", "é/ü"])
-def test_other_names_keep_their_slashes(name: str) -> None:
-    """Dots that are no segment of their own leave the slashes of a URL as they are."""
-    assert quote_name(name) == quote(name)
 
 
 @pytest.mark.parametrize(

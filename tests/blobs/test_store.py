@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.blobs.listing import Blob, Container, Item, Prefix
-from shared.blobs.store import BlobStore
+from shared.blobs.store.listings import ListingStore
 from shared.errors import InvalidRequest, UnknownContainer
 from shared.settings import StorageSettings
 from shared.storage import Storage
@@ -47,7 +47,7 @@ def service(storage_connection: str) -> Iterator[BlobServiceClient]:
 
 
 @pytest.fixture(scope="session")
-def blobs(storage_connection: str) -> BlobStore:
+def blobs(storage_connection: str) -> ListingStore:
     """The store under test, on this run's Azurite."""
     return store_on(storage_connection)
 
@@ -72,7 +72,7 @@ def nasty(service: BlobServiceClient) -> ContainerClient:
     return container
 
 
-def listed(blobs: BlobStore, container: str, limit: int = 5000, **fields: object) -> list[Item]:
+def listed(blobs: ListingStore, container: str, limit: int = 5000, **fields: object) -> list[Item]:
     """All items of a container, page by page."""
     found: list[Item] = []
     marker = ""
@@ -85,7 +85,7 @@ def listed(blobs: BlobStore, container: str, limit: int = 5000, **fields: object
             return found
 
 
-def test_every_field_agrees_with_the_official_library(blobs: BlobStore, nasty: ContainerClient) -> None:
+def test_every_field_agrees_with_the_official_library(blobs: ListingStore, nasty: ContainerClient) -> None:
     """Name, size, type, time, ETag, tier, metadata, tags, snapshot and copy are as the official library reads them."""
     included = ("metadata", "tags", "snapshots", "copy")
     ours = listed(blobs, "nasty", include=included)
@@ -108,7 +108,7 @@ def test_every_field_agrees_with_the_official_library(blobs: BlobStore, nasty: C
     assert {blob.name for blob in ours if isinstance(blob, Blob)} >= set(NASTY)
 
 
-def test_every_url_fetches_its_blob(blobs: BlobStore, nasty: ContainerClient) -> None:
+def test_every_url_fetches_its_blob(blobs: ListingStore, nasty: ContainerClient) -> None:
     """The URL of each item, given a right to read, fetches the bytes of that very blob."""
     expected = {name: f"{number} {name}".encode() for number, name in enumerate(NASTY)}
     with httpx.Client(trust_env=False) as client:
@@ -121,7 +121,7 @@ def test_every_url_fetches_its_blob(blobs: BlobStore, nasty: ContainerClient) ->
             assert len(answer.content) == blob.size
 
 
-def test_the_url_of_a_snapshot_fetches_it(storage_connection: str, blobs: BlobStore, nasty: ContainerClient) -> None:
+def test_the_url_of_a_snapshot_fetches_it(storage_connection: str, blobs: ListingStore, nasty: ContainerClient) -> None:
     """The URL of a snapshot fetches what the blob was then, and that of the blob what it is now."""
     old, new = listed(blobs, "nasty", prefix="snapped", include=("snapshots",))
     assert isinstance(old, Blob)
@@ -137,7 +137,7 @@ def test_the_url_of_a_snapshot_fetches_it(storage_connection: str, blobs: BlobSt
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 5000])
 @pytest.mark.parametrize("delimiter", ["", "/"])
 def test_pages_of_any_size_make_the_same_listing(
-    limit: int, delimiter: str, blobs: BlobStore, nasty: ContainerClient
+    limit: int, delimiter: str, blobs: ListingStore, nasty: ContainerClient
 ) -> None:
     """Page by page, whatever the limit, every blob and prefix comes once, as in one page, and as the library has it."""
     paged = listed(blobs, "nasty", limit, delimiter=delimiter)
@@ -148,7 +148,7 @@ def test_pages_of_any_size_make_the_same_listing(
     assert len(set(paged)) == len(paged)
 
 
-def test_folders_are_walked(blobs: BlobStore, nasty: ContainerClient) -> None:
+def test_folders_are_walked(blobs: ListingStore, nasty: ContainerClient) -> None:
     """With a prefix and a delimiter one level is listed: the blobs in it and the prefixes below it."""
     items = listed(blobs, "nasty", prefix="dir/", delimiter="/")
     assert [each.name for each in items if isinstance(each, Blob)] == ["dir/a.txt", "dir/b.txt"]
@@ -160,7 +160,7 @@ def test_folders_are_walked(blobs: BlobStore, nasty: ContainerClient) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5000])
-def test_a_filter_loses_nothing(limit: int, blobs: BlobStore, nasty: ContainerClient) -> None:
+def test_a_filter_loses_nothing(limit: int, blobs: ListingStore, nasty: ContainerClient) -> None:
     """A filter, whatever the limit, yields exactly the blobs that pass it."""
     keep = partial(lambda suffix, item: isinstance(item, Blob) and item.name.endswith(suffix), ".txt")
     assert [each.name for each in listed(blobs, "nasty", limit, keep=keep) if isinstance(each, Blob)] == [
@@ -169,7 +169,7 @@ def test_a_filter_loses_nothing(limit: int, blobs: BlobStore, nasty: ContainerCl
 
 
 def test_containers_agree_with_the_official_library(
-    blobs: BlobStore, nasty: ContainerClient, service: BlobServiceClient
+    blobs: ListingStore, nasty: ContainerClient, service: BlobServiceClient
 ) -> None:
     """The containers of the account are those that the official library lists, field by field, by pages of two."""
     service.create_container("public-one", public_access="blob")
@@ -196,7 +196,7 @@ def test_containers_agree_with_the_official_library(
     assert [each.name for each in sink.items if isinstance(each, Container)] == ["public-one"]
 
 
-def test_a_container_that_is_not_there_is_unknown(blobs: BlobStore, service: BlobServiceClient) -> None:
+def test_a_container_that_is_not_there_is_unknown(blobs: ListingStore, service: BlobServiceClient) -> None:
     """A container that was never made, or was deleted, is unknown; an empty one is empty."""
     with pytest.raises(UnknownContainer):
         listed(blobs, "never-made")
@@ -207,7 +207,7 @@ def test_a_container_that_is_not_there_is_unknown(blobs: BlobStore, service: Blo
         listed(blobs, "for-a-while")
 
 
-def test_a_name_that_no_container_can_have_is_a_bad_field(blobs: BlobStore) -> None:
+def test_a_name_that_no_container_can_have_is_a_bad_field(blobs: ListingStore) -> None:
     """A container's name that the service itself refuses is a fault of that field."""
     with pytest.raises(InvalidRequest) as caught:
         listed(blobs, "Not_A_Name")
@@ -224,7 +224,7 @@ storable = st.text(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=storable)
-def test_any_name_is_listed_as_it_was_stored(name: str, blobs: BlobStore, service: BlobServiceClient) -> None:
+def test_any_name_is_listed_as_it_was_stored(name: str, blobs: ListingStore, service: BlobServiceClient) -> None:
     """A blob of any name is listed under exactly this name, and its URL fetches it."""
     container = service.get_container_client("any-name")
     if not container.exists():

@@ -99,9 +99,10 @@ def deployed(
 def test_only_what_runs_is_in_it(unpacked: Path) -> None:
     """The package has the app, its settings for the host, its requirements, and no other file."""
     names = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
-    modules = {name for name in names if name.startswith("shared/") and name.endswith(".py")}
-    assert names - modules == {"function_app.py", "host.json", "requirements.txt"}
-    assert modules == {path.relative_to(ROOT).as_posix() for path in (ROOT / "shared").rglob("*.py")}
+    ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "shared").rglob("*.*") if path.is_file()}
+    ours = {name for name in ours if "__pycache__" not in name}
+    assert {name.rpartition(".")[2] for name in ours} <= {"py", "gz"}
+    assert names == ours | {"function_app.py", "host.json", "requirements.txt"}
 
 
 def test_the_same_files_make_the_same_package(tmp_path: Path) -> None:

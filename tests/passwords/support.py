@@ -1,10 +1,11 @@
 """What the tests of passwords share: hashing and verifying, in memory enough for all of them."""
 
+import base64
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 from shared.passwords import hashing
 from shared.passwords.argon2 import Parameters
-from shared.passwords.hashing import Argon2Hash, Verdict
+from shared.passwords.hashing import Argon2Hash, Hash, Verdict
 
 MEMORY = mmap(-1, 256 * 1024 * 1024, flags=MAP_PRIVATE | MAP_ANONYMOUS)
 
@@ -14,6 +15,20 @@ def hash_password(password: bytes, cost: Parameters, salt: bytes) -> str:
     return hashing.hash_password(password, cost, salt, MEMORY)
 
 
-def verify(stored: Argon2Hash, password: str, wanted: Parameters) -> Verdict:
+def verify(stored: Hash, password: str, wanted: Parameters) -> Verdict:
     """Whether a password is the one, and whether its hash needs to be made anew."""
     return hashing.verify(stored, password, wanted, MEMORY)
+
+
+def parse_argon2(text: str) -> Argon2Hash:
+    """The Argon2 hash in a string."""
+    parsed = hashing.parse_hash(text)
+    assert isinstance(parsed, Argon2Hash)
+    return parsed
+
+
+def phc(variant: str, version: int, wanted: Parameters, salt: bytes, digest: bytes) -> str:
+    """A PHC string, put together from its parts."""
+    parts = [base64.b64encode(each).decode().rstrip("=") for each in (salt, digest)]
+    cost = f"m={wanted.memory_kib},t={wanted.time_cost},p={wanted.parallelism}"
+    return "$".join(["", variant, f"v={version}", cost, *parts])

@@ -1,6 +1,5 @@
 """Hashes that we make and take: vectors, strings from other programs, limits, and any password there is."""
 
-import base64
 import shutil
 import subprocess
 import unicodedata
@@ -23,20 +22,13 @@ from shared.passwords.hashing import (
     encode_password,
     parse_hash,
 )
-from tests.passwords.support import hash_password, verify
+from tests.passwords.support import hash_password, parse_argon2, phc, verify
 
 SMALL = Parameters(64, 1, 1)
 SALT = bytes(range(16))
 VECTORS = Path(cryptography_vectors.__file__).parent / "KDF"
 
 PASSWORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80)
-
-
-def phc(variant: str, version: int, wanted: Parameters, salt: bytes, digest: bytes) -> str:
-    """A PHC string, put together from its parts."""
-    parts = [base64.b64encode(each).decode().rstrip("=") for each in (salt, digest)]
-    cost = f"m={wanted.memory_kib},t={wanted.time_cost},p={wanted.parallelism}"
-    return "$".join(["", variant, f"v={version}", cost, *parts])
 
 
 def published_vectors() -> list[tuple[str, dict[str, str]]]:
@@ -60,8 +52,8 @@ def test_published_vectors_verify(variant: str, fields: dict[str, str]) -> None:
     password = bytes.fromhex(fields["pass"]).decode()
     cost = Parameters(int(fields["memcost"]), int(fields["iter"]), int(fields["lanes"]))
     text = phc(variant, 19, cost, bytes.fromhex(fields["salt"]), bytes.fromhex(fields["output"]))
-    assert verify(parse_hash(text), password, cost).valid
-    assert not verify(parse_hash(text), password + "x", cost).valid
+    assert verify(parse_argon2(text), password, cost).valid
+    assert not verify(parse_argon2(text), password + "x", cost).valid
 
 
 @pytest.mark.parametrize(("kind", "name"), [(0, "argon2d"), (1, "argon2i"), (2, "argon2id")])
@@ -98,9 +90,9 @@ def test_the_vectors_of_rfc_9106_hold(kind: int, name: str) -> None:
 )
 def test_strings_of_the_reference_implementation_verify(text: str) -> None:
     """The strings of the reference implementation's own tests verify, also those of its first version."""
-    stored = parse_hash(text)
-    assert verify(stored, "password", stored.parameters) == Verdict(valid=True, needs_rehash=True)
-    assert not verify(stored, "another", stored.parameters).valid
+    stored = parse_argon2(text)
+    assert verify(stored, "password", stored.cost) == Verdict(valid=True, needs_rehash=True)
+    assert not verify(stored, "another", stored.cost).valid
 
 
 @pytest.mark.parametrize("kind", list(Type))
@@ -108,8 +100,8 @@ def test_strings_of_the_reference_implementation_verify(text: str) -> None:
 def test_strings_of_argon2_cffi_verify(kind: Type, lanes: int) -> None:
     """What argon2-cffi's PasswordHasher makes of a password verifies here, whatever the variant."""
     text = PasswordHasher(2, 256, lanes, hash_len=16, salt_len=8, type=kind).hash("Grüße, Jürgen ❤")
-    assert verify(parse_hash(text), "Grüße, Jürgen ❤", SMALL) == Verdict(valid=True, needs_rehash=True)
-    assert verify(parse_hash(text), "Grüße, Jürgen", SMALL) == Verdict(valid=False, needs_rehash=False)
+    assert verify(parse_argon2(text), "Grüße, Jürgen ❤", SMALL) == Verdict(valid=True, needs_rehash=True)
+    assert verify(parse_argon2(text), "Grüße, Jürgen", SMALL) == Verdict(valid=False, needs_rehash=False)
 
 
 @pytest.mark.parametrize("profile", ["owasp", "owasp-46", "rfc9106-low"])
@@ -121,7 +113,7 @@ def test_our_strings_verify_in_argon2_cffi(profile: Profile) -> None:
     assert PasswordHasher().verify(text, "Passwört")
     with pytest.raises(VerifyMismatchError):
         PasswordHasher().verify(text, "Passwort")
-    assert verify(parse_hash(text), "Passwört", cost) == Verdict(valid=True, needs_rehash=False)
+    assert verify(parse_argon2(text), "Passwört", cost) == Verdict(valid=True, needs_rehash=False)
 
 
 @pytest.mark.skipif(shutil.which("argon2") is None, reason="the argon2 command is not installed")
@@ -130,10 +122,10 @@ def test_strings_of_the_argon2_command_verify() -> None:
     for option, variant in (("-i", "argon2i"), ("-d", "argon2d"), ("-id", "argon2id")):
         command = ["argon2", SALT.hex(), option, "-t", "2", "-m", "12", "-p", "2", "-e"]
         text = subprocess.run(command, input=b"Gr\xc3\xbc\xc3\x9fe", capture_output=True, check=True).stdout
-        stored = parse_hash(text.decode().strip())
+        stored = parse_argon2(text.decode().strip())
         assert stored.variant == variant
         assert verify(stored, "Grüße", SMALL).valid
-    ours = hash_password("Grüße".encode(), stored.parameters, SALT.hex().encode())
+    ours = hash_password("Grüße".encode(), stored.cost, SALT.hex().encode())
     assert text.decode().strip() == ours
 
 
@@ -151,7 +143,7 @@ def test_profiles_are_those_of_their_sources() -> None:
 @settings(deadline=None)
 def test_any_password_verifies(password: str) -> None:
     """Any Unicode text is a password: its hash verifies it, and neither a longer nor a shorter one."""
-    stored = parse_hash(hash_password(encode_password(password), SMALL, SALT))
+    stored = parse_argon2(hash_password(encode_password(password), SMALL, SALT))
     assert verify(stored, password, SMALL) == Verdict(valid=True, needs_rehash=False)
     assert not verify(stored, password + "a", SMALL).valid
     assert not verify(stored, "a" + password, SMALL).valid
@@ -161,7 +153,7 @@ def test_any_password_verifies(password: str) -> None:
 @settings(deadline=None)
 def test_every_normal_form_is_the_same_password(password: str, form: str) -> None:
     """However a keyboard composes a password, it is the same one (NFKC), as é is e with an acute accent."""
-    stored = parse_hash(hash_password(encode_password(password), SMALL, SALT))
+    stored = parse_argon2(hash_password(encode_password(password), SMALL, SALT))
     assert verify(stored, unicodedata.normalize(form, password), SMALL).valid  # type: ignore[arg-type]
 
 
@@ -169,7 +161,7 @@ def test_every_normal_form_is_the_same_password(password: str, form: str) -> Non
 @settings(deadline=None)
 def test_hashes_of_the_password_as_typed_verify(password: str) -> None:
     """A hash from elsewhere was made without NFKC: it verifies, and wants a rehash where that makes a difference."""
-    stored = parse_hash(hash_password(password.encode(), SMALL, SALT))
+    stored = parse_argon2(hash_password(password.encode(), SMALL, SALT))
     differs = unicodedata.normalize("NFKC", password) != password
     assert verify(stored, password, SMALL) == Verdict(valid=True, needs_rehash=differs)
 
@@ -177,7 +169,7 @@ def test_hashes_of_the_password_as_typed_verify(password: str) -> None:
 def test_case_and_spaces_count() -> None:
     """A password is not trimmed and not folded; a zero byte in it ends nothing."""
     for password, other in (("Secret", "secret"), (" secret", "secret"), ("a\0b", "a\0c"), ("a\0", "a")):
-        stored = parse_hash(hash_password(encode_password(password), SMALL, SALT))
+        stored = parse_argon2(hash_password(encode_password(password), SMALL, SALT))
         assert verify(stored, password, SMALL).valid
         assert not verify(stored, other, SMALL).valid
 
@@ -258,7 +250,7 @@ def test_a_hostile_hash_is_refused_before_any_work(text: str, word: str) -> None
 def test_no_text_breaks_the_parser(text: str) -> None:
     """Any text is either parsed, and then within every limit, or refused as an invalid hash."""
     try:
-        cost = parse_hash(text).parameters
+        cost = parse_argon2(text).cost
     except InvalidHash:
         return
     assert cost.memory_kib * cost.time_cost <= 4 * 1024 * 1024
@@ -282,9 +274,9 @@ def test_what_needs_a_rehash(text: str, outdated: bool) -> None:
     """A hash of another variant, version or cost, or with less salt or digest, needs a rehash once it verifies."""
     from argon2.low_level import hash_secret_raw
 
-    stored = parse_hash(text)
+    stored = parse_argon2(text)
     kind = {"argon2id": Type.ID, "argon2i": Type.I}[stored.variant]
-    cost = stored.parameters
+    cost = stored.cost
     digest = hash_secret_raw(
         b"pw",
         stored.salt,
@@ -295,13 +287,13 @@ def test_what_needs_a_rehash(text: str, outdated: bool) -> None:
         kind,
         stored.version,
     )
-    genuine = parse_hash(phc(stored.variant, stored.version, cost, stored.salt, digest))
+    genuine = parse_argon2(phc(stored.variant, stored.version, cost, stored.salt, digest))
     assert verify(genuine, "pw", SMALL) == Verdict(valid=True, needs_rehash=outdated)
     assert verify(genuine, "wrong", SMALL) == Verdict(valid=False, needs_rehash=False)
 
 
 def test_a_hash_hides_itself() -> None:
     """The repr of a parsed hash, which may come into a log, shows neither salt nor digest."""
-    shown = repr(parse_hash(phc("argon2id", 19, SMALL, b"saltsaltsaltsalt", b"d" * 32)))
+    shown = repr(parse_argon2(phc("argon2id", 19, SMALL, b"saltsaltsaltsalt", b"d" * 32)))
     assert "salt" not in shown.replace("Argon2Hash", "")
     assert "ddd" not in shown

@@ -55,6 +55,17 @@ def test_each_profile_is_what_it_says(profile: str, cost: tuple[int, int, int], 
         )
 
 
+def test_explicit_parameters_are_taken(running_app: App) -> None:
+    """A hash has the parameters that are asked for, and needs no rehash where the same are wanted."""
+    parameters = {"memory_kib": 24000, "time_cost": 2, "parallelism": 3}
+    _, hashed = call(running_app, "hash-password", {"password": "secret", "parameters": parameters})
+    assert hashed["parameters"] == parameters
+    assert "$m=24000,t=2,p=3$" in hashed["hash"]
+    fields = {"password": "secret", "hash": hashed["hash"]}
+    assert call(running_app, "verify-password", fields)[1]["needs_rehash"]
+    assert not call(running_app, "verify-password", {**fields, "parameters": parameters})[1]["needs_rehash"]
+
+
 def test_a_hash_from_elsewhere_needs_a_rehash(running_app: App) -> None:
     """A hash of other parameters verifies, and says that it should be made anew, but only to who knows the password."""
     fields = {"password": "correct horse battery staple", "hash": FOREIGN}
@@ -74,10 +85,52 @@ def test_a_hash_from_elsewhere_needs_a_rehash(running_app: App) -> None:
         ("hash-password", {"password": None}, 400, "invalid-request", "password"),
         ("hash-password", {}, 400, "invalid-request", "password: is missing"),
         ("hash-password", {"password": "secret", "rounds": 5}, 400, "invalid-request", "rounds"),
+        (
+            "hash-password",
+            {"password": "secret", "parameters": {"memory_kib": 7168, "time_cost": 4, "parallelism": 1}},
+            422,
+            "hash-too-weak",
+            "28672 KiB",
+        ),
+        (
+            "hash-password",
+            {"password": "secret", "parameters": {"memory_kib": 1048576, "time_cost": 5, "parallelism": 1}},
+            422,
+            "hash-too-large",
+            "5242880 KiB",
+        ),
+        (
+            "hash-password",
+            {"password": "secret", "parameters": {"memory_kib": 1024, "time_cost": 64, "parallelism": 1}},
+            400,
+            "invalid-request",
+            "parameters.memory_kib",
+        ),
+        (
+            "hash-password",
+            {
+                "password": "secret",
+                "profile": "owasp",
+                "parameters": {"memory_kib": 19456, "time_cost": 2, "parallelism": 1},
+            },
+            400,
+            "invalid-request",
+            "profile",
+        ),
+        ("verify-password", {"password": "secret", "hash": FOREIGN, "user": "alice"}, 400, "invalid-request", "hash"),
+        (
+            "verify-password",
+            {"password": "secret", "profile": "owasp", "user": "alice"},
+            400,
+            "invalid-request",
+            "profile",
+        ),
+        ("verify-password", {"password": "secret", "user": ""}, 400, "invalid-request", "user"),
+        ("verify-password", {"password": "secret", "user": "a\nb"}, 400, "invalid-request", "user"),
         ("verify-password", {"password": "", "hash": FOREIGN}, 422, "invalid-password", "empty"),
         ("verify-password", {"password": "a" * 1025, "hash": FOREIGN}, 422, "invalid-password", "1024 bytes"),
         ("verify-password", {"password": "secret", "hash": ""}, 422, "invalid-hash", "PHC"),
-        ("verify-password", {"password": "secret"}, 400, "invalid-request", "hash: is missing"),
+        ("verify-password", {"password": "secret"}, 400, "invalid-request", "hash: or user"),
         (
             "verify-password",
             {"password": "secret", "hash": FOREIGN.replace("m=4096,t=3", "m=131073,t=1")},

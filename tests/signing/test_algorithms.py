@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest, MalformedSignature, SignatureMismatch, UnfitAlgorithm
@@ -39,6 +39,7 @@ def test_every_algorithm_has_a_key_type() -> None:
 
 @pytest.mark.parametrize("encoding", ["raw", "der"])
 @pytest.mark.parametrize(("key_type", "algorithm"), PAIRS)
+@settings(max_examples=25)
 @given(message=st.binary(max_size=100))
 def test_what_is_signed_verifies(key_type: str, algorithm: Algorithm, encoding: Encoding, message: bytes) -> None:
     """A signature verifies over its message, and over no other."""
@@ -49,6 +50,7 @@ def test_what_is_signed_verifies(key_type: str, algorithm: Algorithm, encoding: 
 
 
 @pytest.mark.parametrize(("key_type", "algorithm"), PAIRS)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_changed_signature_does_not_verify(key_type: str, algorithm: Algorithm, data: st.DataObject) -> None:
     """Whichever byte of a signature is changed, it is a mismatch; of another length, it is malformed."""

@@ -14,7 +14,7 @@ NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
 def ring(latest: int = 3, **more: Any) -> Ring:
     """A key with `latest` versions."""
-    return Ring(id="x", type="P-256", purpose="sign", created=NOW, latest_version=latest, **more)
+    return Ring(id="x", type="P-256", purpose="sign", created=NOW, latest_version=latest, latest_created=NOW, **more)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def ring(latest: int = 3, **more: Any) -> Ring:
     [
         (ring(), 3),
         (ring(disabled={3: NOW}), 2),
-        (ring(revoked={3: Revocation(NOW, "lost")}, disabled={2: NOW}), 1),
+        (ring(revoked={3: Revocation(NOW, NOW, "lost")}, disabled={2: NOW}), 1),
         (ring(disabled={3: NOW}, minimum_sign_version=3), None),
         (ring(minimum_sign_version=2), 3),
     ],
@@ -38,7 +38,7 @@ def test_the_newest_enabled_version_signs(given: Ring, current: int | None) -> N
         (ring(), 1, None),
         (ring(disabled={1: NOW}), 1, "disabled"),
         (ring(disabled={1: NOW}), 2, None),
-        (ring(disabled={1: NOW}, revoked={1: Revocation(NOW, "lost")}), 1, "revoked"),
+        (ring(disabled={1: NOW}, revoked={1: Revocation(NOW, NOW, "lost")}), 1, "revoked"),
         (ring(minimum_verify_version=2), 1, "disabled"),
         (ring(minimum_verify_version=2), 2, None),
         (ring(minimum_sign_version=3), 1, None),
@@ -51,5 +51,5 @@ def test_a_signature_is_worth_what_its_version_is(given: Ring, version: int, rea
 
 def test_a_ring_survives_storage() -> None:
     """What is stored of a key reads back as it was."""
-    kept = ring(disabled={1: NOW}, revoked={2: Revocation(NOW, "lost")}, published=True)
+    kept = ring(disabled={1: NOW}, revoked={2: Revocation(NOW, NOW, "lost")}, published=True)
     assert msgspec.json.decode(msgspec.json.encode(kept), type=Ring) == kept

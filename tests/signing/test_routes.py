@@ -208,6 +208,26 @@ def test_openssl_signs_what_the_app_verifies(client: httpx.Client, tmp_path: Pat
     assert verified(client, **fields)["reason"] == "malformed"
 
 
+def test_any_pss_salt_is_taken_outside_jose(client: httpx.Client, tmp_path: Path) -> None:
+    """A PSS signature as openssl makes it by default, with the longest salt, verifies; in a JWS it does not."""
+    private, public, signed = tmp_path / "private.pem", tmp_path / "public.pem", tmp_path / "signed"
+    header = base64.urlsafe_b64encode(b'{"alg":"PS256"}').rstrip(b"=").decode()
+    text = f"{header}.{base64.urlsafe_b64encode(b'hello').rstrip(b'=').decode()}"
+    signed.write_text(text)
+    pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:max"]
+    commands: list[list[str | Path]] = [
+        ["openssl", "genrsa", "-out", private, "2048"],
+        ["openssl", "rsa", "-in", private, "-pubout", "-out", public],
+        ["openssl", "dgst", "-sha256", *pss, "-sign", private, "-out", tmp_path / "signature", signed],
+    ]
+    for command in commands:
+        subprocess.run(command, check=True, capture_output=True)
+    signature = base64.urlsafe_b64encode((tmp_path / "signature").read_bytes()).rstrip(b"=").decode()
+    key = {"public_key": public.read_text()}
+    assert verified(client, message=text, signature=signature, **key)["valid"]
+    assert verified(client, signature=f"{text}.{signature}", format="jws", **key)["reason"] == "mismatch"
+
+
 def test_a_large_message_is_signed(client: httpx.Client) -> None:
     """A message of some megabytes passes, and one over the limit is refused."""
     text = "x" * (4 * 1024 * 1024)

@@ -1,8 +1,7 @@
 """Keys at rest: made once, sealed, cached for a bounded time, and never trusted when changed."""
 
 import base64
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -11,48 +10,10 @@ from typing import Any
 import pytest
 
 from shared.errors import DamagedKey, MasterKeyUnavailable, StorageUnavailable, UnknownKey
-from shared.settings import StorageSettings
 from shared.signing import algorithms, store
-from shared.signing.master import FileMasterKey
-from shared.signing.store import KeyStore
-from shared.storage import Storage
+from shared.signing.store import KeyStore, NewKey
+from tests.signing.conftest import NewStore
 from tests.support import free_port
-
-NewStore = Callable[..., KeyStore]
-
-
-@pytest.fixture
-def table_name() -> str:
-    """A table of this test alone."""
-    return "keys" + secrets.token_hex(8)
-
-
-@pytest.fixture
-def master_key(tmp_path: Path) -> Path:
-    """The file of a master key."""
-    path = tmp_path / "master.key"
-    path.write_bytes(base64.urlsafe_b64encode(secrets.token_bytes(32)))
-    return path
-
-
-@pytest.fixture
-def new_store(storage_connection: str, table_name: str, master_key: Path) -> NewStore:
-    """Makes stores over the same table, each as another instance of the app would have it."""
-
-    def make(cache_seconds: float = 30, key: Path = master_key, connection: str = storage_connection) -> KeyStore:
-        storage = Storage(StorageSettings(connection_string=connection))
-        return KeyStore(storage, FileMasterKey(str(key)), cache_seconds, table_name)
-
-    return make
-
-
-@pytest.fixture
-def table(storage_connection: str, table_name: str) -> Iterator[Any]:
-    """The table itself, as someone with access to the account has it."""
-    from azure.data.tables import TableClient
-
-    with TableClient.from_connection_string(storage_connection, table_name) as client:
-        yield client
 
 
 def fingerprint(keys: KeyStore, name: str = "default") -> str:
@@ -142,7 +103,7 @@ def test_the_cache_is_bounded(new_store: NewStore, monkeypatch: pytest.MonkeyPat
     keys = new_store(cache_seconds=3600)
     first = keys.get_or_create_default()
     for name in ("a", "b"):
-        keys._create(name, "P-256", published=False)
+        keys.create(name, NewKey(type="P-256", purpose="sign"))
         keys.get(name)
     assert keys.get("b") is keys.get("b")
     again = keys.get("default")
@@ -199,7 +160,7 @@ def test_no_new_data_key_beside_old_keys(new_store: NewStore, table: Any) -> Non
     new_store().get_or_create_default()
     table.delete_entity("_master", "data-key")
     with pytest.raises(DamagedKey, match="data-key"):
-        new_store()._create("other", "P-256", published=False)
+        new_store().create("other", NewKey(type="P-256", purpose="sign"))
 
 
 def test_a_row_moved_to_another_key_is_noticed(new_store: NewStore, table: Any) -> None:

@@ -279,3 +279,40 @@ def test_any_query_is_decoded_or_refused(query: str) -> None:
     """Whatever stands behind the question mark, the outcome is the fields or a refusal as malformed."""
     found = outcome(lambda: get("?" + query))
     assert isinstance(found, Sample) or found == 400
+
+
+class Conditional(Fields, frozen=True):
+    """A request with fields in path, query, body and headers."""
+
+    name: str
+    if_match: str | None = None
+    count: int = 0
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_header_is_a_field(method: str) -> None:
+    """A header that the route names arrives as a text field; others do not."""
+    request = Request(
+        method,
+        "https://x/api/f" + ("?count=2" if method == "GET" else ""),
+        {"if-match": '"0x1"', "if-none-match": "*"},
+        {"name": "n"},
+        b'{"count": 2}' if method == "POST" else b"",
+    )
+    assert decode(Conditional, request, 1000, headers=("if-match",)) == Conditional(name="n", if_match='"0x1"', count=2)
+
+
+def test_a_header_is_given_by_the_header_alone() -> None:
+    """A field that is a header is refused in the query string and in the body."""
+    for request in (
+        Request("GET", "https://x/api/f?if_match=1", {}, {"name": "n"}, b""),
+        Request("POST", "https://x/api/f", {}, {"name": "n"}, b'{"if_match": "1"}'),
+    ):
+        with pytest.raises(errors.InvalidRequest, match="header if-match"):
+            decode(Conditional, request, 1000, headers=("if-match",))
+
+
+def test_a_raw_body_is_not_read() -> None:
+    """With a raw body the fields are in path and query on any method, and the body is bytes of any kind and size."""
+    request = Request("PUT", "https://x/api/f?count=3", {"content-type": "image/png"}, {"name": "n"}, b"\xff" * 2000)
+    assert decode(Conditional, request, 1000, raw=True) == Conditional(name="n", count=3)

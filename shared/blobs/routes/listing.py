@@ -1,6 +1,8 @@
-"""The edge of the blob functions: their fields, their answers, and one short function a route."""
+"""`list-blobs` and `summarize-blobs`: their fields, their answers, and one short function each."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Literal
 
@@ -9,21 +11,13 @@ from msgspec import UNSET, Meta, UnsetType
 
 from shared.blobs import formats
 from shared.blobs.listing import PAGE_ITEMS, Blob, Container, Item, Prefix, glob_filter, narrow
-from shared.blobs.store import BlobStore
+from shared.blobs.routes.fields import CARRIED, ContainerName
+from shared.blobs.store.listings import ListingStore
+from shared.blobs.summary import PrefixTotal, Summing, TierTotal, Totals, prefix_totals, tier_totals
 from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
 from shared.web import Answer, Example, Fields, Operation, decode_cursor, encode_cursor
 
-ContainerName = Annotated[
-    str,
-    Meta(
-        min_length=3,
-        max_length=63,
-        pattern=r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs|\$blobchangefeed)$",
-        description="A container: 3 to 63 lower-case letters, digits and single hyphens; or $root, $web, $logs.",
-    ),
-]
-# XML cannot carry these, and the service tells prefix and delimiter again in its answer.
-CARRIED = "^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ufffe\\uffff]*$"
+MAX_ITEMS = 50_000
 Included = Literal["metadata", "tags", "snapshots", "versions", "deleted", "copy"]
 INCLUDED: tuple[Included, ...] = ("metadata", "tags", "snapshots", "versions", "deleted", "copy")
 
@@ -68,7 +62,13 @@ class ListBlobs(Fields, frozen=True):
         | None
     ) = None
     limit: Annotated[
-        int, Meta(ge=1, le=PAGE_ITEMS, description="How many items at most; each prefix counts as one.")
+        int,
+        Meta(
+            ge=1,
+            le=MAX_ITEMS,
+            description="How many items at most; each prefix counts as one. Pages of 5,000 are followed until there "
+            "are so many, or 8 MiB of them, or ten seconds have gone.",
+        ),
     ] = PAGE_ITEMS
     cursor: (
         Annotated[str, Meta(max_length=8192, description="Where to go on: the `cursor` of the answer before.")] | None
@@ -92,7 +92,7 @@ class Listing(msgspec.Struct, frozen=True):
     """Where the listing goes on; null at its end. A listing may go on after fewer than `limit` items."""
 
 
-def list_blobs(blobs: BlobStore, request: ListBlobs) -> Answer:
+def list_blobs(listings: ListingStore, request: ListBlobs) -> Answer:
     include = _included(request)
     if request.container is None and request.delimiter:
         raise invalid_field("delimiter", "needs a container.")
@@ -108,11 +108,11 @@ def list_blobs(blobs: BlobStore, request: ListBlobs) -> Answer:
             return sink.answer(None)
         prefix = narrowed
     if request.container is None:
-        marker = blobs.list_containers(
+        marker = listings.list_containers(
             sink, limit=request.limit, marker=marker, prefix=prefix, include=include, keep=keep
         )
     else:
-        marker = blobs.list_blobs(
+        marker = listings.list_blobs(
             request.container,
             sink,
             limit=request.limit,
@@ -155,11 +155,71 @@ def _sink(request: ListBlobs, include: tuple[Included, ...]) -> formats.Json | f
             return formats.Json("blobs" if request.container else "containers")
 
 
-def operations(blobs: BlobStore) -> dict[str, Operation]:
-    """The blob functions, over one store."""
+class SummarizeBlobs(Fields, frozen=True):
+    """What to add up."""
+
+    container: ContainerName
+    prefix: Annotated[
+        str, Meta(max_length=1024, pattern=CARRIED, description="Adds up only the blobs whose names begin with it.")
+    ] = ""
+    cursor: (
+        Annotated[
+            str,
+            Meta(max_length=65536, description="The `cursor` of the answer before: goes on where that one stopped."),
+        ]
+        | None
+    ) = None
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What a container holds. While there is a `cursor`, these are the sums so far, and a call with it goes on."""
+
+    container: str
+    prefix: str
+    count: int
+    bytes: int
+    by_tier: dict[str, TierTotal]
+    by_prefix: list[PrefixTotal]
+    newest: str | None
+    oldest: str | None
+    monthly_cost: float
+    """Of the bytes at rest, by the price table of the settings; in its currency."""
+    early_deletion_cost: float
+    """What is still to be paid where all were deleted now: Cool is paid for 30 days at least, Cold 90, Archive 180."""
+    cursor: str | None
+
+
+def summarize_blobs(listings: ListingStore, prices: Mapping[str, float], request: SummarizeBlobs) -> Summary:
+    question = ("summary", request.container, request.prefix)
+    totals = Totals() if request.cursor is None else decode_cursor(request.cursor, Totals, *question)
+    totals.marker = listings.list_blobs(
+        request.container,
+        Summing(totals, request.prefix, datetime.now(UTC)),
+        limit=sys.maxsize,
+        marker=totals.marker,
+        prefix=request.prefix,
+    )
+    tiers = tier_totals(totals, prices)
+    return Summary(
+        request.container,
+        request.prefix,
+        sum(each.count for each in tiers.values()),
+        sum(each.bytes for each in tiers.values()),
+        tiers,
+        prefix_totals(totals),
+        totals.newest,
+        totals.oldest,
+        round(sum(each.monthly_cost for each in tiers.values()), 6),
+        round(sum(each.early_deletion_cost for each in tiers.values()), 6),
+        encode_cursor(totals, *question) if totals.marker else None,
+    )
+
+
+def operations(listings: ListingStore, prices: Mapping[str, float]) -> dict[str, Operation]:
+    """The functions that list."""
     return {
         "list-blobs": Operation(
-            handle=partial(list_blobs, blobs),
+            handle=partial(list_blobs, listings),
             request=ListBlobs,
             answer=Listing,
             summary="List the blobs of a container, flat or by folder; or the containers.",
@@ -170,5 +230,13 @@ def operations(blobs: BlobStore) -> dict[str, Operation]:
                 Example("The containers", {}),
             ),
             media_types=("application/json", "application/x-ndjson", "text/csv", "text/plain"),
-        )
+        ),
+        "summarize-blobs": Operation(
+            handle=partial(summarize_blobs, listings, prices),
+            request=SummarizeBlobs,
+            answer=Summary,
+            summary="Count a container's blobs and bytes by tier and folder, and what they cost a month.",
+            errors=(UnknownContainer, Busy, StorageUnavailable, StorageForbidden),
+            examples=(Example("The whole container", {"container": "samples"}),),
+        ),
     }

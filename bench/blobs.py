@@ -1,0 +1,190 @@
+"""Listing blobs: CPU, time and memory beside the official library's, and beside a raw GET that is thrown away."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter, process_time
+
+import msgspec
+from azure.storage.blob import ContainerClient
+
+from bench.report import Figure
+from scripts.azurite import start_azurite
+from shared.app import build
+from shared.blobs.store.blobs import ANY, BlobStore
+from shared.settings import StorageSettings, load_settings
+from shared.storage import Storage
+from shared.web import Request
+from shared.web.respond import respond
+from tests.support import ROOT, app_environ
+
+ROUNDS = 9
+SIZES = (5_000, 20_000)
+# What a process holds at most, in KiB, before and after it has listed a container page by page.
+MEMORY = """
+import json, sys
+from shared.app import build
+from shared.settings import load_settings
+from shared.web import Request
+from shared.web.respond import respond
+
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM:")).split()[1])
+
+route = next(each for each in build(load_settings(json.loads(sys.argv[1]))) if each.name == "list-blobs")
+def ask(**fields):
+    return respond(route, Request("POST", "http://x/api/list-blobs", {}, {}, json.dumps(fields).encode()), 1 << 23)
+
+ask(container=sys.argv[2], limit=1)
+before, count, cursor = peak(), 0, None
+while count == 0 or cursor:
+    answer = ask(container=sys.argv[2], format="names", **({"cursor": cursor} if cursor else {}))
+    count, cursor = count + answer.body.count(b"\\n"), answer.headers.get("x-cursor")
+names = peak()
+cursor = None
+while True:
+    answer = ask(container=sys.argv[2], **({"cursor": cursor} if cursor else {}))
+    cursor = json.loads(answer.body[answer.body.rindex(b'"cursor":') + 9 : -1])
+    if cursor is None:
+        break
+print(count, (peak() - before) / 1024)
+"""
+THEIR_MEMORY = """
+import sys
+from azure.storage.blob import ContainerClient
+
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM:")).split()[1])
+
+client = ContainerClient.from_connection_string(sys.argv[1], sys.argv[2])
+list(client.list_blobs(results_per_page=1, name_starts_with="none"))
+before = peak()
+print(sum(1 for _ in client.list_blobs(results_per_page=5000)), (peak() - before) / 1024)
+"""
+FIRST_CALL = """
+import json, sys, time
+from shared.app import build
+from shared.settings import load_settings
+from shared.web import Request
+from shared.web.respond import respond
+
+route = next(each for each in build(load_settings(json.loads(sys.argv[1]))) if each.name == "list-blobs")
+request = Request("GET", "http://x/api/list-blobs?container=%s&limit=1" % sys.argv[2], {}, {}, b"")
+started = time.process_time()
+assert respond(route, request, 1 << 23).status == 200
+print(time.process_time() - started)
+"""
+THEIR_IMPORT = """
+import sys, time
+import functools, logging, re, secrets, msgspec
+started = time.process_time()
+import azure.storage.blob
+print(time.process_time() - started)
+"""
+
+
+def _fill(connection: str, container: str, count: int) -> None:
+    blobs = BlobStore(Storage(StorageSettings(connection)))
+    blobs.create_container(container, {})
+
+    def put(number: int) -> None:
+        name = f"folder{number % 50:02}/report {number:06} final.txt"
+        blobs.put(container, name, b"x" * (number % 100), ANY, content_type="text/plain")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(put, range(count)))
+
+
+def _measure(*calls: Callable[[], object]) -> list[tuple[float, float]]:
+    """Median CPU and wall seconds of each call, in turns."""
+    taken: list[tuple[list[float], list[float]]] = [([], []) for _ in calls]
+    for call in calls:
+        call()
+    for _ in range(ROUNDS):
+        for call, (cpu, wall) in zip(calls, taken, strict=True):
+            started, cpu_started = perf_counter(), process_time()
+            call()
+            cpu.append(process_time() - cpu_started)
+            wall.append(perf_counter() - started)
+    return [(statistics.median(cpu), statistics.median(wall)) for cpu, wall in taken]
+
+
+def _child(script: str, *arguments: str) -> list[float]:
+    command = [sys.executable, "-c", script, *arguments]
+    environ = os.environ | {"MALLOC_ARENA_MAX": "1"}
+    ran = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+    return [float(each) for each in ran.stdout.split()]
+
+
+def run() -> Iterator[Figure]:
+    """Milliseconds of CPU and wall, and MiB, on containers of 5,000 and 20,000 blobs in Azurite."""
+    with tempfile.TemporaryDirectory() as folder:
+        azurite = start_azurite(Path(folder, "azurite"), in_memory=True)
+        try:
+            connection = azurite.connection_string
+            environ = app_environ(Path(folder), connection)
+            for count in SIZES:
+                _fill(connection, f"bench-{count}", count)
+            yield from _listing(connection, environ, f"bench-{SIZES[0]}", SIZES[0])
+            told = msgspec.json.encode(environ).decode()
+            for count in SIZES:
+                ours = _child(MEMORY, told, f"bench-{count}")
+                theirs = _child(THEIR_MEMORY, connection, f"bench-{count}")
+                assert ours[0] == theirs[0] == count
+                what = f"memory to list {count:,} blobs"
+                yield Figure(what, ours[1], "azure-storage-blob", theirs[1], "MiB", "at most 16 MiB")
+            first = statistics.median(_child(FIRST_CALL, told, "bench-5000")[0] for _ in range(ROUNDS))
+            theirs_first = statistics.median(_child(THEIR_IMPORT)[0] for _ in range(ROUNDS))
+            yield Figure(
+                "CPU of the first call",
+                first * 1000,
+                "import azure.storage.blob",
+                theirs_first * 1000,
+                "ms",
+                "at most 0.33",
+            )
+        finally:
+            azurite.stop()
+
+
+def _listing(connection: str, environ: dict[str, str], container: str, count: int) -> Iterator[Figure]:
+    route = next(each for each in build(load_settings(environ)) if each.name == "list-blobs")
+    request = Request("GET", f"http://x/api/list-blobs?container={container}", {}, {}, b"")
+    storage = Storage(StorageSettings(connection))
+
+    def ours() -> None:
+        answer = respond(route, request, 1 << 23)
+        assert answer.body.count(b'"name":') == count
+
+    with ContainerClient.from_connection_string(connection, container) as client:
+
+        def theirs() -> None:
+            fields = [
+                (
+                    each.name,
+                    each.size,
+                    each.content_settings.content_type,
+                    each.last_modified,
+                    each.etag,
+                    each.blob_tier,
+                )
+                for each in client.list_blobs(results_per_page=5000)
+            ]
+            assert len(fields) == count
+
+        def raw() -> None:
+            response = storage.blob_request("GET", container, {"restype": "container", "comp": "list"})
+            while response.read1(1 << 18):
+                pass
+
+        (our_cpu, our_wall), (their_cpu, their_wall), (_, raw_wall) = _measure(ours, theirs, raw)
+    library = "azure-storage-blob"
+    what = f"{count:,} blobs"
+    yield Figure(f"CPU to list {what}", our_cpu * 1000, library, their_cpu * 1000, "ms", "at most 0.067, better 0.05")
+    yield Figure(f"time to list {what}", our_wall * 1000, library, their_wall * 1000, "ms", "at most 0.5")
+    yield Figure(f"time to list {what}", our_wall * 1000, "a raw GET", raw_wall * 1000, "ms", "at most 1.15")

@@ -1,0 +1,13 @@
+"""The list of common passwords, which names its source in its first lines (`scripts/blocklist.py` makes it)."""
+
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def blocklist() -> frozenset[str]:
+    """Common passwords, folded as names are. Read once, when the first password is judged."""
+    import gzip
+
+    text = gzip.decompress(Path(__file__).with_name("blocklist.txt.gz").read_bytes()).decode()
+    return frozenset(text.partition("\n\n")[2].splitlines())

@@ -1,0 +1,135 @@
+"""JSON Web Signatures: compact (RFC 7515, section 7.1), and detached with an unencoded payload (RFC 7797). Pure."""
+
+import json
+import re
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from shared.errors import MalformedSignature
+from shared.web import decode_base64, encode_base64
+
+_LAST = {2: "AQgw", 3: "AEIMQUYcgkosw048"}
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A JWS, taken apart and not yet verified: nothing in it is to be believed."""
+
+    algorithm: str
+    key_id: str | None
+    payload: bytes
+    encoded_payload: str
+    """In base64url, as it stands there; empty in a detached JWS."""
+    signed: bytes
+    """What the signature is over."""
+    signature: bytes
+
+
+class _Header(msgspec.Struct, frozen=True):
+    algorithm: str
+    key_id: str | None
+    is_encoded: bool
+    """Whether the payload is signed in base64url."""
+
+
+@lru_cache(1024)
+def header(algorithm: str, key_id: str, detached: bool) -> str:
+    """The protected header, in base64url."""
+    fields: dict[str, object] = {"alg": algorithm, "kid": key_id}
+    if detached:
+        fields |= {"b64": False, "crit": ["b64"]}
+    return encode_base64(msgspec.json.encode(fields))
+
+
+def begin(header: str, payload: bytes, detached: bool) -> tuple[str, bytes]:
+    """A JWS up to its signature, and what that is over: RFC 7515, section 5.1; RFC 7797, section 3, if detached."""
+    if detached:
+        return f"{header}.", _detached(header, payload)
+    text = f"{header}.{encode_base64(payload)}"
+    return text, text.encode()
+
+
+def finish(begun: str, signature: bytes) -> str:
+    """The JWS in its compact form; a detached one has left the payload out."""
+    return f"{begun}.{encode_base64(signature)}"
+
+
+def _detached(header: str, payload: bytes) -> bytes:
+    return header.encode() + b"." + payload
+
+
+def names(named: str, algorithm: str) -> bool:
+    """Whether `named`, in a header or a JWK, is `algorithm`; RFC 9864 has a second name for EdDSA with Ed25519."""
+    return named == algorithm or (named == "Ed25519" and algorithm == "EdDSA")
+
+
+def parse(text: str, detached_payload: bytes | None) -> Token:
+    """Take a JWS apart. One whose payload is detached is put together with `detached_payload`.
+
+    Raises MalformedSignature where it is no JWS of that kind, or asks for an extension (`crit`) that is not understood.
+    Where a detached JWS has no `b64`, its payload is taken as encoded (RFC 7515, appendix F).
+    """
+    parts = text.split(".")
+    if len(parts) != 3:
+        raise MalformedSignature
+    encoded_header, middle, encoded_signature = parts
+    header = _known_header(encoded_header) if len(encoded_header) <= _KNOWN_LENGTH else _header(encoded_header)
+    if detached_payload is None:
+        if not header.is_encoded:  # An unencoded payload travels beside the JWS, not in it.
+            raise MalformedSignature
+        payload = _decode(middle)
+        signed = text[: len(encoded_header) + 1 + len(middle)].encode()
+    else:
+        if middle:
+            raise MalformedSignature
+        payload = detached_payload
+        signed = _detached(encoded_header, encode_base64(payload).encode() if header.is_encoded else payload)
+    return Token(header.algorithm, header.key_id, payload, middle, signed, _decode(encoded_signature))
+
+
+def _header(encoded: str) -> _Header:
+    """A header, in which no name stands twice (RFC 7515, section 4). Raises MalformedSignature."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError
+        return found
+
+    try:
+        fields = json.loads(_decode(encoded).decode(), object_pairs_hook=unique)
+    except (ValueError, RecursionError):
+        raise MalformedSignature from None
+    if not isinstance(fields, dict):
+        raise MalformedSignature
+    algorithm, key_id = fields.get("alg"), fields.get("kid")
+    if not isinstance(algorithm, str) or not isinstance(key_id, str | None):
+        raise MalformedSignature
+    return _Header(algorithm, key_id, _is_encoded(fields))
+
+
+_KNOWN_LENGTH = 512
+_known_header = lru_cache(1024)(_header)
+"""Of the short ones, most of which come again and again."""
+
+
+def _is_encoded(fields: dict[str, Any]) -> bool:
+    """Whether the payload is signed in base64url. Raises MalformedSignature where `crit` asks for anything but b64."""
+    if "crit" not in fields:
+        if "b64" in fields:  # RFC 7797, section 6: it counts only where `crit` names it.
+            raise MalformedSignature
+        return True
+    if fields["crit"] != ["b64"] or not isinstance(fields.get("b64"), bool):
+        raise MalformedSignature
+    return bool(fields["b64"])
+
+
+def _decode(text: str) -> bytes:
+    """Base64url as RFC 7515, section 2, has it: no padding, no other characters, and one form only for each value."""
+    rest = len(text) % 4
+    # The last character may carry bits that no byte takes: they are zero.
+    if not _BASE64URL.fullmatch(text) or rest == 1 or (rest and text[-1] not in _LAST[rest]):
+        raise MalformedSignature
+    return decode_base64(text, "signature")

@@ -1,0 +1,213 @@
+"""Every call on single blobs and containers, against a Blob Storage that fails in each way."""
+
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from shared.blobs.routes import containers, objects
+from shared.blobs.store.blobs import ANY, BlobStore, Condition
+from shared.errors import (
+    BlobConflict,
+    ContainerExists,
+    InvalidRequest,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    StorageForbidden,
+    StorageUnavailable,
+    StrongroomError,
+    UnknownBlob,
+    UnknownContainer,
+    UnsupportedByAccount,
+)
+from shared.settings import StorageSettings
+from shared.storage import Storage
+from shared.web import Request
+from tests.blobs.support import Answerer, account_at, hang_up, respond, server
+
+CALLS: dict[str, Callable[[BlobStore], object]] = {
+    "head": lambda blobs: blobs.head("container", "n"),
+    "read": lambda blobs: blobs.read("container", "n", most=1000),
+    "put": lambda blobs: blobs.put("container", "n", b"x", ANY, content_type="text/plain"),
+    "delete": lambda blobs: blobs.delete("container", "n", ANY, snapshots=False),
+    "restore": lambda blobs: blobs.restore("container", "n"),
+    "set-tier": lambda blobs: blobs.set_tier("container", "n", "Cool", None),
+    "copy": lambda blobs: blobs.copy("http://x/y", "container", "n", overwrite=True, tier=None),
+    "check-container": lambda blobs: blobs.check_container("container"),
+    "create-container": lambda blobs: blobs.create_container("container", {}),
+    "delete-container": lambda blobs: blobs.delete_container("container"),
+}
+
+
+PUT = Request("PUT", "http://x/api/blobs/container/a", {}, {}, b"x")
+
+
+def store_at(url: str) -> BlobStore:
+    """The store under test, on an account at `url`."""
+    return BlobStore(Storage(StorageSettings(account_at(url))))
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_every_call_tells_an_outage(call: Callable[[BlobStore], object]) -> None:
+    """Whatever is asked for, a service that is out is StorageUnavailable with a time to wait."""
+    with server(respond(503, b"busy", "x-ms-error-code: ServerBusy\r\nRetry-After: 3600\r\n")) as url:
+        with pytest.raises(StorageUnavailable) as caught:
+            call(store_at(url))
+        assert caught.value.retry_after == 5
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        respond(500, b""),
+        respond(429, b""),
+        respond(302, b"", "Location: http://127.0.0.1:9/\r\n"),
+        respond(418, b""),
+        hang_up(b""),
+        hang_up(b"SSH-2.0-OpenSSH_9.2\r\n"),
+        hang_up(b"HTTP/1.1 500 Internal"),
+    ],
+    ids=["500", "429", "redirect", "teapot", "hangs-up", "no-http", "half-a-line"],
+)
+@pytest.mark.parametrize("call", ["read", "put"])
+def test_every_failure_is_an_outage(call: str, answer: Answerer) -> None:
+    """However the service fails to read and to write, it is StorageUnavailable."""
+    with server(answer) as url, pytest.raises(StorageUnavailable):
+        CALLS[call](store_at(url))
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_every_call_tells_a_missing_role(call: Callable[[BlobStore], object]) -> None:
+    """Where our identity may not do it, it is StorageForbidden, which names the roles."""
+    with (
+        server(respond(403, b"", "x-ms-error-code: AuthorizationPermissionMismatch\r\n")) as url,
+        pytest.raises(StorageForbidden) as caught,
+    ):
+        call(store_at(url))
+    assert "Storage Blob Data Contributor" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (404, "BlobNotFound", UnknownBlob),
+        (404, "ContainerNotFound", UnknownContainer),
+        (409, "ContainerBeingDeleted", UnknownContainer),
+        (409, "BlobArchived", BlobConflict),
+        (409, "BlobImmutableDueToPolicy", BlobConflict),
+        (409, "SomethingNew", BlobConflict),
+        (409, "BlobAlreadyExists", PreconditionFailed),
+        (409, "FeatureNotSupported", UnsupportedByAccount),
+        (412, "ConditionNotMet", PreconditionFailed),
+        (412, "LeaseIdMissing", PreconditionFailed),
+        (400, "Md5Mismatch", InvalidRequest),
+        (400, "Crc64Mismatch", InvalidRequest),
+        (400, "InvalidUri", InvalidRequest),
+        (501, "NotImplemented", UnsupportedByAccount),
+    ],
+)
+def test_a_refusal_is_told_by_its_code(status: int, code: str, error: type[StrongroomError]) -> None:
+    """Each refusal that the service documents for a write is the error that says what the caller can do."""
+    with server(respond(status, b"<Error/>", f"x-ms-error-code: {code}\r\n")) as url, pytest.raises(error):
+        CALLS["put"](store_at(url))
+
+
+@pytest.mark.parametrize(("code"), ["ContainerAlreadyExists", "ContainerBeingDeleted"])
+def test_a_container_that_is_in_the_way(code: str) -> None:
+    """A container that exists, or is still being deleted, stands in the way of a new one."""
+    with server(respond(409, b"", f"x-ms-error-code: {code}\r\n")) as url, pytest.raises(ContainerExists):
+        CALLS["create-container"](store_at(url))
+
+
+def test_a_range_that_is_refused_tells_the_size() -> None:
+    """The size that the service tells with its 416 is told on."""
+    with (
+        server(respond(416, b"", "Content-Range: bytes */12\r\n")) as url,
+        pytest.raises(RangeNotSatisfiable) as caught,
+    ):
+        store_at(url).read("container", "n", byte_range="bytes=20-", most=100)
+    assert caught.value.headers == {"content-range": "bytes */12"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"),
+        hang_up(b"HTTP/1.1 200 OK\r\n\r\nabc"),
+        hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nabc"),
+        hang_up(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+    ],
+    ids=["cut-off", "no-length", "negative", "chunked"],
+)
+def test_a_blob_is_whole_or_not_there(answer: Answerer) -> None:
+    """A blob that breaks off, or whose length is not told, is never answered as if it were whole."""
+    with server(answer) as url, pytest.raises(StorageUnavailable):
+        store_at(url).read("container", "n", most=1000)
+
+
+def test_a_blob_that_drips_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A blob that comes byte by byte, so that no read times out, is given up after a while."""
+    monkeypatch.setattr("shared.blobs.store.blobs.READ_SECONDS", 0.3)
+    over = threading.Event()
+
+    def answer(connection: socket.socket, request: bytes) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while not over.wait(0.02):
+            connection.sendall(b"x")
+        return False
+
+    try:
+        with server(answer) as url, pytest.raises(StorageUnavailable, match="too slow"):
+            store_at(url).read("container", "n", most=1000)
+    finally:
+        over.set()
+
+
+def test_a_large_blob_is_not_read() -> None:
+    """Of a blob that is too large to pass, the size is told, and its bytes are left where they are."""
+    sent: list[int] = []
+
+    def answer(connection: socket.socket, request: bytes) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        sent.append(0)
+        while True:
+            sent[0] += connection.send(b"x" * 65536)
+
+    with server(answer) as url:
+        found = store_at(url).read("container", "n", most=1000)
+        assert (found.body, found.size) == (None, 10**9)
+    assert sent[0] < 50_000_000
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda blobs: objects.copy_blob(blobs, objects.CopyBlob(container="container", name="a", to_name="b")),
+        lambda blobs: objects.restore_blob(blobs, objects.RestoreBlob(container="container", name="a")),
+        lambda blobs: objects.put_blob(blobs, 9, objects.PutBlob(container="container", name="a"), PUT),
+        lambda blobs: containers.create_container(blobs, containers.CreateContainer(container="container")),
+        lambda blobs: blobs.head("container", "a").size,
+    ],
+    ids=["copy", "restore", "put", "create", "size"],
+)
+@pytest.mark.parametrize("headers", ["", "Last-Modified: yesterday\r\nx-ms-copy-status: odd\r\n"])
+def test_a_success_that_tells_nothing_is_an_outage(ask: Callable[[BlobStore], object], headers: str) -> None:
+    """A service that says yes and not to what is answering nonsense."""
+    with server(hang_up(f"HTTP/1.1 201 X\r\n{headers}\r\n".encode())) as url, pytest.raises(StorageUnavailable):
+        ask(store_at(url))
+
+
+def test_a_condition_is_sent_as_it_is() -> None:
+    """Conditions go to the service, which alone can hold to them."""
+    heads: list[bytes] = []
+
+    def answer(connection: socket.socket, request: bytes) -> object:
+        heads.append(request.lower())
+        return respond(200, b"x")(connection, request)
+
+    with server(answer) as url:
+        store_at(url).read("container", "n", Condition('"a"', '"b"', "Sun, 22 Nov 2026 20:00:00 GMT"), most=10)
+    assert b'if-match: "a"' in heads[0]
+    assert b'if-none-match: "b"' in heads[0]
+    assert b"if-modified-since: sun, 22 nov 2026 20:00:00 gmt" in heads[0]

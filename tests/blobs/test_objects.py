@@ -1,0 +1,448 @@
+"""Single blobs over HTTP: got, put, deleted, copied, moved between tiers."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+import httpx
+import pytest
+from azure.storage.blob import BlobServiceClient, ContainerClient, ContentSettings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.blobs.support import container_sas
+from tests.support import App, StartApp
+
+TEXT = b"0123456789abcdefghij"
+
+
+@pytest.fixture(scope="module")
+def container(storage_connection: str) -> ContainerClient:
+    """A container with one blob, seen by the official library."""
+    made = BlobServiceClient.from_connection_string(storage_connection).create_container("objects")
+    settings = ContentSettings(content_type="text/plain; charset=utf-8", content_language="en")
+    made.upload_blob("text.txt", TEXT, content_settings=settings, metadata={"k": "v"})
+    return made
+
+
+@pytest.fixture
+def client(running_app: App, container: ContainerClient) -> Iterator[httpx.Client]:
+    """A client of the running app, with its key."""
+    with running_app.client() as client:
+        yield client
+
+
+def problem_of(answer: httpx.Response) -> tuple[int, str]:
+    """Status and code of a problem."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    return answer.status_code, answer.json()["code"]
+
+
+def fields_of(answer: httpx.Response) -> list[str]:
+    """The fields that a problem names."""
+    return [each["field"] for each in answer.json()["errors"]]
+
+
+def test_a_blob_is_got(client: httpx.Client, container: ContainerClient) -> None:
+    """GET has a blob's bytes and what is known of it; HEAD the same headers and no bytes."""
+    got = client.get("/api/blobs/objects/text.txt")
+    properties = container.get_blob_client("text.txt").get_blob_properties()
+    assert (got.status_code, got.content) == (200, TEXT)
+    assert got.headers["etag"] == f'"{properties.etag.strip(chr(34))}"'
+    assert got.headers["content-type"] == "text/plain; charset=utf-8"
+    assert got.headers["content-language"] == "en"
+    assert got.headers["accept-ranges"] == "bytes"
+    assert got.headers["content-disposition"] == "inline; filename=\"text.txt\"; filename*=UTF-8''text.txt"
+    assert got.headers["cache-control"] == "no-store"
+    head = client.head("/api/blobs/objects/text.txt")
+    assert (head.status_code, head.content) == (200, b"")
+    ours = ("date", "x-request-id")
+    assert {n: v for n, v in head.headers.items() if n not in ours} == {
+        n: v for n, v in got.headers.items() if n not in ours
+    }
+
+
+def test_html_is_not_shown_from_our_origin(client: httpx.Client, start_app: StartApp) -> None:
+    """A page or an image with scripts is saved by a browser, not shown, unless a setting says otherwise."""
+    for name, kind in (("page.html", "text/html"), ("image.svg", "image/svg+xml")):
+        assert client.put(f"/api/blobs/objects/{name}", content=b"<", headers={"content-type": kind}).status_code == 201
+        got = client.get(f"/api/blobs/objects/{name}")
+        assert got.headers["content-type"] == kind
+        assert got.headers["content-disposition"].startswith("attachment")
+        assert got.headers["x-content-type-options"] == "nosniff"
+        assert got.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    with start_app({"STRONGROOM_INLINE_HTML": "true"}).client() as other:
+        got = other.get("/api/blobs/objects/page.html")
+        assert got.headers["content-disposition"].startswith("inline")
+        assert "content-security-policy" not in got.headers
+
+
+@pytest.mark.parametrize(
+    ("header", "content", "content_range"),
+    [
+        ("bytes=0-4", TEXT[:5], "bytes 0-4/20"),
+        ("bytes=15-", TEXT[15:], "bytes 15-19/20"),
+        ("bytes=15-99", TEXT[15:], "bytes 15-19/20"),
+        ("bytes=-3", TEXT[-3:], "bytes 17-19/20"),
+        ("bytes=-99", TEXT, "bytes 0-19/20"),
+    ],
+)
+def test_a_range_is_got(header: str, content: bytes, content_range: str, client: httpx.Client) -> None:
+    """A range in each of its forms is answered by just these bytes."""
+    got = client.get("/api/blobs/objects/text.txt", headers={"range": header})
+    assert (got.status_code, got.content, got.headers["content-range"]) == (206, content, content_range)
+
+
+@pytest.mark.parametrize("header", ["bytes=20-", "bytes=20-30", "bytes=-0"])
+def test_a_range_behind_the_end_is_416(header: str, client: httpx.Client) -> None:
+    """A range of which there is nothing is refused, with the size."""
+    got = client.get("/api/blobs/objects/text.txt", headers={"range": header})
+    assert problem_of(got) == (416, "range-not-satisfiable")
+    assert got.headers["content-range"] == "bytes */20"
+
+
+@pytest.mark.parametrize("header", ["bytes=0-", "bytes=-1"])
+def test_an_empty_blob_has_no_ranges(header: str, client: httpx.Client) -> None:
+    """Of an empty blob there is no range, and the whole of it is nothing."""
+    client.put("/api/blobs/objects/empty", content=b"")
+    assert problem_of(client.get("/api/blobs/objects/empty", headers={"range": header})) == (
+        416,
+        "range-not-satisfiable",
+    )
+    assert client.get("/api/blobs/objects/empty").content == b""
+
+
+@pytest.mark.parametrize("header", ["bytes=0-1,3-4", "lines=0-1", "bytes=x"])
+def test_a_range_that_is_not_understood_is_passed_over(header: str, client: httpx.Client) -> None:
+    """Several ranges, other units and nonsense are answered by the whole (RFC 9110, section 14.2)."""
+    got = client.get("/api/blobs/objects/text.txt", headers={"range": header})
+    assert (got.status_code, got.content) == (200, TEXT)
+
+
+def test_conditions_on_reading(client: httpx.Client) -> None:
+    """If-Match, If-None-Match, If-Modified-Since and If-Range do what RFC 9110 says, for GET and HEAD."""
+    url = "/api/blobs/objects/text.txt"
+    head = client.head(url)
+    etag, modified = head.headers["etag"], head.headers["last-modified"]
+    unchanged: list[dict[str, str]] = [
+        {"if-none-match": etag},
+        {"if-none-match": f'"other", W/{etag}'},
+        {"if-none-match": "*"},
+        {"if-modified-since": modified},
+        {"if-none-match": etag, "if-modified-since": "Thu, 01 Jan 1970 00:00:00 GMT"},
+    ]
+    for headers in unchanged:
+        for method in ("GET", "HEAD"):
+            answer = client.request(method, url, headers=headers)
+            assert (answer.status_code, answer.content) == (304, b""), headers
+    assert client.get(url, headers={"if-none-match": etag}).headers["etag"] == etag
+    changed: list[dict[str, str]] = [
+        {"if-none-match": '"other"'},
+        {"if-none-match": '"other", "another"'},
+        {"if-modified-since": "Thu, 01 Jan 1970 00:00:00 GMT"},
+        {"if-modified-since": "yesterday"},
+        {"if-none-match": '"other"', "if-modified-since": modified},
+        {"if-match": etag},
+        {"if-match": "*"},
+        {"if-match": f'"other", {etag}'},
+    ]
+    for headers in changed:
+        assert client.get(url, headers=headers).content == TEXT, headers
+    for other in ('"other"', f"W/{etag}"):
+        assert problem_of(client.get(url, headers={"if-match": other})) == (412, "precondition-failed")
+    for other, whole in ((etag, False), (modified, False), ('"other"', True), (f"W/{etag}", True)):
+        got = client.get(url, headers={"range": "bytes=0-1", "if-range": other})
+        assert got.status_code == (200 if whole else 206)
+
+
+def test_a_blob_that_changes_between_two_ranges_is_noticed(client: httpx.Client) -> None:
+    """The second range, asked for on the ETag of the first, is refused when the blob is another by then."""
+    url = "/api/blobs/objects/changing"
+    client.put(url, content=b"old bytes")
+    first = client.get(url, headers={"range": "bytes=0-3"})
+    client.put(url, content=b"new bytes")
+    etag = first.headers["etag"]
+    assert problem_of(client.get(url, headers={"range": "bytes=4-", "if-match": etag})) == (412, "precondition-failed")
+    whole = client.get(url, headers={"range": "bytes=4-", "if-range": etag})
+    assert (whole.status_code, whole.content) == (200, b"new bytes")
+
+
+@pytest.mark.parametrize("header", ["if-match", "if-none-match", "if-modified-since", "if-range", "range"])
+def test_a_header_may_hold_anything(header: str, client: httpx.Client) -> None:
+    """A header with letters of any script is compared, or passed over, and nothing breaks."""
+    given = {header.encode(): '"日本"'.encode()}
+    for method in ("GET", "HEAD"):
+        answer = client.request(method, "/api/blobs/objects/text.txt", headers=given)
+        assert answer.status_code == (412 if header == "if-match" else 200)
+    if header in ("if-match", "if-none-match"):
+        assert fields_of(client.put("/api/blobs/objects/text.txt", headers=given)) == [header.replace("-", "_")]
+
+
+def test_a_large_blob_is_fetched_from_storage(start_app: StartApp, container: ContainerClient) -> None:
+    """A blob over the limit is not passed on: the answer leads to it, for its ranges, too."""
+    container.upload_blob("large.html", b"x" * 5000, overwrite=True, content_settings=ContentSettings("text/html"))
+    with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024"}).client() as client:
+        answer = client.get("/api/blobs/objects/large.html")
+        assert (answer.status_code, answer.content) == (307, b"")
+        with httpx.Client(trust_env=False) as storage:
+            fetched = storage.get(answer.headers["location"])
+            assert fetched.content == b"x" * 5000
+            assert fetched.headers["content-disposition"].startswith("attachment")
+            refused = storage.put(answer.headers["location"], content=b"", headers={"x-ms-blob-type": "BlockBlob"})
+            assert refused.status_code == 403
+        assert client.get("/api/blobs/objects/large.html", headers={"range": "bytes=0-"}).status_code == 307
+        assert client.get("/api/blobs/objects/large.html", headers={"range": "bytes=0-1023"}).status_code == 206
+        assert client.get("/api/blobs/objects/large.html", follow_redirects=True).content == b"x" * 5000
+        assert client.head("/api/blobs/objects/large.html").headers["content-length"] == "5000"
+
+
+def test_on_a_private_network_ranges_pass_through(start_app: StartApp, container: ContainerClient) -> None:
+    """Where callers cannot reach storage, a large blob comes range by range, each as much as passes."""
+    container.upload_blob("large", bytes(range(250)) * 20, overwrite=True)
+    settings = {"STRONGROOM_MAX_BODY_BYTES": "1024", "STRONGROOM_STORAGE_PRIVATE": "true"}
+    with start_app(settings).client() as client:
+        whole = client.get("/api/blobs/objects/large")
+        assert problem_of(whole) == (422, "blob-too-large")
+        assert "5000 bytes" in whole.json()["detail"]
+        got = b""
+        while len(got) < 5000:
+            answer = client.get("/api/blobs/objects/large", headers={"range": f"bytes={len(got)}-"})
+            assert answer.status_code == 206
+            assert answer.headers["content-range"] == f"bytes {len(got)}-{len(got) + len(answer.content) - 1}/5000"
+            got += answer.content
+        assert got == bytes(range(250)) * 20
+
+
+def test_a_blob_is_put(client: httpx.Client, container: ContainerClient) -> None:
+    """PUT stores bytes, type, metadata and tier, as the official library sees them, and tells where and what."""
+    data = bytes(range(256))
+    md5 = base64.b64encode(hashlib.md5(data).digest()).decode()  # noqa: S324 - what the header is
+    metadata = json.dumps({"A_b": "x y", "c": "1"})
+    stored = client.put(
+        "/api/blobs/objects/put/it.bin",
+        params={"tier": "Cool", "metadata": metadata},
+        content=data,
+        headers={"content-type": "image/png", "content-md5": md5},
+    )
+    properties = container.get_blob_client("put/it.bin").get_blob_properties()
+    assert stored.status_code == 201
+    assert stored.json() == {
+        "container": "objects",
+        "name": "put/it.bin",
+        "size": 256,
+        "content_type": "image/png",
+        "etag": f'"{properties.etag.strip(chr(34))}"',
+        "last_modified": properties.last_modified.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "content_md5": md5,
+        "url": f"{container.url}/put/it.bin",
+    }
+    assert properties.metadata == {"A_b": "x y", "c": "1"}
+    assert properties.blob_tier == "Cool"
+    assert properties.content_settings.content_type == "image/png"
+    assert bytes(properties.content_settings.content_md5 or b"") == hashlib.md5(data).digest()  # noqa: S324
+    assert container.download_blob("put/it.bin").readall() == data
+
+
+def test_metadata_is_signed_in_any_order(client: httpx.Client, container: ContainerClient) -> None:
+    """Names of metadata with underscores, digits and capitals, whose order the service sees its own way, are stored."""
+    metadata = {name: name for name in ("a", "A1", "a_b", "ab", "a1b", "a_1", "aa", "_a", "z", "B_", "b2")}
+    answer = client.put("/api/blobs/objects/meta", params={"metadata": json.dumps(metadata)}, content=b"")
+    assert answer.status_code == 201
+    assert container.get_blob_client("meta").get_blob_properties().metadata == metadata
+
+
+def test_conditions_on_writing(client: httpx.Client) -> None:
+    """If-None-Match: * stores only what is not there, If-Match replaces and deletes only what it names."""
+    url = "/api/blobs/objects/conditional"
+    first = client.put(url, content=b"1", headers={"if-none-match": "*"})
+    assert first.status_code == 201
+    assert problem_of(client.put(url, content=b"2", headers={"if-none-match": "*"})) == (412, "precondition-failed")
+    second = client.put(url, content=b"3", headers={"if-match": first.json()["etag"]})
+    assert second.status_code == 201
+    stale = {"if-match": first.json()["etag"]}
+    assert problem_of(client.put(url, content=b"4", headers=stale)) == (412, "precondition-failed")
+    assert problem_of(client.delete(url, headers=stale)) == (412, "precondition-failed")
+    assert client.get(url).content == b"3"
+    assert client.delete(url, headers={"if-match": second.json()["etag"]}).status_code == 204
+    assert problem_of(client.get(url)) == (404, "unknown-blob")
+    assert problem_of(client.put(url, content=b"5", headers={"if-match": "*"})) == (412, "precondition-failed")
+    assert fields_of(client.put(url, content=b"6", headers={"if-match": 'W/"a"'})) == ["if_match"]
+
+
+def test_one_of_many_writers_wins(client: httpx.Client) -> None:
+    """Of many who store a blob only where there is none, exactly one does."""
+    url = "/api/blobs/objects/race"
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda n: client.put(url, content=b"%d" % n, headers={"if-none-match": "*"}), range(16))
+        statuses = [each.status_code for each in answers]
+    assert sorted(statuses) == [201] + [412] * 15
+
+
+def test_bytes_that_were_damaged_on_the_way_are_refused(client: httpx.Client) -> None:
+    """A body that does not have the MD5 that came with it is not stored."""
+    answer = client.put("/api/blobs/objects/damaged", content=b"x", headers={"content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="})
+    assert problem_of(answer) == (400, "invalid-request")
+    assert fields_of(answer) == ["content_md5"]
+    assert problem_of(client.get("/api/blobs/objects/damaged")) == (404, "unknown-blob")
+
+
+def test_a_body_over_the_limit_goes_elsewhere(start_app: StartApp, container: ContainerClient) -> None:
+    """What is too large to pass is 413, and the answer says how it can be stored; what is just not, is stored."""
+    with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024"}).client() as client:
+        answer = client.put("/api/blobs/objects/too-large", content=b"x" * 1025)
+        assert problem_of(answer) == (413, "body-too-large")
+        assert "share-blob" in answer.json()["detail"]
+        assert client.put("/api/blobs/objects/too-large", content=b"x" * 1024).status_code == 201
+
+
+storable = st.text(
+    st.characters(codec="utf-8", exclude_characters="\ufffe\uffff\\", exclude_categories=["Cc"]),
+    min_size=1,
+    max_size=40,
+).filter(lambda name: name not in (".", ".."))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=storable)
+def test_any_name_goes_in_and_out(name: str, client: httpx.Client) -> None:
+    """A blob of any name is stored, listed with a URL that, signed by share-blob, fetches it, got, and deleted."""
+    query = {"name": name}
+    stored = client.put("/api/blobs/objects", params=query, content=name.encode())
+    assert stored.json()["name"] == name
+    assert client.get("/api/blobs/objects", params=query).content == name.encode()
+    listed = client.get("/api/list-blobs", params={"container": "objects", "prefix": name, "limit": 1}).json()["blobs"]
+    assert listed[0]["url"] == stored.json()["url"]
+    shared = client.post("/api/share-blob", json={"container": "objects", "name": name}).json()
+    assert shared["url"].startswith(listed[0]["url"] + "?")
+    with httpx.Client(trust_env=False) as storage:
+        assert storage.get(shared["url"]).content == name.encode()
+    assert client.delete("/api/blobs/objects", params=query).status_code == 204
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=storable)
+def test_a_name_in_the_path_is_decoded_once(name: str, client: httpx.Client) -> None:
+    """The name behind the container in the path is the blob's, wholly encoded, slashes too."""
+    url = "/api/blobs/objects/" + quote(name, safe="")
+    assert client.put(url, content=b"x").json()["name"] == name
+    assert client.head(url).status_code == 200
+    assert client.delete(url).status_code == 204
+
+
+def test_a_name_stands_in_one_place(client: httpx.Client) -> None:
+    """A name in the path and in the query, or in neither, is a bad request."""
+    for method in ("GET", "PUT", "DELETE"):
+        assert fields_of(client.request(method, "/api/blobs/objects/text.txt?name=text.txt")) == ["name"]
+        assert fields_of(client.request(method, "/api/blobs/objects")) == ["name"]
+        assert fields_of(client.request(method, "/api/blobs/objects/")) == ["name"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("GET", "/api/blobs/No/x", "container"),
+        ("GET", "/api/blobs/objects/x?if_match=a", "if_match"),
+        ("PUT", "/api/blobs/objects/a%01b", "name"),
+        ("PUT", "/api/blobs/objects/" + "x" * 1025, "name"),
+        ("PUT", "/api/blobs/objects/x?tier=Frozen", "tier"),
+        ("PUT", "/api/blobs/objects/x?metadata=%7B%22a-b%22:%22c%22%7D", "metadata"),
+        ("PUT", "/api/blobs/objects/x?metadata=text", "metadata"),
+        ("DELETE", "/api/blobs/objects/x?snapshots=yes", "snapshots"),
+        ("DELETE", "/api/blobs/objects/x?force=true", "force"),
+    ],
+)
+def test_a_bad_field_is_named(method: str, path: str, field: str, client: httpx.Client) -> None:
+    """Each field that is wrong is named."""
+    answer = client.request(method, path)
+    assert problem_of(answer) == (400, "invalid-request")
+    assert fields_of(answer) == [field]
+
+
+def test_what_is_not_there_is_404(client: httpx.Client) -> None:
+    """A blob that is not there, and a container that is not, are told apart, by every function."""
+    for method in ("GET", "DELETE"):
+        assert problem_of(client.request(method, "/api/blobs/objects/nothing")) == (404, "unknown-blob")
+        assert problem_of(client.request(method, "/api/blobs/never-made/x")) == (404, "unknown-container")
+    assert client.head("/api/blobs/objects/nothing").status_code == 404
+    assert problem_of(client.put("/api/blobs/never-made/x", content=b"")) == (404, "unknown-container")
+    for path, fields in (("set-tier", {"tier": "Hot"}), ("copy-blob", {"to_name": "x"}), ("share-blob", {})):
+        for container, code in (("objects", "unknown-blob"), ("never-made", "unknown-container")):
+            answer = client.post(f"/api/{path}", json={"container": container, "name": "nothing", **fields})
+            assert problem_of(answer) == (404, code), path
+
+
+def test_snapshots_are_deleted_when_that_is_said(client: httpx.Client, container: ContainerClient) -> None:
+    """A blob with snapshots stays, unless they are to go, too."""
+    blob = container.upload_blob("snapped", b"x")
+    blob.create_snapshot()
+    assert problem_of(client.delete("/api/blobs/objects/snapped")) == (409, "blob-conflict")
+    assert client.delete("/api/blobs/objects/snapped?snapshots=true").status_code == 204
+
+
+def test_a_leased_blob_is_left_alone(client: httpx.Client, container: ContainerClient) -> None:
+    """A blob that someone has leased is neither replaced nor deleted."""
+    lease = container.upload_blob("leased", b"x").acquire_lease()
+    for method in ("PUT", "DELETE"):
+        answer = client.request(method, "/api/blobs/objects/leased")
+        assert problem_of(answer) == (412, "precondition-failed")
+        assert "lease" in answer.json()["detail"]
+    lease.break_lease()
+
+
+def test_a_blob_is_copied(client: httpx.Client, container: ContainerClient) -> None:
+    """A copy has the same bytes, in the same container or another, and replaces a blob only when told to."""
+    fields = {"container": "objects", "name": "text.txt", "to_name": "copies/é + %.txt"}
+    copied = client.post("/api/copy-blob", json=fields)
+    assert copied.status_code == 200
+    assert copied.json()["status"] == "success"
+    with httpx.Client(trust_env=False) as storage:
+        assert storage.get(f"{copied.json()['url']}?{container_sas('objects')}").content == TEXT
+    assert problem_of(client.post("/api/copy-blob", json=fields)) == (412, "precondition-failed")
+    assert client.post("/api/copy-blob", json={**fields, "overwrite": True}).status_code == 200
+    client.post("/api/containers", json={"container": "objects-2"})
+    assert (
+        client.post("/api/copy-blob", json={**fields, "to_container": "objects-2"}).json()["container"] == "objects-2"
+    )
+    assert client.get(f"/api/blobs/objects-2/{quote(fields['to_name'])}").content == TEXT
+
+
+def test_a_blob_moves_between_tiers(client: httpx.Client, container: ContainerClient) -> None:
+    """set-tier moves a blob; what is archived cannot be read, and says so."""
+    client.put("/api/blobs/objects/tiered", content=b"x")
+    fields = {"container": "objects", "name": "tiered"}
+    for tier in ("Cool", "Cold", "Archive"):
+        answer = client.post("/api/set-tier", json={**fields, "tier": tier})
+        assert answer.json() == {**fields, "tier": tier, "pending": False}
+        assert container.get_blob_client("tiered").get_blob_properties().blob_tier == tier
+    answer = client.get("/api/blobs/objects/tiered")
+    assert problem_of(answer) == (409, "blob-conflict")
+    assert "archive" in answer.json()["detail"]
+
+
+def test_restoring_needs_soft_delete(client: httpx.Client) -> None:
+    """Where the account has no soft delete, as Azurite, restore-blob says that it is not supported."""
+    answer = client.post("/api/restore-blob", json={"container": "objects", "name": "text.txt"})
+    assert problem_of(answer) == (422, "unsupported-by-account")
+
+
+def test_containers_are_made_and_deleted(client: httpx.Client, storage_connection: str) -> None:
+    """A container is made once, private, and deleted when it is empty, or with all in it when that is said."""
+    made = client.post("/api/containers", json={"container": "made-here", "metadata": {"team": "blue"}})
+    assert made.status_code == 201
+    seen = ContainerClient.from_connection_string(storage_connection, "made-here")
+    properties = seen.get_container_properties()
+    assert made.json()["etag"] == properties.etag
+    assert made.json()["url"] == seen.url
+    assert (properties.metadata, properties.public_access) == ({"team": "blue"}, None)
+    assert problem_of(client.post("/api/containers", json={"container": "made-here"})) == (409, "container-exists")
+    client.put("/api/blobs/made-here/x", content=b"")
+    assert problem_of(client.delete("/api/containers/made-here")) == (409, "container-not-empty")
+    assert client.get("/api/blobs/made-here/x").status_code == 200
+    assert client.delete("/api/containers/made-here?force=true").status_code == 204
+    assert problem_of(client.delete("/api/containers/made-here")) == (404, "unknown-container")
+    assert client.post("/api/containers", json={"container": "made-here"}).status_code == 201
+    assert client.delete("/api/containers/made-here").status_code == 204
+    assert fields_of(client.post("/api/containers", json={"container": "A"})) == ["container"]

@@ -1,0 +1,77 @@
+"""Accounts over real Table Storage, with a clock that a test moves."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from shared.passwords.accounts import Accounts
+from shared.passwords.admission import HashingThreads
+from shared.passwords.argon2 import Parameters
+from shared.passwords.pepper import Pepper
+from shared.passwords.policy import Policy
+from shared.passwords.store import UserStore
+from shared.settings import StorageSettings
+from shared.signing.encryption import NamedKeys
+from shared.signing.master import master_key
+from shared.signing.store import KeyStore
+from shared.storage import Storage
+
+SMALL = Parameters(64, 1, 1)
+"""A cost for tests."""
+
+
+class Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        """The time now."""
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+
+
+Make = Callable[..., Accounts]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Stands still until it is moved."""
+    return Clock()
+
+
+@pytest.fixture
+def new_keys(storage_connection: str, tmp_path: Path) -> Iterator[Callable[[], KeyStore]]:
+    """Makes key stores over one table that is this test's own, each as another instance would see it."""
+    table, path = f"keys{uuid4().hex[:20]}", tmp_path / "master.key"
+    path.write_text("A" * 43)
+    storage = Storage(StorageSettings(storage_connection))
+    yield lambda: KeyStore(storage, master_key(str(path)), 0.0, table)
+    storage.table(table).delete_table()
+
+
+@pytest.fixture
+def make(storage_connection: str, clock: Clock, new_keys: Callable[[], KeyStore]) -> Iterator[Make]:
+    """Makes accounts over one table that is this test's own, as several instances of the app would be."""
+    table = f"users{uuid4().hex[:20]}"
+
+    def make(cost: Parameters = SMALL, connection: str = storage_connection, pepper: str = "") -> Accounts:
+        store = UserStore(Storage(StorageSettings(connection)), table)
+        threads = HashingThreads(64, wait_seconds=60)
+        return Accounts(store, threads, Pepper(NamedKeys(new_keys()), pepper), Policy(), cost, clock)
+
+    yield make
+    Storage(StorageSettings(storage_connection)).table(table).delete_table()
+
+
+@pytest.fixture
+def accounts(make: Make) -> Accounts:
+    """Accounts with no users yet."""
+    return make()

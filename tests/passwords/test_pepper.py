@@ -1,0 +1,150 @@
+"""Hashes that rest encrypted under a key that can be rotated."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from shared.errors import PepperUnavailable
+from shared.passwords.accounts import Accounts
+from shared.passwords.pepper import Secret
+from shared.signing.keyring import Changes, changed
+from shared.signing.store import KeyStore, NewKey, utc_now
+from tests.passwords.conftest import Make
+from tests.support import StartApp
+
+PASSWORD, OTHER = "correct horse battery staple", "another horse battery staple"
+AES = NewKey(type="AES-256", purpose="encrypt")
+
+
+@pytest.fixture
+def keys(new_keys: Callable[[], KeyStore]) -> KeyStore:
+    """A key store with the pepper's key."""
+    keys = new_keys()
+    keys.create("pepper", AES)
+    return keys
+
+
+def resting(accounts: Accounts, name: str) -> Secret:
+    """A user's hash as it is in the table."""
+    return accounts.store.by_name(name).secret
+
+
+def test_hashes_rest_encrypted(make: Make, keys: KeyStore) -> None:
+    """With a pepper nothing of a hash is to be read in the table, and everything works as without."""
+    accounts = make(pepper="pepper")
+    accounts.create("alice", PASSWORD, None, second_factor=False)
+    secret = resting(accounts, "alice")
+    assert (secret.key_name, secret.version) == ("pepper", 1)
+    assert b"argon2" not in secret.data
+    assert accounts.log_in("alice", PASSWORD).valid
+    assert not accounts.log_in("alice", OTHER).valid
+    assert not accounts.log_in("nobody", OTHER).valid
+    accounts.change_password("alice", PASSWORD, OTHER)
+    assert resting(accounts, "alice").version == 1
+    assert accounts.log_in("alice", OTHER).valid
+    assert make().log_in("alice", OTHER).valid
+
+
+def test_rotating_the_pepper_resets_nobody(make: Make, keys: KeyStore) -> None:
+    """After a rotation old hashes still open; a login moves its user's, and a pass over all moves the rest, once."""
+    accounts = make(pepper="pepper")
+    names = [f"user-{number}" for number in range(7)]
+    for name in names:
+        accounts.create(name, PASSWORD, None, second_factor=False)
+    keys.rotate("pepper")
+    assert accounts.log_in("user-3", PASSWORD).valid
+    assert [resting(accounts, name).version for name in names] == [1, 1, 1, 2, 1, 1, 1]
+    moved, after = 0, ""
+    for _ in range(3):
+        _, now, after = accounts.rewrap(after, 3)
+        moved += now
+    assert (moved, after) == (6, "")
+    assert [resting(accounts, name).version for name in names] == [2] * 7
+    assert accounts.rewrap("", 10) == (7, 0, "")
+    assert all(accounts.log_in(name, PASSWORD).valid for name in names)
+
+
+def test_a_pepper_can_come_and_go(make: Make, keys: KeyStore) -> None:
+    """Hashes that rest in the clear are encrypted once there is a pepper, and decrypted once there is none."""
+    keys.create("other", AES)
+    without = make()
+    for name in ("alice", "bob"):
+        without.create(name, PASSWORD, None, second_factor=False)
+    peppered = make(pepper="pepper")
+    assert peppered.log_in("alice", PASSWORD).valid
+    assert [resting(peppered, name).key_name for name in ("alice", "bob")] == ["pepper", ""]
+    assert peppered.rewrap("", 10) == (2, 1, "")
+    assert make(pepper="other").rewrap("", 10) == (2, 2, "")
+    assert resting(peppered, "bob").key_name == "other"
+    assert without.rewrap("", 10) == (2, 2, "")
+    assert b"argon2id" in resting(without, "bob").data
+    assert all(without.log_in(name, PASSWORD).valid for name in ("alice", "bob"))
+
+
+def test_a_hash_cannot_be_moved_to_another_user(make: Make, keys: KeyStore) -> None:
+    """Whoever writes to the table cannot put a hash that he knows in the place of another user's."""
+    accounts = make(pepper="pepper")
+    for name, password in (("mallory", OTHER), ("alice", PASSWORD)):
+        accounts.create(name, password, None, second_factor=False)
+    alice = accounts.store.by_name("alice")
+    accounts.store.save(alice, alice.user, resting(accounts, "mallory"))
+    with pytest.raises(PepperUnavailable):
+        accounts.log_in("alice", OTHER)
+
+
+def test_without_its_key_nobody_is_verified(make: Make, keys: KeyStore) -> None:
+    """A key that is missing, of another type or disabled is told as such, and counts as no failure of anybody."""
+    accounts = make(pepper="pepper")
+    accounts.create("alice", PASSWORD, None, second_factor=False)
+    keys.create("signs", NewKey(type="P-256", purpose="sign"))
+    for name in ("missing", "signs"):
+        with pytest.raises(PepperUnavailable) as unavailable:
+            make(pepper=name).create("bob", PASSWORD, None, second_factor=False)
+        assert unavailable.value.retry_after
+        with pytest.raises(PepperUnavailable):
+            make(pepper=name).log_in("nobody", PASSWORD)
+    keys.rotate("pepper")
+    disabled = Changes(disabled_versions=[1])
+    keys.change("pepper", lambda ring: changed(ring, disabled, utc_now()))
+    for _ in range(6):
+        with pytest.raises(PepperUnavailable):
+            accounts.log_in("alice", "wrong")
+    keys.change(
+        "pepper", lambda ring: changed(ring, msgspec.structs.replace(disabled, disabled_versions=[]), utc_now())
+    )
+    assert accounts.log_in("alice", PASSWORD).valid
+
+
+def test_a_pepper_over_http(start_app: StartApp) -> None:
+    """With the key made by create-key and named in the settings, users log in; a rotation moves them."""
+    key = f"pepper-{uuid4().hex[:12]}"
+    name = f"user-{uuid4().hex}"
+    app = start_app({"STRONGROOM_PEPPER_KEY": key})
+    with app.client() as client:
+        early = client.post("/api/hash-password", json={"user": name, "password": PASSWORD})
+        assert (early.status_code, early.json()["code"]) == (503, "pepper-unavailable")
+        assert client.get("/api/health").json()["services"]["pepper-key"]["status"] == "down"
+        assert client.post("/api/keys", json={"name": key, "type": "AES-256"}).status_code == 201
+        assert client.post("/api/hash-password", json={"user": name, "password": PASSWORD}).status_code == 201
+        assert client.post("/api/verify-password", json={"user": name, "password": PASSWORD}).json()["valid"]
+        assert client.post(f"/api/keys/{key}/rotate", json={}).is_success
+        moved, cursor = 0, None
+        while True:
+            page = client.post("/api/rewrap-passwords", json={"limit": 1000, "cursor": cursor}).json()
+            moved += page["rewrapped"]
+            cursor = page["cursor"]
+            if cursor is None:
+                break
+        assert moved >= 1
+        assert client.post("/api/verify-password", json={"user": name, "password": PASSWORD}).json()["valid"]
+    plain = start_app({})
+    with plain.client() as client:  # The others, which share this run's storage, want their hashes in the clear again.
+        cursor = None
+        while True:
+            page = client.post("/api/rewrap-passwords", json={"limit": 1000, "cursor": cursor}).json()
+            cursor = page["cursor"]
+            if cursor is None:
+                break
+        assert client.post("/api/verify-password", json={"user": name, "password": PASSWORD}).json()["valid"]

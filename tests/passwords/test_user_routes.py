@@ -1,0 +1,212 @@
+"""The functions for users, called over HTTP."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import bcrypt
+import httpx
+import pytest
+
+from tests.support import App, StartApp
+
+PASSWORD, OTHER = "correct horse battery staple", "another horse battery staple"
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test has."""
+    return f"user-{uuid4().hex}@example.org"
+
+
+def call(app: App, method: str, path: str, fields: dict[str, Any] | None = None) -> httpx.Response:
+    """A call with its fields in the body, or in the query string."""
+    with app.client() as client:
+        if method == "POST":
+            return client.post(f"/api/{path}", content=json.dumps(fields))
+        return client.request(method, f"/api/{path}", params=fields)
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    """Status and code of a problem."""
+    return answer.status_code, answer.json()["code"]
+
+
+def test_the_life_of_a_user(running_app: App, name: str) -> None:
+    """A user is created, verified, changed, renamed, described and deleted, and no answer holds a hash."""
+    said = []
+
+    def ask(method: str, path: str, fields: dict[str, Any] | None = None) -> httpx.Response:
+        answer = call(running_app, method, path, fields)
+        said.append(answer.text)
+        return answer
+
+    created = ask("POST", "hash-password", {"password": PASSWORD, "user": name})
+    assert created.status_code == 201
+    user_id = created.json()["user_id"]
+    assert created.json() == {"user": name, "user_id": user_id}
+    assert code(ask("POST", "hash-password", {"password": OTHER, "user": name.upper()})) == (409, "user-exists")
+
+    valid = {"valid": True, "needs_rehash": False, "user_id": user_id, "rehashed": False}
+    invalid = {"valid": False, "needs_rehash": False}
+    for fields, expected in (
+        ({"user": name, "password": PASSWORD}, valid),
+        ({"user": name.upper(), "password": PASSWORD}, valid),
+        ({"user": name, "password": OTHER}, invalid),
+        ({"user": f"nobody-{name}", "password": PASSWORD}, invalid),
+    ):
+        answer = ask("POST", "verify-password", fields)
+        assert (answer.status_code, answer.json()) == (200, expected)
+
+    fields = {"user": name, "old_password": OTHER, "password": OTHER}
+    assert code(ask("POST", "change-password", fields)) == (422, "wrong-password")
+    changed = ask("POST", "change-password", {**fields, "old_password": PASSWORD})
+    assert (changed.status_code, changed.json()) == (200, {"user": name, "user_id": user_id})
+    assert ask("POST", "verify-password", {"user": name, "password": OTHER}).json() == valid
+
+    renamed = ask("POST", "rename-user", {"user": name, "new_name": f"new-{name}"})
+    assert renamed.json() == {"user": f"new-{name}", "user_id": user_id}
+    assert ask("POST", "verify-password", {"user": name, "password": OTHER}).json() == invalid
+    assert code(ask("POST", "rename-user", {"user": name, "new_name": "x"})) == (404, "unknown-user")
+
+    assert ask("POST", "reset-password", {"user": f"new-{name}", "password": PASSWORD}).json()["user_id"] == user_id
+    assert code(ask("POST", "reset-password", {"user": name, "password": PASSWORD})) == (404, "unknown-user")
+
+    described = ask("GET", f"users/{user_id}").json()
+    assert described.keys() == {"user", "user_id", "created", "last_login", "algorithm", "second_factor"}
+    assert (described["user"], described["user_id"]) == (f"new-{name}", user_id)
+    assert (described["algorithm"], described["second_factor"]) == ("argon2id", False)
+    assert described["created"] <= described["last_login"]
+    assert described["created"].endswith("Z")
+
+    gone = ask("DELETE", f"users/{user_id}")
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert code(ask("GET", f"users/{user_id}")) == (404, "unknown-user")
+    assert code(ask("DELETE", f"users/{user_id}")) == (404, "unknown-user")
+    assert not any("argon2id$" in each or "secret" in each for each in said)
+
+
+def test_imported_users_move_at_their_first_login(running_app: App, name: str) -> None:
+    """A user with a hash from elsewhere says so, logs in, and has a hash of ours then."""
+    text = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    created = call(running_app, "POST", "users/import", {"user": name, "hash": text})
+    assert created.status_code == 201
+    path = f"users/{created.json()['user_id']}"
+    assert call(running_app, "GET", path).json()["algorithm"] == "bcrypt"
+    login = call(running_app, "POST", "verify-password", {"user": name, "password": PASSWORD}).json()
+    assert (login["valid"], login["needs_rehash"], login["rehashed"]) == (True, False, True)
+    assert call(running_app, "GET", path).json()["algorithm"] == "argon2id"
+    again = call(running_app, "POST", "users/import", {"user": name, "hash": text})
+    assert code(again) == (409, "user-exists")
+    assert text not in again.text
+    bad = call(running_app, "POST", "users/import", {"user": f"bad-{name}", "hash": "x" + text})
+    assert code(bad) == (422, "invalid-hash")
+    assert text not in bad.text
+
+
+def test_users_are_listed_page_by_page(running_app: App, name: str) -> None:
+    """Every user comes once over the pages; the last has no cursor; another listing's cursor is none of this."""
+    text = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    mine = {f"{number}-{name}" for number in range(5)}
+    for each in mine:
+        assert call(running_app, "POST", "users/import", {"user": each, "hash": text}).status_code == 201
+    found: list[str] = []
+    fields: dict[str, Any] = {"limit": 2}
+    while True:
+        page = call(running_app, "GET", "users", fields).json()
+        assert len(page["users"]) <= 2
+        found += [each["user"] for each in page["users"]]
+        assert text not in json.dumps(page)
+        if page["cursor"] is None:
+            break
+        fields["cursor"] = page["cursor"]
+    assert len(found) == len(set(found))
+    assert mine <= set(found)
+    assert code(call(running_app, "GET", "users", {"cursor": "AAAA"})) == (400, "invalid-request")
+    assert code(call(running_app, "GET", "users", {"limit": 1001})) == (400, "invalid-request")
+    assert code(call(running_app, "GET", "users", {"limit": 0})) == (400, "invalid-request")
+
+
+def test_rules_bind_users_alone(running_app: App, name: str) -> None:
+    """A weak password may be hashed for a database elsewhere, but no user has it; the answer names each rule."""
+    assert call(running_app, "POST", "hash-password", {"password": "password"}).status_code == 200
+    answer = call(running_app, "POST", "hash-password", {"password": "password", "user": name})
+    assert code(answer) == (422, "weak-password")
+    told = [(each["field"], each["detail"].partition(":")[0]) for each in answer.json()["errors"]]
+    assert told == [("password", "too-short"), ("password", "common")]
+    with_factor = {"password": "kq7#vbzm", "user": name}
+    assert call(running_app, "POST", "hash-password", with_factor).status_code == 422
+    assert call(running_app, "POST", "hash-password", {**with_factor, "second_factor": True}).status_code == 201
+    assert (
+        call(running_app, "POST", "hash-password", {"password": "", "user": name}).json()["code"] == "invalid-password"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "reasons"),
+    [
+        ({"password": PASSWORD}, []),
+        ({"password": "password"}, ["too-short", "common"]),
+        ({"password": "kq7#vbzm"}, ["too-short"]),
+        ({"password": "kq7#vbzm", "second_factor": True}, []),
+        ({"password": "wonderland is where I live", "user": "Wonderland@example.org"}, ["context-word"]),
+        ({"password": ""}, ["too-short"]),
+        ({"password": "a" * 2000}, ["too-long"]),
+    ],
+)
+def test_a_password_is_judged_without_hashing(fields: dict[str, Any], reasons: list[str], running_app: App) -> None:
+    """check-password gives the verdict that hash-password would give, with the reasons."""
+    answer = call(running_app, "POST", "check-password", fields)
+    assert (answer.status_code, answer.json()) == (200, {"acceptable": not reasons, "reasons": reasons})
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_name_waits_after_wrong_passwords(known: bool, running_app: App, name: str) -> None:
+    """The sixth attempt in a row is 429 with a time to come back, for users and for names that nobody has."""
+    if known:
+        call(running_app, "POST", "hash-password", {"password": PASSWORD, "user": name})
+    fields = {"user": name, "password": "wrong"}
+    answers = [call(running_app, "POST", "verify-password", fields) for _ in range(5)]
+    assert {(each.status_code, each.text) for each in answers} == {(200, '{"valid":false,"needs_rehash":false}')}
+    with_right_password = {"user": name, "password": PASSWORD}
+    refused = call(running_app, "POST", "verify-password", with_right_password)
+    assert code(refused) == (429, "too-many-attempts")
+    assert refused.headers["retry-after"] == "1"
+
+
+def test_settings_are_heeded(start_app: StartApp, name: str) -> None:
+    """Least lengths, names of the service and the profile of users' hashes are settings."""
+    app = start_app(
+        {
+            "STRONGROOM_PASSWORD_MIN_LENGTH": "20",
+            "STRONGROOM_PASSWORD_MIN_LENGTH_SECOND_FACTOR": "10",
+            "STRONGROOM_SERVICE_NAMES": "Wonderland, Acme",
+            "STRONGROOM_PASSWORD_PROFILE": "owasp-46",
+        }
+    )
+    judged = {
+        password: call(app, "POST", "check-password", {"password": password}).json()["reasons"]
+        for password in ("nineteen characters", "acme makes anvils for us", "twenty characters ok")
+    }
+    assert list(judged.values()) == [["too-short"], ["context-word"], []]
+    short = {"password": "kq7#vbzm9", "second_factor": True}
+    assert call(app, "POST", "check-password", short).json()["reasons"] == ["too-short"]
+    created = call(app, "POST", "hash-password", {"password": PASSWORD, "user": name, "profile": "owasp"})
+    assert created.status_code == 201
+    assert not call(app, "POST", "verify-password", {"password": PASSWORD, "user": name}).json()["rehashed"]
+
+
+def test_nothing_of_users_is_in_the_log(start_app: StartApp, name: str) -> None:
+    """Neither passwords nor hashes nor names of users stand in the log, whatever happens."""
+    app = start_app()
+    text = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    call(app, "POST", "hash-password", {"password": PASSWORD, "user": name})
+    call(app, "POST", "users/import", {"user": f"2-{name}", "hash": text})
+    call(app, "POST", "change-password", {"user": name, "old_password": OTHER, "password": OTHER})
+    for _ in range(7):
+        call(app, "POST", "verify-password", {"user": name, "password": "Xyzzy-Plugh-4711"})
+    call(app, "POST", "reset-password", {"user": name, "password": "short"})
+    log = app.log.read_text()
+    assert '"function":"change-password"' in log
+    for secret in (PASSWORD, OTHER, "Xyzzy-Plugh-4711", text, name):
+        assert secret not in log

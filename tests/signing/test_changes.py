@@ -1,0 +1,565 @@
+"""Changes to keys at rest: made once by many, whole when a process is killed, and seen in time by others."""
+
+import base64
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import msgspec
+import pytest
+
+from scripts.azurite import start_azurite
+from shared.errors import (
+    Busy,
+    DamagedKey,
+    KeyChanged,
+    KeyExists,
+    KeyNotDeletable,
+    MasterKeyUnavailable,
+    StorageUnavailable,
+    StrongroomError,
+    UnknownKey,
+)
+from shared.signing import algorithms, cipher_routes, keyring, routes, store
+from shared.signing.fields import BatchAnswer
+from shared.signing.keyring import Changes
+from shared.signing.store import Key, KeyStore, NewKey
+from shared.web import encode_base64
+from tests.signing.conftest import Caller, NewStore
+from tests.support import ROOT, app_environ, run_app
+
+ED25519 = NewKey(type="Ed25519", purpose="sign", deletable=True)
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        """The time."""
+        return self.now
+
+    def pass_days(self, days: float) -> None:
+        """Move on."""
+        self.now += timedelta(days=days)
+
+
+def works(key: Key) -> None:
+    """A key works when each of its versions signs what it verifies, and the newest is there."""
+    assert sorted(key.versions) == list(range(1, key.ring.latest_version + 1))
+    for version in key.versions.values():
+        signature = algorithms.sign(version.private_key, "EdDSA", b"message")
+        algorithms.verify(version.public_key, "EdDSA", b"message", signature)
+
+
+def test_racing_rotations_make_one_version(new_store: NewStore) -> None:
+    """Twenty over four instances rotate from the same version: one wins, the others are told, the ring is whole."""
+    stores = [new_store() for _ in range(4)]
+    stores[0].create("k", ED25519)
+    barrier = Barrier(20)
+
+    def rotate(number: int) -> bool:
+        barrier.wait()
+        try:
+            stores[number % 4].rotate("k", 1)
+        except KeyChanged:
+            return False
+        return True
+
+    with ThreadPoolExecutor(20) as pool:
+        assert sum(pool.map(rotate, range(20))) == 1
+    key = new_store().get("k")
+    assert key.ring.latest_version == 2
+    works(key)
+
+
+def test_racing_creations_make_one_key(new_store: NewStore) -> None:
+    """Twenty make a key of the same name: one wins, the others are told."""
+    stores = [new_store() for _ in range(4)]
+    barrier = Barrier(20)
+
+    def create(number: int) -> bool:
+        barrier.wait()
+        try:
+            stores[number % 4].create("k", ED25519)
+        except KeyExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(20) as pool:
+        assert sum(pool.map(create, range(20))) == 1
+    works(new_store().get("k"))
+
+
+def test_a_key_rotates_by_itself_once(new_store: NewStore) -> None:
+    """After `rotation_days` the next use makes a new version: one, though twenty use it at once, and none before."""
+    clock = Clock()
+    stores = [new_store(clock=clock) for _ in range(4)]
+    stores[0].create("k", NewKey(type="Ed25519", purpose="sign", rotation_days=30))
+    clock.pass_days(29.9)
+    assert stores[1].rotate_if_due(stores[1].get("k")).ring.latest_version == 1
+    clock.pass_days(0.1)
+    barrier = Barrier(20)
+
+    def use(number: int) -> int:
+        keys = stores[number % 4]
+        key = keys.get("k")
+        barrier.wait()
+        return keys.rotate_if_due(key).ring.latest_version
+
+    with ThreadPoolExecutor(20) as pool:
+        assert set(pool.map(use, range(20))) == {2}
+    clock.pass_days(30)
+    assert stores[0].rotate_if_due(stores[0].get("k")).ring.latest_version == 3
+    works(new_store().get("k"))
+
+
+def test_signing_and_encrypting_rotate_what_is_due(new_store: NewStore) -> None:
+    """The first signature, and the first ciphertext, after `rotation_days` are by a new version."""
+    clock = Clock()
+    keys = new_store(clock=clock)
+    keys.create("s", NewKey(type="Ed25519", purpose="sign", rotation_days=1))
+    keys.create("e", NewKey(type="AES-256", purpose="encrypt", rotation_days=1))
+    old: Any = routes.sign(keys, routes.SignFields(key="s", message="x"))
+    sealed: Any = cipher_routes.encrypt(keys, cipher_routes.EncryptFields(key="e", plaintext="x"))
+    assert (old.version, sealed.version) == (1, 1)
+    clock.pass_days(1)
+    new: Any = routes.sign(keys, routes.SignFields(key="s", message="x"))
+    again: Any = cipher_routes.generate_data_key(keys, cipher_routes.DataKeyFields(key="e"))
+    assert (new.version, again.version) == (2, 2)
+    verified: Any = routes.verify(keys, routes.VerifyFields(key="s", message="x", signature=old.signature))
+    assert (verified.valid, verified.version) == (True, 1)
+    opened: Any = cipher_routes.decrypt(keys, cipher_routes.DecryptFields(ciphertext=sealed.ciphertext))
+    assert (opened.plaintext, opened.version) == ("x", 1)
+
+
+def test_every_byte_of_the_data_key_counts(new_store: NewStore, table: Any) -> None:
+    """Whichever byte of the wrapped data key, or of its master key's name, is changed, nothing opens."""
+    new_store().create("k", ED25519)
+    entity = table.get_entity("_master", "data-key")
+    for column in ("wrapped", "master_key"):
+        value = entity[column]
+        for at in range(0, len(value), 3):
+            bent = bytes([value[at] ^ 1]) if isinstance(value, bytes) else chr(ord(value[at]) ^ 1)
+            table.update_entity({**entity, column: value[:at] + bent + value[at + 1 :]}, mode="replace")
+            with pytest.raises(MasterKeyUnavailable):
+                new_store().get("k")
+    table.update_entity(entity, mode="replace")
+    works(new_store().get("k"))
+
+
+def test_changes_by_many_are_all_kept(new_store: NewStore) -> None:
+    """Changes of different things at the same time do not undo each other."""
+    stores = [new_store() for _ in range(4)]
+    stores[0].create("k", ED25519)
+    for _ in range(3):
+        stores[0].rotate("k")
+    changes = [
+        Changes(published=True),
+        Changes(rotation_days=9),
+        Changes(minimum_sign_version=2),
+        Changes(tags={"a": "b"}),
+    ]
+
+    def change(number: int) -> None:
+        keys = stores[number]
+        keys.change("k", lambda ring: keyring.changed(ring, changes[number], keys.clock()))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(change, range(4)))
+    ring = new_store().get("k").ring
+    assert (ring.published, ring.rotation_days, ring.minimum_sign_version, ring.tags) == (True, 9, 2, {"a": "b"})
+
+
+def test_a_change_reaches_others_within_the_age_of_the_cache(new_store: NewStore) -> None:
+    """Another instance sees a revocation once its cache has aged, and sees a new version when it is asked for it."""
+    mine, theirs, at_once = new_store(), new_store(cache_seconds=3600), new_store(cache_seconds=0)
+    mine.create("k", ED25519)
+    theirs.get("k")
+    at_once.get("k")
+    mine.change("k", lambda ring: keyring.revoked(ring, "k", 1, None, "lost", mine.clock()))
+    assert keyring.refusal(theirs.get("k").ring, 1) is None
+    assert keyring.refusal(at_once.get("k").ring, 1) == "revoked"
+    mine.rotate("k")
+    assert theirs.refresh("k").ring.latest_version == 2
+
+
+def test_deleted_keys_come_back_for_thirty_days(new_store: NewStore) -> None:
+    """A deleted key is unknown; it can be restored for 30 days, whole, and then is gone and its name is free."""
+    clock = Clock()
+    keys = new_store(clock=clock)
+    made = keys.create("k", ED25519)
+    keys.rotate("k")
+    keys.delete("k")
+    with pytest.raises(UnknownKey):
+        keys.get("k")
+    with pytest.raises(KeyExists):
+        keys.create("k", ED25519)
+    assert keys.purge(clock.now) == 0
+    clock.pass_days(29.9)
+    restored = keys.restore("k")
+    assert restored.versions[1].document == made.versions[1].document
+    works(restored)
+
+    keys.delete("k")
+    clock.pass_days(30)
+    with pytest.raises(UnknownKey):
+        keys.restore("k")
+    assert keys.page("", "", 10, "deleted") == ([], False)
+    assert keys.create("k", ED25519).ring.id != made.ring.id
+    assert keys.get("k").ring.latest_version == 1
+
+
+def test_the_purge_removes_what_is_past_its_time(new_store: NewStore, table: Any) -> None:
+    """The purge removes the rows of keys deleted 30 days ago, many versions too, and nothing else."""
+    clock = Clock()
+    keys = new_store(clock=clock)
+    for name in ("old", "new", "kept"):
+        keys.create(name, ED25519)
+    for _ in range(3):
+        keys.rotate("old")
+    keys.delete("old")
+    clock.pass_days(1)
+    keys.delete("new")
+    clock.pass_days(29)
+    assert keys.purge(clock.now) == 1
+    left = {row["PartitionKey"] for row in table.list_entities()}
+    assert left == {"_master", "new", "kept"}
+    keys.restore("new")
+    assert keys.purge(clock.now) == 0
+
+
+def test_a_purge_that_was_interrupted_goes_on(new_store: NewStore, table: Any) -> None:
+    """A key half removed is gone: it is not restored, and the next purge, or a new key of the name, finishes it."""
+    clock = Clock()
+    keys = new_store(clock=clock)
+    for name in ("a", "b"):
+        keys.create(name, ED25519)
+        keys.rotate(name)
+        keys.delete(name)
+    clock.pass_days(30)
+    for name in ("a", "b"):
+        row = table.get_entity(name, "ring")
+        ring = keys._open_ring(name, row)
+        keys._write(name, msgspec.structs.replace(ring, purging=True), row.metadata["etag"])
+        table.delete_entity(name, "v00000001")
+        with pytest.raises(UnknownKey):
+            keys.restore(name)
+    works(keys.create("a", ED25519))
+    assert keys.purge(clock.now) == 1
+    with pytest.raises(UnknownKey):
+        keys.restore("b")
+
+
+def test_only_deletable_keys_are_deleted(new_store: NewStore) -> None:
+    """A key that is not deletable stays."""
+    keys = new_store()
+    keys.create("k", NewKey(type="Ed25519", purpose="sign"))
+    with pytest.raises(KeyNotDeletable):
+        keys.delete("k")
+    works(keys.get("k"))
+
+
+def test_the_deleted_default_key_is_not_made_anew(new_store: NewStore) -> None:
+    """Signing with `default` after it was deleted says so, instead of making another."""
+    keys = new_store()
+    keys.get_or_create_default()
+    keys.change("default", lambda ring: keyring.changed(ring, Changes(deletable=True), keys.clock()))
+    keys.delete("default")
+    with pytest.raises(UnknownKey, match="restore"):
+        keys.get_or_create_default()
+
+
+def test_a_key_is_found_by_the_id_of_a_version(new_store: NewStore) -> None:
+    """A `key_id` leads to its key and version, on an instance that has never seen it, and a foreign one to none."""
+    keys = new_store()
+    keys.create("a", ED25519)
+    first = keys.create("b", ED25519)
+    second = keys.rotate("b")
+    other = new_store()
+    for version in (1, 2):
+        found = other.find(second.versions[version].document.key_id)
+        assert found is not None
+        assert (found[0].name, found[1]) == ("b", version)
+    assert first.versions[1].document.key_id != second.versions[2].document.key_id
+    assert other.find("no-such-id") is None
+    assert other.find("x' or '1' eq '1") is None
+
+
+def test_a_version_is_found_where_its_key_is_now(new_store: NewStore) -> None:
+    """A key that was imported under one name, and then under another, is found under the one that is there."""
+    keys = new_store()
+    material: Any = algorithms.generate("Ed25519")
+    key_id = keys.import_key("a", ED25519, material).versions[1].document.key_id
+    found = keys.find(key_id)
+    assert found is not None
+    assert found[0].name == "a"
+    keys.import_key("b", ED25519, material)
+    keys.delete("a")
+    found = keys.find(key_id)
+    assert found is not None
+    assert found[0].name == "b"
+
+
+def test_a_table_put_back_from_a_backup_is_read(new_store: NewStore, table: Any) -> None:
+    """An instance that runs while all rows are replaced by those of another time opens them with their own data key."""
+    keys = new_store(cache_seconds=0)
+    keys.create("k", ED25519)
+    backup = [dict(row) for row in table.list_entities()]
+    for row in backup:
+        table.delete_entity(row["PartitionKey"], row["RowKey"])
+    other = new_store(cache_seconds=0)
+    made = other.create("k", ED25519)
+    for row in list(table.list_entities()):
+        table.delete_entity(row)
+    for each in backup:
+        table.create_entity(each)
+    with pytest.raises(DamagedKey):
+        other.get("k")
+    assert other.get("k").ring.id != made.ring.id
+    works(other.get("k"))
+
+
+def test_a_false_id_in_the_row_leads_nowhere(new_store: NewStore, table: Any) -> None:
+    """The column that helps to find a version is not believed."""
+    keys = new_store()
+    keys.create("a", ED25519)
+    row = table.get_entity("a", "v00000001")
+    row["key_id"] = "false"
+    table.update_entity(row, mode="replace")
+    assert new_store().find("false") is None
+
+
+def test_the_master_key_is_rotated(new_store: NewStore, master_key: Path, table: Any) -> None:
+    """With a new master key before the old, one row is wrapped anew; then the old one may go, and all keys open."""
+    keys = new_store()
+    made = keys.create("k", ED25519)
+    before = {row["RowKey"]: dict(row) for row in table.list_entities()}
+    old = master_key.read_text()
+    master_key.write_text(base64.urlsafe_b64encode(bytes(range(32))).decode() + "\n" + old)
+    name = keys.rotate_master_key()
+    after = {row["RowKey"]: dict(row) for row in table.list_entities()}
+    assert [row for row in before if before[row] != after[row]] == ["data-key"]
+    assert after["data-key"]["master_key"] == name != before["data-key"]["master_key"]
+    master_key.write_text(master_key.read_text().splitlines()[0])
+    assert new_store().get("k").versions[1].document == made.versions[1].document
+    works(new_store().get("k"))
+    assert keys.rotate_master_key() == name
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from requests import Session
+from shared.settings import StorageSettings
+from shared.signing.master import FileMasterKey
+from shared.signing.store import KeyStore, NewKey
+from shared.storage import Storage
+
+connection, table, master_key, doing, when, count = sys.argv[1:]
+left = int(count)
+send = Session.send
+
+def send_or_die(self, request, **more):
+    global left
+    if request.method != "GET":
+        left -= 1
+        if left == 0 and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+    answer = send(self, request, **more)
+    if request.method != "GET" and left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer
+
+Session.send = send_or_die
+keys = KeyStore(Storage(StorageSettings(connection_string=connection)), FileMasterKey(master_key), 30, table)
+if doing == "create":
+    keys.create("k", NewKey(type="Ed25519", purpose="sign", deletable=True))
+elif doing == "rotate":
+    keys.rotate("k")
+elif doing == "delete":
+    keys.delete("k")
+elif doing == "rotate-master-key":
+    keys.rotate_master_key()
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("doing", ["create", "rotate", "delete", "rotate-master-key"])
+def test_a_process_killed_at_any_write_leaves_a_key_that_works(
+    new_store: NewStore, storage_connection: str, table_name: str, master_key: Path, doing: str, when: str
+) -> None:
+    """Killed before or after each of its writes, a process leaves the key as it was or as it should be, and usable."""
+    if doing != "create":
+        new_store().create("k", ED25519)
+    for count in range(1, 10):
+        arguments = [storage_connection, table_name, str(master_key), doing, when, str(count)]
+        ran = subprocess.run(
+            [sys.executable, "-c", KILLED, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        keys = new_store()
+        try:
+            works(keys.get("k"))
+        except UnknownKey:
+            if doing == "delete":
+                works(keys.restore("k"))
+            else:
+                assert doing == "create"
+        if ran.returncode == 0 or "KeyExists" in ran.stderr:
+            break
+        assert ran.returncode == -signal.SIGKILL, ran.stderr
+    else:
+        raise AssertionError("It writes more often than it should.")
+    assert count > 1
+    if is_deleted(new_store()):
+        new_store().restore("k")
+    works(new_store().rotate("k"))
+
+
+def is_deleted(keys: KeyStore) -> bool:
+    """Whether the key is deleted now."""
+    try:
+        keys.get("k")
+    except UnknownKey:
+        return True
+    return False
+
+
+def test_two_processes_rotate_and_create_once(tmp_path: Path) -> None:
+    """Over two processes on one storage account: of twenty racing rotations and of twenty creations one wins each."""
+    azurite = start_azurite(tmp_path / "azurite", in_memory=True)
+    try:
+        environ = app_environ(tmp_path, azurite.connection_string)
+        with (
+            run_app(tmp_path, environ) as one,
+            run_app(tmp_path, environ) as other,
+            one.client() as first,
+            other.client() as second,
+            ThreadPoolExecutor(20) as pool,
+        ):
+            callers = [Caller(first), Caller(second)] * 10
+            created = pool.map(
+                lambda each: each.send("POST", "keys", {"name": "k", "type": "P-256"}).status_code, callers
+            )
+            assert sorted(created) == [201] + [409] * 19
+            fields = {"expected_version": 1}
+            rotated = pool.map(lambda each: each.send("POST", "keys/k/rotate", fields).status_code, callers)
+            assert sorted(rotated) == [200] + [409] * 19
+            signed = list(pool.map(lambda each: each.post("sign", key="k", message="x", version=2), callers))
+            assert len({each["key_id"] for each in signed}) == 1
+            for each, caller in zip(signed, callers[1:], strict=False):
+                assert caller.post("verify", key="k", message="x", signature=each["signature"])["valid"]
+    finally:
+        azurite.stop()
+
+
+@pytest.mark.parametrize("row", ["ring", "v00000001", "v00000002"])
+def test_every_stored_byte_counts(new_store: NewStore, table: Any, row: str) -> None:
+    """Whichever byte of whichever column that is read is changed, the key is not used, and the error is clear."""
+    keys = new_store()
+    keys.create("k", ED25519)
+    keys.rotate("k")
+    entity = table.get_entity("k", row)
+    for column in ("document", "seal", "sealed"):
+        value = entity.get(column)
+        if value is None:
+            continue
+        for at in range(0, len(value), 7):
+            changed: Any = (
+                value[:at]
+                + (bytes([value[at] ^ 1]) if isinstance(value, bytes) else chr(ord(value[at]) ^ 1))
+                + value[at + 1 :]
+            )
+            table.update_entity({**entity, column: changed}, mode="replace")
+            with pytest.raises(DamagedKey):
+                new_store().get("k")
+        table.update_entity(entity, mode="replace")
+    works(new_store().get("k"))
+
+
+def test_a_call_asks_storage_once(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of signatures and ciphertexts that match nothing costs one look at storage, not one for each."""
+    keys = new_store()
+    keys.create("k", ED25519)
+    keys.create("e", NewKey(type="AES-256", purpose="encrypt"))
+    reads = 0
+    query, row = keys._query, keys._row
+
+    def count_query(*arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return query(*arguments)
+
+    def count_row(*arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return row(*arguments)
+
+    monkeypatch.setattr(keys, "_query", count_query)
+    monkeypatch.setattr(keys, "_row", count_row)
+    items = [routes.VerifyItem(message="x", signature="A" * 86) for _ in range(50)]
+    answer = routes.verify(keys, routes.VerifyFields(key="k", batch=items))
+    assert isinstance(answer, BatchAnswer)
+    assert {each.reason for each in answer.results} == {"mismatch"}
+    assert reads == 1
+    made = cipher_routes.encrypt(keys, cipher_routes.EncryptFields(key="e", plaintext="x"))
+    foreign = made.ciphertext.split(".")  # type: ignore[union-attr]
+    foreign[0] = encode_base64(b'{"alg":"A256KW","enc":"A256GCM","kid":"nobody"}')
+    sealed = [cipher_routes.DecryptItem(ciphertext=".".join(foreign)) for _ in range(50)]
+    reads = 0
+    failed = cipher_routes.decrypt(keys, cipher_routes.DecryptFields(batch=sealed))
+    assert isinstance(failed, BatchAnswer)
+    assert {each["code"] for each in failed.results} == {"not-decryptable"}
+    assert reads == 1
+
+
+def test_the_jwks_is_shared_for_a_moment(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred who ask for the JWKS at once cost one look at storage, also when storage fails."""
+    from shared.signing.key_routes import SharedJwks
+
+    keys = new_store()
+    keys.create("k", NewKey(type="Ed25519", purpose="sign", published=True))
+    shared, asked = SharedJwks(keys), 0
+    published = keys.published
+
+    def count() -> Any:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise StorageUnavailable("It is out.")
+        return published()
+
+    monkeypatch.setattr(keys, "published", count)
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(lambda _: shared.get(), range(100)))) == 1
+    assert asked == 1
+    monkeypatch.setattr(shared, "_made_at", -1.0)
+    for _ in range(3):
+        with pytest.raises(StorageUnavailable):
+            shared.get()
+    assert asked == 2
+
+
+def test_keys_are_made_one_at_a_time(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits too long for others that make keys is told that it is busy; the next call goes on."""
+    monkeypatch.setattr(store, "MAKER_SECONDS", 0.05)
+    keys = new_store()
+    with keys._one_maker(), ThreadPoolExecutor(1) as pool, pytest.raises(Busy):
+        pool.submit(keys.create, "k", ED25519).result()
+    works(keys.create("k", ED25519))
+
+
+def test_errors_are_ours(new_store: NewStore) -> None:
+    """Whatever is asked of keys that are not there raises our own error."""
+    keys = new_store()
+    for ask in (keys.get, keys.refresh, keys.rotate, keys.delete, keys.restore):
+        for name in ("nobody", "", "UPPER", "a'b", "a\n", "x" * 300):
+            with pytest.raises(StrongroomError):
+                ask(name)

@@ -1,0 +1,177 @@
+"""JWE: another library opens ours, we open its, and a changed one opens nowhere."""
+
+import base64
+import json
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jwcrypto import jwe as jwcrypto_jwe  # type: ignore[import-untyped]
+from jwcrypto import jwk as jwcrypto_jwk
+
+from shared.errors import InvalidRequest, NotDecryptable
+from shared.signing import algorithms, jwe
+from shared.web import encode_base64
+
+TYPES = ("RSA-2048", "P-256", "X25519", "AES-256")
+PAIRS = [(key_type, algorithm) for key_type in TYPES for algorithm in jwe.algorithms_for(key_type)]
+
+
+@cache
+def key_of(key_type: str) -> Any:
+    """One private key of each type."""
+    return algorithms.generate(key_type)
+
+
+def public_of(key_type: str) -> Any:
+    """What encrypts."""
+    key = key_of(key_type)
+    return key if isinstance(key, bytes) else key.public_key()
+
+
+def jwcrypto_key(key_type: str) -> Any:
+    """The same key in the hands of the other library."""
+    key = key_of(key_type)
+    if isinstance(key, bytes):
+        return jwcrypto_jwk.JWK(kty="oct", k=encode_base64(key))
+    return jwcrypto_jwk.JWK.from_pyca(key)
+
+
+def other(plaintext: bytes | None = None, header: dict[str, object] | None = None, aad: str | None = None) -> Any:
+    """A JWE of the other library."""
+    made = jwcrypto_jwe.JWE(plaintext, None if header is None else json.dumps(header), aad=aad)
+    made.allowed_algs = [*(algorithm for _, algorithm in PAIRS), "A256GCM", "A128GCM", "A256CBC-HS512", "RSA-OAEP"]
+    return made
+
+
+@pytest.mark.parametrize("key_type", TYPES)
+@settings(max_examples=40)
+@given(plaintext=st.binary(max_size=100), associated_data=st.none() | st.binary(min_size=1, max_size=20))
+def test_what_is_encrypted_decrypts(key_type: str, plaintext: bytes, associated_data: bytes | None) -> None:
+    """Any plaintext comes back, with associated data and without; what the JWE says of itself is right."""
+    made = jwe.encrypt(public_of(key_type), key_type, "the-key", plaintext, associated_data)
+    assert isinstance(made, str) == (associated_data is None)
+    for given_form in (made, made if isinstance(made, str) else json.dumps(made)):
+        ciphertext, envelope = jwe.read(given_form, "ciphertext")
+        assert envelope == jwe.Envelope("the-key", associated_data)
+        assert jwe.decrypt(ciphertext, key_of(key_type), key_type) == plaintext
+
+
+@pytest.mark.parametrize("associated_data", [None, b"row 7"])
+@pytest.mark.parametrize("key_type", TYPES)
+def test_another_library_opens_ours(key_type: str, associated_data: bytes | None) -> None:
+    """jwcrypto opens our JWE; its header names algorithm, content encryption and key."""
+    made = jwe.encrypt(public_of(key_type), key_type, "the-key", b"plaintext", associated_data)
+    opened = other()
+    opened.deserialize(made if isinstance(made, str) else json.dumps(made), jwcrypto_key(key_type))
+    assert opened.payload == b"plaintext"
+    assert opened.jose_header["alg"] == jwe.algorithms_for(key_type)[0]
+    assert (opened.jose_header["enc"], opened.jose_header["kid"]) == ("A256GCM", "the-key")
+
+
+@pytest.mark.parametrize("form", ["compact", "flattened", "flattened with associated data"])
+@pytest.mark.parametrize(("key_type", "algorithm"), PAIRS)
+def test_we_open_what_another_library_made(key_type: str, algorithm: str, form: str) -> None:
+    """We open jwcrypto's JWE in each algorithm for the key, with a member in the header that we do not know."""
+    header: dict[str, object] = {"alg": algorithm, "enc": "A256GCM", "x-other": 1}
+    made = other(b"theirs", header, "row 7" if form.endswith("data") else None)
+    made.add_recipient(jwcrypto_key(key_type))
+    ciphertext, envelope = jwe.read(made.serialize(compact=form == "compact"), "ciphertext")
+    assert jwe.decrypt(ciphertext, key_of(key_type), key_type) == b"theirs"
+    assert envelope.associated_data == (b"row 7" if form.endswith("data") else None)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "RSA-OAEP-256", "enc": "A128GCM"},
+        {"alg": "RSA-OAEP-256", "enc": "A256CBC-HS512"},
+        {"alg": "RSA-OAEP", "enc": "A256GCM"},
+        {"alg": "RSA-OAEP-256", "enc": "A256GCM", "zip": "DEF"},
+    ],
+)
+def test_what_is_not_served_is_refused(header: dict[str, object]) -> None:
+    """Other algorithms do not decrypt, and nothing is decompressed."""
+    made = other(b"theirs", header)
+    made.add_recipient(jwcrypto_key("RSA-2048"))
+    with pytest.raises(NotDecryptable):
+        jwe.decrypt(made.serialize(compact=True), key_of("RSA-2048"), "RSA-2048")
+
+
+@pytest.mark.parametrize("key_type", TYPES)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_changed_ciphertext_does_not_open(key_type: str, data: st.DataObject) -> None:
+    """Whichever byte of whichever part is changed, it does not open, and the error is the same."""
+    made = jwe.encrypt(public_of(key_type), key_type, "the-key", b"plaintext", None)
+    assert isinstance(made, str)
+    parts = made.split(".")
+    part = data.draw(st.integers(0, 4))
+    raw = bytearray(base64.urlsafe_b64decode(parts[part] + "=="))
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at] ^= data.draw(st.integers(1, 255))
+    parts[part] = encode_base64(bytes(raw))
+    with pytest.raises(NotDecryptable) as caught:
+        jwe.decrypt(".".join(parts), key_of(key_type), key_type)
+    assert caught.value.detail == "It was not made for this key, or is not as it was made."
+
+
+@pytest.mark.parametrize("key_type", TYPES)
+@pytest.mark.parametrize("member", ["protected", "iv", "ciphertext", "tag", "encrypted_key", "aad"])
+def test_a_changed_member_does_not_open(key_type: str, member: str) -> None:
+    """In flattened JSON every member counts, the associated data too, also where one is taken away."""
+    made = jwe.encrypt(public_of(key_type), key_type, "the-key", b"plaintext", b"row 7")
+    assert isinstance(made, dict)
+    text = made[member]
+    changed = [made | {member: encode_base64(b"x" + base64.urlsafe_b64decode(text + "==")[1:])}]
+    changed.append({name: value for name, value in made.items() if name != member})
+    for each in changed:
+        with pytest.raises(NotDecryptable):
+            jwe.decrypt(each, key_of(key_type), key_type)
+
+
+def test_another_key_does_not_open() -> None:
+    """A ciphertext for one key does not open under another."""
+    made = jwe.encrypt(public_of("P-256"), "P-256", "the-key", b"plaintext", None)
+    with pytest.raises(NotDecryptable):
+        jwe.decrypt(made, algorithms.generate("P-256"), "P-256")
+
+
+def test_a_megabyte_is_encrypted() -> None:
+    """The library's own limit of 64 KiB is not ours."""
+    large = bytes(1024 * 1024)
+    made = jwe.encrypt(public_of("AES-256"), "AES-256", "the-key", large, b"x" * 100_000)
+    assert jwe.decrypt(made, key_of("AES-256"), "AES-256") == large
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "a.b.c.d", "....", "!.a.b.c.d", "{}", '{"protected":1}', "{", "W10.a.b.c.d", "a.b.c.d.e.f"]
+)
+def test_what_is_no_jwe_is_a_bad_field(text: str) -> None:
+    """Text that is no JWE is a bad request, naming the field."""
+    with pytest.raises(InvalidRequest) as caught:
+        jwe.read(text, "ciphertext")
+    assert caught.value.errors[0].field == "ciphertext"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+members = st.sampled_from(
+    ["protected", "header", "unprotected", "iv", "ciphertext", "tag", "encrypted_key", "aad", "recipients"]
+)
+
+
+@given(st.text(max_size=40) | st.dictionaries(members, json_values))
+def test_anything_is_answered(anything: Any) -> None:
+    """No text and no object raises anything but our own errors."""
+    try:
+        ciphertext, _ = jwe.read(anything, "ciphertext")
+    except InvalidRequest:
+        return
+    with pytest.raises(NotDecryptable):
+        jwe.decrypt(ciphertext, key_of("P-256"), "P-256")
