@@ -10,7 +10,7 @@ UV = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/uv --no-config pip com
 	--generate-hashes --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help start test lint format bench calibrate venv setup lock clean python
+.PHONY: help start test lint format bench calibrate infra package venv setup lock clean python
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-15s%s\n", $$1, $$2 }'
@@ -37,6 +37,16 @@ bench: setup  ## run the benchmarks
 calibrate: setup  ## suggest what a password hash should cost here (TARGET_MS=100)
 	@$(RUN) -m scripts.calibrate $(TARGET_MS)
 
+infra: setup  ## check the templates, the package, the image and the pipeline; needs no subscription (BICEP=path/to/bicep)
+	@command -v "$${BICEP:-bicep}" >/dev/null || { echo "The Bicep CLI is needed, on the PATH or as BICEP=path/to/bicep." \
+		"Azure CLI gets it (az bicep install puts it into ~/.azure/bin), and so does" \
+		"https://learn.microsoft.com/azure/azure-resource-manager/bicep/install" >&2; exit 1; }
+	@$(PYTHON) -m scripts.setup .venv-infra infra
+	@INFRA_CHECKED=1 $(RUN) -m pytest tests/infra tests/container
+
+package: python  ## build the zip that is deployed: .data/strongroom.zip
+	@$(PYTHON) -m scripts.package
+
 venv: python  ## make the virtual environment
 	@$(PYTHON) -m scripts.setup $(VENV) venv
 
@@ -49,6 +59,7 @@ lock: python  ## pin requirements*.txt and package-lock.json anew (UPGRADE=--upg
 	$(UV) requirements.in -o requirements.txt
 	$(UV) requirements-local.in -o requirements-local.txt
 	$(UV) requirements-dev.in -o requirements-dev.txt
+	$(UV) infra/requirements.in -o infra/requirements.txt
 	npm install --package-lock-only --ignore-scripts --loglevel=error
 
 clean:  ## remove what was installed and built; data under .data stays

@@ -1,6 +1,6 @@
 """Makes the virtual environment and fetches the npm packages; does nothing where both are as the lock files say.
 
-Run by make, with the interpreter that the environment is for: `python -m scripts.setup <folder> venv|test|start`.
+Run by make, with the interpreter that the environment is for: `python -m scripts.setup <folder> venv|test|start|infra`.
 It uses the standard library alone, because it runs before anything is installed.
 """
 
@@ -21,6 +21,7 @@ MINIMUM_NODE = 20
 CORE_TOOLS = ROOT / "node_modules" / "azure-functions-core-tools"
 RUNTIME = ("requirements.txt", "requirements-local.txt")
 EVERYTHING = (*RUNTIME, "requirements-dev.txt")
+INFRA = ("infra/requirements.txt",)
 
 
 def fail(message: str) -> NoReturn:
@@ -133,10 +134,10 @@ def main(folder: str, purpose: str) -> None:
     # Two makes at once wait for each other: the second finds everything done.
     with (ROOT / "requirements.txt").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if purpose != "venv":
+        if purpose not in ("venv", "infra"):
             check_node()
-        make_venv(ROOT / folder, RUNTIME if purpose == "start" else EVERYTHING)
-        if purpose != "venv":
+        make_venv(ROOT / folder, {"start": RUNTIME, "infra": INFRA}.get(purpose, EVERYTHING))
+        if purpose not in ("venv", "infra"):
             fetch_npm_packages()
         if purpose == "start":
             fetch_core_tools()

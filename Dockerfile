@@ -1,0 +1,37 @@
+# Strongroom as a container: Microsoft's Functions host with the app, as a user without rights, on a read-only root.
+#
+#   docker build --tag strongroom .
+#
+# BASE takes a digest where it is known (the pipeline resolves the tag and builds by what it got):
+#   docker build --build-arg BASE=mcr.microsoft.com/azure-functions/python@sha256:… .
+ARG BASE=mcr.microsoft.com/azure-functions/python:4-python3.13
+
+# The requirements, checked by their hashes; in a stage of their own, since they change less often than the app.
+FROM ${BASE} AS packages
+COPY requirements.txt /tmp/requirements.txt
+RUN python -m pip install --no-cache-dir --disable-pip-version-check --no-compile --only-binary=:all: --require-hashes \
+    --target=/packages/.python_packages/lib/site-packages --requirement=/tmp/requirements.txt
+
+FROM ${BASE}
+# A folder that outlives the container: keys where they are kept in files. Files of this user alone.
+RUN groupadd --gid 10001 strongroom \
+ && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin strongroom \
+ && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/strongroom/keys
+# In Azure the keys of the functions are kept in Blob Storage: AzureWebJobsSecretStorageType=blob. Neither setting is a secret.
+# hadolint ignore=DL3064
+ENV ASPNETCORE_URLS=http://+:8080 \
+    AzureFunctionsJobHost__Logging__Console__IsEnabled=true \
+    AzureWebJobsScriptRoot=/home/site/wwwroot \
+    AzureWebJobsSecretStorageType=files \
+    FUNCTIONS_SECRETS_PATH=/var/lib/strongroom/keys \
+    FUNCTIONS_WORKER_RUNTIME=python \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1
+COPY --from=packages /packages /home/site/wwwroot
+COPY function_app.py host.json requirements.txt /home/site/wwwroot/
+COPY shared /home/site/wwwroot/shared
+USER 10001:10001
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/api/live', timeout=4)"]
+CMD ["/azure-functions-host/Microsoft.Azure.WebJobs.Script.WebHost"]

@@ -1,0 +1,670 @@
+metadata description = 'Strongroom: the app with its storage, master key and logs, closed by default.'
+
+import { setting, tagSet } from 'modules/types.bicep'
+
+// What everybody sets.
+
+@description('Required. Name of this environment; with the resource group it makes the names of all resources.')
+@minLength(1)
+@maxLength(32)
+param environmentName string
+
+@description('Optional. Region.')
+param location string = resourceGroup().location
+
+@description('Optional. Tags for every resource.')
+param tags tagSet = {}
+
+// Who gets in.
+
+@description('Optional. Who may call and deploy the app and open storage and vault: addresses and ranges such as 203.0.113.7 or 203.0.113.0/24, or several of them divided by commas. Empty closes them all.')
+param allowedIpRanges string[] = []
+
+@description('Optional. Storage, vault and database behind private endpoints, with no public endpoint.')
+param privateNetwork bool = false
+
+@description('Optional. The site behind a private endpoint too, with no public endpoint: no allow-list reaches it then.')
+param privateSite bool = false
+
+@description('Optional. Address space of the network, a /22 or larger; change it before the first deployment where it collides.')
+param addressPrefix string = '10.20.0.0/22'
+
+@description('Optional. Client id of an app registration: callers must then sign in with Entra ID besides the function key.')
+param entraClientId string = ''
+
+// The app, and where it runs.
+
+@description('Optional. Where the app runs: flex takes the package, the others take the image. docs/hosting.md compares them.')
+@allowed(['flex', 'containerApp', 'containerInstance', 'virtualMachine', 'appService'])
+param hosting string = 'flex'
+
+@description('Conditional. Name and digest of the image in the registry, as strongroom@sha256:…; without one, all but the host is deployed. For all hostings but flex.')
+param image string = ''
+
+@description('Conditional. Public half of an SSH key pair; required for virtualMachine.')
+param sshPublicKey string = ''
+
+@description('Optional. Size of the machine, for virtualMachine; it must allow encryption at host.')
+param vmSize string = 'Standard_B2als_v2'
+
+@description('Optional. Bastion Developer, to reach the machine by SSH from the portal, for virtualMachine.')
+param bastion bool = false
+
+@description('Optional. Size of the plan, for appService.')
+param planSku string = 'P0v3'
+
+@description('Optional. Upper bound of instances, for containerApp.')
+@minValue(1)
+@maxValue(1000)
+param maximumReplicas int = 10
+
+@description('Optional. Python version.')
+@allowed(['3.11', '3.12', '3.13'])
+param pythonVersion string = '3.13'
+
+@description('Optional. Memory of an instance in MB.')
+@allowed([512, 2048, 4096])
+param instanceMemoryMB int = 2048
+
+@description('Optional. Upper bound of instances, and so of cost.')
+@minValue(40)
+@maxValue(1000)
+param maximumInstanceCount int = 40
+
+@description('Optional. Instances kept warm for HTTP; each costs its memory all day.')
+@minValue(0)
+@maxValue(1000)
+param alwaysReady int = 0
+
+// Data.
+
+@description('Optional. How storage keeps its copies: three in one datacentre (LRS), in three zones (ZRS), and six with a second region (GRS, GZRS).')
+@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS'])
+param storageRedundancy string = 'Standard_ZRS'
+
+@description('Optional. Days that blobs can be restored to, and the database (at most 35).')
+@minValue(7)
+@maxValue(360)
+param retentionDays int = 30
+
+@description('Optional. Premium keeps the master key in a hardware security module.')
+@allowed(['standard', 'premium'])
+param vaultSku string = 'standard'
+
+@description('Optional. A deleted vault can be restored for 90 days and purged by nobody; false lets azd down --purge do so. Cannot be taken back.')
+param purgeProtection bool = true
+
+@description('Optional. A database server beside the embedded SQLite.')
+@allowed(['none', 'postgresql', 'mysql'])
+param database string = 'none'
+
+@description('Conditional. Object id of the administrator of the database; required with a database.')
+param databaseAdminId string = ''
+
+@description('Conditional. Name of that administrator, as Entra ID knows it (the user principal name of a person); required with a database.')
+param databaseAdminName string = ''
+
+@description('Optional. Kind of that administrator.')
+@allowed(['User', 'Group', 'ServicePrincipal'])
+param databaseAdminType string = 'User'
+
+@description('Optional. MySQL wants a password at creation, and then never takes it; leave it random.')
+@secure()
+param mysqlUnusedPassword string = newGuid()
+
+// Watching over it.
+
+@description('Optional. Gigabytes of logs a day after which nothing more is taken in; bounds the cost.')
+@minValue(1)
+param dailyCapGb int = 1
+
+@description('Optional. Who is mailed by alerts and budget; empty makes no alerts.')
+param alertEmails string[] = []
+
+@description('Optional. A page in the portal with calls, failures and latencies.')
+param workbook bool = false
+
+@description('Optional. Mail at 80 % of this amount a month, and when 100 % is forecast; 0 makes no budget.')
+@minValue(0)
+param budgetAmount int = 0
+
+@description('Conditional. First day of the budget, the first of a month such as 2026-12-01; required with a budget, and fixed once deployed.')
+param budgetStart string = ''
+
+@description('Optional. Keep storage, vault and database from being deleted. The deployer must be Owner or User Access Administrator.')
+param lock bool = false
+
+// What the cloud and the naming convention say.
+
+var cloud = loadJsonContent('cloud.json')
+var abbreviations = loadJsonContent('abbreviations.json')
+var token = uniqueString(subscription().id, resourceGroup().id, environmentName)
+var allTags = union(tags, { 'azd-env-name': environmentName })
+
+// What each hosting needs of the network. The private ones are reached from inside alone, and bring no way out.
+var hostings = {
+  flex: { name: siteName, delegation: 'Microsoft.App/environments', inbound: [], private: false }
+  containerApp: {
+    name: '${abbreviations.containerApp}${token}'
+    delegation: 'Microsoft.App/environments'
+    // Who gets in is said by the app's own rules: a security group does not see the callers of an environment.
+    inbound: [
+      { name: 'allow-https', source: '*', port: '443' }
+      { name: 'allow-load-balancer', source: 'AzureLoadBalancer', port: '30000-32767' }
+    ]
+    private: false
+  }
+  containerInstance: {
+    name: '${abbreviations.containerGroup}${token}'
+    delegation: 'Microsoft.ContainerInstance/containerGroups'
+    inbound: [{ name: 'allow-inside', source: 'VirtualNetwork', port: '8080' }]
+    private: true
+  }
+  virtualMachine: {
+    name: '${abbreviations.virtualMachine}${token}'
+    delegation: ''
+    inbound: concat(
+      [{ name: 'allow-inside', source: 'VirtualNetwork', port: '8080' }],
+      // The address that Bastion Developer comes from, in every region.
+      bastion ? [{ name: 'allow-bastion', source: '168.63.129.16', port: '22' }] : []
+    )
+    private: true
+  }
+  appService: { name: siteName, delegation: 'Microsoft.Web/serverFarms', inbound: [], private: false }
+}
+var host = hostings[hosting]
+var inContainer = hosting != 'flex'
+var deployContainer = inContainer && !empty(image)
+
+var storageName = '${abbreviations.storageAccount}${token}'
+var vaultName = '${abbreviations.keyVault}${token}'
+var registryName = '${abbreviations.containerRegistry}${token}'
+var registryServer = '${registryName}.${cloud.registrySuffix}'
+var siteName = '${abbreviations.functionApp}${token}'
+var networkName = '${abbreviations.virtualNetwork}${token}'
+var workspaceName = '${abbreviations.logAnalytics}${token}'
+var packageContainer = 'app-package'
+var datasetContainer = 'datasets'
+var keyName = 'master'
+var databaseName = 'strongroom'
+var blobUri = 'https://${storageName}.blob.${cloud.storageSuffix}'
+var tableUri = 'https://${storageName}.table.${cloud.storageSuffix}'
+
+var workspaceId = resourceId('Microsoft.OperationalInsights/workspaces', workspaceName)
+var networkId = resourceId('Microsoft.Network/virtualNetworks', networkName)
+var appSubnetId = resourceId('Microsoft.Network/virtualNetworks/subnets', networkName, 'app')
+var endpointSubnetId = resourceId('Microsoft.Network/virtualNetworks/subnets', networkName, 'endpoints')
+
+// One allow-list in the three forms that the services want: the site takes ranges, IPv6 too; vault and database ranges
+// of IPv4; storage addresses where a range has one or two of them.
+var given = map(flatten(map(allowedIpRanges, text => split(text, ','))), text => trim(text))
+var siteRanges = union(
+  [],
+  map(
+    filter(given, text => !empty(text)),
+    text => contains(text, '/') ? text : contains(text, ':') ? '${text}/128' : '${text}/32'
+  )
+)
+var ipv4Ranges = filter(siteRanges, range => !contains(range, ':'))
+var storageRanges = flatten(map(
+  ipv4Ranges,
+  range =>
+    endsWith(range, '/32')
+      ? [parseCidr(range).network]
+      : endsWith(range, '/31') ? [parseCidr(range).network, parseCidr(range).broadcast] : [range]
+))
+var emails = filter(map(flatten(map(alertEmails, text => split(text, ','))), text => trim(text)), text => !empty(text))
+
+// What the database of each kind is called; `none` reads a SQLite file from storage.
+var databases = {
+  none: { host: '', url: '', port: '', group: '', zone: '' }
+  postgresql: {
+    host: '${abbreviations.postgresql}${token}.${cloud.postgresqlSuffix}'
+    // The name in the certificate is checked too, against the authorities that Debian trusts: the token is a password.
+    url: 'postgresql://{0}@{1}:5432/${databaseName}?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
+    port: '5432'
+    group: 'postgresqlServer'
+    zone: 'privatelink.${cloud.postgresqlSuffix}'
+  }
+  mysql: {
+    host: '${abbreviations.mysql}${token}.${cloud.mysqlSuffix}'
+    url: 'mysql://{0}@{1}:3306/${databaseName}'
+    port: '3306'
+    group: 'mysqlServer'
+    zone: 'privatelink.${cloud.mysqlSuffix}'
+  }
+}
+var chosen = databases[database]
+
+// What cannot be deployed is said before anything is.
+var adminId = database != 'none' && (empty(databaseAdminId) || empty(databaseAdminName))
+  ? fail('A database needs databaseAdminId and databaseAdminName: who may sign in and make the roles of the app.')
+  : databaseAdminId
+var signInClientId = host.private && !empty(entraClientId)
+  ? fail('entraClientId: Container Instances and virtual machines have no sign-in. Take flex, containerApp or appService.')
+  : entraClientId
+var sshKey = hosting == 'virtualMachine' && !empty(image) && empty(sshPublicKey)
+  ? fail('A virtual machine needs sshPublicKey: it takes no password.')
+  : sshPublicKey
+var budgetDay = budgetAmount > 0 && (empty(budgetStart) || empty(emails))
+  ? fail('A budget needs budgetStart, such as 2026-12-01, and alertEmails.')
+  : budgetStart
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+  name: '${abbreviations.identity}${token}'
+  location: location
+  tags: allTags
+}
+
+module network 'modules/network.bicep' = {
+  params: {
+    name: networkName
+    guardName: '${abbreviations.networkSecurityGroup}${token}'
+    location: location
+    tags: allTags
+    addressPrefix: addressPrefix
+    serviceEndpoints: !privateNetwork
+    openInside: privateNetwork || privateSite
+    endpointPorts: database == 'none' ? ['443'] : ['443', chosen.port]
+    delegation: host.delegation
+    appRules: host.inbound
+    natGateway: host.private
+      ? { name: '${abbreviations.natGateway}${token}', addressName: '${abbreviations.publicAddress}${token}' }
+      : null
+  }
+}
+
+module monitoring 'modules/monitoring.bicep' = {
+  params: {
+    workspaceName: workspaceName
+    insightsName: '${abbreviations.applicationInsights}${token}'
+    location: location
+    tags: allTags
+    dailyCapGb: dailyCapGb
+    principalId: identity.properties.principalId
+    identityId: identity.id
+  }
+}
+
+module storage 'modules/storage.bicep' = {
+  dependsOn: [network, monitoring]
+  params: {
+    name: storageName
+    location: location
+    tags: allTags
+    redundancy: storageRedundancy
+    allowedIpRanges: storageRanges
+    allowedSubnetId: privateNetwork ? '' : appSubnetId
+    privateNetwork: privateNetwork
+    principalId: identity.properties.principalId
+    identityId: identity.id
+    workspaceId: workspaceId
+    packageContainer: packageContainer
+    datasetContainer: datasetContainer
+    retentionDays: retentionDays
+    lock: lock
+  }
+}
+
+module vault 'modules/vault.bicep' = {
+  dependsOn: [network, monitoring]
+  params: {
+    name: vaultName
+    keyName: keyName
+    location: location
+    tags: allTags
+    allowedIpRanges: ipv4Ranges
+    allowedSubnetId: privateNetwork ? '' : appSubnetId
+    privateNetwork: privateNetwork
+    principalId: identity.properties.principalId
+    identityId: identity.id
+    workspaceId: workspaceId
+    sku: vaultSku
+    purgeProtection: purgeProtection
+    lock: lock
+  }
+}
+
+module registry 'modules/registry.bicep' = if (inContainer) {
+  dependsOn: [monitoring]
+  params: {
+    name: registryName
+    location: location
+    tags: allTags
+    privateNetwork: privateNetwork
+    trustedServices: hosting == 'containerInstance'
+    principalId: identity.properties.principalId
+    identityId: identity.id
+    workspaceId: workspaceId
+  }
+}
+
+module postgresql 'modules/postgresql.bicep' = if (database == 'postgresql') {
+  params: {
+    name: '${abbreviations.postgresql}${token}'
+    databaseName: databaseName
+    location: location
+    tags: allTags
+    allowedIpRanges: ipv4Ranges
+    privateNetwork: privateNetwork
+    administratorId: adminId
+    administratorName: databaseAdminName
+    administratorType: databaseAdminType
+    retentionDays: min(retentionDays, 35)
+    lock: lock
+  }
+}
+
+module mysql 'modules/mysql.bicep' = if (database == 'mysql') {
+  params: {
+    name: '${abbreviations.mysql}${token}'
+    identityName: '${abbreviations.identity}mysql-${token}'
+    databaseName: databaseName
+    location: location
+    tags: allTags
+    allowedIpRanges: ipv4Ranges
+    privateNetwork: privateNetwork
+    administratorId: adminId
+    administratorName: databaseAdminName
+    unusedPassword: mysqlUnusedPassword
+    retentionDays: min(retentionDays, 35)
+    lock: lock
+  }
+}
+
+// What the app stands on, by private endpoints.
+var dataEndpoints = concat(
+  privateNetwork
+    ? [
+        {
+          group: 'blob'
+          zone: 'privatelink.blob.${cloud.storageSuffix}'
+          target: resourceId('Microsoft.Storage/storageAccounts', storageName)
+        }
+        {
+          group: 'table'
+          zone: 'privatelink.table.${cloud.storageSuffix}'
+          target: resourceId('Microsoft.Storage/storageAccounts', storageName)
+        }
+        {
+          group: 'vault'
+          zone: cloud.vaultPrivateZone
+          target: resourceId('Microsoft.KeyVault/vaults', vaultName)
+        }
+      ]
+    : [],
+  privateNetwork && inContainer
+    ? [
+        {
+          group: 'registry'
+          zone: cloud.registryPrivateZone
+          target: resourceId('Microsoft.ContainerRegistry/registries', registryName)
+        }
+      ]
+    : [],
+  // A database has no service endpoint: the app always comes by a private one.
+  database == 'none'
+    ? []
+    : [
+        {
+          group: chosen.group
+          zone: chosen.zone
+          target: database == 'postgresql'
+            ? resourceId('Microsoft.DBforPostgreSQL/flexibleServers', '${abbreviations.postgresql}${token}')
+            : resourceId('Microsoft.DBforMySQL/flexibleServers', '${abbreviations.mysql}${token}')
+        }
+      ]
+)
+
+module privateEndpoints 'modules/private-endpoint.bicep' = [
+  for endpoint in dataEndpoints: {
+    dependsOn: [network, storage, vault, registry, postgresql, mysql]
+    params: {
+      name: '${abbreviations.privateEndpoint}${endpoint.group}-${token}'
+      location: location
+      tags: allTags
+      groupId: endpoint.group
+      zoneName: endpoint.zone
+      targetId: endpoint.target
+      networkId: networkId
+      subnetId: endpointSubnetId
+    }
+  }
+]
+
+// None of the settings is a secret.
+var settings setting[] = concat(
+  [
+    { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
+    { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
+    { name: 'AzureWebJobsStorage__blobServiceUri', value: blobUri }
+    { name: 'AzureWebJobsStorage__tableServiceUri', value: tableUri }
+    { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: monitoring.outputs.connectionString }
+    {
+      name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
+      value: 'ClientId=${identity.properties.clientId};Authorization=AAD'
+    }
+    // No version: a rotated key is followed.
+    { name: 'STRONGROOM_MASTER_KEY', value: 'https://${vaultName}.${cloud.vaultSuffix}/keys/${keyName}' }
+  ],
+  database == 'none'
+    ? [{ name: 'DATABASE_MAIN', value: 'blob://${datasetContainer}/main.sqlite' }]
+    : [
+        { name: 'DATABASE_MAIN', value: format(chosen.url, 'strongroom_reader', chosen.host) }
+        { name: 'DATABASE_MAIN_WRITE', value: format(chosen.url, 'strongroom_writer', chosen.host) }
+      ],
+  empty(entraClientId)
+    ? []
+    : [
+        { name: 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID', value: identity.properties.clientId }
+        { name: 'WEBSITE_AUTH_AAD_ALLOWED_TENANTS', value: tenant().tenantId }
+      ]
+)
+
+// What the platform of Flex Consumption sets itself, and an image must be told: else each replica had keys of its own.
+var containerSettings setting[] = concat(settings, [
+  { name: 'AzureFunctionsWebHost__hostid', value: 'strongroom-${token}' }
+  { name: 'AzureWebJobsSecretStorageType', value: 'blob' }
+])
+var imageAddress = '${registryServer}/${image}'
+var tokenIssuer = '${cloud.login}/${tenant().tenantId}/v2.0'
+var publicPaths = loadJsonContent('public-paths.json')
+
+module flex 'modules/hosting/flex.bicep' = if (hosting == 'flex') {
+  // The host reads storage as soon as it starts, and the app the rest.
+  dependsOn: [network, storage, vault, privateEndpoints]
+  params: {
+    name: siteName
+    planName: '${abbreviations.plan}${token}'
+    location: location
+    tags: allTags
+    identityId: identity.id
+    packageUri: '${blobUri}/${packageContainer}'
+    settings: settings
+    allowedIpRanges: siteRanges
+    privateSite: privateSite
+    subnetId: appSubnetId
+    workspaceId: workspaceId
+    pythonVersion: pythonVersion
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstanceCount: maximumInstanceCount
+    alwaysReady: alwaysReady
+    portalOrigin: cloud.portal
+    tokenIssuer: tokenIssuer
+    entraClientId: signInClientId
+    publicPaths: publicPaths
+  }
+}
+
+module containerApp 'modules/hosting/container-app.bicep' = if (hosting == 'containerApp' && deployContainer) {
+  dependsOn: [network, storage, vault, registry, privateEndpoints]
+  params: {
+    name: host.name
+    environmentName: '${abbreviations.containerEnvironment}${token}'
+    location: location
+    tags: allTags
+    identityId: identity.id
+    image: imageAddress
+    registryServer: registryServer
+    settings: containerSettings
+    allowedIpRanges: ipv4Ranges
+    privateSite: privateSite
+    subnetId: appSubnetId
+    workspaceId: workspaceId
+    minimumReplicas: alwaysReady
+    maximumReplicas: maximumReplicas
+    portalOrigin: cloud.portal
+    tokenIssuer: tokenIssuer
+    entraClientId: signInClientId
+    publicPaths: publicPaths
+  }
+}
+
+module containerInstance 'modules/hosting/container-instance.bicep' = if (hosting == 'containerInstance' && deployContainer) {
+  dependsOn: [network, storage, vault, registry, privateEndpoints]
+  params: {
+    name: host.name
+    location: location
+    tags: allTags
+    identityId: identity.id
+    image: imageAddress
+    registryServer: registryServer
+    settings: containerSettings
+    subnetId: appSubnetId
+    workspaceId: workspaceId
+  }
+}
+
+module virtualMachine 'modules/hosting/virtual-machine.bicep' = if (hosting == 'virtualMachine' && deployContainer) {
+  dependsOn: [network, storage, vault, registry, privateEndpoints]
+  params: {
+    name: host.name
+    interfaceName: '${abbreviations.networkInterface}${token}'
+    location: location
+    tags: allTags
+    identityId: identity.id
+    image: image
+    registryServer: registryServer
+    settings: containerSettings
+    subnetId: appSubnetId
+    adminUsername: 'operator'
+    sshPublicKey: sshKey
+    size: vmSize
+  }
+}
+
+module appService 'modules/hosting/app-service.bicep' = if (hosting == 'appService' && deployContainer) {
+  dependsOn: [network, storage, vault, registry, privateEndpoints]
+  params: {
+    name: siteName
+    planName: '${abbreviations.plan}${token}'
+    planSku: planSku
+    location: location
+    tags: allTags
+    identityId: identity.id
+    identityClientId: identity.properties.clientId
+    image: imageAddress
+    settings: containerSettings
+    allowedIpRanges: siteRanges
+    privateSite: privateSite
+    subnetId: appSubnetId
+    workspaceId: workspaceId
+    portalOrigin: cloud.portal
+    tokenIssuer: tokenIssuer
+    entraClientId: signInClientId
+    publicPaths: publicPaths
+  }
+}
+
+resource jump 'Microsoft.Network/bastionHosts@2025-09-01' = if (hosting == 'virtualMachine' && bastion) {
+  name: '${abbreviations.bastion}${token}'
+  location: location
+  tags: allTags
+  dependsOn: [network]
+  sku: { name: 'Developer' }
+  properties: { virtualNetwork: { id: networkId } }
+}
+
+// What callers come to where they come from outside; there is nothing before there is an image.
+var isSite = hosting == 'flex' || hosting == 'appService' && deployContainer
+var siteId = isSite ? resourceId('Microsoft.Web/sites', siteName) : ''
+var front = isSite
+  ? { group: 'sites', zone: cloud.sitePrivateZone, target: siteId }
+  : {
+      group: 'managedEnvironments'
+      zone: 'privatelink.${location}.${cloud.containerAppsSuffix}'
+      target: resourceId('Microsoft.App/managedEnvironments', '${abbreviations.containerEnvironment}${token}')
+    }
+
+module siteEndpoint 'modules/private-endpoint.bicep' = if (privateSite && (isSite || hosting == 'containerApp' && deployContainer)) {
+  dependsOn: [privateEndpoints, flex, appService, containerApp]
+  params: {
+    name: '${abbreviations.privateEndpoint}${front.group}-${token}'
+    location: location
+    tags: allTags
+    groupId: front.group
+    zoneName: front.zone
+    targetId: front.target
+    networkId: networkId
+    subnetId: endpointSubnetId
+  }
+}
+
+module alerts 'modules/alerts.bicep' = if (!empty(emails)) {
+  dependsOn: [monitoring, flex, appService]
+  params: {
+    token: token
+    groupName: '${abbreviations.actionGroup}${token}'
+    topicName: '${abbreviations.systemTopic}${token}'
+    location: location
+    tags: allTags
+    emails: emails
+    workspaceId: workspaceId
+    siteId: siteId
+    vaultId: vault.outputs.id
+    storageId: storage.outputs.id
+  }
+}
+
+module page 'modules/workbook.bicep' = if (workbook) {
+  dependsOn: [monitoring]
+  params: { location: location, tags: allTags, workspaceId: workspaceId }
+}
+
+module budget 'modules/budget.bicep' = if (budgetAmount > 0) {
+  params: {
+    name: '${abbreviations.budget}${token}'
+    amount: budgetAmount
+    startDate: budgetDay
+    emails: emails
+  }
+}
+
+@description('Address of the app; empty before there is an image.')
+output API_URI string = hosting == 'flex'
+  ? flex!.outputs.uri
+  : !deployContainer
+      ? ''
+      : hosting == 'containerApp'
+          ? containerApp!.outputs.uri
+          : hosting == 'containerInstance'
+              ? containerInstance!.outputs.uri
+              : hosting == 'virtualMachine' ? virtualMachine!.outputs.uri : appService!.outputs.uri
+
+@description('Name of the app, for deployment; empty before there is an image.')
+output API_NAME string = hosting == 'flex' || deployContainer ? host.name : ''
+
+@description('Registry that the image is pushed to; empty where there is none.')
+output REGISTRY_SERVER string = inContainer ? registryServer : ''
+
+@description('Client id of the app\'s identity; MySQL knows it by this.')
+output IDENTITY_CLIENT_ID string = identity.properties.clientId
+
+@description('Object id of the app\'s identity; PostgreSQL and federated credentials know it by this.')
+output IDENTITY_PRINCIPAL_ID string = identity.properties.principalId
+
+@description('The database, for the script of its roles.')
+output SQL_ENGINE string = database
+
+@description('Host of the database; empty where there is none.')
+output SQL_HOST string = chosen.host

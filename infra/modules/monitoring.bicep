@@ -1,0 +1,71 @@
+metadata description = 'Log Analytics and Application Insights, written to by the app\'s identity alone.'
+
+import { tagSet } from 'types.bicep'
+
+@description('Required. Name of the workspace.')
+param workspaceName string
+
+@description('Required. Name of the Application Insights component.')
+param insightsName string
+
+@description('Required. Region.')
+param location string
+
+@description('Required. Tags for every resource.')
+param tags tagSet
+
+@description('Required. Gigabytes a day after which nothing more is taken in; bounds the cost.')
+param dailyCapGb int
+
+@description('Required. The app writes telemetry as this principal.')
+param principalId string
+
+@description('Required. Id of that identity; names the role assignment.')
+param identityId string
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2026-03-01' = {
+  name: workspaceName
+  location: location
+  tags: tags
+  properties: {
+    sku: { name: 'PerGB2018' }
+    retentionInDays: 30
+    features: {
+      disableLocalAuth: true
+      enableLogAccessUsingOnlyResourcePermissions: true
+    }
+    workspaceCapping: { dailyQuotaGb: dailyCapGb }
+    publicNetworkAccessForIngestion: 'Enabled'
+    publicNetworkAccessForQuery: 'Enabled'
+  }
+}
+
+resource insights 'Microsoft.Insights/components@2020-02-02' = {
+  name: insightsName
+  location: location
+  tags: tags
+  kind: 'web'
+  properties: {
+    Application_Type: 'web'
+    DisableLocalAuth: true
+    IngestionMode: 'LogAnalytics'
+    WorkspaceResourceId: workspace.id
+    publicNetworkAccessForIngestion: 'Enabled'
+    publicNetworkAccessForQuery: 'Enabled'
+  }
+}
+
+var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
+
+resource publisher 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: insights
+  name: guid(insights.id, identityId, monitoringMetricsPublisher)
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', monitoringMetricsPublisher)
+  }
+}
+
+@description('Where telemetry goes; it holds no key that opens anything, since local authentication is off.')
+output connectionString string = insights.properties.ConnectionString

@@ -1,0 +1,153 @@
+metadata description = 'A network with a subnet for the app and one for private endpoints; both deny what is not named.'
+
+import { inboundRule, tagSet } from 'types.bicep'
+
+@description('Required. Name of the network.')
+param name string
+
+@description('Required. Start of the names of the network security groups.')
+param guardName string
+
+@description('Required. Region.')
+param location string
+
+@description('Required. Tags for every resource.')
+param tags tagSet
+
+@description('Required. Address space, a /22 or larger.')
+param addressPrefix string
+
+@description('Required. Free routes from the app to storage and vault, where these have no private endpoints.')
+param serviceEndpoints bool
+
+@description('Required. Let the whole network (and what is peered with it) reach the private endpoints, not only the app.')
+param openInside bool
+
+@description('Required. Ports that the private endpoints answer on.')
+param endpointPorts string[]
+
+@description('Required. What the subnet of the app is delegated to; empty for a virtual machine.')
+param delegation string
+
+@description('Required. What the subnet of the app lets in.')
+param appRules inboundRule[]
+
+@description('Required. A fixed way out, which platforms that bring none of their own need; with its address.')
+param natGateway { name: string, addressName: string }?
+
+var appPrefix = cidrSubnet(addressPrefix, 24, 0)
+var endpointPrefix = cidrSubnet(addressPrefix, 26, 4)
+
+var denyAllInbound = {
+  name: 'deny-all-inbound'
+  properties: {
+    priority: 4096
+    direction: 'Inbound'
+    access: 'Deny'
+    protocol: '*'
+    sourceAddressPrefix: '*'
+    sourcePortRange: '*'
+    destinationAddressPrefix: '*'
+    destinationPortRange: '*'
+  }
+}
+
+resource appGuard 'Microsoft.Network/networkSecurityGroups@2025-09-01' = {
+  name: '${guardName}-app'
+  location: location
+  tags: tags
+  properties: {
+    securityRules: concat(
+      map(range(0, length(appRules)), i => {
+        name: appRules[i].name
+        properties: {
+          priority: 100 + i
+          direction: 'Inbound'
+          access: 'Allow'
+          protocol: 'Tcp'
+          sourceAddressPrefix: appRules[i].source
+          sourcePortRange: '*'
+          destinationAddressPrefix: appPrefix
+          destinationPortRange: appRules[i].port
+        }
+      }),
+      [denyAllInbound]
+    )
+  }
+}
+
+resource endpointGuard 'Microsoft.Network/networkSecurityGroups@2025-09-01' = {
+  name: '${guardName}-endpoints'
+  location: location
+  tags: tags
+  properties: {
+    securityRules: [
+      {
+        name: 'allow-inside'
+        properties: {
+          priority: 100
+          direction: 'Inbound'
+          access: 'Allow'
+          protocol: 'Tcp'
+          sourceAddressPrefix: openInside ? 'VirtualNetwork' : appPrefix
+          sourcePortRange: '*'
+          destinationAddressPrefix: endpointPrefix
+          destinationPortRanges: endpointPorts
+        }
+      }
+      denyAllInbound
+    ]
+  }
+}
+
+resource address 'Microsoft.Network/publicIPAddresses@2025-09-01' = if (natGateway != null) {
+  name: natGateway!.addressName
+  location: location
+  tags: tags
+  sku: { name: 'Standard', tier: 'Regional' }
+  properties: { publicIPAllocationMethod: 'Static', publicIPAddressVersion: 'IPv4' }
+}
+
+// It lets out, and nothing in.
+resource nat 'Microsoft.Network/natGateways@2025-09-01' = if (natGateway != null) {
+  name: natGateway!.name
+  location: location
+  tags: tags
+  sku: { name: 'Standard' }
+  properties: { idleTimeoutInMinutes: 4, publicIpAddresses: [{ id: address.id }] }
+}
+
+resource network 'Microsoft.Network/virtualNetworks@2025-09-01' = {
+  name: name
+  location: location
+  tags: tags
+  properties: {
+    addressSpace: { addressPrefixes: [addressPrefix] }
+    // The subnets stand here and not as resources of their own: a second deployment would else take them away for a moment.
+    subnets: [
+      {
+        name: 'app'
+        properties: {
+          addressPrefix: appPrefix
+          defaultOutboundAccess: false
+          networkSecurityGroup: { id: appGuard.id }
+          serviceEndpoints: serviceEndpoints
+            ? [{ service: 'Microsoft.Storage' }, { service: 'Microsoft.KeyVault' }]
+            : []
+          natGateway: natGateway == null ? null : { id: nat.id }
+          delegations: empty(delegation) ? [] : [{ name: 'app', properties: { serviceName: delegation } }]
+        }
+      }
+      {
+        name: 'endpoints'
+        properties: {
+          addressPrefix: endpointPrefix
+          defaultOutboundAccess: false
+          networkSecurityGroup: { id: endpointGuard.id }
+          // Without this the security group does not hold for private endpoints.
+          privateEndpointNetworkPolicies: 'Enabled'
+        }
+      }
+    ]
+  }
+}

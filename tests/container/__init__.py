@@ -1,0 +1,1 @@
+"""The container image, built and run on a stand-in for Microsoft's base."""

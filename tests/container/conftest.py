@@ -1,0 +1,200 @@
+"""Builds the image with buildah on a stand-in base: Debian, Python, and a launcher that serves as the local host does.
+
+Microsoft's base cannot be had without its registry. What is proved is the Dockerfile: its stages, files and user, and
+that the app runs on a read-only root without rights.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from scripts.samples import seed_container, seed_database
+from tests.support import ROOT, app_environ, free_port
+
+LAUNCHER = "/azure-functions-host/Microsoft.Azure.WebJobs.Script.WebHost"
+LAUNCH = """#!/bin/sh
+# A stand-in for Microsoft's host: the local host of the tests, on the port of ASPNETCORE_URLS.
+export PYTHONPATH=/standin:/standin/packages:$AzureWebJobsScriptRoot/.python_packages/lib/site-packages
+exec python -m tests.host --address 127.0.0.1 --port "${ASPNETCORE_URLS##*:}" --app-root "$AzureWebJobsScriptRoot"
+"""
+KEYS = "/var/lib/strongroom/keys"
+USER = 10001
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Image:
+    """A built image: where its files are, and what it says of itself."""
+
+    root: Path
+    config: dict[str, Any]
+
+
+def buildah(*arguments: str | Path) -> str:
+    """Run buildah on storage of the tests' own, and give what it prints."""
+    store = ROOT / ".data" / "buildah"
+    command = ["buildah", "--storage-driver", "vfs", "--root", store / "root", "--runroot", store / "run", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def able() -> None:
+    """Skips, with the reason, where images can be neither built nor run."""
+    if "INFRA_CHECKED" not in os.environ:
+        pytest.skip("`make infra` builds the image")
+    if os.geteuid() != 0:
+        pytest.skip("to build and run the image takes root: mounts, another user, a base from debootstrap")
+    missing = [name for name in ("buildah", "debootstrap") if shutil.which(name) is None]
+    if missing and shutil.which("apt-get"):
+        install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
+        subprocess.run(
+            install, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, capture_output=True, check=False
+        )
+    missing = [name for name in ("buildah", "debootstrap") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not installed, and apt-get cannot do it")
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no mounts")
+
+
+@pytest.fixture(scope="session")
+def base(able: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The stand-in base, as an image. The Debian in it is kept under .data/ from one run to the next."""
+    debian = ROOT / ".data" / "standin.tar"
+    folder = tmp_path_factory.mktemp("base")
+    if not debian.exists():
+        debian.parent.mkdir(mode=0o700, exist_ok=True)
+        command = ["debootstrap", "--variant=minbase", "--include=python3,python3-pip,ca-certificates", "bookworm"]
+        made = subprocess.run([*command, folder / "debian"], capture_output=True, text=True, check=False, timeout=280)
+        if made.returncode:
+            pytest.skip(f"debootstrap made no Debian: {(made.stdout or made.stderr).strip().splitlines()[-1]}")
+        subprocess.run(["tar", "-C", folder / "debian", "-cf", folder / "debian.tar", "."], check=True)
+        shutil.move(folder / "debian.tar", debian)
+    container = buildah("from", "scratch")
+    root = Path(buildah("mount", container))
+    subprocess.run(["tar", "-C", root, "-xf", debian], check=True)
+    (root / "usr/bin/python").symlink_to("python3")
+    # The authorities that this machine trusts, for pip.
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
+    (root / "standin/tests").mkdir(parents=True)
+    shutil.copy(ROOT / "tests/__init__.py", root / "standin/tests")
+    shutil.copytree(ROOT / "tests/host", root / "standin/tests/host")
+    (root / LAUNCHER[1:]).parent.mkdir()
+    (root / LAUNCHER[1:]).write_text(LAUNCH)
+    (root / LAUNCHER[1:]).chmod(0o755)
+    shutil.copy(ROOT / "requirements-local.txt", root / "tmp")
+    pip = "python -m pip install --quiet --require-hashes --target=/standin/packages -r /tmp/requirements-local.txt"
+    buildah("run", "--isolation", "chroot", *wheels(), container, "--", *pip.split())
+    buildah("umount", container)
+    name = f"localhost/standin:{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    buildah("commit", "--quiet", "--rm", container, name)
+    return name
+
+
+def wheels() -> list[str]:
+    """A folder of wheels that this machine's pip is told of, for the pip in a container."""
+    found = os.environ.get("PIP_FIND_LINKS", "")
+    return ["--volume", f"{found}:{found}:ro"] if found.startswith("/") else []
+
+
+@pytest.fixture(scope="session")
+def image(base: str) -> Iterator[Image]:
+    """The image, built by the Dockerfile."""
+    name = base.replace("standin", "strongroom")
+    options = ["--format=docker", "--isolation=chroot", f"--build-arg=BASE={base}", f"--tag={name}", "--quiet"]
+    buildah("build", *options, *wheels(), str(ROOT))
+    container = buildah("from", "--pull-never", name)
+    config = json.loads(buildah("inspect", "--type", "image", name))["Docker"]["config"]
+    yield Image(Path(buildah("mount", container)), config)
+    buildah("umount", container)
+    buildah("rm", container)
+    buildah("rmi", name, base)
+
+
+@dataclass(frozen=True)
+class Running:
+    """The image as it runs: its address, its first process, and a way to run a command beside it."""
+
+    client: httpx.Client
+    pid: int
+    beside: Callable[..., subprocess.CompletedProcess[str]]
+
+
+@contextmanager
+def run(image: Image, keys: Path, settings: Mapping[str, str]) -> Iterator[Running]:
+    """Run the image's command as its user: read-only, without rights or a way to them, its keys on a volume."""
+    port = free_port()
+    environ = dict(each.split("=", 1) for each in image.config["Env"]) | dict(settings)
+    environ |= {"ASPNETCORE_URLS": f"http://+:{port}", "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
+    uid, gid = image.config["User"].split(":")
+    root = image.root
+    rights = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs", "--inh-caps=-all"]
+    rights += ["--bounding-set=-all", "--"]
+    mounts = [
+        f"mount --bind {root} {root}",
+        f"mount --bind /dev {root}/dev",
+        f"mount --bind {keys} {root}{KEYS}",
+        f"mount -t tmpfs -o uid={uid},gid={gid} tmpfs {root}/tmp",
+        f"mount -t proc proc {root}/proc",
+        f"mount -o remount,bind,ro {root}",
+        f'exec chroot {root} {" ".join(rights)} "$@"',
+    ]
+    script = ["sh", "-euc", "\n".join(mounts), "sh", *image.config["Cmd"]]
+    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private", *script]
+    log = keys.parent / "container.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+            deadline = time.monotonic() + START_SECONDS
+            while True:
+                try:
+                    client.get("/api/live")
+                    break
+                except httpx.TransportError:
+                    ended = process.poll() is not None or time.monotonic() > deadline
+                    assert not ended, log.read_text(errors="replace")
+                    time.sleep(0.05)
+            (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+            def beside(*arguments: str) -> subprocess.CompletedProcess[str]:
+                enter = ["nsenter", f"--target={child}", "--mount", "--root", "--wd=/", *rights, *arguments]
+                done = [each.replace(":8080/", f":{port}/") for each in enter]
+                return subprocess.run(done, env=environ, capture_output=True, text=True, check=False)
+
+            yield Running(client, int(child), beside)
+    finally:
+        # The first process of the namespace takes the others with it.
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def running(image: Image, storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The image, running with the tests' storage and the sample data."""
+    folder = tmp_path_factory.mktemp("container")
+    keys = folder / "keys"
+    keys.mkdir()
+    settings = app_environ(keys, storage_connection)
+    seed_database(keys / "main.sqlite")
+    seed_container(storage_connection)
+    for each in (keys, *keys.iterdir()):
+        os.chown(each, USER, USER)
+    inside = {name: value.replace(str(keys), KEYS) for name, value in settings.items()}
+    with run(image, keys, inside) as running:
+        yield running

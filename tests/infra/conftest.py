@@ -1,0 +1,49 @@
+"""Evaluates the templates once a test run, two at a time."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from .bicep import Snapshot, evaluate, find_bicep
+from .cases import CASES, Case
+
+
+@pytest.fixture(scope="session")
+def bicep() -> None:
+    """Skips what takes the Bicep command line, but in `make infra`, which has made sure that there is one."""
+    if "INFRA_CHECKED" not in os.environ:
+        pytest.skip("`make infra` evaluates the templates")
+    assert find_bicep() is not None, "bicep is not on the PATH"
+
+
+@pytest.fixture(scope="session")
+def twice(
+    bicep: None, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Future[Snapshot], Future[Snapshot]]]:
+    """Every case, evaluated in two deployments of different names."""
+    folder = tmp_path_factory.mktemp("snapshots")
+
+    def one(case: Case, deployment: str) -> Snapshot:
+        parameters = {"environmentName": "test", **case.parameters}
+        return evaluate(parameters, folder / deployment / str(CASES.index(case)), deployment=deployment)
+
+    pool = ThreadPoolExecutor(2)
+    first = [pool.submit(one, case, "first") for case in CASES]
+    second = [pool.submit(one, case, "second") for case in CASES]
+    pool.shutdown(wait=False)
+    return {case.name: (first[index], second[index]) for index, case in enumerate(CASES)}
+
+
+@pytest.fixture(scope="session")
+def snapshot_of(twice: dict[str, tuple[Future[Snapshot], Future[Snapshot]]]) -> Callable[[str], Snapshot]:
+    """What a case evaluates to, by its name."""
+    return lambda name: twice[name][0].result()
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """A folder for a copy of the templates."""
+    return tmp_path / "infra"

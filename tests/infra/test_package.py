@@ -1,0 +1,153 @@
+"""The package that is deployed: only what runs is in it, and it runs alone, on the Python that Azure runs."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.package import build, read_patterns
+from scripts.samples import seed_container, seed_database
+from tests.support import ROOT, app_environ, clean_environ
+
+Call = Callable[..., tuple[int, Any]]
+VERSION = "3.13"
+
+
+def find_python() -> str | None:
+    """Python of Azure's version: on the PATH, or among pyenv's."""
+    places = [shutil.which(f"python{VERSION}")]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    places += [str(each) for each in sorted(pyenv.glob(f"{VERSION}*/bin/python{VERSION}"))]
+    places += [str(each) for each in sorted(Path("/opt").glob(f"*yenv*/versions/{VERSION}*/bin/python{VERSION}"))]
+    for place in filter(None, places):
+        # pyenv's stand-in is on the PATH for versions that it does not run, too.
+        asked = subprocess.run([place, "--version"], capture_output=True, text=True, check=False)
+        if asked.returncode == 0 and asked.stdout.startswith(f"Python {VERSION}."):
+            return place
+    return None
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, built and unpacked."""
+    folder = tmp_path_factory.mktemp("package")
+    build(folder / "package.zip")
+    with zipfile.ZipFile(folder / "package.zip") as package:
+        package.extractall(folder / "app")
+    return folder / "app"
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    """Python 3.13 with requirements.txt and nothing else; kept in .venv-package until that file changes."""
+    base = find_python()
+    if base is None:
+        pytest.skip(f"Python {VERSION}, which Azure runs, is neither on the PATH nor among pyenv's")
+    folder = ROOT / ".venv-package"
+    requirements = (ROOT / "requirements.txt").read_bytes()
+    stamp = hashlib.sha256(requirements + base.encode()).hexdigest()
+    if not (folder / "stamp").exists() or (folder / "stamp").read_text() != stamp:
+        subprocess.run([base, "-m", "venv", "--clear", folder], check=True, env=clean_environ())
+        install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*install, "--require-hashes", "-r", str(ROOT / "requirements.txt")], check=True, timeout=280)
+        (folder / "stamp").write_text(stamp)
+    return str(folder / "bin" / "python")
+
+
+@pytest.fixture(scope="module")
+def deployed(
+    python: str, unpacked: Path, storage_connection: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """The app from the package alone: what it indexed, and a way to call it."""
+    folder = tmp_path_factory.mktemp("deployed")
+    seed_database(folder / "main.sqlite")
+    seed_container(storage_connection)
+    environ = clean_environ() | app_environ(folder, storage_connection)
+    process = subprocess.Popen(
+        [python, "-I", "-B", Path(__file__).with_name("deployed.py"), unpacked],
+        cwd=folder,
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    stdin, stdout = process.stdin, process.stdout
+
+    def call(function: str, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        text = "" if body is None else json.dumps(body)
+        headers = {"content-type": "application/json", "content-length": str(len(text.encode()))} if text else {}
+        request = {"function": function, "method": method, "url": f"http://localhost{path}", "headers": headers}
+        stdin.write(json.dumps(request | {"body": text}) + "\n")
+        stdin.flush()
+        answer = json.loads(stdout.readline())
+        return answer["status"], json.loads(answer["body"])
+
+    with process:
+        yield json.loads(stdout.readline()), call
+        stdin.close()
+
+
+def test_only_what_runs_is_in_it(unpacked: Path) -> None:
+    """The package has the app, its settings for the host, its requirements, and no other file."""
+    names = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
+    ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "shared").rglob("*.*") if path.is_file()}
+    ours = {name for name in ours if "__pycache__" not in name}
+    assert {name.rpartition(".")[2] for name in ours} <= {"py", "gz"}
+    assert names == ours | {"function_app.py", "host.json", "requirements.txt"}
+
+
+def test_the_same_files_make_the_same_package(tmp_path: Path) -> None:
+    """Two builds of the same files are equal to the byte."""
+    build(tmp_path / "one.zip")
+    build(tmp_path / "two.zip")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+
+
+@pytest.mark.parametrize("pattern", ["!keep", "a/b", "/a", "a/**"])
+def test_a_pattern_that_is_not_understood_is_refused(pattern: str) -> None:
+    """A pattern of .funcignore that this script would read differently from Azure's tools stops it."""
+    with pytest.raises(ValueError, match="more than a name"):
+        read_patterns(f"tests/\n{pattern}\n")
+
+
+def test_it_indexes_alone(deployed: tuple[dict[str, Any], Call]) -> None:
+    """From the package alone, on Azure's Python with the requirements alone, the app indexes with all its functions."""
+    indexed, call = deployed
+    assert indexed["strangers"] == []
+    status, document = call("openapi", "GET", "/api/openapi.json")
+    assert status == 200
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    names = {operation["operationId"] for operation in operations}
+    http = {name for name, trigger in indexed["functions"].items() if trigger == "httpTrigger"}
+    # A function of several methods has an operation for each: `sign`, `sign-post`.
+    assert {name if name in http else name.rpartition("-")[0] for name in names} == http
+    assert set(indexed["functions"].values()) <= {"httpTrigger", "timerTrigger"}
+
+
+def test_it_answers_alone(deployed: tuple[dict[str, Any], Call]) -> None:
+    """From the package alone it signs, hashes, queries and lists, with its storage and its database behind it."""
+    _, call = deployed
+    assert call("live", "GET", "/api/live") == (200, {"status": "ok"})
+    status, signed = call("sign", "POST", "/api/sign", {"message": "pears"})
+    assert status == 200, signed
+    signature = {"message": "pears", "signature": signed["signature"]}
+    assert call("verify", "POST", "/api/verify", signature)[1]["valid"] is True
+    status, hashed = call("hash-password", "POST", "/api/hash-password", {"password": "correct horse battery"})
+    assert status == 200, hashed
+    password = {"password": "correct horse battery", "hash": hashed["hash"]}
+    assert call("verify-password", "POST", "/api/verify-password", password)[1]["valid"] is True
+    status, answer = call("query-sql", "GET", "/api/query-sql?sql=SELECT%20count(*)%20FROM%20fruit")
+    assert status == 200, answer
+    assert answer["rows"][0][0] > 0
+    status, listed = call("list-blobs", "GET", "/api/list-blobs?container=samples")
+    assert status == 200, listed
+    assert listed["blobs"]

@@ -1,0 +1,81 @@
+"""The template knows the app: its settings are those that the app reads, and its public paths those that are public."""
+
+import json
+import re
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from scripts.portal import README, written
+from shared.app import build
+from shared.settings import load_settings
+from shared.web import Access
+from tests.support import ROOT
+
+from .bicep import INFRA, Snapshot
+from .cases import CASES, NAME, Case
+from .rules import HOST_SETTINGS, settings_of
+
+DOCUMENTED = set(
+    re.findall(r"`([A-Z]+_[A-Z_<>]+|AzureWebJobsStorage\w*)`", Path(ROOT, "shared", "settings.py").read_text())
+)
+"""The settings that the settings class names beside its fields."""
+DATABASE = re.compile(r"DATABASE_[A-Z0-9_]+?(_WRITE)?")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_every_setting_is_read(case: Case, snapshot_of: Callable[[str], Snapshot]) -> None:
+    """Each setting is one of the settings class, or one that the host reads by a named list."""
+    given = set(settings_of(snapshot_of(case.name), case))
+    assert {name for name in given - HOST_SETTINGS if not DATABASE.fullmatch(name)} <= DOCUMENTED
+    assert not HOST_SETTINGS & DOCUMENTED
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_settings_load(case: Case, snapshot_of: Callable[[str], Snapshot]) -> None:
+    """The app reads them as storage, master key and databases reached by the identity, without a connection string."""
+    if not case.has_host:
+        pytest.skip("there is no app before there is an image")
+    settings = load_settings(settings_of(snapshot_of(case.name), case))
+    assert settings.storage.connection_string is None
+    assert settings.storage.blob_service_uri == f"https://st{NAME}.blob.core.windows.net"
+    assert settings.storage.table_service_uri == f"https://st{NAME}.table.core.windows.net"
+    assert settings.storage.client_id
+    assert settings.master_key.endswith(f"https://kv-{NAME}.vault.azure.net/keys/master")
+    assert set(settings.databases) == {"main"}
+    main = settings.databases["main"]
+    if case.database == "none":
+        assert (main.url, main.write_url) == ("blob://datasets/main.sqlite", None)
+    else:
+        assert main.write_url is not None
+        assert main.write_url == main.url.replace("reader", "writer") != main.url
+
+
+def test_sign_in_leaves_open_what_is_public() -> None:
+    """The paths that need no sign-in are those of the public functions, and of no other."""
+    patterns = json.loads((INFRA / "public-paths.json").read_text())
+
+    def is_open(path: str) -> bool:
+        return any(fnmatchcase(f"/api/{path}", pattern) for pattern in patterns)
+
+    for route in build(load_settings({})):
+        assert is_open(route.path) == (route.access is Access.PUBLIC), route.name
+
+
+def test_the_calls_for_the_portal_are_those_of_today() -> None:
+    """The README's table of calls has every function with an example of today: `python -m scripts.portal` writes it."""
+    assert written(README.read_text()) == README.read_text()
+
+
+def test_every_container_shares_the_keys_of_the_functions(snapshot_of: Callable[[str], Snapshot]) -> None:
+    """Wherever the image runs, the host has the same id and keeps its keys in the same place: replicas share them."""
+    found = {}
+    for case in CASES:
+        settings = settings_of(snapshot_of(case.name), case)
+        if case.hosting != "flex" and case.has_host:
+            found[case.hosting] = settings["AzureFunctionsWebHost__hostid"], settings["AzureWebJobsSecretStorageType"]
+    assert set(found) == {"containerApp", "containerInstance", "virtualMachine", "appService"}
+    assert set(found.values()) == {(f"strongroom-{NAME}", "blob")}
+    assert len(f"strongroom-{NAME}") < 32

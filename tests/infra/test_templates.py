@@ -1,0 +1,165 @@
+"""The templates, evaluated: the rules hold for every case, and each notices when it is broken."""
+
+import copy
+import json
+import re
+import shutil
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import ROOT
+
+from .bicep import INFRA, Snapshot, evaluate, run_bicep
+from .breaks import BREAKS, TEMPLATE_BREAKS
+from .cases import ADMIN, CASES, CLIENT, IMAGE, Case
+from .rules import RULES, Rule
+
+BY_NAME = {case.name: case for case in CASES}
+SnapshotOf = Callable[[str], Snapshot]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_rule_holds(rule: Rule, case: Case, snapshot_of: SnapshotOf) -> None:
+    """Every rule holds for every set of parameters."""
+    assert list(rule(snapshot_of(case.name), case)) == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_same_twice(case: Case, twice: dict[str, tuple[Future[Snapshot], Future[Snapshot]]]) -> None:
+    """A second deployment, whatever it is called, deploys the same: it changes nothing."""
+    first, second = (each.result() for each in twice[case.name])
+    assert json.dumps(first.resources, sort_keys=True) == json.dumps(second.resources, sort_keys=True)
+    assert first.outputs == second.outputs
+
+
+@pytest.mark.parametrize(("rule", "name", "change"), BREAKS, ids=lambda each: getattr(each, "__name__", None))
+def test_the_rule_notices(rule: Rule, name: str, change: Callable[[Snapshot], None], snapshot_of: SnapshotOf) -> None:
+    """A rule that held says so when the evaluated deployment is broken in that point."""
+    broken = copy.deepcopy(snapshot_of(name))
+    change(broken)
+    assert list(rule(broken, BY_NAME[name])) != []
+
+
+def test_every_rule_is_broken_once() -> None:
+    """No rule stands there that nothing breaks."""
+    assert {rule for rule, _, _ in BREAKS} == set(RULES)
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "file", "old", "new"), TEMPLATE_BREAKS, ids=lambda each: getattr(each, "__name__", "")
+)
+def test_a_broken_template_is_noticed(
+    rule: Rule, name: str, file: str, old: str, new: str, bicep: None, template: Path, tmp_path: Path
+) -> None:
+    """A rule says so when somebody changes the template against it."""
+    shutil.copytree(INFRA, template)
+    text = (template / file).read_text()
+    assert text.count(old) == 1
+    (template / file).write_text(text.replace(old, new))
+    parameters = {"environmentName": "test", **BY_NAME[name].parameters}
+    assert list(rule(evaluate(parameters, tmp_path / "parameters", template), BY_NAME[name])) != []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"database": "postgresql"}, "databaseAdminId and databaseAdminName"),
+        ({"database": "mysql", "databaseAdminId": ADMIN["databaseAdminId"]}, "databaseAdminId and databaseAdminName"),
+        ({"budgetAmount": 50, "alertEmails": ["ada@example.org"]}, "budgetStart"),
+        ({"budgetAmount": 50, "budgetStart": "2026-12-01"}, "alertEmails"),
+        ({"hosting": "containerInstance", "image": IMAGE, "entraClientId": CLIENT}, "have no sign-in"),
+        ({"hosting": "virtualMachine", "entraClientId": CLIENT, "sshPublicKey": "a"}, "have no sign-in"),
+        ({"hosting": "virtualMachine", "image": IMAGE}, "needs sshPublicKey"),
+    ],
+)
+def test_what_cannot_be_deployed_is_refused(
+    parameters: dict[str, object], says: str, bicep: None, tmp_path: Path
+) -> None:
+    """Parameters that need others are refused before anything is deployed, by a message that says what is missing."""
+    with pytest.raises(AssertionError, match=says):
+        evaluate({"environmentName": "test", **parameters}, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def compiled(bicep: None) -> dict[str, Any]:
+    """The template as Resource Manager gets it."""
+    built = run_bicep("build", INFRA / "main.bicep", "--stdout")
+    assert built.returncode == 0
+    assert not built.stderr.strip(), built.stderr
+    template: dict[str, Any] = json.loads(built.stdout)
+    return template
+
+
+def test_no_secret_has_a_default(compiled: dict[str, Any]) -> None:
+    """No parameter carries a secret: the one that is secure is random at each deployment, and of no use."""
+    secure = {
+        name: parameter.get("defaultValue")
+        for name, parameter in compiled["parameters"].items()
+        if parameter.get("type", "").startswith("secure")
+    }
+    assert secure == {"mysqlUnusedPassword": "[newGuid()]"}
+    for name in set(compiled["parameters"]) - set(secure):
+        assert not re.search("password|secret", name, re.IGNORECASE)
+
+
+def test_nothing_depends_on_the_moment(compiled: dict[str, Any]) -> None:
+    """Nothing but that parameter is drawn anew or read from the clock, so a second deployment changes nothing."""
+    text = json.dumps(compiled)
+    assert text.count("newGuid(") == 1
+    assert "utcNow(" not in text
+
+
+def test_what_others_stand_on_comes_first(compiled: dict[str, Any]) -> None:
+    """Names address what another module makes, so the order is said: none starts before what it stands on is there."""
+    resources = compiled["resources"]
+
+    def before(name: str) -> set[str]:
+        direct = set(resources[name].get("dependsOn", []))
+        return direct.union(*(before(each) for each in direct))
+
+    assert before("storage") >= {"network", "monitoring", "identity"}
+    assert before("vault") >= {"network", "monitoring", "identity"}
+    assert before("privateEndpoints") >= {"network", "storage", "vault", "postgresql", "mysql"}
+    below = {"network", "storage", "vault", "monitoring", "privateEndpoints"}
+    assert before("flex") >= below
+    for hosting in ("containerApp", "containerInstance", "virtualMachine", "appService"):
+        assert before(hosting) >= below | {"registry"}
+    assert before("siteEndpoint") >= {"flex", "appService", "containerApp", "network"}
+    assert before("alerts") >= {"flex", "appService", "storage", "vault", "monitoring"}
+
+
+def test_every_parameter_is_described(compiled: dict[str, Any]) -> None:
+    """Each parameter says whether it is required, optional or conditional, in every module, and in the documents."""
+    readme = (INFRA / "README.md").read_text() + (ROOT / "docs" / "hosting.md").read_text()
+    for name, parameter in compiled["parameters"].items():
+        assert re.match(r"(Required|Optional|Conditional)\. \S", parameter["metadata"]["description"]), name
+        assert f"`{name}`" in readme, name
+    for module in (INFRA / "modules").rglob("*.bicep"):
+        for description, _ in re.findall(r"@description\('(.*)'\)\n(?:@.*\n)*param (\w+)", module.read_text()):
+            assert description.startswith("Required. "), module
+
+
+def test_azd_is_told_every_parameter(compiled: dict[str, Any]) -> None:
+    """main.parameters.json has every parameter but those that azd need not know, with the defaults of the template."""
+    document = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
+    assert set(compiled["parameters"]) - set(document) == {"tags", "mysqlUnusedPassword"}
+    assert set(document) <= set(compiled["parameters"])
+    for name, entry in document.items():
+        parameter = compiled["parameters"][name]
+        values = entry["value"] if isinstance(entry["value"], list) else [entry["value"]]
+        parsed = [re.fullmatch(r"\$\{([A-Z_]+)(?:=(.*))?\}", value) for value in values]
+        defaults = [match and match[2] for match in parsed]
+        if name in ("environmentName", "location"):
+            assert defaults == [None]
+        elif parameter.get("type") == "array":
+            assert set(defaults) == {""}
+            assert parameter["defaultValue"] == []
+        elif parameter.get("type") == "bool":
+            assert defaults == [str(parameter["defaultValue"]).lower()], name
+        else:
+            assert defaults == [str(parameter["defaultValue"])], name
