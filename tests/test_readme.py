@@ -48,16 +48,24 @@ def test_the_readme_shows_five_calls_and_a_mistake() -> None:
     assert len(CALLS) == 6
 
 
-def test_links_lead_somewhere() -> None:
-    """Every file and every heading that the README links to is there."""
-    headings = {
-        re.sub(r"[^a-z0-9 -]", "", each.lower()).replace(" ", "-") for each in re.findall(r"^#+ (.*)$", README, re.M)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        if target.startswith("#"):
-            assert target[1:] in headings
-        elif not target.startswith("https://"):
-            assert (ROOT / target).exists(), target
+def headings_of(text: str) -> set[str]:
+    """The anchors of a Markdown text's headings."""
+    return {re.sub(r"[^a-z0-9 -]", "", each.lower()).replace(" ", "-") for each in re.findall(r"^#+ (.*)$", text, re.M)}
+
+
+GUIDES = sorted([ROOT / "README.md", ROOT / "infra" / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(guide: Path) -> None:
+    """Every file and every heading that a guide links to is there."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", guide.read_text()):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (guide.parent / path) if path else guide
+        assert linked.exists(), target
+        assert not anchor or anchor in headings_of(linked.read_text()), target
 
 
 def test_the_table_of_functions_is_complete() -> None:
