@@ -25,7 +25,7 @@ from scripts.azurite import SERVICES, USUAL_PORTS, Azurite, AzuriteFailed, answe
 from scripts.azurite import start_azurite as start_azurite_process
 from scripts.samples import seed_container, seed_database, seed_keys, seed_users
 from scripts.setup import CORE_TOOLS, ROOT, fail
-from shared.errors import StrongroomError
+from shared.errors import MasterKeyUnavailable, StrongroomError
 
 DATA = ROOT / ".data"
 SETTINGS = ROOT / "local.settings.json"
@@ -57,8 +57,10 @@ def main() -> int:
             try:
                 if seed_container(storage):
                     seed_users(storage)
-                if values.get("STRONGROOM_MASTER_KEY") == MASTER_KEY:
-                    seed_keys(storage, str(ROOT / MASTER_KEY))
+                    if values.get("STRONGROOM_MASTER_KEY") == MASTER_KEY:
+                        seed_keys(storage, str(ROOT / MASTER_KEY))
+            except MasterKeyUnavailable as error:  # An Azurite that another checkout's keys are in.
+                print(f"No sample keys were made: {error}", flush=True)
             except (OSError, HTTPError, StrongroomError) as error:
                 fail(f"The sample data could not be stored: {error}")
         if not stopping.is_set():

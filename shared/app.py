@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from shared.errors import StrongroomError
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.web import Access, Operation, Route
@@ -16,6 +17,8 @@ from shared.web import Access, Operation, Route
 if TYPE_CHECKING:
     from shared.blobs.store.blobs import BlobStore
     from shared.blobs.store.listings import ListingStore
+    from shared.blobs.store.shares import ShareStore
+    from shared.passwords.store import UserStore
     from shared.signing.encryption import NamedKeys
     from shared.signing.store import KeyStore
     from shared.sql.databases import Databases
@@ -44,8 +47,17 @@ class Once(Generic[Made]):
         return self._made[0]
 
 
-def build(settings: Settings) -> list[Route]:
-    """Every route of the app, in the order of its documentation."""
+class App(NamedTuple):
+    """The app: its routes, in the order of their documentation, and what is done once a day."""
+
+    routes: list[Route]
+    purge: Callable[[datetime], None]
+    """Removes what is past its time: deleted keys, spent links, counters of wrong passwords. Where one kind cannot be
+    removed now, the others still are, before its error is raised."""
+
+
+def build(settings: Settings) -> App:
+    """The app with these settings."""
     storage = Once(lambda: Storage(settings.storage))
 
     @Once
@@ -94,6 +106,18 @@ def build(settings: Settings) -> list[Route]:
         return BlobStore(storage())
 
     @Once
+    def user_store() -> "UserStore":
+        from shared.passwords.store import UserStore
+
+        return UserStore(storage())
+
+    @Once
+    def share_store() -> "ShareStore":
+        from shared.blobs.store.shares import ShareStore
+
+        return ShareStore(storage())
+
+    @Once
     def signing() -> Mapping[str, Operation]:
         from shared.signing.routes import operations
 
@@ -119,11 +143,10 @@ def build(settings: Settings) -> list[Route]:
         from shared.passwords.pepper import Pepper
         from shared.passwords.policy import Policy
         from shared.passwords.routes import operations
-        from shared.passwords.store import UserStore
 
         ours = settings.passwords
         accounts = Accounts(
-            UserStore(storage()),
+            user_store(),
             HashingThreads(settings.hash_memory_mib),
             Pepper(named_keys(), ours.pepper_key),
             Policy(ours.min_length, ours.min_length_with_second_factor, ours.service_names),
@@ -155,13 +178,12 @@ def build(settings: Settings) -> list[Route]:
     @Once
     def blobs() -> Mapping[str, Operation]:
         from shared.blobs.routes import containers, objects, shares
-        from shared.blobs.store.shares import ShareStore
 
         passing = objects.Passing(settings.max_body_bytes, settings.inline_html, settings.storage_private)
         return {
             **objects.operations(blob_store(), passing),
             **containers.operations(blob_store(), listings()),
-            **shares.operations(blob_store(), ShareStore(storage()), passing),
+            **shares.operations(blob_store(), share_store(), passing),
         }
 
     @Once
@@ -245,4 +267,15 @@ def build(settings: Settings) -> list[Route]:
         Route("health", "health", GET, PUBLIC, health),
         Route("openapi", "openapi.json", GET, PUBLIC, openapi),
     ]
-    return routes
+
+    def purge(now: datetime) -> None:
+        failures = []
+        for store in (keys, user_store, share_store):
+            try:
+                store().purge(now)
+            except StrongroomError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    return App(routes, purge)

@@ -19,7 +19,8 @@ StrongroomError
 ├── Busy 429                TooManyAttempts
 ├── InternalError 500
 ├── DamagedKey 500
-├── Unavailable 503         StorageUnavailable · StorageForbidden · MasterKeyUnavailable · DatabaseUnavailable
+├── Unavailable 503         StorageUnavailable · StorageForbidden · StorageNetworkForbidden · MasterKeyUnavailable
+│                           DatabaseUnavailable
 │                           PepperUnavailable
 ├── InvalidSetting          raised at start, never answered
 ├── SealBroken              what rests in storage is not what was sealed; becomes DamagedKey or MasterKeyUnavailable
@@ -508,6 +509,14 @@ class StorageForbidden(Unavailable):
     code = "storage-forbidden"
     title = "Azure Storage refuses this app's identity"
     advice = "The app needs Storage Blob Data Contributor and Storage Table Data Contributor on its storage account."
+
+
+class StorageNetworkForbidden(StorageForbidden):
+    """Storage refuses where we come from, or what a key may do: the account's own rules, not a role."""
+
+    code = "storage-network-forbidden"
+    title = "The storage account's rules refuse this app"
+    advice = "Let the app's subnet into the storage account's network rules, and allow what its key or identity does."
 
 
 class MasterKeyUnavailable(Unavailable):

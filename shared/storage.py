@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from shared.errors import Busy, InvalidSetting, StorageForbidden, StorageUnavailable
+from shared.errors import Busy, InvalidSetting, StorageForbidden, StorageNetworkForbidden, StorageUnavailable
 from shared.settings import StorageSettings
 
 if TYPE_CHECKING:
@@ -149,7 +149,10 @@ class Storage:
         # Closed, not read: such an answer may have any length.
         response.close()
         response.release_conn()
-        said = f"Blob Storage answered {response.status} {response.headers.get('x-ms-error-code', '')}."
+        code = response.headers.get("x-ms-error-code", "")
+        said = f"Blob Storage answered {response.status} {code}."
+        if code == "AuthorizationFailure":
+            raise StorageNetworkForbidden(said)
         raise StorageForbidden(said) if response.status in (401, 403) else StorageUnavailable(said)
 
     @cached_property

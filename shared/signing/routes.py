@@ -154,6 +154,9 @@ class VerifyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | msgspec.UnsetType = msgspec.UNSET
 
 
+_NO_DIGEST = "goes with the formats raw and der: a JWS is over the message itself."
+
+
 def sign(keys: KeyStore, fields: SignFields) -> SignAnswer | BatchAnswer:
     if fields.batch is None:
         return _sign(keys, fields, fields)
@@ -190,7 +193,7 @@ def _sign(keys: KeyStore, item: SignItem | SignFields, common: SignFields) -> Si
         signature = encode_base64(raw)
     else:
         if prehashed:
-            raise invalid_field("prehashed", "goes with the formats raw and der: a JWS is over the message itself.")
+            raise invalid_field("prehashed", _NO_DIGEST)
         detached = form == "jws-detached"
         begun, signed = jws.begin(jws.header(algorithm, document.key_id, detached), message, detached)
         signature = jws.finish(begun, algorithms.sign(version.private_key, algorithm, signed))
@@ -206,21 +209,40 @@ def verify(keys: KeyStore, fields: VerifyFields) -> VerifyAnswer | BatchAnswer:
     return answer_batch(fields.batch, lambda item: _verify(keys, item, fields, asked))
 
 
+class _Claim(msgspec.Struct, frozen=True):
+    """What is to be verified: that `signature`, as the library takes it, is one over `signed`."""
+
+    algorithm: Algorithm
+    signed: bytes
+    signature: bytes
+    prehashed: bool
+    token: jws.Token | None
+
+    def check(self, public_key: Any) -> None:
+        """Raises SignatureMismatch. A PSS salt of any length is taken, but in a JWS."""
+        algorithms.verify(
+            public_key,
+            self.algorithm,
+            self.signed,
+            self.signature,
+            prehashed=self.prehashed,
+            any_salt=self.token is None,
+        )
+
+
 def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyFields, asked: float) -> VerifyAnswer:
     if item.signature is None:
         raise invalid_field("signature", "is missing.")
-    prehashed = common.prehashed if item.prehashed is None else item.prehashed
-    form = item.format or common.format
     wanted = item.version or common.version
     message = _message(item.message, item.message_base64)
     reference = item.reference if isinstance(item, VerifyItem) else msgspec.UNSET
     given = item.public_key if item.public_key is not None or item.key is not None else common.public_key
-    name = item.key or (common.key if given is None or common.public_key is given else None)
+    name = item.key or (common.key if given is None or given is common.public_key else None)
+    key: Key | None = None
     if given is None:
-        name = name or DEFAULT_KEY
-        key = keys.get(name)
+        key = keys.get(name or DEFAULT_KEY)
+        name, key_type = key.name, str(key.ring.type)
         _refuse_other_purpose(key)
-        key_type: str = key.ring.type
         algorithm = algorithms.choose(key_type, item.algorithm or common.algorithm)
     else:
         for field, value in (("key", name), ("version", wanted)):
@@ -229,34 +251,21 @@ def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyField
         public_key, its_algorithm = formats.parse_public(given, "public_key")
         key_type = formats.type_of(public_key)
         algorithm = _algorithm_of_given(key_type, its_algorithm, item.algorithm or common.algorithm)
-    token: jws.Token | None = None
+    number: int | None = None
     try:
-        if form == "raw" or form == "der":
-            if message is None:
-                raise invalid_field("message", "is missing: send message, or message_base64.")
-            if prehashed:
-                _check_digest(algorithm, message, item)
-            signed = message
-            signature = algorithms.to_library(decode_base64(item.signature, "signature"), key_type, algorithm, form)
+        claim = _claim(item, common, item.signature, message, key_type, algorithm)
+        if key is None:
+            claim.check(public_key)
         else:
-            if prehashed:
-                raise invalid_field("prehashed", "goes with the formats raw and der: a JWS is over the message itself.")
-            if message is None and form == "jws-detached":
-                raise invalid_field("message", "is missing: a detached JWS does not hold it.")
-            token = jws.parse(item.signature, message if form == "jws-detached" else None)
-            # The key says which algorithm it is; what the token says must agree (RFC 8725, section 3.1).
-            if not jws.names(token.algorithm, algorithm) or (message is not None and message != token.payload):
-                raise SignatureMismatch
-            signed = token.signed
-            signature = algorithms.to_library(token.signature, key_type, algorithm, "raw")
-        if given is None:
-            number, key = _matching_version(keys, key, token, wanted, algorithm, signed, signature, prehashed, asked)
-        else:
-            algorithms.verify(public_key, algorithm, signed, signature, prehashed=prehashed, any_salt=token is None)
-            number = None
+            number, key = _matching_version(keys, key, claim, wanted, asked)
     except SignatureMismatch as error:
         reason: Reason = "malformed" if isinstance(error, MalformedSignature) else "mismatch"
-        if name is not None and wanted is not None and reason == "mismatch" and wanted not in keys.get(name).versions:
+        if (
+            key is not None
+            and wanted is not None
+            and reason == "mismatch"
+            and wanted not in keys.get(key.name).versions
+        ):
             reason = "unknown-version"
         return VerifyAnswer(
             valid=False,
@@ -267,32 +276,52 @@ def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyField
             signature_valid=False,
             reference=reference,
         )
-    if number is not None and (refusal := keyring.refusal(key.ring, number)):
+    if key is not None and number is not None and (refusal := keyring.refusal(key.ring, number)):
         return _refused(key, number, algorithm, refusal, reference)
-    if token is None or message is not None:
+    if claim.token is None or message is not None:
         return VerifyAnswer(valid=True, key=name, version=number, algorithm=algorithm, reference=reference)
     return VerifyAnswer(
         valid=True,
         key=name,
         version=number,
         algorithm=algorithm,
-        message=_as_text(token.payload),
-        message_base64=token.encoded_payload,
+        message=_as_text(claim.token.payload),
+        message_base64=claim.token.encoded_payload,
         reference=reference,
     )
 
 
-def _matching_version(
-    keys: KeyStore,
-    key: Key,
-    token: jws.Token | None,
-    wanted: int | None,
+def _claim(
+    item: VerifyItem | VerifyFields,
+    common: VerifyFields,
+    given: str,
+    message: bytes | None,
+    key_type: str,
     algorithm: Algorithm,
-    signed: bytes,
-    signature: bytes,
-    prehashed: bool,
-    asked: float,
-) -> tuple[int, Key]:
+) -> _Claim:
+    """What the request says is signed, and by what. Raises InvalidRequest and SignatureMismatch."""
+    form = item.format or common.format
+    prehashed = common.prehashed if item.prehashed is None else item.prehashed
+    if form == "raw" or form == "der":
+        if message is None:
+            raise invalid_field("message", "is missing: send message, or message_base64.")
+        if prehashed:
+            _check_digest(algorithm, message, item)
+        signature = algorithms.to_library(decode_base64(given, "signature"), key_type, algorithm, form)
+        return _Claim(algorithm, message, signature, prehashed, None)
+    if prehashed:
+        raise invalid_field("prehashed", _NO_DIGEST)
+    if message is None and form == "jws-detached":
+        raise invalid_field("message", "is missing: a detached JWS does not hold it.")
+    token = jws.parse(given, message if form == "jws-detached" else None)
+    # The key says which algorithm it is; what the token says must agree (RFC 8725, section 3.1).
+    if not jws.names(token.algorithm, algorithm) or (message is not None and message != token.payload):
+        raise SignatureMismatch
+    signature = algorithms.to_library(token.signature, key_type, algorithm, "raw")
+    return _Claim(algorithm, token.signed, signature, False, token)
+
+
+def _matching_version(keys: KeyStore, key: Key, claim: _Claim, wanted: int | None, asked: float) -> tuple[int, Key]:
     """The version whose signature this is, and the key as it was seen then: the version asked for, or the one that a
     JWS names by its `kid`, or the newest that matches. `asked` is when the call came. Raises SignatureMismatch."""
     seen = 0
@@ -300,15 +329,14 @@ def _matching_version(
         numbers = range(key.ring.latest_version, seen, -1)
         if wanted is not None:
             candidates = [wanted] if wanted in numbers else []
-        elif token is not None and token.key_id is not None:
-            named = [each for each in numbers if key.versions[each].document.key_id == token.key_id]
+        elif claim.token is not None and claim.token.key_id is not None:
+            named = [each for each in numbers if key.versions[each].document.key_id == claim.token.key_id]
             candidates = named or list(numbers)
         else:
             candidates = list(numbers)
         for number in candidates:
             try:
-                public_key = key.versions[number].public_key
-                algorithms.verify(public_key, algorithm, signed, signature, prehashed=prehashed, any_salt=token is None)
+                claim.check(key.versions[number].public_key)
             except SignatureMismatch:
                 continue
             return number, key

@@ -50,8 +50,8 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
     }
     if log.isEnabledFor(logging.INFO):
         # As log.info does it, but for the search for the calling line, which takes as long as all the rest of it.
-        given = (route.name, request.method, answer.status, (perf_counter() - started) * 1000, request_id)
-        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, _LINE, given, None))
+        told = (route.name, request.method, answer.status, (perf_counter() - started) * 1000, request_id)
+        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, _LINE, told, None))
     return Answer(answer.status, answer.body, answer.content_type, headers)
 
 

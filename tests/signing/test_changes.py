@@ -20,11 +20,12 @@ from shared.errors import (
     KeyChanged,
     KeyExists,
     KeyNotDeletable,
+    MasterKeyUnavailable,
     StorageUnavailable,
     StrongroomError,
     UnknownKey,
 )
-from shared.signing import algorithms, keyring, store
+from shared.signing import algorithms, cipher_routes, keyring, routes, store
 from shared.signing.fields import BatchAnswer
 from shared.signing.keyring import Changes
 from shared.signing.store import Key, KeyStore, NewKey
@@ -117,6 +118,40 @@ def test_a_key_rotates_by_itself_once(new_store: NewStore) -> None:
         assert set(pool.map(use, range(20))) == {2}
     clock.pass_days(30)
     assert stores[0].rotate_if_due(stores[0].get("k")).ring.latest_version == 3
+    works(new_store().get("k"))
+
+
+def test_signing_and_encrypting_rotate_what_is_due(new_store: NewStore) -> None:
+    """The first signature, and the first ciphertext, after `rotation_days` are by a new version."""
+    clock = Clock()
+    keys = new_store(clock=clock)
+    keys.create("s", NewKey(type="Ed25519", purpose="sign", rotation_days=1))
+    keys.create("e", NewKey(type="AES-256", purpose="encrypt", rotation_days=1))
+    old: Any = routes.sign(keys, routes.SignFields(key="s", message="x"))
+    sealed: Any = cipher_routes.encrypt(keys, cipher_routes.EncryptFields(key="e", plaintext="x"))
+    assert (old.version, sealed.version) == (1, 1)
+    clock.pass_days(1)
+    new: Any = routes.sign(keys, routes.SignFields(key="s", message="x"))
+    again: Any = cipher_routes.generate_data_key(keys, cipher_routes.DataKeyFields(key="e"))
+    assert (new.version, again.version) == (2, 2)
+    verified: Any = routes.verify(keys, routes.VerifyFields(key="s", message="x", signature=old.signature))
+    assert (verified.valid, verified.version) == (True, 1)
+    opened: Any = cipher_routes.decrypt(keys, cipher_routes.DecryptFields(ciphertext=sealed.ciphertext))
+    assert (opened.plaintext, opened.version) == ("x", 1)
+
+
+def test_every_byte_of_the_data_key_counts(new_store: NewStore, table: Any) -> None:
+    """Whichever byte of the wrapped data key, or of its master key's name, is changed, nothing opens."""
+    new_store().create("k", ED25519)
+    entity = table.get_entity("_master", "data-key")
+    for column in ("wrapped", "master_key"):
+        value = entity[column]
+        for at in range(0, len(value), 3):
+            bent = bytes([value[at] ^ 1]) if isinstance(value, bytes) else chr(ord(value[at]) ^ 1)
+            table.update_entity({**entity, column: value[:at] + bent + value[at + 1 :]}, mode="replace")
+            with pytest.raises(MasterKeyUnavailable):
+                new_store().get("k")
+    table.update_entity(entity, mode="replace")
     works(new_store().get("k"))
 
 
@@ -451,8 +486,6 @@ def test_every_stored_byte_counts(new_store: NewStore, table: Any, row: str) -> 
 
 def test_a_call_asks_storage_once(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch of signatures and ciphertexts that match nothing costs one look at storage, not one for each."""
-    from shared.signing import cipher_routes, routes
-
     keys = new_store()
     keys.create("k", ED25519)
     keys.create("e", NewKey(type="AES-256", purpose="encrypt"))

@@ -2,6 +2,7 @@
 
 import base64
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest, UnsupportedKey, WeakKey
 from shared.signing import algorithms, formats
+from shared.web import encode_base64
 
 
 def private(key_type: str) -> Any:
@@ -190,6 +192,31 @@ def test_the_thumbprint_is_that_of_the_rfc() -> None:
     raw = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
     key = ed25519.Ed25519PublicKey.from_public_bytes(raw)
     assert formats.thumbprint(key) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+def test_a_jwk_may_leave_the_primes_out() -> None:
+    """An RSA key of n, e and d alone is the same key (RFC 7518, section 6.3.2)."""
+    numbers = RSA.private_numbers()
+    jwk = formats.to_jwk(RSA.public_key()) | {"d": encode_base64(numbers.d.to_bytes(256))}
+    read: Any = formats.parse_private(jwk, "private_key", None)
+    assert {read.private_numbers().p, read.private_numbers().q} == {numbers.p, numbers.q}
+    with pytest.raises(WeakKey):
+        formats.parse_private(jwk | {"d": encode_base64((numbers.d - 2).to_bytes(256))}, "private_key", None)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["kty", "crv", "x", "y", "n", "e", "d", "k", "alg", "pub", "priv", "p", "oth"]),
+        st.text(max_size=4)
+        | st.sampled_from(["RSA", "EC", "OKP", "AKP", "oct", "P-256", "Ed25519", "X25519", "ML-DSA-44", "AQAB"])
+        | st.integers(),
+    )
+)
+def test_any_jwk_is_answered(jwk: dict[str, Any]) -> None:
+    """No object raises anything but our own errors, taken as a public key or as a private one."""
+    for parse_it in (lambda: formats.parse_public(jwk, "x"), lambda: formats.parse_private(jwk, "x", None)):
+        with suppress(InvalidRequest, WeakKey, UnsupportedKey):
+            parse_it()
 
 
 def test_openssl_makes_keys_that_are_read(tmp_path: Path) -> None:
