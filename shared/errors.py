@@ -3,7 +3,8 @@
 StrongroomError
 ├── BadRequest 400          InvalidRequest · InvalidJson · NotAnObject · NotUtf8 · NestedTooDeep · DuplicateParameter
 │                           QueryBesideBody · UnexpectedBody · SecretInUrl
-├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer · UnknownBlob · UnknownShare · UnknownUser
+├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer · UnknownQuery · UnknownBlob · UnknownShare
+│                           UnknownUser
 ├── Conflict 409            KeyExists · KeyChanged · KeyNotDeletable · UserExists · UserChanged · ContainerExists
 │                           ContainerNotEmpty · BlobConflict
 ├── LengthRequired 411
@@ -14,7 +15,7 @@ StrongroomError
 ├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · UnusableVersion
 │                           KeyTooLarge · NotDecryptable · NotExportable · InvalidPassword · InvalidHash · HashTooLarge
 │                           HashTooWeak · WeakPassword · WrongPassword · ReadOnly · SqlError · QueryTimeout
-│                           MultipleStatements · AnswerTooLarge
+│                           MultipleStatements · AnswerTooLarge · KeyReused
 ├── Busy 429                TooManyAttempts
 ├── InternalError 500
 ├── DamagedKey 500
@@ -152,6 +153,13 @@ class UnknownDatabase(NotFound):
 
     code = "unknown-database"
     title = "There is no such database"
+
+
+class UnknownQuery(NotFound):
+    """No query is saved under this name; or none that is public, where only such are run."""
+
+    code = "unknown-query"
+    title = "There is no such query"
 
 
 class UnknownContainer(NotFound):
@@ -421,6 +429,13 @@ class AnswerTooLarge(Refused):
 
     code = "answer-too-large"
     title = "A row is too large to be answered"
+
+
+class KeyReused(Refused):
+    """An Idempotency-Key came before, with another request."""
+
+    code = "idempotency-key-reused"
+    title = "This Idempotency-Key belongs to another request"
 
 
 class BlobTooLarge(Refused):

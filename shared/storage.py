@@ -94,6 +94,11 @@ class Storage:
         """Raises StorageUnavailable where the settings name no account."""
         return account_of(self._settings)
 
+    def token(self, scope: str) -> str:
+        """An access token of the app's identity for another service. Raises StorageForbidden or StorageUnavailable."""
+        with storage_errors():
+            return self._credential.get_token(scope).token
+
     def table(self, name: str) -> "TableClient":
         """A client of the table `name`, which need not exist."""
         return self._tables.get_table_client(name)
