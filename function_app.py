@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import azure.functions as func
 
@@ -12,6 +13,7 @@ from shared.web.respond import respond
 
 app = func.FunctionApp()
 _settings = load_settings(os.environ)
+_app = build(_settings)
 _AUTH_LEVELS = {Access.FUNCTION: func.AuthLevel.FUNCTION, Access.PUBLIC: func.AuthLevel.ANONYMOUS}
 
 
@@ -26,6 +28,13 @@ def _handler(route: Route) -> Callable[[func.HttpRequest], func.HttpResponse]:
     return handle
 
 
-for _route in build(_settings):
+@app.function_name("purge")
+@app.timer_trigger(arg_name="timer", schedule="0 30 3 * * *")  # Daily at 3:30 UTC.
+def purge(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the name of the binding, which the host requires.
+    """Remove what is past its time. A failure is logged by the host, and tomorrow it is tried again."""
+    _app.purge(datetime.now(UTC))
+
+
+for _route in _app.routes:
     _register = app.route(route=_route.path, methods=list(_route.methods), auth_level=_AUTH_LEVELS[_route.access])
     app.function_name(_route.name)(_register(_handler(_route)))

@@ -36,7 +36,7 @@ from shared.web.respond import respond
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM:")).split()[1])
 
-route = next(each for each in build(load_settings(json.loads(sys.argv[1]))) if each.name == "list-blobs")
+route = next(each for each in build(load_settings(json.loads(sys.argv[1]))).routes if each.name == "list-blobs")
 def ask(**fields):
     return respond(route, Request("POST", "http://x/api/list-blobs", {}, {}, json.dumps(fields).encode()), 1 << 23)
 
@@ -73,7 +73,7 @@ from shared.settings import load_settings
 from shared.web import Request
 from shared.web.respond import respond
 
-route = next(each for each in build(load_settings(json.loads(sys.argv[1]))) if each.name == "list-blobs")
+route = next(each for each in build(load_settings(json.loads(sys.argv[1]))).routes if each.name == "list-blobs")
 request = Request("GET", "http://x/api/list-blobs?container=%s&limit=1" % sys.argv[2], {}, {}, b"")
 started = time.process_time()
 assert respond(route, request, 1 << 23).status == 200
@@ -153,7 +153,7 @@ def run() -> Iterator[Figure]:
 
 
 def _listing(connection: str, environ: dict[str, str], container: str, count: int) -> Iterator[Figure]:
-    route = next(each for each in build(load_settings(environ)) if each.name == "list-blobs")
+    route = next(each for each in build(load_settings(environ)).routes if each.name == "list-blobs")
     request = Request("GET", f"http://x/api/list-blobs?container={container}", {}, {}, b"")
     storage = Storage(StorageSettings(connection))
 

@@ -35,7 +35,8 @@ def run() -> Iterator[Figure]:
         azurite = start_azurite(Path(folder, "azurite"), in_memory=True)
         try:
             routes = {
-                each.name: each for each in build(load_settings(app_environ(Path(folder), azurite.connection_string)))
+                each.name: each
+                for each in build(load_settings(app_environ(Path(folder), azurite.connection_string))).routes
             }
             key = rsa.generate_private_key(65537, 3072)
             pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)

@@ -41,7 +41,7 @@ from shared.app import build
 from shared.settings import load_settings
 from shared.web import Request
 from shared.web.respond import respond
-routes = {route.name: route for route in build(load_settings(os.environ))}
+routes = {route.name: route for route in build(load_settings(os.environ)).routes}
 request = Request("POST", "http://localhost/api/sign", {}, {}, b'{"message":"hello"}')
 began = time.perf_counter()
 assert respond(routes["sign"], request, 1 << 20).status == 200
@@ -66,7 +66,7 @@ def run() -> Iterator[Figure]:
         try:
             environ = app_environ(Path(folder), azurite.connection_string)
             settings = load_settings(environ)
-            routes = {each.name: each for each in build(settings)}
+            routes = {each.name: each for each in build(settings).routes}
             keys = _keys(settings)
             yield from _signing(routes, keys)
             yield from _verifying(routes, keys)

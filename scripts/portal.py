@@ -37,7 +37,7 @@ def text(value: object) -> str:
 def table() -> str:
     """The table of all functions."""
     head = "| function | call | query parameters | body to paste | key |\n|---|---|---|---|---|\n"
-    return head + "".join(row(route) + "\n" for route in build(load_settings({})))
+    return head + "".join(row(route) + "\n" for route in build(load_settings({})).routes)
 
 
 def written(document: str) -> str:

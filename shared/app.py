@@ -4,19 +4,26 @@ The table below is all that indexing needs, so no capability is loaded before th
 """
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from shared.errors import StrongroomError
 from shared.settings import Settings
 from shared.storage import Storage
 from shared.web import Access, Operation, Route
 
 if TYPE_CHECKING:
+    from shared.blobs.store.blobs import BlobStore
     from shared.blobs.store.listings import ListingStore
+    from shared.blobs.store.shares import ShareStore
+    from shared.passwords.store import UserStore
     from shared.signing.encryption import NamedKeys
     from shared.signing.store import KeyStore
     from shared.sql.databases import Databases
+    from shared.sql.store.files import Files
+    from shared.sql.store.queries import QueryStore
 
 Made = TypeVar("Made")
 
@@ -40,8 +47,17 @@ class Once(Generic[Made]):
         return self._made[0]
 
 
-def build(settings: Settings) -> list[Route]:
-    """Every route of the app, in the order of its documentation."""
+class App(NamedTuple):
+    """The app: its routes, in the order of their documentation, and what is done once a day."""
+
+    routes: list[Route]
+    purge: Callable[[datetime], None]
+    """Removes what is past its time: deleted keys, spent links, counters of wrong passwords. Where one kind cannot be
+    removed now, the others still are, before its error is raised."""
+
+
+def build(settings: Settings) -> App:
+    """The app with these settings."""
     storage = Once(lambda: Storage(settings.storage))
 
     @Once
@@ -60,16 +76,46 @@ def build(settings: Settings) -> list[Route]:
         return NamedKeys(keys())
 
     @Once
+    def files() -> "Files":
+        from shared.sql.store.files import Files
+
+        return Files(storage())
+
+    @Once
     def databases() -> "Databases":
         from shared.sql.databases import Databases
 
-        return Databases(settings.databases)
+        return Databases(settings.databases, lambda scope: storage().token(scope), files())
+
+    @Once
+    def query_store() -> "QueryStore":
+        from shared.sql.store.queries import QueryStore
+
+        return QueryStore(storage())
 
     @Once
     def listings() -> "ListingStore":
         from shared.blobs.store.listings import ListingStore
 
         return ListingStore(storage())
+
+    @Once
+    def blob_store() -> "BlobStore":
+        from shared.blobs.store.blobs import BlobStore
+
+        return BlobStore(storage())
+
+    @Once
+    def user_store() -> "UserStore":
+        from shared.passwords.store import UserStore
+
+        return UserStore(storage())
+
+    @Once
+    def share_store() -> "ShareStore":
+        from shared.blobs.store.shares import ShareStore
+
+        return ShareStore(storage())
 
     @Once
     def signing() -> Mapping[str, Operation]:
@@ -97,11 +143,10 @@ def build(settings: Settings) -> list[Route]:
         from shared.passwords.pepper import Pepper
         from shared.passwords.policy import Policy
         from shared.passwords.routes import operations
-        from shared.passwords.store import UserStore
 
         ours = settings.passwords
         accounts = Accounts(
-            UserStore(storage()),
+            user_store(),
             HashingThreads(settings.hash_memory_mib),
             Pepper(named_keys(), ours.pepper_key),
             Policy(ours.min_length, ours.min_length_with_second_factor, ours.service_names),
@@ -109,11 +154,20 @@ def build(settings: Settings) -> list[Route]:
         )
         return operations(accounts)
 
+    def link(container: str, name: str) -> str:
+        """A URL that opens a blob for an hour."""
+        from shared.blobs.sas import Grant
+
+        now = datetime.now(UTC)
+        https_only = storage().account.blob_url.startswith("https:")
+        grant = Grant(container, name, "read", now + timedelta(hours=1), https_only)
+        return blob_store().signed_url(grant, now)[0]
+
     @Once
     def sql() -> Mapping[str, Operation]:
         from shared.sql.routes import operations
 
-        return operations(databases())
+        return operations(databases(), query_store(), files(), link)
 
     @Once
     def lists() -> Mapping[str, Operation]:
@@ -124,15 +178,12 @@ def build(settings: Settings) -> list[Route]:
     @Once
     def blobs() -> Mapping[str, Operation]:
         from shared.blobs.routes import containers, objects, shares
-        from shared.blobs.store.blobs import BlobStore
-        from shared.blobs.store.shares import ShareStore
 
-        store = BlobStore(storage())
         passing = objects.Passing(settings.max_body_bytes, settings.inline_html, settings.storage_private)
         return {
-            **objects.operations(store, passing),
-            **containers.operations(store, listings()),
-            **shares.operations(store, ShareStore(storage()), passing),
+            **objects.operations(blob_store(), passing),
+            **containers.operations(blob_store(), listings()),
+            **shares.operations(blob_store(), share_store(), passing),
         }
 
     @Once
@@ -192,6 +243,12 @@ def build(settings: Settings) -> list[Route]:
         Route("query-sql", "query-sql", GET_POST, KEY, sql),
         Route("execute-sql", "execute-sql", POST, KEY, sql),
         Route("list-databases", "databases", GET, KEY, sql),
+        Route("export-sql", "export-sql", POST, KEY, sql),
+        Route("save-query", "queries/{query_name}", ("PUT",), KEY, sql),
+        Route("list-queries", "queries", GET, KEY, sql),
+        Route("run-query", "queries/{query_name}", GET_POST, KEY, sql),
+        Route("delete-query", "queries/{query_name}", ("DELETE",), KEY, sql),
+        Route("public-query", "public/{query_name}", GET, PUBLIC, sql),
         Route("list-blobs", "list-blobs", GET_POST, KEY, lists),
         Route("summarize-blobs", "summarize-blobs", POST, KEY, lists),
         Route("get-blob", "blobs/{container}/{*name}", ("GET", "HEAD"), KEY, blobs),
@@ -210,4 +267,15 @@ def build(settings: Settings) -> list[Route]:
         Route("health", "health", GET, PUBLIC, health),
         Route("openapi", "openapi.json", GET, PUBLIC, openapi),
     ]
-    return routes
+
+    def purge(now: datetime) -> None:
+        failures = []
+        for store in (keys, user_store, share_store):
+            try:
+                store().purge(now)
+            except StrongroomError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    return App(routes, purge)

@@ -3,7 +3,8 @@
 StrongroomError
 ├── BadRequest 400          InvalidRequest · InvalidJson · NotAnObject · NotUtf8 · NestedTooDeep · DuplicateParameter
 │                           QueryBesideBody · UnexpectedBody · SecretInUrl
-├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer · UnknownBlob · UnknownShare · UnknownUser
+├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer · UnknownQuery · UnknownBlob · UnknownShare
+│                           UnknownUser
 ├── Conflict 409            KeyExists · KeyChanged · KeyNotDeletable · UserExists · UserChanged · ContainerExists
 │                           ContainerNotEmpty · BlobConflict
 ├── LengthRequired 411
@@ -14,11 +15,12 @@ StrongroomError
 ├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · UnusableVersion
 │                           KeyTooLarge · NotDecryptable · NotExportable · InvalidPassword · InvalidHash · HashTooLarge
 │                           HashTooWeak · WeakPassword · WrongPassword · ReadOnly · SqlError · QueryTimeout
-│                           MultipleStatements · AnswerTooLarge
+│                           MultipleStatements · AnswerTooLarge · KeyReused
 ├── Busy 429                TooManyAttempts
 ├── InternalError 500
 ├── DamagedKey 500
-├── Unavailable 503         StorageUnavailable · StorageForbidden · MasterKeyUnavailable · DatabaseUnavailable
+├── Unavailable 503         StorageUnavailable · StorageForbidden · StorageNetworkForbidden · MasterKeyUnavailable
+│                           DatabaseUnavailable
 │                           PepperUnavailable
 ├── InvalidSetting          raised at start, never answered
 ├── SealBroken              what rests in storage is not what was sealed; becomes DamagedKey or MasterKeyUnavailable
@@ -151,6 +153,13 @@ class UnknownDatabase(NotFound):
 
     code = "unknown-database"
     title = "There is no such database"
+
+
+class UnknownQuery(NotFound):
+    """No query is saved under this name; or none that is public, where only such are run."""
+
+    code = "unknown-query"
+    title = "There is no such query"
 
 
 class UnknownContainer(NotFound):
@@ -422,6 +431,13 @@ class AnswerTooLarge(Refused):
     title = "A row is too large to be answered"
 
 
+class KeyReused(Refused):
+    """An Idempotency-Key came before, with another request."""
+
+    code = "idempotency-key-reused"
+    title = "This Idempotency-Key belongs to another request"
+
+
 class BlobTooLarge(Refused):
     """More bytes than are passed through a function, where no link can take its place."""
 
@@ -493,6 +509,14 @@ class StorageForbidden(Unavailable):
     code = "storage-forbidden"
     title = "Azure Storage refuses this app's identity"
     advice = "The app needs Storage Blob Data Contributor and Storage Table Data Contributor on its storage account."
+
+
+class StorageNetworkForbidden(StorageForbidden):
+    """Storage refuses where we come from, or what a key may do: the account's own rules, not a role."""
+
+    code = "storage-network-forbidden"
+    title = "The storage account's rules refuse this app"
+    advice = "Let the app's subnet into the storage account's network rules, and allow what its key or identity does."
 
 
 class MasterKeyUnavailable(Unavailable):

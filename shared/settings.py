@@ -12,6 +12,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH1
 """The app's folder. Relative paths in settings start here: the working directory changes after import in Azure."""
 
 
+DATABASE_URLS = ("sqlite:///", "blob://", "postgresql://", "postgres://", "mysql://", "mariadb://")
+
+
 class StorageSettings(msgspec.Struct, frozen=True):
     """How the storage account is reached: by connection string, or by its endpoints and the app's identity."""
 
@@ -185,17 +188,13 @@ def _master_key(environ: Mapping[str, str]) -> str:
     return os.path.join(ROOT, text) if text else ""  # noqa: PTH118 - as above.
 
 
-_DATABASES = ("sqlite:///", "blob://", "postgresql://", "mysql://")
-"""How the URL of a database may begin."""
-
-
 def _databases(environ: Mapping[str, str]) -> dict[str, DatabaseSettings]:
     prefix, suffix = "DATABASE_", "_WRITE"
     given = {name: url.strip() for name, url in environ.items() if name.startswith(prefix) and url.strip()}
     found = {}
     for name, url in given.items():
-        if not url.startswith(_DATABASES):
-            raise InvalidSetting(f"{name} must be a URL such as sqlite:///.data/main.sqlite.")
+        if not url.startswith(DATABASE_URLS):
+            raise InvalidSetting(f"{name} must be a URL that starts with one of {', '.join(DATABASE_URLS)}.")
         if name.endswith(suffix):
             if name.removesuffix(suffix) not in given:
                 raise InvalidSetting(f"{name} is set, but {name.removesuffix(suffix)} is not: a writer needs a reader.")

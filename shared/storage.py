@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from shared.errors import Busy, InvalidSetting, StorageForbidden, StorageUnavailable
+from shared.errors import Busy, InvalidSetting, StorageForbidden, StorageNetworkForbidden, StorageUnavailable
 from shared.settings import StorageSettings
 
 if TYPE_CHECKING:
@@ -94,6 +94,11 @@ class Storage:
         """Raises StorageUnavailable where the settings name no account."""
         return account_of(self._settings)
 
+    def token(self, scope: str) -> str:
+        """An access token of the app's identity for another service. Raises StorageForbidden or StorageUnavailable."""
+        with storage_errors():
+            return self._credential.get_token(scope).token
+
     def table(self, name: str) -> "TableClient":
         """A client of the table `name`, which need not exist."""
         return self._tables.get_table_client(name)
@@ -144,7 +149,10 @@ class Storage:
         # Closed, not read: such an answer may have any length.
         response.close()
         response.release_conn()
-        said = f"Blob Storage answered {response.status} {response.headers.get('x-ms-error-code', '')}."
+        code = response.headers.get("x-ms-error-code", "")
+        said = f"Blob Storage answered {response.status} {code}."
+        if code == "AuthorizationFailure":
+            raise StorageNetworkForbidden(said)
         raise StorageForbidden(said) if response.status in (401, 403) else StorageUnavailable(said)
 
     @cached_property

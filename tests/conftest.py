@@ -8,8 +8,8 @@ import pytest
 from hypothesis import settings
 
 from scripts.azurite import Azurite, start_azurite
-from scripts.samples import seed_container, seed_database, seed_keys, seed_users
-from tests.support import App, StartApp, app_environ, run_app
+from scripts.samples import seed_database
+from tests.support import App, StartApp, app_environ, run_app, run_sample_app
 
 # How long an example takes is the machine's business: no test asserts times.
 settings.register_profile("strongroom", deadline=None)
@@ -33,13 +33,7 @@ def storage_connection(azurite: Azurite) -> str:
 @pytest.fixture(scope="session")
 def running_app(storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The app as a process, with the sample data; shared by all tests, which leave each other's data alone."""
-    folder = tmp_path_factory.mktemp("app")
-    seed_database(folder / "main.sqlite")
-    seed_container(storage_connection)
-    seed_users(storage_connection)
-    environ = app_environ(folder, storage_connection)
-    seed_keys(storage_connection, environ["STRONGROOM_MASTER_KEY"])
-    with run_app(folder, environ) as app:
+    with run_sample_app(tmp_path_factory.mktemp("app"), storage_connection) as app:
         yield app
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 from azure.data.tables import TableClient
 
-from scripts.samples import SAMPLE_KEYS, seed_keys, seed_users
+from scripts.samples import SAMPLE_KEYS, seed_container, seed_database, seed_keys, seed_users
 from shared.errors import UnknownUser
 from shared.passwords.names import key_of
 from shared.passwords.store import UserStore
@@ -124,6 +124,18 @@ def run_app(folder: Path, environ: Mapping[str, str]) -> Iterator[App]:
         yield App(url, function_key, master_key, process, log, folder / "main.sqlite")
     finally:
         stop(process)
+
+
+@contextmanager
+def run_sample_app(folder: Path, storage: str) -> Iterator[App]:
+    """Run the app with the sample data of `make start`."""
+    seed_database(folder / "main.sqlite")
+    seed_container(storage)
+    seed_users(storage)
+    environ = app_environ(folder, storage)
+    seed_keys(storage, environ["STRONGROOM_MASTER_KEY"])
+    with run_app(folder, environ) as app:
+        yield app
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:

@@ -65,5 +65,5 @@ def test_the_table_of_functions_is_complete() -> None:
     from shared.app import build
     from shared.settings import load_settings
 
-    for route in build(load_settings({})):
+    for route in build(load_settings({})).routes:
         assert f"`{route.name}`" in README, route.name

@@ -3,17 +3,58 @@
 import os.path
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from hashlib import sha256
 from queue import Empty, SimpleQueue
+from time import time
+from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
-from shared.errors import Busy, InvalidSetting, ReadOnly, StrongroomError, UnknownDatabase
+from shared.errors import (
+    Busy,
+    DatabaseUnavailable,
+    InvalidSetting,
+    KeyReused,
+    ReadOnly,
+    SqlError,
+    StrongroomError,
+    UnknownDatabase,
+)
 from shared.settings import ROOT, DatabaseSettings
 from shared.sql.engines import Outcome, Session, Statement
+from shared.sql.store.files import Dataset, Files
 
-READERS, WRITERS = 8, 1
-"""Connections that a SQLite database has at most. It takes one writer at a time: others wait here, in their order."""
+READERS, WRITERS, SQLITE_WRITERS = 8, 4, 1
+"""Connections that a database has at most. SQLite takes one writer at a time: others wait here, in their order."""
+Engine = Literal["sqlite", "postgresql", "mysql"]
+ENGINES: Mapping[str, Engine] = {
+    "sqlite": "sqlite",
+    "blob": "sqlite",
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+}
+"""By the schemes of URLs."""
 WAIT_SECONDS = 10.0
 """How long a call waits for a connection before it is told to come back."""
+
+
+DAY = 24 * 60 * 60
+_ANSWERS = (
+    "create table if not exists strongroom_answers (id varchar(64) primary key, digest varchar(64) not null, "
+    "answer {}, created bigint not null)"
+)
+ANSWERS: Mapping[Engine, str] = {
+    "sqlite": _ANSWERS.format("text"),
+    "postgresql": _ANSWERS.format("text"),
+    "mysql": _ANSWERS.format("longtext character set utf8mb4"),
+}
+"""Where the first answers to requests with an Idempotency-Key are kept: beside the data that they tell of."""
+FIND_ANSWER = "select digest, answer from strongroom_answers where id = ?"
+FORGET_ANSWERS = "delete from strongroom_answers where created < ?"
+MAKE_ANSWER = "insert into strongroom_answers (id, digest, created) values (?, ?, ?)"
+KEEP_ANSWER = "update strongroom_answers set answer = ? where id = ?"
 
 
 class Pool:
@@ -27,28 +68,33 @@ class Pool:
         self._idle: deque[Session] = deque()
 
     def session(self, seconds: float) -> "Lease":
-        """A connection for the body of a `with`, for as many seconds from its start."""
+        """A connection with a transaction for the body of a `with`, for as many seconds from its start."""
         return Lease(self, seconds)
 
-    def take(self) -> Session:
-        """Raises Busy where no connection is free within WAIT_SECONDS."""
+    def take(self, seconds: float) -> Session:
+        """A connection whose transaction has started. Raises Busy where none is free within WAIT_SECONDS."""
         try:
             self._places.get(timeout=WAIT_SECONDS)
         except Empty:
             raise Busy("All connections to this database are in use.", retry_after=1) from None
         try:
-            while self._idle:
-                session = self._idle.pop()
-                if session.fresh():
-                    return session
-                session.close()
-            return self._open()
+            return self._started(seconds)
         except BaseException:
             self._places.put(None)
             raise
 
+    def _started(self, seconds: float) -> Session:
+        while self._idle:
+            session = self._idle.pop()
+            if not session.fresh():
+                session.close()
+                continue
+            with suppress(DatabaseUnavailable):  # It died in the pool: another takes its place.
+                return _start(session, seconds)
+        return _start(self._open(), seconds)
+
     def give(self, session: Session) -> None:
-        """Bring back what `take` gave. One that cannot let go of what it did is closed instead."""
+        """Bring back what `take` gave. One that cannot be brought back to its beginning is closed instead."""
         try:
             session.end()
             self._idle.append(session)
@@ -56,6 +102,20 @@ class Pool:
             session.close()
         finally:
             self._places.put(None)
+
+    def close(self) -> None:
+        """Close every connection that nobody uses now."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+def _start(session: Session, seconds: float) -> Session:
+    try:
+        session.start(seconds)
+    except BaseException:
+        session.close()
+        raise
+    return session
 
 
 class Lease:
@@ -68,8 +128,7 @@ class Lease:
         self._seconds = seconds
 
     def __enter__(self) -> Session:
-        self._session = session = self._pool.take()
-        session.limit(self._seconds)
+        self._session = session = self._pool.take(self._seconds)
         return session
 
     def __exit__(self, *_error: object) -> None:
@@ -79,7 +138,7 @@ class Lease:
 class Database:
     """One database: reading for everyone who may call, writing where the settings name a writer."""
 
-    def __init__(self, name: str, engine: str, reader: Pool, writer: Pool | None) -> None:
+    def __init__(self, name: str, engine: Engine, reader: Pool, writer: Pool | None) -> None:
         self.name = name
         self.engine = engine
         self._reader = reader
@@ -94,37 +153,99 @@ class Database:
         """A connection that may only read, for as many seconds."""
         return self._reader.session(seconds)
 
-    def execute(self, statements: list[Statement], *, max_rows: int, dry_run: bool, seconds: float) -> list[Outcome]:
+    def execute(self, statements: list[Statement], max_rows: int, *, dry_run: bool, seconds: float) -> list[Outcome]:
         """Run `statements` in one transaction, all or none. Raises ReadOnly where the settings name no writer."""
-        if self._writer is None:
-            raise ReadOnly(f"Set DATABASE_{self.name.upper()}_WRITE to let this database be written.")
-        with self._writer.session(seconds) as session:
-            session.begin()
-            outcomes = []
-            for place, each in enumerate(statements):
-                try:
-                    outcomes.append(session.execute(each, max_rows))
-                except StrongroomError as error:
-                    if len(statements) > 1:
-                        error.detail = f"statements[{place}]: {error.detail}"
-                    raise
-            if dry_run:
-                session.rollback()
-            else:
+        with self._writing(seconds) as session:
+            outcomes = _run(session, statements, max_rows, dry_run=dry_run)
+            if not dry_run:
                 session.commit()
             return outcomes
+
+    def execute_once(
+        self,
+        key: str,
+        request: bytes,
+        statements: list[Statement],
+        max_rows: int,
+        *,
+        tell: Callable[[list[Outcome]], bytes],
+        seconds: float,
+    ) -> tuple[bytes, bool]:
+        """Run `statements` unless `key` came within a day: what `tell` made of it, and whether that was then, not now.
+
+        The answer is written by the very transaction that it tells of, so that one is there if and only if the other
+        is. Raises KeyReused where the key came with another request.
+        """
+        row, digest = sha256(key.encode()).hexdigest(), sha256(request).hexdigest()
+        for attempt in range(4):
+            with self._writing(seconds) as session:
+                try:
+                    found = session.execute(Statement(FIND_ANSWER, [row]), alone=False, max_rows=1).rows
+                except SqlError:
+                    if attempt == 3:
+                        raise
+                    found = None  # There is no such table yet.
+                if found:
+                    if found[0][0] != digest:
+                        raise KeyReused("Take a new Idempotency-Key for each new request.")
+                    return str(found[0][1]).encode(), True
+                if found is not None:
+                    now = int(time())
+                    session.execute(Statement(FORGET_ANSWERS, [now - DAY]), alone=False, max_rows=1)
+                    try:
+                        made = Statement(MAKE_ANSWER, [row, digest, now])
+                        session.execute(made, alone=False, max_rows=1)
+                    except SqlError:
+                        if attempt == 3:
+                            raise
+                        continue  # Another call with this key was quicker: what it did is there now.
+                    body = tell(_run(session, statements, max_rows, dry_run=False))
+                    session.execute(Statement(KEEP_ANSWER, [body.decode(), row]), alone=False, max_rows=1)
+                    session.commit()
+                    return body, False
+            with suppress(SqlError):  # Another call may make it at the same time.
+                self.execute([Statement(ANSWERS[self.engine], ())], 1, dry_run=False, seconds=seconds)
+        raise AssertionError("The table of answers was made and is not there.")
+
+    def _writing(self, seconds: float) -> Lease:
+        if self._writer is None:
+            raise ReadOnly(f"Set DATABASE_{self.name.upper()}_WRITE to let this database be written.")
+        return self._writer.session(seconds)
+
+    def close(self) -> None:
+        """Close every connection that nobody uses now; the next call opens one again."""
+        self._reader.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def ping(self) -> None:
         """Ask for nothing, to see that the database answers."""
         with self.reading(2.0) as session:
-            session.query("select 1", (), False).fetch(1)
+            session.query("select 1", (), rows=1, explain=False).fetch(1)
+
+
+def _run(session: Session, statements: list[Statement], max_rows: int, *, dry_run: bool) -> list[Outcome]:
+    outcomes = []
+    alone = len(statements) == 1 and not dry_run
+    for place, each in enumerate(statements):
+        try:
+            outcomes.append(session.execute(each, alone=alone, max_rows=max_rows))
+        except StrongroomError as error:
+            if len(statements) > 1:
+                error.detail = f"statements[{place}]: {error.detail}"
+            raise
+    return outcomes
 
 
 class Databases:
-    """Every database that the settings name."""
+    """Every database that the settings name.
 
-    def __init__(self, settings: Mapping[str, DatabaseSettings]) -> None:
-        self._databases = {name: _database(name, each) for name, each in sorted(settings.items())}
+    `token` gets an access token of the app's identity for a scope; `files` are the blobs that datasets come from.
+    """
+
+    def __init__(self, settings: Mapping[str, DatabaseSettings], token: Callable[[str], str], files: Files) -> None:
+        means = _Means(token, files)
+        self._databases = {name: _database(name, each, means) for name, each in sorted(settings.items())}
 
     def __iter__(self) -> Iterator[Database]:
         return iter(self._databases.values())
@@ -138,25 +259,60 @@ class Databases:
             raise UnknownDatabase(f"The settings name no database {name!r}. They name: {known}.") from None
 
 
-def _database(name: str, settings: DatabaseSettings) -> Database:
+class _Means(NamedTuple):
+    """What connections are opened with."""
+
+    token: Callable[[str], str]
+    files: Files
+
+
+def _database(name: str, settings: DatabaseSettings, means: _Means) -> Database:
     setting = f"DATABASE_{name.upper()}"
-    reader = Pool(_sqlite(settings.url, setting, writes=False), READERS)
+    engine = ENGINES[settings.url.partition("://")[0]]
+    reader = Pool(_opener(engine, settings.url, setting, means, writes=False), READERS)
     writer = None
     if settings.write_url is not None:
-        writer = Pool(_sqlite(settings.write_url, f"{setting}_WRITE", writes=True), WRITERS)
-    return Database(name, "sqlite", reader, writer)
+        scheme = settings.write_url.partition("://")[0]
+        if ENGINES[scheme] != engine or scheme == "blob":
+            raise InvalidSetting(f"{setting}_WRITE must name a database of the same kind as {setting}, and no blob.")
+        opener = _opener(engine, settings.write_url, f"{setting}_WRITE", means, writes=True)
+        writer = Pool(opener, SQLITE_WRITERS if engine == "sqlite" else WRITERS)
+    return Database(name, engine, reader, writer)
 
 
-def _sqlite(url: str, setting: str, *, writes: bool) -> Callable[[], Session]:
+def _opener(engine: Engine, url: str, setting: str, means: _Means, *, writes: bool) -> Callable[[], Session]:
+    """What opens a connection. Drivers load at the first one."""
+
+    def sqlite() -> Session:
+        from shared.sql.engines.sqlite import SqliteSession
+
+        return SqliteSession(path, writes=writes)
+
+    def postgresql() -> Session:
+        from shared.sql.engines.postgresql import PostgresSession
+
+        return PostgresSession(url, means.token, writes=writes)
+
+    def mysql() -> Session:
+        from shared.sql.engines.mysql import MysqlSession
+
+        return MysqlSession(url, means.token, writes=writes)
+
+    if engine == "sqlite":
+        path = _dataset(url, setting, means.files) if url.startswith("blob://") else _sqlite_path(url, setting)
+        return sqlite
+    return postgresql if engine == "postgresql" else mysql
+
+
+def _dataset(url: str, setting: str, files: Files) -> Callable[[], str]:
+    container, _, name = url.removeprefix("blob://").partition("/")
+    if not container or not name:
+        raise InvalidSetting(f"{setting} must be a URL such as blob://container/path/data.sqlite.")
+    return Dataset(files, container, unquote(name)).path
+
+
+def _sqlite_path(url: str, setting: str) -> str:
     path = unquote(url.removeprefix("sqlite:///"))
     if path == url or not path:
         raise InvalidSetting(f"{setting} must be a URL such as sqlite:///.data/main.sqlite, or sqlite:////full/path.")
-
-    full = os.path.join(ROOT, path)  # noqa: PTH118 - pathlib is loaded for nothing else.
-
-    def open_session() -> Session:
-        from shared.sql.engines.sqlite import SqliteSession
-
-        return SqliteSession(full, writes=writes)
-
-    return open_session
+    return os.path.join(ROOT, path)  # noqa: PTH118 - pathlib is loaded for nothing else.

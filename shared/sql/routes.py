@@ -1,7 +1,9 @@
 """The functions that read and write databases by SQL."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import BoundedSemaphore
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -12,30 +14,39 @@ from shared.errors import (
     AnswerTooLarge,
     Busy,
     DatabaseUnavailable,
+    KeyReused,
     MultipleStatements,
     QueryTimeout,
     ReadOnly,
     SqlError,
+    StrongroomError,
     Unavailable,
+    UnknownContainer,
     UnknownDatabase,
     invalid_field,
 )
+from shared.sql import saved_routes
+from shared.sql.answers import Ask, answer_query, chosen_format
 from shared.sql.databases import Database, Databases
 from shared.sql.engines import Outcome, Statement, Table
+from shared.sql.exports import CONTENT_TYPES, ExportFormat, export
 from shared.sql.statements import GivenParams, read_params
-from shared.sql.values import Cursor, Format, Kind, Page, Rows, RowTooLarge, read_page
-from shared.web import Answer, Example, Fields, Operation, decode_cursor, encode_cursor
+from shared.sql.store.files import Files
+from shared.sql.store.queries import QueryStore
+from shared.sql.values import Form, Format, Kind, Rows, read_page
+from shared.web import Answer, Example, Fields, Operation
 
 MAX_ROWS = 10_000
 MAX_BYTES = 8 * 1024 * 1024
 """Of the rows of an answer."""
 LISTING_SECONDS = 5.0
-MEDIA_TYPES: Mapping[Format, str] = {
-    "json": "application/json",
-    "objects": "application/json",
-    "ndjson": "application/x-ndjson",
-    "csv": "text/csv",
-}
+LISTED_AT_ONCE = 8
+EXPORTS_AT_ONCE = 2
+"""Each holds a connection, a few MiB and a thread, for as long as it takes."""
+EXPORT_WAIT_SECONDS = 5.0
+EVERY_ROW = 2**62
+Link = Callable[[str, str], str]
+"""Makes the URL that opens a blob (container, name) for an hour."""
 
 Sql = Annotated[str, Meta(description="One SQL statement.", min_length=1, max_length=100_000)]
 Params = Annotated[
@@ -50,14 +61,31 @@ class QuerySql(Fields, frozen=True):
     sql: Sql
     params: Params = None
     database: DatabaseName = "main"
-    format: Annotated[
-        Format,
-        Meta(description="`json` has rows as arrays, `objects` as objects; `ndjson` and `csv` hold rows alone."),
-    ] = "json"
+    format: (
+        Annotated[
+            Format,
+            Meta(
+                description="`json` has rows as arrays, `objects` as objects; `ndjson` and `csv` hold rows alone. "
+                "Without it the header Accept decides, and without that it is `json`."
+            ),
+        ]
+        | None
+    ) = None
     limit: Annotated[int, Meta(description="Rows of the answer, at most.", ge=1, le=MAX_ROWS)] = 1000
-    cursor: Annotated[str, Meta(description="Where the answer before left off.", max_length=2000)] | None = None
+    cursor: Annotated[str, Meta(description="Where the answer before left off.", max_length=8000)] | None = None
     timeout_ms: TimeoutMs = 5000
     explain: Annotated[bool, Meta(description="Answer how the statement would be run, and do not run it.")] = False
+    big_integers: Annotated[
+        saved_routes.BigIntegers,
+        Meta(description="With `string`, integers beyond 2^53 are texts, for readers that would round them."),
+    ] = "number"
+    defuse_formulas: Annotated[
+        bool, Meta(description="In CSV, put an apostrophe before texts that a spreadsheet would run.")
+    ] = False
+    filename: (
+        Annotated[str, Meta(description="Answer as a file of this name.", min_length=1, max_length=200)] | None
+    ) = None
+    accept: Annotated[str, Meta(description="Media types; `format` beats it.", max_length=1000)] | None = None
 
 
 class ColumnAnswer(msgspec.Struct, frozen=True):
@@ -65,6 +93,7 @@ class ColumnAnswer(msgspec.Struct, frozen=True):
 
     name: str
     type: Kind
+    note: str | UnsetType = UNSET
 
 
 class QueryAnswer(msgspec.Struct, frozen=True):
@@ -99,6 +128,18 @@ class ExecuteSql(Fields, frozen=True):
     database: DatabaseName = "main"
     dry_run: Annotated[bool, Meta(description="Run it, answer what it did, and undo it.")] = False
     timeout_ms: TimeoutMs = 5000
+    idempotency_key: (
+        Annotated[
+            str,
+            Meta(
+                description="A text of your own for this very request. Sent again within a day, it answers what it did "
+                "the first time, and does nothing.",
+                min_length=1,
+                max_length=200,
+            ),
+        ]
+        | None
+    ) = None
 
 
 class StatementResult(msgspec.Struct, frozen=True):
@@ -124,6 +165,38 @@ class ExecuteAnswer(msgspec.Struct, frozen=True):
     results: list[StatementResult] | UnsetType = UNSET
 
 
+class ExportSql(Fields, frozen=True, kw_only=True):
+    sql: Sql
+    params: Params = None
+    database: DatabaseName = "main"
+    container: Annotated[str, Meta(description="It must be there.", pattern=r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$")]
+    name: Annotated[
+        str,
+        Meta(
+            description="Of the blob; one of this name is replaced.",
+            min_length=1,
+            max_length=1024,
+            pattern=r"^(?!/)(?!(.*/)?\.{1,2}(/|$))[^\x00-\x1f\x7f\\]*[^\x00-\x1f\x7f\\./]$",
+        ),
+    ]
+    format: Annotated[ExportFormat, Meta(description="Of the file.")] = "csv"
+    timeout_ms: Annotated[int, Meta(description="The export is given up then, in milliseconds.", ge=1, le=200_000)] = (
+        120_000
+    )
+
+
+class ExportAnswer(msgspec.Struct, frozen=True):
+    """A file that is there now. `sha256` is hexadecimal; `url` opens it for an hour, to everyone who has it."""
+
+    name: str
+    container: str
+    row_count: int
+    size: int
+    sha256: str
+    url: str
+    elapsed_ms: float
+
+
 class DatabaseAnswer(msgspec.Struct, frozen=True):
     """One database. Where it does not answer now, `available` is false and `tables` is empty."""
 
@@ -138,48 +211,23 @@ class ListAnswer(msgspec.Struct, frozen=True):
     databases: list[DatabaseAnswer]
 
 
-def query_sql(databases: Databases, fields: QuerySql) -> Answer:
-    started = perf_counter()
-    params = read_params(fields.params)
-    question = (fields.database, fields.sql, fields.params, fields.explain)
-    start = 0 if fields.cursor is None else decode_cursor(fields.cursor, int, *question)
-    with databases.get(fields.database).reading(fields.timeout_ms / 1000) as session:
-        rows = session.query(fields.sql, params, fields.explain)
-        _skip(rows, start)
-        page = _read(rows, fields.format, fields.limit)
-    cursor = encode_cursor(start + page.row_count, *question) if page.truncated else None
-    if fields.format in ("ndjson", "csv"):
-        headers = {"x-truncated": "true", "x-cursor": cursor} if cursor else {}
-        return Answer(200, page.rows, MEDIA_TYPES[fields.format], headers)
-    return Answer.json(
-        {
-            "columns": page.columns,
-            "rows": msgspec.Raw(b"[%b]" % page.rows),
-            "row_count": page.row_count,
-            "truncated": page.truncated,
-            "cursor": cursor,
-            "elapsed_ms": _since(started),
-        }
+def query_sql(databases: Databases, store: QueryStore, fields: QuerySql) -> Answer:
+    ask = Ask(
+        sql=fields.sql,
+        params=read_params(fields.params),
+        form=Form(chosen_format(fields.format, fields.accept), fields.big_integers == "string", fields.defuse_formulas),
+        limit=fields.limit,
+        max_bytes=MAX_BYTES,
+        seconds=fields.timeout_ms / 1000,
+        cursor=fields.cursor,
+        explain=fields.explain,
+        filename=fields.filename,
+        question=(fields.database, fields.sql, fields.params),
     )
+    return answer_query(databases.get(fields.database), store, ask)
 
 
-def _skip(rows: Cursor, count: int) -> None:
-    while count > 0 and (skipped := len(rows.fetch(min(count, 1000)))):
-        count -= skipped
-
-
-def _read(rows: Cursor, form: Format, limit: int) -> Page:
-    try:
-        return read_page(rows, form, limit, MAX_BYTES)
-    except RowTooLarge:
-        raise AnswerTooLarge(f"One row alone takes over {MAX_BYTES} bytes. Select less of it.") from None
-
-
-def _since(started: float) -> float:
-    return round((perf_counter() - started) * 1000, 3)
-
-
-def execute_sql(databases: Databases, fields: ExecuteSql) -> ExecuteAnswer:
+def execute_sql(databases: Databases, fields: ExecuteSql) -> Answer:
     started = perf_counter()
     if (fields.sql is None) == (fields.statements is None):
         raise invalid_field("sql", "give either sql, or statements.")
@@ -192,38 +240,69 @@ def execute_sql(databases: Databases, fields: ExecuteSql) -> ExecuteAnswer:
             Statement(each.sql, read_params(each.params, f"statements[{place}].params"))
             for place, each in enumerate(fields.statements or ())
         ]
-    outcomes = databases.get(fields.database).execute(
-        statements, max_rows=MAX_ROWS + 1, dry_run=fields.dry_run, seconds=fields.timeout_ms / 1000
+    database = databases.get(fields.database)
+
+    def tell(outcomes: list[Outcome]) -> bytes:
+        return msgspec.json.encode(_told(fields, outcomes, started))
+
+    seconds = fields.timeout_ms / 1000
+    if fields.idempotency_key is None or fields.dry_run:
+        return Answer(body=tell(database.execute(statements, MAX_ROWS + 1, dry_run=fields.dry_run, seconds=seconds)))
+    request = msgspec.json.encode((fields.sql, fields.params, fields.statements))
+    body, replayed = database.execute_once(
+        fields.idempotency_key, request, statements, MAX_ROWS + 1, tell=tell, seconds=seconds
     )
+    return Answer(body=body, headers={"idempotent-replayed": "true"} if replayed else {})
+
+
+def _told(fields: ExecuteSql, outcomes: list[Outcome], started: float) -> ExecuteAnswer:
     results = [_result(each) for each in outcomes]
+    elapsed = round((perf_counter() - started) * 1000, 3)
     if fields.sql is not None:
-        only = msgspec.structs.asdict(results[0])
-        return ExecuteAnswer(dry_run=fields.dry_run, elapsed_ms=_since(started), **only)
-    total = sum(each.rows_affected for each in results)
-    return ExecuteAnswer(total, fields.dry_run, _since(started), results=results)
+        return ExecuteAnswer(dry_run=fields.dry_run, elapsed_ms=elapsed, **msgspec.structs.asdict(results[0]))
+    return ExecuteAnswer(sum(each.rows_affected for each in results), fields.dry_run, elapsed, results=results)
 
 
 def _result(outcome: Outcome) -> StatementResult:
-    returned: dict[str, Any] = {}
-    if outcome.columns:
-        page = _read(Rows(outcome.columns, outcome.rows), "json", MAX_ROWS)
-        returned = {
-            "columns": page.columns,
-            "rows": msgspec.Raw(b"[%b]" % page.rows),
-            "truncated": page.truncated,
-        }
-    return StatementResult(outcome.rows_affected, outcome.last_row_id, **returned)
+    if not outcome.columns:
+        return StatementResult(outcome.rows_affected, outcome.last_row_id)
+    page = read_page(Rows(outcome.columns, outcome.rows), Form(), MAX_ROWS, MAX_BYTES)
+    returned: dict[str, Any] = {"columns": page.columns, "rows": msgspec.Raw(b"[%b]" % page.rows)}
+    return StatementResult(outcome.rows_affected, outcome.last_row_id, truncated=page.truncated, **returned)
+
+
+def export_sql(databases: Databases, files: Files, link: Link, places: BoundedSemaphore, fields: ExportSql) -> Answer:
+    started = perf_counter()
+    params = read_params(fields.params)
+    database = databases.get(fields.database)
+    if not places.acquire(timeout=EXPORT_WAIT_SECONDS):
+        raise Busy("Too many exports run now.", retry_after=10)
+    try:
+        files.check_container(fields.container)
+        upload = files.write(fields.container, fields.name)
+        with database.reading(fields.timeout_ms / 1000) as session:
+            rows = session.query(fields.sql, params, rows=EVERY_ROW, explain=False)
+            row_count = export(rows, fields.format, database.engine, upload)
+        digest = upload.commit(CONTENT_TYPES[fields.format], row_count)
+    finally:
+        places.release()
+    url = link(fields.container, fields.name)
+    elapsed = round((perf_counter() - started) * 1000, 3)
+    answer = ExportAnswer(fields.name, fields.container, row_count, upload.size, digest, url, elapsed)
+    return Answer.json(answer, 201)
 
 
 def list_databases(databases: Databases) -> ListAnswer:
-    return ListAnswer([_describe(each) for each in databases])
+    # At once: one that is out takes as long as it takes to find that out.
+    with ThreadPoolExecutor(LISTED_AT_ONCE) as threads:
+        return ListAnswer(list(threads.map(_describe, databases)))
 
 
 def _describe(database: Database) -> DatabaseAnswer:
     try:
         with database.reading(LISTING_SECONDS) as session:
             tables = session.tables()
-    except (Unavailable, UnknownDatabase):
+    except StrongroomError:
         return DatabaseAnswer(database.name, database.engine, database.writable, available=False, tables=[])
     return DatabaseAnswer(database.name, database.engine, database.writable, available=True, tables=tables)
 
@@ -240,18 +319,20 @@ ALWAYS = (
 )
 
 
-def operations(databases: Databases) -> dict[str, Operation]:
+def operations(databases: Databases, store: QueryStore, files: Files, link: Link) -> dict[str, Operation]:
     """Reading and writing are functions of their own, so that each has keys of its own."""
     return {
         "query-sql": Operation(
-            handle=partial(query_sql, databases),
+            handle=partial(query_sql, databases, store),
             request=QuerySql,
             answer=QueryAnswer,
             summary="Read a database by one SQL statement, with bound parameters.\n"
             "The database itself refuses whatever would write. What is cut off by a limit is told: by `truncated` and "
-            "`cursor`, in `ndjson` and `csv` by the headers `x-truncated` and `x-cursor`. A cursor counts rows: give "
-            "the statement an `order by`, or rows may come twice or not at all.",
-            errors=ALWAYS,
+            "`cursor`, in `ndjson` and `csv` by the headers `x-truncated` and `x-cursor`. Where the statement ends in "
+            "an `order by` of columns that it answers, a cursor goes on after the last row's values, whatever was "
+            "written meanwhile; else it counts rows, and without an `order by` rows may come twice or not at all.",
+            errors=(*ALWAYS, Unavailable),
+            headers=("accept",),
             media_types=("application/json", "application/x-ndjson", "text/csv"),
             examples=(
                 Example(
@@ -266,10 +347,11 @@ def operations(databases: Databases) -> dict[str, Operation]:
             handle=partial(execute_sql, databases),
             request=ExecuteSql,
             answer=ExecuteAnswer,
+            headers=("idempotency-key",),
             summary="Write to a database: one statement, or several in one transaction.\n"
             "Only where the settings name a writer (`DATABASE_<NAME>_WRITE`). Writers at the same time wait for each "
             "other.",
-            errors=ALWAYS,
+            errors=(*ALWAYS, KeyReused),
             examples=(
                 Example(
                     "Try an update, and undo it",
@@ -290,11 +372,26 @@ def operations(databases: Databases) -> dict[str, Operation]:
                 ),
             ),
         ),
+        "export-sql": Operation(
+            handle=partial(export_sql, databases, files, link, BoundedSemaphore(EXPORTS_AT_ONCE)),
+            request=ExportSql,
+            answer=ExportAnswer,
+            summary="Write the whole result of a query to a blob, as CSV, NDJSON or Parquet.\n"
+            "The blob is there when all of it is; until then what had its name stays.",
+            errors=(*ALWAYS, UnknownContainer, Unavailable),
+            statuses={201: "Exported."},
+            examples=(
+                Example(
+                    "A table as CSV",
+                    {"sql": "select * from fruit order by id", "container": "samples", "name": "exports/fruit.csv"},
+                ),
+            ),
+        ),
         "list-databases": Operation(
             handle=partial(list_databases, databases),
             request=None,
             answer=ListAnswer,
             summary="The databases that the settings name, with their tables and columns.",
-            errors=(Busy, SqlError, QueryTimeout),
         ),
+        **saved_routes.operations(databases, store, QueryAnswer),
     }

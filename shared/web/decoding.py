@@ -53,7 +53,7 @@ def decode(
 
     `headers` are fields, too. With `raw` no field stands in the body, whose size is the handler's to judge.
     """
-    pairs = _query_pairs(request.url)
+    pairs = query_pairs(request.url)
     _refuse_secrets(pairs)
     if "chunked" in request.headers.get("transfer-encoding", "").lower() and not request.body:
         raise LengthRequired("Send the body with a Content-Length, not chunked.")
@@ -71,7 +71,7 @@ def decode(
     return _from_query(kind, request, pairs, headers)
 
 
-def _query_pairs(url: str) -> list[tuple[str, str]]:
+def query_pairs(url: str) -> list[tuple[str, str]]:
     """Name and value of each query parameter but the reserved ones, decoded, in order; repeats and empty values stay.
 
     Read from the URL, because the host's own list joins repeats and drops empty values.
@@ -222,5 +222,5 @@ def _explain(kind: type[Fields], given: dict[str, Any]) -> Iterable[FieldError]:
         except msgspec.ValidationError as error:
             message, _, path = str(error).partition(" - at `$")
             yield FieldError(name + path.rstrip("`"), f"is not valid: {message[0].lower()}{message[1:]}.")
-    for name in given.keys() - known.keys():
+    for name in given.keys() - known.keys() if kind.__struct_config__.forbid_unknown_fields else ():
         yield FieldError(name, f"is not a field of this function, whose fields are {', '.join(known)}.")

@@ -31,8 +31,8 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
         operation = route.operation
         fields = decode(operation.request, request, max_body_bytes, headers=operation.headers, raw=operation.raw)
         with_request = operation.raw or operation.with_request
-        given = () if fields is None else (fields, request) if with_request else (fields,)
-        answered = operation.handle(*given)
+        arguments = () if fields is None else (fields, request) if with_request else (fields,)
+        answered = operation.handle(*arguments)
         cache_seconds = operation.cache_seconds
         answer = answered if isinstance(answered, Answer) else Answer.json(answered)
     except StrongroomError as error:

@@ -15,6 +15,7 @@ from shared.errors import (
     PreconditionFailed,
     RangeNotSatisfiable,
     StorageForbidden,
+    StorageNetworkForbidden,
     StorageUnavailable,
     StrongroomError,
     UnknownBlob,
@@ -86,6 +87,31 @@ def test_every_call_tells_a_missing_role(call: Callable[[BlobStore], object]) ->
     ):
         call(store_at(url))
     assert "Storage Blob Data Contributor" in caught.value.advice
+
+
+def test_network_rules_are_told_from_roles() -> None:
+    """Where the account's network rules refuse us, no role is asked for."""
+    with (
+        server(respond(403, b"", "x-ms-error-code: AuthorizationFailure\r\n")) as url,
+        pytest.raises(StorageNetworkForbidden) as caught,
+    ):
+        CALLS["head"](store_at(url))
+    assert "network rules" in caught.value.advice
+
+
+def test_a_deleted_blob_is_restored() -> None:
+    """Where the account has soft delete, restore-blob asks for it and tells what is there again."""
+    asked: list[bytes] = []
+
+    def answer(connection: socket.socket, request: bytes) -> object:
+        asked.append(request.partition(b" HTTP")[0])
+        headers = 'ETag: "0x1"\r\nLast-Modified: Fri, 02 Jan 2026 03:04:05 GMT\r\n'
+        return respond(200, b"", headers)(connection, request)
+
+    with server(answer) as url:
+        told = objects.restore_blob(store_at(url), objects.RestoreBlob(container="container", name="a b"))
+    assert asked == [b"PUT /a/container/a%20b?comp=undelete", b"HEAD /a/container/a%20b"]
+    assert (told.etag, told.last_modified, told.size) == ('"0x1"', "2026-01-02T03:04:05Z", 0)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import threading
 import time
 import zlib
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -80,6 +81,30 @@ def test_every_failure_is_the_same_clear_error(answer: Answerer) -> None:
     with server(answer) as url, pytest.raises(StorageUnavailable) as caught:
         listing(url)
     assert caught.value.retry_after
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(12_000, [5000, 5000, 2000]), (5000, [5000]), (50_000, [5000] * 4)])
+def test_pages_are_followed_within_a_call(limit: int, sizes: list[int]) -> None:
+    """More than a page is asked for page by page, each of the size that is still wanted, empty ones in between."""
+    asked: list[int] = []
+
+    def answer(connection: socket.socket, request: bytes) -> object:
+        query = dict(parse_qsl(request.split(b" ")[1].partition(b"?")[2].decode()))
+        first, size = int(query.get("marker", "0")), int(query["maxresults"])
+        asked.append(size)
+        if query.get("marker", "x").isdigit() and first % 2 == 0 and first:
+            return respond(200, page_of(marker=f"{first + 1}"))(connection, request)
+        first -= first % 2
+        last = min(first + size, 20_000)
+        page = page_of(*(blob_of(f"{n:05}") for n in range(first, last)), marker="" if last == 20_000 else f"{last}")
+        return respond(200, page)(connection, request)
+
+    with server(answer) as url:
+        sink = Kept()
+        marker = store_on(account_at(url)).list_blobs("container", sink, limit=limit, marker="")
+    assert [getattr(each, "name", "") for each in sink.items] == [f"{n:05}" for n in range(min(limit, 20_000))]
+    assert (marker == "") is (limit > 20_000)
+    assert [size for at, size in enumerate(asked) if at % 2 == 0] == sizes
 
 
 def test_what_passes_is_tried_again() -> None:

@@ -60,7 +60,7 @@ def test_sign_in_leaves_open_what_is_public() -> None:
     def is_open(path: str) -> bool:
         return any(fnmatchcase(f"/api/{path}", pattern) for pattern in patterns)
 
-    for route in build(load_settings({})):
+    for route in build(load_settings({})).routes:
         assert is_open(route.path) == (route.access is Access.PUBLIC), route.name
 
 

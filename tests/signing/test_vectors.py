@@ -17,7 +17,7 @@ from shared.signing import formats
 from shared.web import Request, encode_base64
 from shared.web.respond import respond
 
-VERIFY = next(route for route in build(load_settings({})) if route.name == "verify")
+VERIFY = next(route for route in build(load_settings({})).routes if route.name == "verify")
 CURVES: dict[str, tuple[ec.EllipticCurve, str]] = {
     "P-256,SHA-256": (ec.SECP256R1(), "ES256"),
     "P-384,SHA-384": (ec.SECP384R1(), "ES384"),

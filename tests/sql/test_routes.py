@@ -251,3 +251,44 @@ def test_many_callers_at_once(start_app: StartApp) -> None:
     with ThreadPoolExecutor(24) as threads:
         assert set(threads.map(call, range(100))) == {200}
     assert query(app, sql="select round(price, 2) from fruit where id = 1").json()["rows"] == [[50.45]]
+
+
+def test_accept_chooses_where_no_format_does(running_app: App) -> None:
+    """The header Accept chooses the format, and the field `format` beats it."""
+    with running_app.client() as client:
+        client.headers["accept"] = "text/csv"
+        given = {"sql": "select 1 as a"}
+        assert client.get("/api/query-sql", params=given).text == "a\r\n1\r\n"
+        assert client.post("/api/query-sql", json=given).text == "a\r\n1\r\n"
+        assert client.post("/api/query-sql", json=given | {"format": "ndjson"}).text == '{"a":1}\n'
+        assert client.post("/api/query-sql", json=given | {"accept": "text/csv"}).status_code == 400
+
+
+def test_an_answer_as_a_file(running_app: App) -> None:
+    """A file name, in any script, is told to the browser."""
+    answer = query(running_app, sql="select 1", format="csv", filename='größe "1".csv')
+    expected = "attachment; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%221%22.csv"
+    assert answer.headers["content-disposition"] == expected
+
+
+def test_integers_that_doubles_would_round(running_app: App) -> None:
+    """Integers are exact; on demand those beyond 2^53 are texts."""
+    sql = "select 9007199254740993 as a, -9007199254740993 as b, 9007199254740992 as c"
+    assert "[9007199254740993,-9007199254740993,9007199254740992]" in query(running_app, sql=sql).text
+    found = query(running_app, sql=sql, big_integers="string").json()["rows"]
+    assert found == [["9007199254740993", "-9007199254740993", 9007199254740992]]
+
+
+def test_formulas_are_defused(running_app: App) -> None:
+    """On demand texts that a spreadsheet would run are defused in CSV; numbers and other formats are left alone."""
+    sql = "select '=1+1' as a, -1 as b, '@x' as c, 'x' as d"
+    assert query(running_app, sql=sql, format="csv").text.splitlines()[1] == "=1+1,-1,@x,x"
+    assert query(running_app, sql=sql, format="csv", defuse_formulas=True).text.splitlines()[1] == "'=1+1,-1,'@x,x"
+    assert query(running_app, sql=sql, defuse_formulas=True).json()["rows"] == [["=1+1", -1, "@x", "x"]]
+
+
+def test_what_is_infinite_is_noted(running_app: App) -> None:
+    """An infinite number is null, and its column says so."""
+    answer = query(running_app, sql="select 9e999 as a, null as b, 1.5 as c").json()
+    assert answer["rows"] == [[None, None, 1.5]]
+    assert [("note" in each) for each in answer["columns"]] == [True, False, False]

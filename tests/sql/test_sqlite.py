@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +28,15 @@ from shared.settings import DatabaseSettings
 from shared.sql import databases as databases_module
 from shared.sql.databases import READERS, Database, Databases
 from shared.sql.engines import Outcome, Statement
-from shared.sql.values import read_page
+from shared.sql.values import Form, read_page
+from tests.sql.conftest import NO_FILES, no_token
 
 ENDLESS = "with recursive t(i) as (select 1 union all select i + 1 from t) select count(*) from t"
+
+
+def open_database(settings: DatabaseSettings) -> Database:
+    """The database that settings name `main`."""
+    return Databases({"main": settings}, no_token, NO_FILES).get("main")
 
 
 @pytest.fixture
@@ -41,7 +49,9 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def database(path: Path) -> Database:
     """The same as a database that may be written."""
-    return Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}).get("main")
+    return Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token, NO_FILES).get(
+        "main"
+    )
 
 
 def query(
@@ -49,7 +59,7 @@ def query(
 ) -> list[list[Any]]:
     """All rows of a query, as JSON has them."""
     with database.reading(seconds) as session:
-        page = read_page(session.query(sql, params, explain), "json", 10_000, 10**8)
+        page = read_page(session.query(sql, params, rows=10_001, explain=explain), Form(), 10_000, 10**8)
     rows: list[list[Any]] = json.loads(b"[" + page.rows + b"]")
     return rows
 
@@ -59,7 +69,7 @@ def execute(
 ) -> list[Outcome]:
     """Run statements in one transaction."""
     given = [Statement(each, ()) if isinstance(each, str) else each for each in statements]
-    return database.execute(given, max_rows=100, dry_run=dry_run, seconds=seconds)
+    return database.execute(given, 100, dry_run=dry_run, seconds=seconds)
 
 
 HOSTILE = [
@@ -215,7 +225,7 @@ def test_explain_does_not_run(database: Database) -> None:
 def test_a_file_that_is_not_there_stays_away(tmp_path: Path) -> None:
     """A database without its file is not found, and no empty file is made."""
     url = f"sqlite:///{tmp_path / 'none.sqlite'}"
-    database = Databases({"none": DatabaseSettings(url, url)}).get("none")
+    database = open_database(DatabaseSettings(url, url))
     with pytest.raises(UnknownDatabase) as caught:
         query(database, "select 1")
     assert str(tmp_path) not in caught.value.detail
@@ -227,7 +237,9 @@ def test_a_file_that_is_not_there_stays_away(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     """A file of another kind is told apart from a bad statement."""
     (tmp_path / "text.sqlite").write_text("This is no database. " * 100)
-    database = Databases({"text": DatabaseSettings(f"sqlite:///{tmp_path / 'text.sqlite'}")}).get("text")
+    database = Databases({"text": DatabaseSettings(f"sqlite:///{tmp_path / 'text.sqlite'}")}, no_token, NO_FILES).get(
+        "text"
+    )
     with pytest.raises(DatabaseUnavailable):
         query(database, "select * from sqlite_schema")
 
@@ -249,12 +261,12 @@ def test_a_file_that_is_replaced_is_read_anew(database: Database, path: Path) ->
 def test_an_unknown_name_is_not_found() -> None:
     """A name that no setting has is not found; the error says which there are."""
     with pytest.raises(UnknownDatabase, match="They name: main"):
-        Databases({"main": DatabaseSettings("sqlite:///x")}).get("Main")
+        Databases({"main": DatabaseSettings("sqlite:///x")}, no_token, NO_FILES).get("Main")
 
 
 def test_without_a_writer_nothing_is_written(path: Path) -> None:
     """A database without DATABASE_<NAME>_WRITE is read alone."""
-    database = Databases({"main": DatabaseSettings(f"sqlite:///{path}")}).get("main")
+    database = open_database(DatabaseSettings(f"sqlite:///{path}"))
     with pytest.raises(ReadOnly, match="DATABASE_MAIN_WRITE"):
         execute(database, "delete from fruit")
 
@@ -318,7 +330,9 @@ def test_foreign_keys_hold(database: Database) -> None:
 
 def test_writers_wait_for_each_other(database: Database, path: Path) -> None:
     """Writers and readers at once, in two processes' ways, lose nothing and fail nowhere."""
-    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}).get("main")
+    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token, NO_FILES).get(
+        "main"
+    )
 
     def write(number: int) -> None:
         execute((database, other)[number % 2], "update fruit set price = price + 1 where id = 1", seconds=30)
@@ -338,7 +352,9 @@ def test_writers_wait_for_each_other(database: Database, path: Path) -> None:
 
 def test_a_lock_that_lasts_is_busy(database: Database, path: Path) -> None:
     """A writer that never ends keeps the others waiting for their time limit, and no longer."""
-    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}).get("main")
+    other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token, NO_FILES).get(
+        "main"
+    )
     endless = "insert into fruit (name, price) " + ENDLESS.replace("count(*)", "'x', i")
     started = threading.Event()
 
@@ -394,17 +410,21 @@ def test_parameters_come_back(database: Database, values: list[Any]) -> None:
     """What is bound is what is answered, of the same type, by position and by name."""
     marks = ", ".join("?" * len(values))
     with database.reading(5) as session:
-        assert session.query(f"select {marks}", values, False).fetch(2) == [tuple(values)]
+        assert session.query(f"select {marks}", values, rows=2, explain=False).fetch(2) == [tuple(values)]
     names = {f"n{place}": value for place, value in enumerate(values)}
     with database.reading(5) as session:
-        found = session.query("select " + ", ".join(f":{name}" for name in names), names, False).fetch(2)
+        found = session.query("select " + ", ".join(f":{name}" for name in names), names, rows=2, explain=False).fetch(
+            2
+        )
     assert [list(map(repr, row)) for row in found] == [list(map(repr, values))]
 
 
 def test_duplicate_names_survive(database: Database) -> None:
     """Columns of the same name are both answered, also without a row."""
     with database.reading(5) as session:
-        assert [each.name for each in session.query("select 1 as a, 2 as a where 0", (), False).columns] == ["a", "a"]
+        assert [
+            each.name for each in session.query("select 1 as a, 2 as a where 0", (), rows=1, explain=False).columns
+        ] == ["a", "a"]
 
 
 def test_tables_are_described(database: Database) -> None:
@@ -428,3 +448,20 @@ def test_tables_are_described(database: Database) -> None:
     assert (found["cheap"].type, [each.name for each in found["cheap"].columns]) == ("view", ["name"])
     assert (found["words"].type, [each.name for each in found["words"].columns]) == ("table", ["word"])
     assert found["broken"].columns == []
+
+
+def test_a_write_that_was_cut_off_is_undone(database: Database, path: Path) -> None:
+    """A journal that a killed writer left behind is rolled back, and readers read what was there before."""
+    script = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("pragma cache_size = 1")
+connection.execute("begin")
+connection.execute("update fruit set name = hex(randomblob(20000))")
+connection.execute("insert into fruit (name, price) select hex(randomblob(20000)), 1 from fruit, fruit")
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", script, path], check=False)
+    assert path.with_name(path.name + "-journal").stat().st_size > 512
+    assert query(database, "select count(*), min(name) from fruit") == [[12, "apple"]]
+    assert not path.with_name(path.name + "-journal").exists()

@@ -5,7 +5,24 @@ from typing import Any
 import pytest
 
 from shared.errors import InvalidRequest
-from shared.sql.statements import Base64, Parameters, check_params, find_parameters, is_blank, read_params
+from shared.sql.statements import (
+    Base64,
+    Dialect,
+    Scanned,
+    check_params,
+    filled,
+    has_second,
+    is_blank,
+    numbered,
+    original_place,
+    read_params,
+    scan,
+)
+
+
+def wanting(names: tuple[str, ...], number: int) -> Scanned:
+    """A statement that wants these names, or so many values."""
+    return scan("select " + ", ".join([*(f":{name}" for name in names), *"?" * number]), "sqlite")
 
 
 @pytest.mark.parametrize(
@@ -31,29 +48,30 @@ from shared.sql.statements import Base64, Parameters, check_params, find_paramet
 )
 def test_parameters_are_found(sql: str, names: tuple[str, ...], number: int) -> None:
     """Parameters are those of the code; what looks like one in a string, a quoted name or a comment is none."""
-    assert find_parameters(sql, "sqlite") == Parameters(names, number)
+    found = scan(sql, "sqlite")
+    assert (found.names, found.number) == (names, number)
 
 
 def test_two_styles_at_once_are_refused() -> None:
     """A statement names its parameters or counts them, and does not do both."""
     with pytest.raises(InvalidRequest, match="sql: has parameters by position and by name"):
-        find_parameters("select ?, :a", "sqlite")
+        scan("select ?, :a", "sqlite")
 
 
 @pytest.mark.parametrize(
     ("wanted", "given", "said"),
     [
-        (Parameters((), 2), [1], "the statement takes 2 values, and 1 came"),
-        (Parameters((), 1), [1, 2], "the statement takes 1 value, and 2 came"),
-        (Parameters((), 0), [1], "the statement takes no values, and 1 came"),
-        (Parameters((), 1), {"a": 1}, "the statement takes a list: 1 value"),
-        (Parameters(("a", "b"), 0), [1, 2], "give an object with a, b"),
-        (Parameters(("a", "b"), 0), {"a": 1}, r"params\.b is missing"),
-        (Parameters(("a",), 0), {"a": 1, "A": 1}, r"params\.A is not in the statement"),
-        (Parameters((), 0), {"a": 1}, r"params\.a is not in the statement"),
+        (wanting((), 2), [1], "the statement takes 2 values, and 1 came"),
+        (wanting((), 1), [1, 2], "the statement takes 1 value, and 2 came"),
+        (wanting((), 0), [1], "the statement takes no values, and 1 came"),
+        (wanting((), 1), {"a": 1}, "the statement takes a list: 1 value"),
+        (wanting(("a", "b"), 0), [1, 2], "give an object with a, b"),
+        (wanting(("a", "b"), 0), {"a": 1}, r"params\.b is missing"),
+        (wanting(("a",), 0), {"a": 1, "A": 1}, r"params\.A is not in the statement"),
+        (wanting((), 0), {"a": 1}, r"params\.a is not in the statement"),
     ],
 )
-def test_params_that_do_not_fit_are_refused(wanted: Parameters, given: Any, said: str) -> None:
+def test_params_that_do_not_fit_are_refused(wanted: Scanned, given: Any, said: str) -> None:
     """Values too many, too few, misnamed or of the other style are refused, naming `params`."""
     with pytest.raises(InvalidRequest, match=said) as caught:
         check_params(wanted, given)
@@ -63,13 +81,13 @@ def test_params_that_do_not_fit_are_refused(wanted: Parameters, given: Any, said
 @pytest.mark.parametrize(
     ("wanted", "given"),
     [
-        (Parameters((), 0), []),
-        (Parameters((), 0), {}),
-        (Parameters((), 2), [1, None]),
-        (Parameters(("a",), 0), {"a": 1}),
+        (wanting((), 0), []),
+        (wanting((), 0), {}),
+        (wanting((), 2), [1, None]),
+        (wanting(("a",), 0), {"a": 1}),
     ],
 )
-def test_params_that_fit_pass(wanted: Parameters, given: Any) -> None:
+def test_params_that_fit_pass(wanted: Scanned, given: Any) -> None:
     """As many values as the statement counts, or just the names that it has, pass."""
     check_params(wanted, given)
 
@@ -106,3 +124,78 @@ def test_blank_is_blank(sql: str) -> None:
 def test_a_statement_is_not_blank(sql: str) -> None:
     """Anything else is one."""
     assert not is_blank(sql)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql", "names", "number"),
+    [
+        ("postgresql", "select a::text, :b::int, x := :c", ("b", "c"), 0),
+        ("postgresql", "select $1, $2", (), 2),
+        ("postgresql", "select $$ ? :a $$, $x$ $$ ? $x$, ?", (), 1),
+        ("postgresql", "select $$ open ?", (), 0),
+        ("postgresql", r"select 'a\', ?, E'it\'s ?', ?", (), 2),
+        ("postgresql", "select /* a /* ? */ ? */ ?", (), 1),
+        ("postgresql", "select j ?? 'a', j ??| :keys, '??'", ("keys",), 0),
+        ("postgresql", "select a$1, b[1:2], ?", (), 1),
+        ("postgresql", 'select ":a", U&"?", ?', (), 1),
+        ("mysql", r"""select 'it\'s ?', "a""?", "\"?", ?""", (), 1),
+        ("mysql", "select 1 # ?\n, ?", (), 1),
+        ("mysql", "select 5--?, ? -- ?", (), 2),
+        ("mysql", "select @x := :a, @y", ("a",), 0),
+        ("mysql", "select `?`, /* ? */ ?", (), 1),
+    ],
+)
+def test_each_dialect_has_its_strings(dialect: Dialect, sql: str, names: tuple[str, ...], number: int) -> None:
+    """Strings, dollar quotes, comments, casts and operators of each dialect hold no parameter."""
+    found = scan(sql, dialect)
+    assert (found.names, found.number) == (names, number)
+
+
+def test_numbers_stand_for_parameters() -> None:
+    """`?` and `:name` become `$1`, `$2`; a name that stands twice is one value; `??` is an operator."""
+    assert numbered(scan("select ?, ? where a ?? 'b'", "postgresql"), [5, 6]) == ("select $1, $2 where a ? 'b'", [5, 6])
+    assert numbered(scan("select :a, :b, :a", "postgresql"), {"b": 1, "a": 2}) == ("select $1, $2, $1", [2, 1])
+    assert numbered(scan("select ?2, ?1", "postgresql"), [5, 6]) == ("select $2, $1", [5, 6])
+
+
+def test_literals_stand_for_parameters() -> None:
+    """Where nothing can be bound, each value's literal stands in its place, and nowhere else."""
+    assert filled(scan("select ?, '?', ?", "mysql"), ["a", 1], repr) == "select 'a', '?', 1"
+    assert filled(scan("select :b, :a, :b", "mysql"), {"a": 1, "b": 2}, repr) == "select 2, 1, 2"
+
+
+@pytest.mark.parametrize("sql", ["select :name, :other, nope", "select ?, ?, nope", "select nope, ?", "select nope"])
+def test_places_are_those_of_the_caller(sql: str) -> None:
+    """A place that the engine tells is turned into the one in the text that the caller sent."""
+    scanned = scan(sql, "postgresql")
+    values = dict.fromkeys(scanned.names, 1) if scanned.names else [1] * scanned.number
+    sent, _ = numbered(scanned, values)
+    assert original_place(scanned, sent.index("nope") + 1) == sql.index("nope") + 1
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql", "second"),
+    [
+        ("postgresql", "select 1; select 2", True),
+        ("postgresql", "select 1; -- ; done", False),
+        ("postgresql", "select ';', $$;$$ /* ; */", False),
+        ("mysql", "select 1; # ; done", False),
+        ("mysql", 'select "a;" ; delete from a', True),
+    ],
+)
+def test_second_statements_are_seen(dialect: Dialect, sql: str, second: bool) -> None:
+    """A semicolon in a string or a comment separates nothing."""
+    assert has_second(sql, dialect) is second
+
+
+def test_the_first_word_is_behind_comments() -> None:
+    """What a statement does is said by its first word, whatever stands before it."""
+    assert scan("/* a */ -- b\n ( select 1)", "postgresql").first == "SELECT"
+    assert scan("", "postgresql").first == ""
+
+
+def test_code_in_a_comment_is_seen() -> None:
+    """MySQL runs comments of a certain kind: such a one is told from the others."""
+    assert "/*!" in scan("select 1 /*!50000 into outfile 'a' */", "mysql").words
+    assert "/*!" in scan("select 1 /*M! into outfile 'a' */", "mysql").words
+    assert "/*!" not in scan("select 1 /* !into outfile 'a' */", "mysql").words

@@ -15,7 +15,7 @@ from shared.settings import load_settings
 from shared.web import Access, Route
 from shared.web.openapi import document
 
-ROUTES = build(load_settings({}))
+ROUTES = build(load_settings({})).routes
 
 
 @pytest.fixture(scope="module")

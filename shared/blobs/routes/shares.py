@@ -26,7 +26,7 @@ from shared.errors import (
     invalid_field,
 )
 from shared.web import Answer, Example, Fields, Operation, Request, decode_cursor, encode_cursor, rfc3339
-from shared.web.respond import problem
+from shared.web.respond import problem_fields
 
 MAX_MINUTES = 7 * 24 * 60
 MAX_BATCH = 100
@@ -114,7 +114,7 @@ class Shared(msgspec.Struct, frozen=True, omit_defaults=True):
     max_bytes: int | UnsetType = UNSET
     network: Literal["public", "private"] | UnsetType = UNSET
     """`private` where the storage account is reached from inside its network alone: the link works only there."""
-    results: list[msgspec.Raw] | UnsetType = UNSET
+    results: list[Any] | UnsetType = UNSET
 
 
 def share_blob(blobs: BlobStore, links: ShareStore, passing: Passing, request: ShareBlob, sent: Request) -> Shared:
@@ -126,13 +126,13 @@ def share_blob(blobs: BlobStore, links: ShareStore, passing: Passing, request: S
     return Shared(results=[_result(blobs, links, passing, item, sent) for item in request.batch])
 
 
-def _result(blobs: BlobStore, links: ShareStore, passing: Passing, item: ShareItem, sent: Request) -> msgspec.Raw:
+def _result(blobs: BlobStore, links: ShareStore, passing: Passing, item: ShareItem, sent: Request) -> object:
     try:
-        return msgspec.Raw(msgspec.json.encode(_share(blobs, links, passing, item, sent)))
+        return _share(blobs, links, passing, item, sent)
     except StrongroomError as error:
         if error.status >= 500:
             raise
-        return msgspec.Raw(problem(error, "").body)
+        return problem_fields(error)
 
 
 def _share(blobs: BlobStore, links: ShareStore, passing: Passing, item: ShareItem, sent: Request) -> Shared:

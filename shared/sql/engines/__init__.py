@@ -1,14 +1,29 @@
 """What a database engine offers, whatever its kind. Each module beside this one is the only one to touch its driver."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from shared.sql.values import Column, Cursor, Row, Scalar
+from shared.sql.values import Columns, Cursor, Row, Scalar
 
 Params = Sequence[Scalar] | Mapping[str, Scalar]
 """By position, or by name."""
+
+NO_STATEMENT = "There is no statement in this text."
+ONE_STATEMENT = "Send one statement a call; execute-sql takes more of them in `statements`."
+WRITES_ELSEWHERE = "Writing goes by execute-sql."
+OVER = "The time limit is over. Give more by timeout_ms, or ask for less."
+RETRY_AFTER_SECONDS = 5
+TOKEN_SCOPE = "https://ossrdbms-aad.database.windows.net/.default"  # noqa: S105 - the name of a scope.
+"""What the app's identity asks a token for, to sign in to Azure Database for PostgreSQL or MySQL."""
+MAX_AGE_SECONDS = 1800.0
+"""An open connection to a server is replaced then: its token and its server may have changed."""
+
+
+def in_azure(host: str | None) -> bool:
+    """Whether `host` is an Azure Database, which takes a token for a password, and TLS alone."""
+    return (host or "").endswith(".database.azure.com")
 
 
 class Statement(NamedTuple):
@@ -23,7 +38,7 @@ class Outcome(NamedTuple):
 
     rows_affected: int
     last_row_id: int | None
-    columns: tuple[Column, ...]
+    columns: Columns
     rows: list[Row]
 
 
@@ -36,40 +51,80 @@ class TableColumn(msgspec.Struct, frozen=True):
     primary_key: bool
 
 
+class Index(msgspec.Struct, frozen=True):
+    """An index; a column that is an expression is null."""
+
+    name: str
+    unique: bool
+    columns: list[str | None]
+
+
+class ForeignKey(msgspec.Struct, frozen=True):
+    """Columns that refer to those of another table. `references` holds nulls where they are its primary key's."""
+
+    columns: list[str]
+    table: str
+    references: list[str | None]
+
+
 class Table(msgspec.Struct, frozen=True):
-    """A table or a view, with its columns in their order."""
+    """A table or a view. `row_estimate` is the database's own, and null where it has none."""
 
     name: str
     type: str
     columns: list[TableColumn]
+    indexes: list[Index]
+    foreign_keys: list[ForeignKey]
+    row_estimate: int | None
+
+
+def grouped_indexes(rows: Iterable[Row]) -> list[Index]:
+    """Indexes of rows of name, whether it is unique, and one of its columns, in their order."""
+    found: dict[str, Index] = {}
+    for name, unique, column in rows:
+        found.setdefault(name, Index(name, bool(unique), [])).columns.append(column)
+    return list(found.values())
+
+
+def grouped_keys(rows: Iterable[Row]) -> list[ForeignKey]:
+    """Foreign keys of rows of id, column, table and the column there, in their order."""
+    found: dict[Any, ForeignKey] = {}
+    for key, column, table, reference in rows:
+        each = found.setdefault(key, ForeignKey([], table, []))
+        each.columns.append(column)
+        each.references.append(reference)
+    return list(found.values())
 
 
 class Session(Protocol):
     """An open connection, used by one thread at a time. No exception of the driver leaves it."""
 
-    def limit(self, seconds: float) -> None:
-        """From now on, whatever runs is interrupted when `seconds` are over, with QueryTimeout."""
+    def start(self, seconds: float) -> None:
+        """Start the one transaction of a call. Whatever runs when `seconds` are over is interrupted (QueryTimeout)."""
 
-    def query(self, sql: str, params: Params, explain: bool) -> Cursor:
-        """Run one statement that reads, or say how it would be run. Raises ReadOnly where it would write."""
+    def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> Cursor:
+        """Run one statement that reads, or say how it would be run. No more than `rows` of its rows are wanted.
 
-    def end(self) -> None:
-        """Let go of whatever the last query holds, and undo a transaction that is not committed. Raises nothing."""
+        Raises ReadOnly where it would write, and SqlError where the database refuses it.
+        """
 
-    def begin(self) -> None:
-        """Start a transaction that may write."""
+    def execute(self, statement: Statement, *, alone: bool, max_rows: int) -> Outcome:
+        """Run one statement inside the transaction, and read what it returns, at most `max_rows`.
 
-    def execute(self, statement: Statement, max_rows: int) -> Outcome:
-        """Run one statement inside the transaction, and read what it returns, at most `max_rows`."""
+        Where it is not `alone`, what cannot be undone with the transaction is refused.
+        """
 
     def commit(self) -> None:
         """Make what the transaction did last."""
 
-    def rollback(self) -> None:
-        """Undo what the transaction did."""
+    def end(self) -> None:
+        """Undo what is not committed, and leave the connection as it was when it was opened.
+
+        Raises DatabaseUnavailable where that fails: then the connection is of no more use.
+        """
 
     def tables(self) -> list[Table]:
-        """Every table and view that the caller of this app may read."""
+        """Every table and view that the session may read."""
 
     def fresh(self) -> bool:
         """Whether this connection may serve once more."""

@@ -1,10 +1,12 @@
 """SQLite, by apsw: it brings a current SQLite, gives declared types and error positions, and is twice as quick."""
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import islice
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, cast
+from urllib.parse import quote
 
 from shared.errors import (
     Busy,
@@ -16,9 +18,22 @@ from shared.errors import (
     StrongroomError,
     UnknownDatabase,
 )
-from shared.sql.engines import Outcome, Params, Statement, Table, TableColumn
-from shared.sql.statements import check_params, find_parameters, is_blank
-from shared.sql.values import Column, Row, Scalar, sqlite_column
+from shared.sql.engines import (
+    NO_STATEMENT,
+    ONE_STATEMENT,
+    OVER,
+    RETRY_AFTER_SECONDS,
+    WRITES_ELSEWHERE,
+    Outcome,
+    Params,
+    Statement,
+    Table,
+    TableColumn,
+    grouped_indexes,
+    grouped_keys,
+)
+from shared.sql.statements import check_params, is_blank, scan
+from shared.sql.values import Columns, Row, Scalar, sqlite_column
 
 if TYPE_CHECKING:
     import apsw
@@ -27,8 +42,6 @@ STEPS = 5_000
 """Of SQLite's machine between two looks at the clock: well under a millisecond."""
 MAX_VALUE_BYTES = 16 * 1024 * 1024
 """Of one text, blob or row: twice what an answer may hold."""
-ONE_STATEMENT = "Send one statement a call; execute-sql takes more of them in `statements`."
-RETRY_AFTER_SECONDS = 5
 HEAP_BYTES = 512 * 1024 * 1024
 """What SQLite may take of the process's memory, all connections together."""
 
@@ -80,25 +93,32 @@ PRAGMAS_WITH_ARGUMENT = frozenset(
 class SqliteSession:
     """One open connection to a SQLite file: for reading alone, or for writing."""
 
-    def __init__(self, path: str, *, writes: bool) -> None:
+    def __init__(self, path: str | Callable[[], str], *, writes: bool) -> None:
         import apsw
 
-        self._path = path
+        self.first_rows = 8
+        self._find = path if callable(path) else None
+        self._path = path() if callable(path) else path
         self._writes = writes
         self._deadline = 0.0
         self._denied = ""
         self._sql = ""
         self._is_ours = False
-        self._columns: tuple[Column, ...] | None = None
+        self._columns: Columns | None = None
         self._cursor: apsw.Cursor | None = None
         self._failures = (apsw.Error, KeyError, ValueError, OverflowError, MemoryError)
-        self._inode = _inode(path)
+        self._read_only = apsw.ReadOnlyError
+        self._unfinished = (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY)
+        self._inode = _inode(self._path)
         if self._inode is None:
             raise UnknownDatabase("The setting names a file that is not there. Nothing makes it but you.")
         apsw.hard_heap_limit(HEAP_BYTES)
         try:
             flags = apsw.SQLITE_OPEN_READWRITE if writes else apsw.SQLITE_OPEN_READONLY
-            self._db = db = apsw.Connection(path, flags=flags)
+            name = self._path
+            if self._find is not None:  # A copy that nobody changes: no locks, and no files beside it.
+                name, flags = f"file:{quote(self._path)}?immutable=1", flags | apsw.SQLITE_OPEN_URI
+            self._db = db = apsw.Connection(name, flags=flags)
             db.set_busy_handler(self._wait_for_lock)
             db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
             db.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
@@ -161,7 +181,7 @@ class SqliteSession:
     def _check_read(self, cursor: "apsw.Cursor", sql: str, _params: object) -> bool:
         self._check(cursor, sql)
         if not cursor.is_readonly:
-            raise ReadOnly("The statement writes. Writing goes by execute-sql.")
+            raise ReadOnly(f"The statement writes. {WRITES_ELSEWHERE}")
         return True
 
     def _check_write(self, cursor: "apsw.Cursor", sql: str, _params: object) -> bool:
@@ -175,26 +195,46 @@ class SqliteSession:
                 raise MultipleStatements(ONE_STATEMENT)
             return
         if not cursor.has_vdbe:
-            raise SqlError("There is no statement in this text.")
+            raise SqlError(NO_STATEMENT)
         if len(sql) < len(self._sql) and not is_blank(self._sql[len(sql) :]):
             raise MultipleStatements(ONE_STATEMENT)
         self._columns = _columns(cursor.get_description())
 
     # ---- What we ask SQLite.
 
-    def limit(self, seconds: float) -> None:
+    def start(self, seconds: float) -> None:
         self._deadline = monotonic() + seconds
+        if self._writes:
+            # At once for writing: one who starts by reading cannot wait for another who does the same.
+            self._own("begin immediate")
 
-    def query(self, sql: str, params: Params, explain: bool) -> "SqliteSession":
+    def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> "SqliteSession":  # noqa: ARG002
         try:
-            self._run(sql, params, 2 if explain else -1)
+            try:
+                self._run(sql, params, 2 if explain else -1)
+            except self._read_only as error:
+                if getattr(error, "extendedresult", 0) not in self._unfinished:
+                    raise
+                self._recover()
+                self._run(sql, params, 2 if explain else -1)
         except self._failures as error:
             raise self._ours(error) from error
         return self
 
+    def _recover(self) -> None:
+        """Let SQLite undo what a writer that was killed left half done: whoever only reads the file may not."""
+        import apsw
+
+        writer = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            writer.set_busy_handler(self._wait_for_lock)
+            writer.execute("select count(*) from sqlite_schema").fetchall()
+        finally:
+            writer.close(True)
+
     @property
-    def columns(self) -> tuple[Column, ...]:
-        return self._columns or ()
+    def columns(self) -> Columns:
+        return self._columns or Columns()
 
     def fetch(self, count: int) -> list[Row]:
         assert self._cursor is not None  # noqa: S101 - a query ran before.
@@ -203,19 +243,7 @@ class SqliteSession:
         except self._failures as error:
             raise self._ours(error) from error
 
-    def end(self) -> None:
-        if self._cursor is not None:
-            self._cursor.close(True)
-            self._cursor = None
-        if self._writes and self._db.in_transaction:
-            self._deadline = float("inf")
-            self._own("rollback")
-
-    def begin(self) -> None:
-        # At once for writing: one who starts by reading cannot wait for another who does the same.
-        self._own("begin immediate")
-
-    def execute(self, statement: Statement, max_rows: int) -> Outcome:
+    def execute(self, statement: Statement, *, alone: bool, max_rows: int) -> Outcome:  # noqa: ARG002
         try:
             before = self._db.total_changes()
             self._db.set_last_insert_rowid(0)
@@ -230,8 +258,13 @@ class SqliteSession:
     def commit(self) -> None:
         self._own("commit")
 
-    def rollback(self) -> None:
-        self._own("rollback")
+    def end(self) -> None:
+        if self._cursor is not None:
+            self._cursor.close(True)
+            self._cursor = None
+        if self._writes and self._db.in_transaction:
+            self._deadline = float("inf")
+            self._own("rollback")
 
     def tables(self) -> list[Table]:
         found = self._rows(
@@ -239,15 +272,30 @@ class SqliteSession:
             "where schema = 'main' and type in ('table', 'view', 'virtual') and name not like 'sqlite\\_%' escape '\\' "
             "order by name"
         )
-        return [Table(name, kind, self._table_columns(name)) for name, kind in found]
-
-    def _table_columns(self, table: str) -> list[TableColumn]:
-        asked = 'select name, type, "notnull", pk from pragma_table_xinfo(?) where hidden <> 1 order by cid'
         try:
-            found = self._rows(asked, (table,))
+            estimates = {table: int(str(stat).split(" ")[0]) for table, stat in self._rows(ESTIMATES)}
         except SqlError:
-            return []  # A view of what is no longer there.
-        return [TableColumn(name, kind, not (notnull or pk), bool(pk)) for name, kind, notnull, pk in found]
+            estimates = {}  # Nobody ran ANALYZE.
+        tables = []
+        for name, kind in found:
+            try:
+                columns, indexes, keys = (self._rows(asked, (name,)) for asked in (COLUMNS, INDEXES, KEYS))
+            except SqlError:  # A view of what is no longer there.
+                columns, indexes, keys = [], [], []
+            tables.append(
+                Table(
+                    name,
+                    kind,
+                    [
+                        TableColumn(each, declared, not (must or key), bool(key))
+                        for each, declared, must, key in columns
+                    ],
+                    grouped_indexes(indexes),
+                    grouped_keys(keys),
+                    estimates.get(name),
+                )
+            )
+        return tables
 
     def _rows(self, sql: str, params: tuple[str, ...] = ()) -> list[Row]:
         try:
@@ -256,13 +304,15 @@ class SqliteSession:
             raise self._ours(error) from error
 
     def fresh(self) -> bool:
+        if self._find is not None:
+            self._find()
         return self._inode == _inode(self._path)
 
     def close(self) -> None:
         self._db.close(True)
 
     def _run(self, sql: str, params: Params, explain: int) -> "apsw.Cursor":
-        check_params(find_parameters(sql, "sqlite"), params)
+        check_params(scan(sql, "sqlite"), params)
         self._sql, self._columns, self._denied = sql, None, ""
         self._cursor = cursor = self._db.cursor()
         cursor.execute(sql, cast("dict[str, Scalar]", params) or None, explain=explain)
@@ -285,6 +335,14 @@ class SqliteSession:
         return _translate(error, self._sql, self._denied)
 
 
+COLUMNS = 'select name, type, "notnull", pk from pragma_table_xinfo(?) where hidden <> 1 order by cid'
+INDEXES = """
+select i.name, i."unique", c.name from pragma_index_list(?) i, pragma_index_info(i.name) c order by i.seq, c.seqno
+"""
+KEYS = 'select id, "from", "table", "to" from pragma_foreign_key_list(?) order by id, seq'
+ESTIMATES = "select tbl, max(stat) from sqlite_stat1 group by tbl"
+
+
 def _inode(path: str) -> tuple[int, int] | None:
     """What tells a file from another that took its place; None where there is none."""
     try:
@@ -295,8 +353,8 @@ def _inode(path: str) -> tuple[int, int] | None:
 
 
 @lru_cache(maxsize=1024)
-def _columns(description: tuple[tuple[str, str | None], ...]) -> tuple[Column, ...]:
-    return tuple([sqlite_column(name, declared) for name, declared in description])
+def _columns(description: tuple[tuple[str, str | None], ...]) -> Columns:
+    return Columns([sqlite_column(name, declared) for name, declared in description])
 
 
 def _translate(error: Exception, sql: str, denied: str) -> StrongroomError:
@@ -304,13 +362,15 @@ def _translate(error: Exception, sql: str, denied: str) -> StrongroomError:
     import apsw
 
     if isinstance(error, apsw.InterruptError):
-        return QueryTimeout("The time limit is over. Give more by timeout_ms, or ask for less.")
+        return QueryTimeout(OVER)
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return Busy("Another writer holds the database for longer than this call may wait.", retry_after=1)
     if denied:
-        return ReadOnly(f"{denied} is not allowed here. Writing goes by execute-sql.")
+        return ReadOnly(f"{denied} is not allowed here. {WRITES_ELSEWHERE}")
+    if getattr(error, "extendedresult", 0) in (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY):
+        return DatabaseUnavailable("A write was cut off, and the file cannot be written to undo it.", retry_after=5)
     if isinstance(error, apsw.ReadOnlyError):
-        return ReadOnly("The statement writes. Writing goes by execute-sql.")
+        return ReadOnly(f"The statement writes. {WRITES_ELSEWHERE}")
     out = (apsw.CantOpenError, apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.FullError, apsw.PermissionsError)
     if isinstance(error, out):
         return DatabaseUnavailable(f"SQLite says {type(error).__name__}.", retry_after=RETRY_AFTER_SECONDS)

@@ -1,0 +1,264 @@
+"""SQL: in process against the raw drivers, and over HTTP against Datasette, on a table of a million orders."""
+
+import http.client
+import json
+import logging
+import os
+import random
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import orjson
+import psycopg
+
+from bench.report import Figure, in_turns
+from shared.settings import DatabaseSettings, StorageSettings
+from shared.sql.answers import Ask, answer_query
+from shared.sql.databases import Database, Databases
+from shared.sql.exports import export
+from shared.sql.store.files import Files
+from shared.sql.values import Form
+from shared.storage import Storage
+from shared.web import Answer
+from tests.sql.servers import start_postgresql
+from tests.support import app_environ, free_port, run_app, stop
+
+ROWS = 1_000_000
+KEY = "select * from orders where id = ?"
+HUNDRED = "select * from orders where id >= ? limit 100"
+
+
+class _NoCursors:
+    """Nothing that is measured has a page after it."""
+
+    def sign(self, data: bytes) -> bytes:
+        raise AssertionError(data)
+
+
+class _Nowhere:
+    closed = False
+    size = 0
+
+    def write(self, data: bytes) -> int:
+        self.size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+
+def _orders(path: Path) -> None:
+    random.seed(1)
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "create table orders (id integer primary key, customer text, product text, quantity integer, price real, "
+        "ordered text, note text)"
+    )
+    connection.executemany(
+        "insert into orders values (?, ?, ?, ?, ?, ?, ?)",
+        (
+            (
+                number,
+                f"customer {random.randrange(10_000)}",
+                f"product {random.randrange(500)}",
+                random.randrange(100),
+                random.randrange(10_000) / 100,
+                f"2026-{random.randrange(1, 13):02}-{random.randrange(1, 29):02}T10:00:00",
+                None if number % 3 else f"note é {number}",
+            )
+            for number in range(1, ROWS + 1)
+        ),
+    )
+    connection.commit()
+    connection.close()
+
+
+def _open(url: str) -> Database:
+    def no_token(scope: str) -> str:
+        raise AssertionError(scope)
+
+    files = Files(Storage(StorageSettings()))
+    return Databases({"orders": DatabaseSettings(url)}, no_token, files).get("orders")
+
+
+def _asks(database: Database, sql: str) -> Callable[[], Answer]:
+    ask = Ask(sql=sql, params=[ROWS // 2], form=Form(), limit=1000, max_bytes=2**23, seconds=5.0, question=())
+    return lambda: answer_query(database, _NoCursors(), ask)
+
+
+def run() -> Iterator[Figure]:
+    """Microseconds a query, milliseconds an export, and requests per second over HTTP."""
+    logging.getLogger("strongroom").setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "orders.sqlite"
+        _orders(path)
+        yield from _in_process(path)
+        yield from _postgresql()
+        yield from _over_http(folder, path)
+
+
+def _in_process(path: Path) -> Iterator[Figure]:
+    database, raw = _open(f"sqlite:///{path}"), sqlite3.connect(path)
+    params = (ROWS // 2,)
+    ours, theirs = in_turns(_asks(database, KEY), lambda: raw.execute(KEY, params).fetchall(), 21, 1000)
+    yield Figure("a row by its key", ours * 1e6, "raw sqlite3, open connection", theirs * 1e6, "µs", "at most 2.5")
+    fetched = in_turns(_asks(database, HUNDRED), lambda: orjson.dumps(raw.execute(HUNDRED, params).fetchall()), 21, 200)
+    yield Figure("100 rows as JSON", fetched[0] * 1e6, "sqlite3, orjson", fetched[1] * 1e6, "µs", "at most 1.0")
+    many = "select * from orders limit 100000"
+
+    def to_csv() -> None:
+        with database.reading(60) as session:
+            export(session.query(many, (), rows=2**62, explain=False), "csv", "sqlite", _Nowhere())
+
+    ours, theirs = in_turns(to_csv, lambda: raw.execute(many).fetchall(), 7, 1)
+    yield Figure("100,000 rows to CSV", ours * 1000, "fetchall alone", theirs * 1000, "ms", "at most 1.5")
+    tracemalloc.start()
+    to_csv()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    kept = raw.execute(many).fetchall()
+    theirs = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    del kept
+    yield Figure("its memory", peak / 2**20, "fetchall", theirs / 2**20, "MiB", "at most 10 MiB")
+    ask = _asks(database, HUNDRED)
+    alone, together = _rate(ask, 1), _rate(ask, 16)
+    yield Figure("16 callers at once", together, "one caller", alone, "queries/s", "at least 1.0")
+
+
+def _rate(call: Callable[[], object], callers: int, calls: int = 6400) -> float:
+    def some(number: int) -> None:
+        for _ in range(number):
+            call()
+
+    with ThreadPoolExecutor(callers) as threads:
+        started = time.perf_counter()
+        list(threads.map(some, [calls // callers] * callers))
+        return calls / (time.perf_counter() - started)
+
+
+def _postgresql() -> Iterator[Figure]:
+    server = start_postgresql()
+    try:
+        with psycopg.connect(server.owner, autocommit=True) as raw:
+            raw.execute(
+                "create table orders as select i as id, 'customer ' || i % 10000 as customer, i % 100 as quantity, "
+                "i / 100.0 as price, now() as ordered from generate_series(1, 100000) i"
+            )
+            raw.execute("alter table orders add primary key (id)")
+            raw.execute("grant select on orders to reader")
+            database = _open(server.reader)
+            for what, sql in (("a row by its key", KEY), ("100 rows as JSON", HUNDRED.replace("100", "99"))):
+                text = sql.replace("?", "%s")
+                declare = f"DECLARE strongroom NO SCROLL CURSOR FOR {text}"
+
+                def theirs(declare: str = declare) -> bytes:
+                    raw.execute("BEGIN READ ONLY; SELECT set_config('statement_timeout', '5000', true)")
+                    raw.execute(declare, [50_000])
+                    rows = raw.execute("FETCH FORWARD 100 FROM strongroom").fetchall()
+                    raw.execute("ROLLBACK; SELECT pg_advisory_unlock_all()")
+                    return orjson.dumps(rows, default=str)
+
+                ask = Ask(
+                    sql=sql, params=[50_000], form=Form(), limit=99, max_bytes=2**23, seconds=5.0, question=()
+                )  # fmt: skip
+                measured = in_turns(lambda ask=ask: answer_query(database, _NoCursors(), ask), theirs, 15, 100)  # type: ignore[misc]
+                yield Figure(
+                    f"PostgreSQL: {what}", measured[0] * 1e6, "psycopg, same statements", measured[1] * 1e6, "µs",
+                    "at most 1.3",
+                )  # fmt: skip
+            database.close()
+    finally:
+        server.stop()
+
+
+def _over_http(folder: Path, path: Path) -> Iterator[Figure]:
+    environ = app_environ(folder, "UseDevelopmentStorage=true") | {"DATABASE_ORDERS": f"sqlite:///{path}"}
+    port = free_port()
+    command = [sys.executable, "-m", "datasette", "serve", "-i", str(path), "--port", str(port)]
+    command += ["--setting", "max_returned_rows", "1000", "--setting", "num_sql_threads", "8"]
+    with run_app(folder, environ) as app, (folder / "datasette.log").open("wb") as log:
+        datasette = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"NO_COLOR": "1"})
+        try:
+            _wait(port)
+            own_port = urlsplit(app.url).port or 80
+            key = f"x-functions-key: {app.function_key}\r\n"
+            for what, sql, aim in (("a row by its key", KEY, "6"), ("100 rows", HUNDRED, "3")):
+                given = {"sql": sql, "params": "[500000]", "database": "orders"}
+                asked = {"sql": sql.replace("?", ":id"), "id": 500_000, "_shape": "arrays"}
+                ours = _request(f"/api/query-sql?{urlencode(given)}", key)
+                theirs = _request(f"/orders.json?{urlencode(asked)}", "")
+                assert _rows(own_port, ours) == _rows(port, theirs)
+                # In turns, so that a machine that slows down slows both.
+                rates = [(_throughput(own_port, ours), _throughput(port, theirs)) for _ in range(5)]
+                medians = [statistics.median(each) for each in zip(*rates, strict=True)]
+                yield Figure(f"over HTTP: {what}", medians[0], "Datasette", medians[1], "requests/s", f"at least {aim}")
+        finally:
+            stop(datasette)
+
+
+def _request(path: str, headers: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode()
+
+
+def _answer(stream: socket.socket, request: bytes) -> bytes:
+    """A body, over a connection that stays open; as little work as can be, since it is done on the same machine."""
+    stream.sendall(request)
+    data = stream.recv(65536)
+    while b"\r\n\r\n" not in data:
+        data += stream.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert b" 200 " in head[:20], data
+    chunked = b"chunked" in head
+    length = 0 if chunked else int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+    while not body.endswith(b"0\r\n\r\n") if chunked else len(body) < length:
+        body += stream.recv(65536)
+    return body
+
+
+def _rows(port: int, request: bytes) -> Any:
+    with socket.create_connection(("127.0.0.1", port)) as stream:
+        body = _answer(stream, request)
+    return json.loads(body[body.index(b"{") : body.rindex(b"}") + 1])["rows"]
+
+
+def _throughput(port: int, request: bytes, callers: int = 4, seconds: float = 1.0) -> float:
+    """Requests per second, by some callers who wait for each answer."""
+
+    def call(_: int) -> int:
+        count = 0
+        with socket.create_connection(("127.0.0.1", port)) as stream:
+            while time.perf_counter() < ends:
+                _answer(stream, request)
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(callers) as threads:
+        started = time.perf_counter()
+        ends = started + seconds
+        return sum(threads.map(call, range(callers))) / (time.perf_counter() - started)
+
+
+def _wait(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            http.client.HTTPConnection("127.0.0.1", port, timeout=5).request("GET", "/-/versions.json")
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return

@@ -1,0 +1,355 @@
+"""MySQL and MariaDB, by PyMySQL: every call is one transaction, a reader's is read-only, and rows are streamed."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from shared.errors import (
+    Busy,
+    DatabaseUnavailable,
+    MultipleStatements,
+    QueryTimeout,
+    ReadOnly,
+    SqlError,
+    StrongroomError,
+)
+from shared.sql.engines import (
+    MAX_AGE_SECONDS,
+    NO_STATEMENT,
+    ONE_STATEMENT,
+    OVER,
+    RETRY_AFTER_SECONDS,
+    TOKEN_SCOPE,
+    WRITES_ELSEWHERE,
+    Outcome,
+    Params,
+    Statement,
+    Table,
+    TableColumn,
+    grouped_indexes,
+    grouped_keys,
+    in_azure,
+)
+from shared.sql.statements import HIDDEN, READING, TRANSACTIONS, check_params, filled, has_second, scan
+from shared.sql.values import Column, Columns, Json, Kind, Row, Scalar
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
+    from pymysql.cursors import SSCursor
+
+COM_RESET_CONNECTION = 0x1F
+GRACE_SECONDS = 0.1
+"""After the time limit, before a server that did not see it itself is told to stop."""
+UNDOABLE = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN"})
+"""The first words of what a rollback undoes. All else ends the transaction before it runs."""
+BINARY = 63
+"""The number of the character set that means bytes."""
+
+OUT = frozenset({1040, 1042, 1043, 1044, 1045, 1049, 1053, 1077, 1078, 1079, 1129, 1152, 1153, 1158, 1159, 1160, 1161,
+                 1203, 1226, 1927, 2002, 2003, 2005, 2006, 2012, 2013, 2026, 2027, 2055})  # fmt: skip
+"""Errors of a server that is not there, lets nobody in, or has no place left."""
+
+_KINDS: dict[int, Kind] = {
+    0: "decimal", 1: "integer", 2: "integer", 3: "integer", 4: "real", 5: "real", 6: "null", 7: "timestamp",
+    8: "integer", 9: "integer", 10: "date", 11: "time", 12: "timestamp", 13: "integer", 14: "date", 16: "bytes",
+    245: "json", 246: "decimal", 255: "bytes",
+}  # fmt: skip
+"""Our types of MySQL's field types. https://dev.mysql.com/doc/dev/mysql-server/latest/field__types_8h.html"""
+_DECODERS: dict[Any, Any] = {1: int, 2: int, 3: int, 4: float, 5: float, 8: int, 9: int, 13: int}
+"""What PyMySQL makes of each field type; all else stays text or bytes."""
+TINY, TIMESTAMP, DATETIME = 1, 7, 12
+
+
+class MysqlSession:
+    """One connection to MySQL or MariaDB, by a user who reads or one who writes."""
+
+    def __init__(self, url: str, token: Callable[[str], str], *, writes: bool) -> None:
+        import pymysql
+
+        self.first_rows = 100
+        self._writes = writes
+        self._failures = (pymysql.MySQLError, OSError, ValueError, UnicodeError)
+        self._opened = monotonic()
+        self._deadline = 0.0
+        self._columns = Columns()
+        self._cursor: SSCursor | None = None
+        self._connect = _connector(url, token)
+        try:
+            # PyMySQL's Connection; not all that we need of it is public.
+            self._db: Any = self._connect()
+            ((version, mode),) = self._ask("select version(), @@sql_mode")
+            self._is_mariadb = "mariadb" in version.lower()
+            # What decides how a text is taken apart must be as we take it apart.
+            modes = [each for each in mode.split(",") if each not in ("NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "ANSI")]
+            self._mode = ",".join(modes)
+            self._json = set(self._ask(JSON_COLUMNS)) if self._is_mariadb else set()
+        except self._failures as error:
+            raise self._ours(error) from error
+
+    # ---- One call.
+
+    def start(self, seconds: float) -> None:
+        self._deadline = monotonic() + seconds
+        self._db._read_timeout = seconds + GRACE_SECONDS
+        if self._is_mariadb:
+            limit = f"max_statement_time = {max(seconds, 0.001):.3f}"
+        else:
+            limit = f"max_execution_time = {max(1, int(seconds * 1000))}"
+        try:
+            self._ask(
+                f"set character_set_client = utf8mb4, character_set_connection = utf8mb4, "
+                f"character_set_results = utf8mb4, time_zone = '+00:00', sql_mode = '{self._mode}', {limit}"
+            )
+            # After a commit that a statement implies, the next transaction is read-only, too.
+            if not self._writes:
+                self._ask("set session transaction read only")
+            self._ask("start transaction" if self._writes else "start transaction read only")
+        except self._failures as error:
+            raise self._ours(error) from error
+
+    def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> "MysqlSession":
+        scanned = scan(sql, "mysql")
+        check_params(scanned, params)
+        if not scanned.words:
+            raise SqlError(NO_STATEMENT)
+        if scanned.first not in READING:
+            raise ReadOnly(f"{scanned.first} is not allowed here. {WRITES_ELSEWHERE}")
+        if not {"OUTFILE", "DUMPFILE", HIDDEN}.isdisjoint(scanned.words):
+            raise ReadOnly("INTO OUTFILE and INTO DUMPFILE write files; comments that are code could hold them.")
+        try:
+            self._ask(f"set sql_select_limit = {rows}")
+            text = filled(scanned, params, _literal)
+            self._cursor = cursor = self._db.cursor()
+            cursor.execute(f"explain {text}" if explain else text)
+        except self._failures as error:
+            raise self._ours(error, sql) from error
+        self._columns = self._described()
+        return self
+
+    @property
+    def columns(self) -> Columns:
+        return self._columns
+
+    def fetch(self, count: int) -> list[Row]:
+        assert self._cursor is not None  # noqa: S101 - a query ran before.
+        try:
+            rows = list(self._cursor.fetchmany(count)) if self._columns else []
+        except self._failures as error:
+            raise self._ours(error) from error
+        if monotonic() > self._deadline:  # SLEEP and BENCHMARK end early, and call that a result.
+            raise QueryTimeout(OVER)
+        return rows
+
+    def execute(self, statement: Statement, *, alone: bool, max_rows: int) -> Outcome:
+        scanned = scan(statement.sql, "mysql")
+        check_params(scanned, statement.params)
+        if scanned.first in TRANSACTIONS or scanned.first == "SET":
+            raise SqlError(f"{scanned.first} is not allowed here: the transaction is this call's own.")
+        if not alone and scanned.first not in UNDOABLE:
+            raise SqlError(
+                f"{scanned.first} cannot be undone by MySQL: send it in a call of its own, not as a dry run."
+            )
+        try:
+            cursor = self._db.cursor()
+            cursor.execute(filled(scanned, statement.params, _literal))
+            columns = self._described()
+            rows = list(islice(iter(cursor.fetchone, None), max_rows)) if columns else []
+            cursor.close()
+        except self._failures as error:
+            raise self._ours(error, statement.sql) from error
+        if columns:
+            return Outcome(len(rows) if scanned.first in ("INSERT", "DELETE", "REPLACE") else 0, None, columns, rows)
+        return Outcome(max(cursor.rowcount, 0), cursor.lastrowid or None, Columns(), [])
+
+    def commit(self) -> None:
+        try:
+            self._ask("commit")
+        except self._failures as error:
+            raise self._ours(error) from error
+
+    def end(self) -> None:
+        if self._db._result is not None and self._db._result.unbuffered_active:
+            # Rows are still coming: to read them all, only to drop them, takes longer than to connect anew.
+            raise DatabaseUnavailable("The connection is still busy.")
+        self._cursor = None
+        try:
+            # Undoes the transaction, unlocks, drops temporary tables, and forgets what was set.
+            self._db._execute_command(COM_RESET_CONNECTION, b"")
+            self._db._read_ok_packet()
+        except self._failures as error:
+            raise self._ours(error) from error
+
+    def tables(self) -> list[Table]:
+        try:
+            columns, indexes, keys = (self._ask(listed) for listed in (TABLES, INDEXES, KEYS))
+        except self._failures as error:
+            raise self._ours(error) from error
+        found: dict[str, Table] = {}
+        for name, kind, estimate, column, declared, nullable, key in columns:
+            table = found.setdefault(name, Table(name, "view" if kind == "VIEW" else "table", [], [], [], estimate))
+            table.columns.append(TableColumn(column, declared, nullable == "YES", key == "PRI"))
+        for name, table in found.items():
+            table.indexes.extend(grouped_indexes(each[1:] for each in indexes if each[0] == name))
+            table.foreign_keys.extend(grouped_keys(each[1:] for each in keys if each[0] == name))
+        return list(found.values())
+
+    def fresh(self) -> bool:
+        return bool(self._db.open) and monotonic() - self._opened < MAX_AGE_SECONDS
+
+    def close(self) -> None:
+        # At once: what is still coming is not read, neither now nor when the result is forgotten.
+        if self._db._result is not None:
+            self._db._result.unbuffered_active = False
+        self._db._force_close()
+
+    def _ask(self, sql: str) -> list[Row]:
+        """Run a statement of ours, and read all that it answers."""
+        with self._db.cursor() as cursor:
+            cursor.execute(sql)
+            rows: list[Row] = list(cursor.fetchall()) if cursor.description else []
+            return rows
+
+    def _described(self) -> Columns:
+        result = self._db._result
+        return Columns([self._column(each) for each in result.fields] if result.description else [])
+
+    def _column(self, field: Any) -> Column:
+        """`field` is PyMySQL's FieldDescriptorPacket."""
+        kind = field.type_code
+        if kind == TINY and field.length == 1:
+            return Column(field.name, "boolean", _boolean)
+        if kind in (TIMESTAMP, DATETIME):
+            return Column(field.name, "timestamp", _utc if kind == TIMESTAMP else _timestamp)
+        if kind in _KINDS:
+            return Column(field.name, _KINDS[kind], _json if kind == 245 else None)
+        if field.charsetnr == BINARY:
+            return Column(field.name, "bytes")
+        if (field.org_table, field.org_name) in self._json:
+            return Column(field.name, "json", _json)
+        return Column(field.name, "text")
+
+    def _ours(self, error: Exception, sql: str = "") -> StrongroomError:
+        """The error that a caller sees for what the server said.
+
+        https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
+        """
+        import pymysql
+
+        number, message = (*error.args, "", "")[:2] if isinstance(error, pymysql.MySQLError) else (0, str(error))
+        if number in (1317, 1969, 3024):
+            return QueryTimeout(OVER)
+        late = self._deadline and monotonic() >= self._deadline
+        if late and (number in (2006, 2013) or isinstance(error, OSError)):
+            self._kill()
+            return QueryTimeout(OVER)
+        if number in (1290, 1792):
+            return ReadOnly(f"The statement writes. {WRITES_ELSEWHERE}")
+        if number in (1205, 1213, 3572):
+            return Busy("Another transaction is in the way.", retry_after=1)
+        if number in OUT or isinstance(error, OSError | pymysql.InterfaceError) or (number == 0 and not message):
+            return DatabaseUnavailable(f"MySQL is out ({number}).", retry_after=RETRY_AFTER_SECONDS)
+        if number == 1064 and has_second(sql, "mysql"):
+            return MultipleStatements(ONE_STATEMENT)
+        return SqlError(f"{message} ({number})")
+
+    def _kill(self) -> None:
+        """Tell the server, by another connection, to stop what this one runs, and drop this one."""
+        thread: int = self._db.thread_id()
+        self.close()
+        with suppress(*self._failures):
+            other = self._connect()
+            with other.cursor() as cursor:
+                cursor.execute(f"kill {int(thread)}")
+            other.close()
+
+
+def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connection[Any]]":
+    import pymysql
+    from pymysql.constants import CLIENT
+    from pymysql.cursors import SSCursor
+
+    parts = urlsplit(url)
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    given: dict[str, Any] = {
+        "host": parts.hostname or "127.0.0.1",
+        "port": parts.port or 3306,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": unquote(parts.path.lstrip("/")) or None,
+        "charset": "utf8mb4",
+        "connect_timeout": 5,
+        "read_timeout": 5,
+        "write_timeout": 30,
+        "conv": _DECODERS,
+        "cursorclass": SSCursor,
+        # Rows affected are those found, as other databases count them.
+        "client_flag": CLIENT.FOUND_ROWS,
+        "autocommit": True,
+    }
+    azure = in_azure(parts.hostname)
+    if azure or options.get("ssl", "").lower() in ("true", "1", "required"):
+        import ssl
+
+        given["ssl"] = ssl.create_default_context(cafile=options.get("ssl_ca"))
+
+    def connect() -> "Connection[Any]":
+        if azure and not given["password"]:
+            return pymysql.connect(**(given | {"password": token(TOKEN_SCOPE)}))
+        return pymysql.connect(**given)
+
+    return connect
+
+
+def _literal(value: Scalar) -> str:
+    """`value` as MySQL reads it; a text's backslashes are doubled, which the session's sql_mode counts on."""
+    from pymysql.converters import escape_string
+
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return f"x'{value.hex()}'"
+    if isinstance(value, float):
+        return f"{value!r}e0" if "e" not in repr(value) else repr(value)
+    return str(value) if isinstance(value, int) else f"'{escape_string(value)}'"
+
+
+def _boolean(value: Any) -> Any:
+    return bool(value) if value == 0 or value == 1 else value
+
+
+def _timestamp(value: str | None) -> str | None:
+    return value if value is None else value.replace(" ", "T", 1)
+
+
+def _utc(value: str | None) -> str | None:
+    return value if value is None else value.replace(" ", "T", 1) + "Z"
+
+
+def _json(value: str | None) -> Json | None:
+    return None if value is None else Json.of(value)
+
+
+JSON_COLUMNS = """
+select table_name, constraint_name from information_schema.check_constraints
+where constraint_schema = database() and level = 'Column' and check_clause like 'json_valid(%'
+"""
+"""MariaDB's JSON is text with a check: this is how it is told from other text."""
+TABLES = """
+select t.table_name, t.table_type, t.table_rows, c.column_name, c.column_type, c.is_nullable, c.column_key
+from information_schema.tables t join information_schema.columns c using (table_schema, table_name)
+where t.table_schema = database() order by t.table_name, c.ordinal_position
+"""
+INDEXES = """
+select table_name, index_name, non_unique = 0, column_name from information_schema.statistics
+where table_schema = database() order by table_name, index_name, seq_in_index
+"""
+KEYS = """
+select table_name, constraint_name, column_name, referenced_table_name, referenced_column_name
+from information_schema.key_column_usage where table_schema = database() and referenced_table_name is not null
+order by table_name, constraint_name, ordinal_position
+"""

@@ -1,0 +1,182 @@
+"""Real PostgreSQL and MariaDB for tests: each in a folder and on a port of its own, from the installed programs."""
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support import free_port, stop
+
+PASSWORD = "s3cret-&-/=?"
+"""Of every role: with what a URL must escape."""
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: the URLs of its owner, of a role that reads and of one that writes, and its process."""
+
+    owner: str
+    reader: str
+    writer: str
+    process: subprocess.Popen[bytes]
+    stop: Callable[[], None]
+
+
+def _program(name: str, package: str, *folders: str) -> str:
+    """The path of a program. Where it is missing, root on Debian installs it; else the test is skipped, and says so."""
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", *folders])
+    if (found := shutil.which(name, path=path)) is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", package]):
+            environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(["apt-get", *command], stdout=sys.stderr, env=environ, check=False)
+        found = shutil.which(name, path=path)
+    if found is None:
+        message = f"{name} is missing: install {package} to run the tests on it."
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+def _folder() -> Path:
+    """A folder that every user may enter, unlike pytest's."""
+    folder = Path(tempfile.mkdtemp(prefix="strongroom-test-"))
+    folder.chmod(0o755)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = folder / "server"
+    made.mkdir()
+    return made
+
+
+def _as_user(user: str, folder: Path) -> list[str]:
+    """What runs a command as a user of its own where we are root, since the servers refuse to be root's."""
+    if os.geteuid() != 0:
+        return []
+    shutil.chown(folder, user, user)
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+
+
+def _wait(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], object]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            ready()
+        except Exception as error:  # Whatever it is, it is not ready.
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"The server did not start:\n{log.read_text(errors='replace')}") from error
+            time.sleep(0.05)
+        else:
+            return
+
+
+def start_postgresql() -> Server:
+    """A PostgreSQL with the database `shop`, and the roles of the README."""
+    import psycopg
+
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: float(each.parent.name))
+    folders = [str(each) for each in reversed(versions)]
+    initdb = _program("initdb", "postgresql", *folders)
+    postgres = _program("postgres", "postgresql", *folders)
+    folder = _folder()
+    user = _as_user("postgres", folder)
+    secret = folder / "password"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o644)
+    made: list[str | Path] = [
+        *user,
+        initdb,
+        "-D",
+        folder / "data",
+        "-U",
+        "owner",
+        "--auth=scram-sha-256",
+        f"--pwfile={secret}",
+    ]
+    subprocess.run([*made, "-E", "UTF8", "--locale=C", "--no-sync"], check=True, capture_output=True, cwd=folder)
+    port = free_port()
+    log = folder / "log"
+    options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*user, postgres, "-D", folder / "data", *(f"--{name}={value}" for name, value in options.items())],
+            cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    url = f"postgresql://{{}}:{_escaped(PASSWORD)}@127.0.0.1:{port}/"
+    _wait(process, log, lambda: psycopg.connect(url.format("owner") + "postgres").close())
+    with psycopg.connect(url.format("owner") + "postgres", autocommit=True) as connection:
+        connection.execute("create database shop")
+    with psycopg.connect(url.format("owner") + "shop", autocommit=True) as connection:
+        connection.execute(f"create role reader login password '{PASSWORD}'")
+        connection.execute(f"create role writer login password '{PASSWORD}'")
+        connection.execute("grant create on schema public to writer")
+        connection.execute("alter default privileges for role writer grant select on tables to reader")
+    url += "shop"
+    return Server(url.format("owner"), url.format("reader"), url.format("writer"), process, lambda: _stop(process))
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End PostgreSQL without waiting for those who are connected."""
+    process.send_signal(signal.SIGINT)
+    stop(process)
+
+
+def start_mariadb() -> Server:
+    """A MariaDB with the database `shop`, and the users of the README."""
+    import pymysql
+
+    mariadbd = _program("mariadbd", "mariadb-server")
+    install = _program("mariadb-install-db", "mariadb-server")
+    folder = _folder()
+    user = _as_user("mysql", folder)
+    data = folder / "data"
+    made: list[str | Path] = [
+        *user,
+        install,
+        "--no-defaults",
+        f"--datadir={data}",
+        "--auth-root-authentication-method=normal",
+    ]
+    subprocess.run([*made, "--skip-test-db"], check=True, capture_output=True, cwd=folder)
+    port = free_port()
+    log = folder / "log"
+    options = {
+        "datadir": data, "port": port, "bind-address": "127.0.0.1", "socket": folder / "socket",
+        "pid-file": folder / "pid", "innodb-flush-log-at-trx-commit": 0, "secure-file-priv": "",
+        "innodb-buffer-pool-size": "64M",
+    }  # fmt: skip
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*user, mariadbd, "--no-defaults", *(f"--{name}={value}" for name, value in options.items())],
+            cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+
+    def connect() -> "pymysql.Connection[pymysql.cursors.Cursor]":
+        return pymysql.connect(host="127.0.0.1", port=port, user="root", autocommit=True)
+
+    _wait(process, log, lambda: connect().close())
+    connection = connect()
+    with connection.cursor() as cursor:
+        cursor.execute("create database shop character set utf8mb4")
+        for role, rights in (("owner", "all"), ("reader", "select, show view"), ("writer", "all")):
+            cursor.execute(f"create user {role} identified by '{PASSWORD}'")
+            place = "*.*" if role == "owner" else "shop.*"
+            cursor.execute(f"grant {rights} on {place} to {role}")
+    connection.close()
+    url = f"mysql://{{}}:{_escaped(PASSWORD)}@127.0.0.1:{port}/shop"
+    return Server(url.format("owner"), url.format("reader"), url.format("writer"), process, lambda: stop(process))
+
+
+def _escaped(password: str) -> str:
+    from urllib.parse import quote
+
+    return quote(password, safe="")

@@ -1,0 +1,272 @@
+"""Exports to blobs, and datasets from them: over the real app, and against another program that reads the files."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import signal
+import sqlite3
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pytest
+from azure.storage.blob import BlobServiceClient, ContainerClient
+
+from shared.errors import SqlError
+from shared.settings import DatabaseSettings, StorageSettings
+from shared.sql.databases import Database, Databases
+from shared.sql.exports import ExportFormat, export
+from shared.sql.store.files import Dataset, Files
+from shared.sql.values import Column, Rows, sqlite_column
+from shared.storage import Storage
+from tests.sql.conftest import no_token
+from tests.support import App, StartApp
+
+MANY = (
+    "with recursive t(i) as (select 1 union all select i + 1 from t where i < {}) select i, 'row ' || i as word from t"
+)
+
+
+@pytest.fixture
+def container(storage_connection: str, request: pytest.FixtureRequest) -> ContainerClient:
+    """A container of the test's own, read by Microsoft's client."""
+    name = hashlib.sha256(request.node.name.encode()).hexdigest()[:20]
+    return BlobServiceClient.from_connection_string(storage_connection).create_container(name)
+
+
+def call(app: App, **fields: Any) -> httpx.Response:
+    """A POST to `export-sql`."""
+    with app.client() as client:
+        return client.post("/api/export-sql", json=fields)
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+def test_an_export_is_the_whole_result(running_app: App, container: ContainerClient, form: str) -> None:
+    """Every row is in the blob, whose size, digest and number of rows are told in the answer and in its metadata."""
+    name = f"out/größe & 1.{form}"
+    sql = MANY.format(150_000)
+    answer = call(running_app, sql=sql, container=container.container_name, name=name, format=form)
+    assert answer.status_code == 201
+    told = answer.json()
+    blob = container.get_blob_client(name).download_blob()
+    data = blob.readall()
+    assert (told["name"], told["row_count"], told["size"]) == (name, 150_000, len(data))
+    assert told["sha256"] == hashlib.sha256(data).hexdigest()
+    assert blob.properties.metadata == {"rowcount": "150000", "sha256": told["sha256"]}
+    if form == "csv":
+        rows = [(int(number), word) for number, word in list(csv.reader(io.StringIO(data.decode(), newline="")))[1:]]
+    elif form == "ndjson":
+        rows = [(each["i"], each["word"]) for each in map(json.loads, data.splitlines())]
+    else:
+        table = pq.read_table(io.BytesIO(data))
+        rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    assert rows == [(number, f"row {number}") for number in range(1, 150_001)]
+    assert httpx.get(told["url"], headers={"range": "bytes=0-3"}).content == data[:4]
+
+
+def test_parameters_and_values_are_exported(running_app: App, container: ContainerClient) -> None:
+    """Parameters are bound, and values are written as query-sql writes them."""
+    sql = "select :x as x, null as n, 1.5 as r, x'00ff' as b"
+    answer = call(running_app, sql=sql, params={"x": "a,é"}, container=container.container_name, name="a.csv")
+    assert answer.status_code == 201
+    assert container.download_blob("a.csv").readall() == 'x,n,r,b\r\n"a,é",,1.5,AP8\r\n'.encode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"sql": "delete from fruit"}, 422, "read-only"),
+        ({"sql": "select nope"}, 422, "sql-error"),
+        ({"sql": MANY.format(10**9), "timeout_ms": 300}, 422, "query-timeout"),
+        ({"sql": "select 1", "container": "not-there"}, 404, "unknown-container"),
+        ({"sql": "select 1", "database": "not-there"}, 404, "unknown-database"),
+        ({"sql": "select 1", "container": "Not_A_Name"}, 400, "invalid-request"),
+        ({"sql": "select 1", "name": "../a.csv"}, 400, "invalid-request"),
+        ({"sql": "select 1", "name": "a/./b"}, 400, "invalid-request"),
+        ({"sql": "select 1", "name": ""}, 400, "invalid-request"),
+        ({"sql": "select 1", "format": "xlsx"}, 400, "invalid-request"),
+    ],
+)
+def test_a_failed_export_leaves_nothing(
+    running_app: App, container: ContainerClient, fields: dict[str, Any], status: int, code: str
+) -> None:
+    """What goes wrong has its status and code, and no blob is there, not even half of one."""
+    given = {"container": container.container_name, "name": "a.csv"} | fields
+    answer = call(running_app, **given)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert list(container.list_blobs()) == []
+
+
+def test_an_export_that_is_killed_leaves_what_was(start_app: StartApp, container: ContainerClient) -> None:
+    """kill -9 in the middle of an export leaves the blob as it was before."""
+    app = start_app()
+    assert call(app, sql="select 1 as a", container=container.container_name, name="a.csv").status_code == 201
+    fields = {"sql": MANY.format(10**9), "container": container.container_name, "name": "a.csv", "timeout_ms": 60_000}
+    with app.client() as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/api/export-sql", json=fields, timeout=3)
+        assert client.get("/api/live").status_code == 200
+    blocks = container.get_blob_client("a.csv").get_block_list("uncommitted")[1]
+    assert len(blocks) > 0
+    os.kill(app.process.pid, signal.SIGKILL)
+    app.process.wait()
+    assert container.download_blob("a.csv").readall() == b"a\r\n1\r\n"
+
+
+class Counter:
+    """Takes an export, and keeps nothing of it."""
+
+    closed = False
+    size = 0
+
+    def write(self, data: bytes) -> int:
+        """Count."""
+        self.size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+def test_an_export_takes_constant_memory(tmp_path: Path, storage_connection: str, form: ExportFormat) -> None:
+    """An export of a hundred thousand rows takes no more than a few MiB, however many rows there are."""
+    path = tmp_path / "empty.sqlite"
+    path.touch()
+    database = open_database(f"sqlite:///{path}", storage_connection)
+    sql = MANY.format(100_000).replace("'row '", "'a row of some forty characters or so '")
+    sink = Counter()
+    with database.reading(60) as session:
+        rows = session.query(sql, (), rows=2**62, explain=False)
+        export(Rows(rows.columns, rows.fetch(10)), form, "sqlite", Counter())  # What is loaded once does not count.
+        tracemalloc.start()
+        assert export(rows, form, "sqlite", sink) == 100_000 - 10
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert sink.size > 100_000
+    assert peak < 10 * 1024 * 1024
+
+
+def test_parquet_keeps_types() -> None:
+    """Columns of Parquet have the declared types, and a value that does not fit its column is refused by name."""
+    names = {"i": "INTEGER", "r": "REAL", "t": "TEXT", "b": "BLOB", "f": "BOOLEAN", "d": "DECIMAL(9,2)", "j": "JSON"}
+    columns = tuple(sqlite_column(name, declared) for name, declared in names.items())
+    sink = io.BytesIO()
+    row = (2**62, 1.5, "é", b"\x00", 1, 1.5, '{"a": 1}')
+    assert export(Rows(columns, [row, (None,) * 7]), "parquet", "sqlite", sink) == 2
+    table = pq.read_table(io.BytesIO(sink.getvalue()))
+    assert [str(field.type) for field in table.schema] == [
+        "int64", "double", "string", "binary", "bool", "string", "string",
+    ]  # fmt: skip
+    assert table.to_pylist()[0] == {
+        "i": 2**62, "r": 1.5, "t": "é", "b": b"\x00", "f": True, "d": "1.50", "j": '{"a": 1}',
+    }  # fmt: skip
+    assert set(table.to_pylist()[1].values()) == {None}
+    with pytest.raises(SqlError, match="The column i holds a value that is no int64"):
+        export(Rows((Column("i", "integer"),), [("x",)]), "parquet", "sqlite", io.BytesIO())
+    moments = (Column("d", "date"), Column("m", "timestamp"))
+    sink = io.BytesIO()
+    export(Rows(moments, [("2024-01-31", "2024-01-31T09:30:00Z")]), "parquet", "postgresql", sink)
+    assert [str(field.type) for field in pq.read_table(io.BytesIO(sink.getvalue())).schema] == [
+        "date32[day]",
+        "timestamp[us]",
+    ]
+
+
+def test_no_rows_are_a_file_too() -> None:
+    """An empty result is a file with its columns."""
+    for form, expected in (("csv", b"a,b\r\n"), ("ndjson", b"")):
+        sink = io.BytesIO()
+        assert export(Rows((Column("a"), Column("b")), []), form, "sqlite", sink) == 0  # type: ignore[arg-type]
+        assert sink.getvalue() == expected
+    sink = io.BytesIO()
+    export(Rows((Column("a"), Column("b")), []), "parquet", "sqlite", sink)
+    assert pq.read_table(io.BytesIO(sink.getvalue())).column_names == ["a", "b"]
+
+
+# ---- Datasets.
+
+
+def open_database(url: str, connection: str) -> Database:
+    """A database, its files in the storage account of the tests."""
+    files = Files(Storage(StorageSettings(connection)))
+    return Databases({"data": DatabaseSettings(url)}, no_token, files).get("data")
+
+
+def dataset(tmp_path: Path, *words: str) -> bytes:
+    """A SQLite file with the table `words`."""
+    path = tmp_path / f"{len(words)}.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("pragma journal_mode = wal")  # As people have them: it must be readable without its companions.
+    connection.execute("create table words (word)")
+    connection.executemany("insert into words values (?)", [(word,) for word in words])
+    connection.commit()
+    connection.close()
+    return path.read_bytes()
+
+
+def test_a_dataset_is_read_where_it_rests(
+    storage_connection: str, container: ContainerClient, tmp_path: Path, start_app: StartApp
+) -> None:
+    """A SQLite file in a container is a database that is read; before it is there, it is 404 with how to upload it."""
+    app = start_app({"DATABASE_WORDS": f"blob://{container.container_name}/in/my%20words.sqlite"})
+    with app.client() as client:
+        missing = client.post("/api/query-sql", json={"sql": "select 1", "database": "words"})
+        assert (missing.status_code, missing.json()["code"]) == (404, "unknown-database")
+        assert "az storage blob upload" in missing.json()["detail"]
+        container.upload_blob("in/my words.sqlite", dataset(tmp_path, "a", "b"))
+        found = client.post("/api/query-sql", json={"sql": "select word from words", "database": "words"})
+        assert found.json()["rows"] == [["a"], ["b"]]
+        written = client.post("/api/query-sql", json={"sql": "delete from words", "database": "words"})
+        assert (written.status_code, written.json()["code"]) == (422, "read-only")
+        (listed,) = [each for each in client.get("/api/databases").json()["databases"] if each["name"] == "words"]
+        assert (listed["writable"], [each["name"] for each in listed["tables"]]) == (False, ["words"])
+
+
+def test_a_new_dataset_takes_over_without_breaking_who_reads(
+    storage_connection: str, container: ContainerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dataset that changed is swapped under running queries: these end on the old one, the next read the new."""
+    monkeypatch.setattr("shared.sql.store.files.CHECK_SECONDS", 0.0)
+    container.upload_blob("a.sqlite", dataset(tmp_path, "old", "older"))
+    database = open_database(f"blob://{container.container_name}/a.sqlite", storage_connection)
+    with database.reading(30) as running:
+        rows = running.query("select word from words", (), rows=9, explain=False)
+        assert rows.fetch(1) == [("old",)]
+        container.upload_blob("a.sqlite", dataset(tmp_path, "new"), overwrite=True)
+        with database.reading(30) as session:
+            assert session.query("select word from words", (), rows=9, explain=False).fetch(9) == [("new",)]
+        assert rows.fetch(9) == [("older",)]
+    with database.reading(30) as session:
+        assert session.query("select word from words", (), rows=9, explain=False).fetch(9) == [("new",)]
+
+
+def test_a_dataset_is_asked_for_now_and_then(
+    storage_connection: str, container: ContainerClient, tmp_path: Path
+) -> None:
+    """Within the time between two looks nobody is asked, and a copy that is still right is not fetched again."""
+    container.upload_blob("a.sqlite", dataset(tmp_path, "a"))
+    files = Files(Storage(StorageSettings(storage_connection)))
+    copy = Dataset(files, container.container_name, "a.sqlite")
+    path = Path(copy.path())
+    inode = path.stat().st_ino
+    container.delete_blob("a.sqlite")
+    assert Path(copy.path()).stat().st_ino == inode
+
+
+def test_a_dataset_outlives_its_storage(
+    storage_connection: str, container: ContainerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While storage is out, the copy that is here is read on."""
+    monkeypatch.setattr("shared.sql.store.files.CHECK_SECONDS", 0.0)
+    container.upload_blob("a.sqlite", dataset(tmp_path, "a"))
+    storage = Storage(StorageSettings(storage_connection))
+    copy = Dataset(Files(storage), container.container_name, "a.sqlite")
+    path = copy.path()
+    nowhere = storage_connection.replace("BlobEndpoint=http://127.0.0.1:", "BlobEndpoint=http://127.0.0.1:1")
+    monkeypatch.setattr(copy, "_files", Files(Storage(StorageSettings(nowhere))))
+    assert copy.path() == path

@@ -1,0 +1,400 @@
+"""PostgreSQL and MariaDB: ways round reading, what a call may leave behind, and servers that go away."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pymysql
+import pytest
+
+from shared.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError, StrongroomError
+from shared.settings import DatabaseSettings
+from shared.sql.databases import READERS, WRITERS, Database, Databases
+from shared.sql.engines.mysql import _connector
+from tests.sql.conftest import NO_FILES, no_token
+from tests.sql.servers import Server, start_mariadb, start_postgresql
+from tests.sql.test_engines import ENDLESS, read, rows, write
+from tests.support import StartApp
+
+
+def open_database(server: Server, reader: str | None = None, writer: str | None = None) -> Database:
+    """The server's database, by the roles that the README makes, or by others."""
+    settings = DatabaseSettings(reader or server.reader, writer or server.writer)
+    return Databases({"shop": settings}, no_token, NO_FILES).get("shop")
+
+
+@pytest.fixture
+def postgres_shop(postgresql: Server) -> Iterator[Database]:
+    """PostgreSQL, by the roles of the README."""
+    database = open_database(postgresql)
+    write(database, "drop table if exists fruit")
+    write(database, "create table fruit (id integer primary key, name text)", "insert into fruit values (1, 'apple')")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def maria_shop(mariadb: Server) -> Iterator[Database]:
+    """MariaDB, by the users of the README."""
+    database = open_database(mariadb)
+    write(database, "drop table if exists fruit")
+    write(database, "create table fruit (id integer primary key, name varchar(20))")
+    write(database, "insert into fruit values (1, 'apple')")
+    yield database
+    database.close()
+
+
+def ask_postgresql(server: Server, sql: str) -> list[Any]:
+    """What the owner sees."""
+    with psycopg.connect(server.owner, autocommit=True) as connection:
+        return connection.execute(sql.encode()).fetchall()
+
+
+def ask_mariadb(server: Server, sql: str) -> list[Any]:
+    """What the owner sees."""
+    connection = _connector(server.owner, no_token)()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+    finally:
+        connection.close()
+
+
+# ---- Ways round reading.
+
+POSTGRES_WAYS = [
+    "copy fruit to program 'touch /tmp/strongroom-way'",
+    "copy (select 1) to '/tmp/strongroom-way'",
+    "copy fruit from program 'echo 2'",
+    "copy fruit to stdout",
+    "select pg_read_file('/etc/passwd')",
+    "select pg_ls_dir('/')",
+    "select lo_import('/etc/passwd')",
+    "select lo_export(1, '/tmp/strongroom-way')",
+    "do $$ begin delete from fruit; end $$",
+    "do $$ begin set transaction read write; delete from fruit; end $$",
+    "set transaction read write",
+    "set session characteristics as transaction read write",
+    "select set_config('transaction_read_only', 'off', true)",
+    "select set_config('transaction_read_only', 'off', false), sneak()",
+    "select sneak()",
+    "call sneaky()",
+    "with gone as (delete from fruit returning *) select * from gone",
+    "explain analyze delete from fruit",
+    "explain (analyze) insert into fruit values (2, 'x')",
+    "select * into other from fruit",
+    "select * from fruit for update",
+    "select nextval('numbers')",
+    "create temporary table other (a integer)",
+    "prepare way as delete from fruit",
+    "execute way",
+    "listen way",
+    "notify way",
+    "lock table fruit",
+    "vacuum fruit",
+    "reset all",
+    "discard all",
+    "refresh materialized view other",
+    "alter role reader superuser",
+    "set role writer",
+    "select 1; delete from fruit",
+    "select 1; commit; delete from fruit",
+    "commit and chain",
+    "commit; begin; delete from fruit",
+    "prepare transaction 'way'",
+    "load 'auto_explain'",
+    "checkpoint",
+    "declare way cursor with hold for select 1",
+    "fetch all from strongroom",
+    "select 1) as x; delete from fruit; --",
+]
+
+
+@pytest.mark.parametrize("sql", POSTGRES_WAYS)
+def test_postgresql_has_no_way_round(postgresql: Server, postgres_shop: Database, sql: str) -> None:
+    """No known way round a read-only transaction writes, reads files, runs programs or changes the connection."""
+    write(
+        postgres_shop, "create or replace function sneak() returns int language sql as 'delete from fruit returning 1'"
+    )
+    write(postgres_shop, "create or replace procedure sneaky() language sql as 'delete from fruit'")
+    write(postgres_shop, "create sequence if not exists numbers")
+    for _ in range(2):
+        with pytest.raises((ReadOnly, SqlError, MultipleStatements)):
+            rows(postgres_shop, sql)
+    assert rows(postgres_shop, "select * from fruit") == [[1, "apple"]]
+    assert rows(postgres_shop, "show transaction_read_only") == [["on"]]
+    assert not os.path.exists("/tmp/strongroom-way")  # noqa: PTH110
+
+
+def test_postgresql_reads_alone_even_as_its_owner(postgresql: Server, postgres_shop: Database) -> None:
+    """Where the reader is a role that may write, the transaction keeps it from writing."""
+    owner = open_database(postgresql, reader=postgresql.owner)
+    for sql in ("select sneak()", "with a as (delete from fruit returning 1) select * from a",
+                "copy fruit to program 'touch /tmp/strongroom-way'", "select setval('numbers', 5)"):  # fmt: skip
+        with pytest.raises((ReadOnly, SqlError, MultipleStatements)):
+            rows(owner, sql)
+    owner.close()
+    assert rows(postgres_shop, "select * from fruit") == [[1, "apple"]]
+
+
+MARIA_WAYS = [
+    "select * from fruit into outfile '/tmp/strongroom-way'",
+    "select 1 into dumpfile '/tmp/strongroom-way'",
+    "select 1 /*! into outfile '/tmp/strongroom-way' */",
+    "select 1 /*M! into outfile '/tmp/strongroom-way' */",
+    "select sneak()",
+    "call sneaky()",
+    "set transaction read write",
+    "set session transaction read write",
+    "set @@session.tx_read_only = 0",
+    "start transaction read write",
+    "begin not atomic delete from fruit; end",
+    "execute immediate 'delete from fruit'",
+    "prepare way from 'delete from fruit'",
+    "create temporary table other (a integer)",
+    "load data infile '/etc/passwd' into table fruit",
+    "handler fruit open",
+    "lock tables fruit write",
+    "select * from fruit for update",
+    "select next value for numbers",
+    "do sneak()",
+    "flush tables",
+    "kill 1",
+    "analyze table fruit",
+    "explain delete from fruit; delete from fruit",
+    "select 1; delete from fruit",
+    "with a as (select 1) delete from fruit",
+    "with a as (select 1) update fruit set id = 5",
+    "grant all on *.* to reader",
+    "use mysql",
+    "delimiter //",
+]
+
+
+@pytest.mark.parametrize("sql", MARIA_WAYS)
+def test_mariadb_has_no_way_round(mariadb: Server, maria_shop: Database, sql: str) -> None:
+    """No known way round a read-only transaction writes, writes files or changes the connection."""
+    function = "create or replace function sneak() returns int modifies sql data begin delete from fruit; return 1; end"
+    write(maria_shop, function)
+    write(maria_shop, "create or replace procedure sneaky() begin start transaction read write; delete from fruit; end")
+    write(maria_shop, "create sequence if not exists numbers")
+    for _ in range(2):
+        with pytest.raises((ReadOnly, SqlError, MultipleStatements)):
+            rows(maria_shop, sql)
+    assert rows(maria_shop, "select * from fruit") == [[1, "apple"]]
+
+
+def test_mariadb_reads_alone_even_as_its_owner(mariadb: Server, maria_shop: Database) -> None:
+    """Where the reader is a user who may write, the transaction keeps him from writing."""
+    owner = open_database(mariadb, reader=mariadb.owner)
+    for sql in ("select sneak()", "select 1 into outfile '/tmp/strongroom-way'", "select next value for numbers"):
+        with pytest.raises((ReadOnly, SqlError, MultipleStatements)):
+            rows(owner, sql)
+    owner.close()
+    assert rows(maria_shop, "select * from fruit") == [[1, "apple"]]
+
+
+def test_a_file_is_not_read_by_the_readers_role(maria_shop: Database) -> None:
+    """Without the FILE right, LOAD_FILE finds nothing."""
+    assert rows(maria_shop, "select load_file('/etc/passwd')") == [[None]]
+
+
+# ---- What a call may leave behind.
+
+
+def test_postgresql_forgets_a_call(postgresql: Server, postgres_shop: Database) -> None:
+    """Settings, locks, temporary tables and prepared statements of a call are gone with it."""
+    rows(postgres_shop, "select pg_advisory_lock(5), set_config('search_path', 'nowhere', false)")
+    assert ask_postgresql(postgresql, "select count(*) from pg_locks where locktype = 'advisory'") == [(0,)]
+    assert rows(postgres_shop, "select name from fruit") == [["apple"]]
+    write(postgres_shop, "select pg_advisory_lock(5)", "set search_path to nowhere")
+    write(postgres_shop, "create temporary table fruit (other integer)")
+    assert ask_postgresql(postgresql, "select count(*) from pg_locks where locktype = 'advisory'") == [(0,)]
+    assert write(postgres_shop, "select name from fruit")[0].rows == [("apple",)]
+    assert write(postgres_shop, "select current_user")[0].rows == [("writer",)]
+
+
+def test_postgresql_undoes_what_its_read_only_lets_through(postgresql: Server, postgres_shop: Database) -> None:
+    """Large objects, which older versions write in a read-only transaction, are gone with it."""
+    with suppress(SqlError, ReadOnly):
+        rows(postgres_shop, "select lo_create(0)")
+    assert ask_postgresql(postgresql, "select count(*) from pg_largeobject_metadata") == [(0,)]
+
+
+def test_mariadb_forgets_a_call(mariadb: Server, maria_shop: Database) -> None:
+    """Variables, locks and temporary tables of a call are gone with it."""
+    rows(maria_shop, "select get_lock('way', 1), @way := 5")
+    assert ask_mariadb(mariadb, "select is_free_lock('way')") == [(1,)]
+    assert rows(maria_shop, "select @way") == [[None]]
+    write(maria_shop, "create temporary table fruit (other integer)")
+    assert write(maria_shop, "select name from fruit")[0].rows == [("apple",)]
+
+
+ACTIVITY = """
+select count(*), count(*) filter (where state <> 'idle') from pg_stat_activity where usename in ('reader', 'writer')
+"""
+PROCESSES = """
+select count(*), count(if(command <> 'Sleep', 1, null)) from information_schema.processlist
+where user in ('reader', 'writer')
+"""
+COUNTS: dict[str, tuple[Callable[[Server, str], list[Any]], str]] = {
+    "postgresql": (ask_postgresql, ACTIVITY),
+    "mariadb": (ask_mariadb, PROCESSES),
+}
+
+
+@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+def test_nothing_leaks(name: str, request: pytest.FixtureRequest) -> None:
+    """After limits, errors and cut results no more connections are open than the pools hold, and none is at work."""
+    server: Server = request.getfixturevalue(name)
+    database = open_database(server)
+    ask, count = COUNTS[name]
+
+    def disturb(number: int) -> None:
+        what = number % 4
+        try:
+            if what == 0:
+                rows(database, ENDLESS[database.engine], seconds=0.05)
+            elif what == 1:
+                rows(database, "select nope")
+            elif what == 2:
+                read(database, "select a.* from information_schema.columns a, information_schema.columns b", limit=2)
+            else:
+                write(database, "create table if not exists other (a integer)", "select nope", seconds=1)
+        except StrongroomError:
+            pass
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(disturb, range(32)))
+    deadline = time.monotonic() + 10
+    while (found := ask(server, count)[0])[1] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert found[0] <= READERS + WRITERS
+    assert found[1] == 0
+    assert rows(database, "select 1") == [[1]]
+    database.close()
+
+
+# ---- Servers that go away.
+
+
+@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+def test_a_connection_that_died_is_replaced(name: str, request: pytest.FixtureRequest) -> None:
+    """Connections that the server ended while they waited are replaced, and no caller hears of it."""
+    server: Server = request.getfixturevalue(name)
+    database = open_database(server)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: rows(database, "select 1"), range(8)))
+    write(database, "select 1")
+    if name == "postgresql":
+        ends = "select pg_terminate_backend(pid) from pg_stat_activity where usename in ('reader', 'writer')"
+        ask_postgresql(server, ends)
+    else:
+        for (thread,) in ask_mariadb(server, "select id from information_schema.processlist where user <> 'owner'"):
+            with pytest.MonkeyPatch.context():
+                try:
+                    ask_mariadb(server, f"kill {thread}")
+                except pymysql.MySQLError as error:
+                    assert error.args[0] == 1094  # noqa: PT017 - it ended by itself.
+    for _ in range(8):
+        assert rows(database, "select 1") == [[1]]
+    assert write(database, "select 1")[0].rows == [(1,)]
+    database.close()
+
+
+@pytest.mark.parametrize("start", [start_postgresql, start_mariadb])
+def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server], start_app: StartApp) -> None:
+    """A server that is down is 503 with Retry-After, says nothing of its URL, and is used again when it is up."""
+    server = start()
+    app = start_app({"DATABASE_SHOP": server.reader, "DATABASE_SHOP_WRITE": server.writer})
+    with app.client() as client:
+        asked = {"sql": "select 1 as one", "database": "shop"}
+        assert client.post("/api/query-sql", json=asked).json()["rows"] == [[1]]
+        assert client.post("/api/execute-sql", json=asked).json()["rows"] == [[1]]
+        server.stop()
+        for function in ("query-sql", "execute-sql"):
+            answer = client.post(f"/api/{function}", json=asked)
+            assert (answer.status_code, answer.json()["code"]) == (503, "database-unavailable")
+            assert int(answer.headers["retry-after"]) > 0
+            assert "127.0.0.1" not in answer.text
+        listed = {each["name"]: each for each in client.get("/api/databases").json()["databases"]}
+        assert (listed["shop"]["available"], listed["main"]["available"]) == (False, True)
+        health = client.get("/api/health").json()
+        assert (health["status"], health["services"]["database-shop"]["status"]) == ("degraded", "down")
+        again = subprocess.Popen(
+            server.process.args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True, cwd="/",
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 30
+            while (answer := client.post("/api/query-sql", json=asked)).status_code != 200:
+                assert time.monotonic() < deadline, answer.text
+                time.sleep(0.1)
+            assert answer.json()["rows"] == [[1]]
+        finally:
+            os.killpg(again.pid, signal.SIGINT if start is start_postgresql else signal.SIGTERM)
+            again.wait(30)
+    assert "s3cret" not in app.log.read_text()
+
+
+@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+def test_a_server_that_hangs_holds_nobody(name: str, request: pytest.FixtureRequest) -> None:
+    """A server that takes a call and says nothing more is given up on, and its connection with it."""
+    server: Server = request.getfixturevalue(name)
+    database = open_database(server)
+    assert rows(database, "select 1") == [[1]]
+    if name == "postgresql":
+        ((backend,),) = ask_postgresql(server, "select pid from pg_stat_activity where usename = 'reader' limit 1")
+    else:
+        backend = server.process.pid
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        with pytest.raises((QueryTimeout, DatabaseUnavailable)):
+            rows(database, "select 1", seconds=0.2)
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    assert rows(database, "select 1") == [[1]]
+    database.close()
+
+
+def test_a_password_that_is_wrong_is_not_shown(postgresql: Server, mariadb: Server) -> None:
+    """Where the server lets nobody in, the caller learns that, and nothing of the URL."""
+    for server in (postgresql, mariadb):
+        wrong = server.reader.replace("reader:", "reader:not-", 1)
+        with pytest.raises(DatabaseUnavailable) as caught:
+            rows(open_database(server, reader=wrong), "select 1")
+        assert "reader" not in caught.value.detail
+
+
+def test_mysql_is_stopped_where_it_does_not_stop_itself(mariadb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server without a limit of its own is told to stop by another connection, and stops."""
+    database = open_database(mariadb)
+    with database.reading(5) as session:
+        monkeypatch.setattr(type(session), "start", _without_limit(type(session).start))
+    started = time.monotonic()
+    with pytest.raises(QueryTimeout):
+        rows(database, ENDLESS["mysql"], seconds=0.3)
+    assert time.monotonic() - started < 20
+    deadline = time.monotonic() + 10
+    running = "select count(*) from information_schema.processlist where user = 'reader' and info like '%columns a%'"
+    while ask_mariadb(mariadb, running) != [(0,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    monkeypatch.undo()
+    assert rows(database, "select 1") == [[1]]
+    database.close()
+
+
+def _without_limit(start: Callable[[Any, float], None]) -> Callable[[Any, float], None]:
+    def started(session: Any, seconds: float) -> None:
+        start(session, seconds)
+        session._ask("set max_statement_time = 0")
+
+    return started
