@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
+from scripts.azurite import start_azurite
 from scripts.samples import seed_container, seed_database
 from tests.support import ROOT, app_environ, free_port
 
@@ -185,16 +186,18 @@ def run(image: Image, keys: Path, settings: Mapping[str, str]) -> Iterator[Runni
 
 
 @pytest.fixture(scope="session")
-def running(image: Image, storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The image, running with the tests' storage and the sample data."""
+def running(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The image, running with storage of its own and the sample data."""
     folder = tmp_path_factory.mktemp("container")
     keys = folder / "keys"
     keys.mkdir()
-    settings = app_environ(keys, storage_connection)
+    azurite = start_azurite(folder / "azurite", in_memory=True)
+    settings = app_environ(keys, azurite.connection_string)
     seed_database(keys / "main.sqlite")
-    seed_container(storage_connection)
+    seed_container(azurite.connection_string)
     for each in (keys, *keys.iterdir()):
         os.chown(each, USER, USER)
     inside = {name: value.replace(str(keys), KEYS) for name, value in settings.items()}
     with run(image, keys, inside) as running:
         yield running
+    azurite.stop()

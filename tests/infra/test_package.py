@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from scripts.azurite import start_azurite
 from scripts.package import build, read_patterns
 from scripts.samples import seed_container, seed_database
 from tests.support import ROOT, app_environ, clean_environ
@@ -62,14 +63,14 @@ def python() -> str:
 
 
 @pytest.fixture(scope="module")
-def deployed(
-    python: str, unpacked: Path, storage_connection: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Any]:
+def deployed(python: str, unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The app from the package alone: what it indexed, and a way to call it."""
     folder = tmp_path_factory.mktemp("deployed")
+    # Its own storage: what rests in that of the other tests is under their master keys.
+    azurite = start_azurite(folder / "azurite", in_memory=True)
     seed_database(folder / "main.sqlite")
-    seed_container(storage_connection)
-    environ = clean_environ() | app_environ(folder, storage_connection)
+    seed_container(azurite.connection_string)
+    environ = clean_environ() | app_environ(folder, azurite.connection_string)
     process = subprocess.Popen(
         [python, "-I", "-B", Path(__file__).with_name("deployed.py"), unpacked],
         cwd=folder,
@@ -94,6 +95,7 @@ def deployed(
     with process:
         yield json.loads(stdout.readline()), call
         stdin.close()
+    azurite.stop()
 
 
 def test_only_what_runs_is_in_it(unpacked: Path) -> None:
