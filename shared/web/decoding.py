@@ -159,19 +159,18 @@ def _from_query(
     text_fields = _text_fields(kind)
     given: dict[str, Any] = {}
     for name, value in pairs:
-        given[name] = value if text_fields.get(name, True) else _json_value(name, value)
+        given[name] = value if text_fields.get(name, True) else _json_value(value)
     return _convert(kind, given, request, headers)
 
 
-def _json_value(name: str, value: str) -> object:
-    """A query parameter that is no text is JSON: `5`, `true`, `[300]`, `{"id":1}`."""
+def _json_value(value: str) -> object:
+    """A query parameter that is no text is JSON: `5`, `true`, `[300]`, `{"id":1}`. What is none stays text, which the
+    field then refuses by name; so does `null`, since a field that is not meant is left out of a URL."""
     try:
         parsed = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
-        parsed = None
-    if parsed is None:
-        raise invalid_field(name, f'is no JSON value such as 5, true, [300] or {{"id":1}}: {value[:100]!r}.')
-    return parsed
+        return value
+    return value if parsed is None else parsed
 
 
 @cache

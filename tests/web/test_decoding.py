@@ -87,6 +87,13 @@ def test_a_value_of_the_wrong_type_names_its_field(query: str) -> None:
     assert fields_of(problem) == {query.partition("=")[0]}
 
 
+def test_every_value_of_the_wrong_type_is_named() -> None:
+    """One answer names every query value that is not of its field's type."""
+    with pytest.raises(errors.InvalidRequest) as problem:
+        get("?number=five&flag=yes&params=[1")
+    assert fields_of(problem) == {"number", "flag", "params"}
+
+
 @pytest.mark.parametrize("name", ["code", "Code", "CODE", "clientId", "clientid"])
 def test_the_hosts_own_parameters_pass(name: str) -> None:
     """The parameters that the host and the portal add are no fields, on GET and on POST."""
