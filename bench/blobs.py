@@ -1,24 +1,26 @@
 """Listing blobs: CPU, time and memory beside the official library's, and beside a raw GET that is thrown away."""
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter, process_time
 
 import msgspec
-from azure.storage.blob import ContainerClient
+from azure.storage.blob import ContainerClient, generate_container_sas
 
 from bench.report import Figure
 from scripts.azurite import start_azurite
 from shared.app import build
 from shared.blobs.store.blobs import ANY, BlobStore
 from shared.settings import StorageSettings, load_settings
-from shared.storage import Storage
+from shared.storage import Account, Storage
 from shared.web import Request
 from shared.web.respond import respond
 from tests.support import ROOT, app_environ
@@ -184,8 +186,33 @@ def _listing(connection: str, environ: dict[str, str], container: str, count: in
                 pass
 
         (our_cpu, our_wall), (their_cpu, their_wall), (_, raw_wall) = _measure(ours, theirs, raw)
+    rclone = _rclone(storage.account, container, count)
+    rclone_wall = _measure(rclone)[0][1] if rclone else None
     library = "azure-storage-blob"
     what = f"{count:,} blobs"
     yield Figure(f"CPU to list {what}", our_cpu * 1000, library, their_cpu * 1000, "ms", "at most 0.067, better 0.05")
     yield Figure(f"time to list {what}", our_wall * 1000, library, their_wall * 1000, "ms", "at most 0.5")
     yield Figure(f"time to list {what}", our_wall * 1000, "a raw GET", raw_wall * 1000, "ms", "at most 1.15")
+    if rclone_wall:
+        yield Figure(f"time to list {what}", our_wall * 1000, "rclone lsjson", rclone_wall * 1000, "ms", "at most 1.0")
+    else:
+        print("  (rclone is not installed: not compared)", flush=True)
+
+
+def _rclone(account: Account, container: str, count: int) -> Callable[[], None] | None:
+    """Lists by rclone, as a process of its own; None where it is not installed."""
+    program = shutil.which("rclone")
+    ends = datetime.now(UTC) + timedelta(hours=1)
+    sas = generate_container_sas(account.name, container, account.key, permission="rl", expiry=ends)
+    remote = {
+        "RCLONE_CONFIG": os.devnull,
+        "RCLONE_CONFIG_BENCH_TYPE": "azureblob",
+        "RCLONE_CONFIG_BENCH_SAS_URL": f"{account.blob_url}/{container}?{sas}",
+    }
+
+    def listed() -> None:
+        command = [program or "", "lsjson", "--recursive", "--fast-list", f"bench:{container}"]
+        ran = subprocess.run(command, env=os.environ | remote, capture_output=True, check=True)
+        assert ran.stdout.count(b'"IsDir":false') == count, ran.stdout[:200]
+
+    return listed if program else None
