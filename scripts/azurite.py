@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.storage import EMULATOR_ACCOUNT, EMULATOR_KEY
+
 PROGRAM = Path(__file__).resolve().parent.parent / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 SERVICES = ("blob", "queue", "table")
 USUAL_PORTS = (10000, 10001, 10002)
 START_SECONDS = 60
 STOP_SECONDS = 20
-
-# Microsoft's published account of the emulator, the same on every machine:
-# https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
-ACCOUNT = "devstoreaccount1"
-KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 class AzuriteFailed(Exception):
@@ -30,10 +27,10 @@ class AzuriteFailed(Exception):
 def connection_string(ports: Sequence[int]) -> str:
     """The connection string of an Azurite on these ports (blob, queue, table)."""
     endpoints = "".join(
-        f"{service.title()}Endpoint=http://127.0.0.1:{port}/{ACCOUNT};"
+        f"{service.title()}Endpoint=http://127.0.0.1:{port}/{EMULATOR_ACCOUNT};"
         for service, port in zip(SERVICES, ports, strict=True)
     )
-    return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};{endpoints}"
+    return f"DefaultEndpointsProtocol=http;AccountName={EMULATOR_ACCOUNT};AccountKey={EMULATOR_KEY};{endpoints}"
 
 
 @dataclass

@@ -32,8 +32,8 @@ CONNECTIONS, POOL_SECONDS = 32, 10
 
 # Microsoft's published account of the storage emulator, the same on every machine:
 # https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
-_EMULATOR_ACCOUNT = "devstoreaccount1"
-_EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+EMULATOR_ACCOUNT = "devstoreaccount1"
+EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ def account_of(settings: StorageSettings) -> Account:
 def _from_connection_string(text: str) -> Account:
     parts = dict(part.partition("=")[::2] for part in text.split(";") if part)
     if parts.get("UseDevelopmentStorage", "").lower() == "true":
-        name, key = _EMULATOR_ACCOUNT, _EMULATOR_KEY
+        name, key = EMULATOR_ACCOUNT, EMULATOR_KEY
         parts |= {
             "BlobEndpoint": f"http://127.0.0.1:10000/{name}",
             "TableEndpoint": f"http://127.0.0.1:10002/{name}",

@@ -184,8 +184,8 @@ class VersionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     revocation_reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class ListedKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key without its versions. `current_version` is the one that signs or encrypts now; null where none may."""
+class KeyHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What a key is, whether it is listed or shown whole."""
 
     name: str
     type: KeyType
@@ -198,25 +198,19 @@ class ListedKey(msgspec.Struct, frozen=True, kw_only=True):
     deletable: bool
     rotation_days: int | None
     tags: dict[str, str]
+
+
+class ListedKey(KeyHead, frozen=True, kw_only=True):
+    """A key without its versions. `current_version` is the one that signs or encrypts now; null where none may."""
+
     deleted: str | msgspec.UnsetType = msgspec.UNSET
     restorable_until: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class KeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class KeyAnswer(KeyHead, frozen=True, kw_only=True):
     """A key with its versions, the newest last. `current_version` is the one that signs or encrypts now; null where
     none may."""
 
-    name: str
-    type: KeyType
-    purpose: Purpose
-    current_version: int | None
-    latest_version: int
-    created: str
-    published: bool
-    exportable: bool
-    deletable: bool
-    rotation_days: int | None
-    tags: dict[str, str]
     minimum_sign_version: int
     minimum_verify_version: int
     versions: list[VersionAnswer]

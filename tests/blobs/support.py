@@ -10,11 +10,10 @@ from datetime import UTC, datetime, timedelta
 import httpx
 from azure.storage.blob import ContainerClient, ContainerSasPermissions, generate_container_sas
 
-from scripts.azurite import ACCOUNT, KEY
 from shared.blobs.listing import Item
 from shared.blobs.store.listings import ListingStore
 from shared.settings import StorageSettings
-from shared.storage import Storage
+from shared.storage import EMULATOR_ACCOUNT, EMULATOR_KEY, Storage
 
 
 class Kept:
@@ -44,9 +43,9 @@ def store_on(connection_string: str) -> ListingStore:
 def container_sas(container: str) -> str:
     """A right to read and write all blobs of one container, made by the official library."""
     return generate_container_sas(
-        ACCOUNT,
+        EMULATOR_ACCOUNT,
         container,
-        KEY,
+        EMULATOR_KEY,
         permission=ContainerSasPermissions(read=True, write=True, create=True, delete=True),
         expiry=datetime.now(UTC) + timedelta(hours=1),
     )

@@ -22,17 +22,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.azurite import ACCOUNT, KEY, PROGRAM
+from scripts.azurite import PROGRAM
 from shared.blobs.sas import DelegationKey, Grant, sign
 from shared.blobs.store.blobs import ANY, BlobStore, Condition
 from shared.errors import StorageUnavailable
 from shared.settings import StorageSettings
-from shared.storage import Storage
+from shared.storage import EMULATOR_ACCOUNT, EMULATOR_KEY, Storage
 from tests.blobs.support import account_at, respond, server
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 GRANT = Grant("container", "a/b c.txt", "read", NOW + dt.timedelta(hours=1), True)
-DELEGATION = DelegationKey("oid", "tid", "2026-01-02T00:00:00Z", "2026-01-08T00:00:00Z", "b", "2023-11-03", KEY)
+DELEGATION = DelegationKey(
+    "oid", "tid", "2026-01-02T00:00:00Z", "2026-01-08T00:00:00Z", "b", "2023-11-03", EMULATOR_KEY
+)
 
 
 def test_a_signature_by_the_account_key_is_as_documented() -> None:
@@ -59,11 +61,11 @@ def test_a_signature_by_a_delegation_key_names_it() -> None:
         "sks": ["b"],
         "skv": ["2023-11-03"],
     }
-    assert KEY not in json.dumps(told)
-    assert KEY not in repr(DELEGATION)
+    assert EMULATOR_KEY not in json.dumps(told)
+    assert EMULATOR_KEY not in repr(DELEGATION)
 
 
-@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=30), st.sampled_from([KEY, DELEGATION]))
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=30), st.sampled_from([EMULATOR_KEY, DELEGATION]))
 def test_every_field_counts(name: str, key: str | DelegationKey) -> None:
     """A signature for one blob, time, right, address or protocol is no other's."""
     others = [
@@ -76,7 +78,7 @@ def test_every_field_counts(name: str, key: str | DelegationKey) -> None:
         Grant("container", name, "read", GRANT.expires, True, ip_range="127.0.0.1"),
         Grant("container", name, "read", GRANT.expires, True, content_disposition="inline"),
     ]
-    signatures = [parse_qs(sign(each, ACCOUNT, key))["sig"][0] for each in others]
+    signatures = [parse_qs(sign(each, EMULATOR_ACCOUNT, key))["sig"][0] for each in others]
     assert len(set(signatures)) == len(signatures)
 
 
@@ -152,7 +154,7 @@ def secure_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)
-        url = f"{found[1]}/{ACCOUNT}"
+        url = f"{found[1]}/{EMULATOR_ACCOUNT}"
         storage = Storage(StorageSettings(None, url, url))
         storage.__dict__["_credential"] = Identity()
         yield storage
