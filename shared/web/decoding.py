@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -80,15 +80,19 @@ def query_pairs(url: str) -> list[tuple[str, str]]:
     if not query:
         return []
     pairs = []
-    for part in query.partition("#")[0].split("&"):
-        name, _, value = part.partition("=")
-        try:
-            name = unquote_plus(name, errors="strict")
+    try:
+        for part in query.partition("#")[0].split("&"):
+            name, _, value = part.replace("+", " ").partition("=")
+            name = _unquote(name)
             if part and name.lower() not in RESERVED:
-                pairs.append((name, unquote_plus(value, errors="strict")))
-        except UnicodeDecodeError:
-            raise NotUtf8("A query parameter is not percent-encoded UTF-8.") from None
+                pairs.append((name, _unquote(value)))
+    except UnicodeDecodeError:
+        raise NotUtf8("A query parameter is not percent-encoded UTF-8.") from None
     return pairs
+
+
+def _unquote(text: str) -> str:
+    return unquote_to_bytes(text).decode() if "%" in text else text
 
 
 def _refuse_secrets(pairs: list[tuple[str, str]]) -> None:
@@ -143,23 +147,24 @@ def _parse(body: bytes) -> object:
 def _from_query(
     kind: type[Fields] | None, request: Request, pairs: list[tuple[str, str]], headers: tuple[str, ...]
 ) -> Fields | None:
-    names = [name for name, _ in pairs]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    given: dict[str, Any] = dict(pairs)
+    if len(given) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = sorted({name for name in names if names.count(name) > 1})
         raise DuplicateParameter(f"Give {', '.join(repeated)} once.")
     if kind is None:
         if pairs:
             raise InvalidRequest(
                 "This function takes no fields.",
-                errors=tuple(FieldError(name, "is not a field of this function.") for name in names),
+                errors=tuple(FieldError(name, "is not a field of this function.") for name in given),
             )
         return None
-    for name in names:
+    text_fields = _text_fields(kind)
+    for name, value in pairs:
         if name in BODY_ONLY:
             raise invalid_field(name, "is taken by POST alone: a URL is too short for it.")
-    text_fields = _text_fields(kind)
-    given: dict[str, Any] = {}
-    for name, value in pairs:
-        given[name] = value if text_fields.get(name, True) else _json_value(value)
+        if not text_fields.get(name, True):
+            given[name] = _json_value(value)
     return _convert(kind, given, request, headers)
 
 

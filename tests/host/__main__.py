@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import Refusal
@@ -25,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
+    # No line shows these, so no record need hold them.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     try:
         _serve(options)
     except Refusal as refusal:
@@ -49,11 +50,11 @@ def _serve(options: argparse.Namespace) -> None:
     keys = _keys(options.keys, app_root, functions) if options.enable_auth else None
 
     # Loaded only now, so that a refusal comes at once.
+    from .connections import Server
     from .server import Host
-    from .wire import serve
 
-    pool = ThreadPoolExecutor(_threads(), thread_name_prefix="handler")
-    host = Host(functions, prefix, keys, cors, pool)
+    host = Host(functions, prefix, keys, cors)
+    server = Server(bound, host.answer, _threads())
     base = f"http://localhost:{port}"
     print("Strongroom's local host, for development only: in Azure, Microsoft's Functions host runs the app.")
     print("\nFunctions:")
@@ -65,7 +66,7 @@ def _serve(options: argparse.Namespace) -> None:
         print("Worker process started and initialized.")
         print(f"Listening on {base}", flush=True)
 
-    serve(host, bound, listening)
+    server.run(listening)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,10 +9,9 @@ from urllib.parse import quote
 
 from azure.functions.http import HttpResponseConverter
 
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(r"[\t\x20-\x7e]*")
-# The server decides on the connection and on the framing, and says the date itself.
-_SERVERS_OWN = {"connection", "date", "transfer-encoding"}
+_HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e]*")
+# The server decides on the framing, and says the date itself.
+_SERVERS_OWN = {"date", "transfer-encoding"}
 
 
 class Answer(NamedTuple):
@@ -60,9 +59,10 @@ def _from_text(text: str) -> Answer:
 
 
 def _status(value: object) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{2}", str(value)):
-        raise BadAnswer(f"{value} is no status")
-    return int(str(value))
+    text = str(value)
+    if not (len(text) == 3 and text.isascii() and text.isdecimal() and text[0] != "0"):
+        raise BadAnswer(f"{text} is no status")
+    return int(text)
 
 
 def _checked(answer: Answer, method: str) -> Answer:
@@ -72,7 +72,7 @@ def _checked(answer: Answer, method: str) -> Answer:
     kept: list[tuple[str, str]] = []
     said: str | None = None
     for name, value in headers:
-        if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
+        if not _HEADER.fullmatch(f"{name}:{value}"):
             raise BadAnswer(f"the header {name!r} cannot be sent")
         if name == "content-length":
             said = value

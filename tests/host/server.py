@@ -1,15 +1,12 @@
 """Serves the indexed functions over HTTP with the Functions host's rules."""
 
-import asyncio
 import json
 import logging
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 from azure.functions.http import HttpRequest
 from azure.functions.timer import TimerRequest
@@ -19,19 +16,12 @@ from .indexing import Function
 from .keys import Keys
 from .routing import Router
 from .settings import Cors
-from .urls import BadTarget, params, read_query, read_target
-
-MAX_BODY = 100 * 1024 * 1024
-MAX_REQUEST_LINE = 8 * 1024
-MAX_HEADERS = 32 * 1024
+from .urls import Target, params, read_query
+from .wire import Request
 
 _HOME = b"<!DOCTYPE html><title>Strongroom</title><p>Strongroom's local host, for development only.</p>\n"
 
 _log = logging.getLogger("host")
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -46,101 +36,42 @@ class Context:
     retry_context: None = None
 
 
-class Gone(Exception):
-    """The client went away before its body was read."""
-
-
 class Host:
-    """An ASGI application; its server hands over the request target unparsed, as `target` in the scope."""
+    """Answers requests. Safe to use from many threads."""
 
-    def __init__(
-        self, functions: list[Function], prefix: str, keys: Keys | None, cors: Cors | None, pool: Executor
-    ) -> None:
+    def __init__(self, functions: list[Function], prefix: str, keys: Keys | None, cors: Cors | None) -> None:
         self._functions = {function.name.lower(): function for function in functions}
         self._prefix = prefix
         self._router = Router(functions, prefix)
         self._keys = keys
         self._cors = cors
-        self._pool = pool
-        self._invoked: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            status, headers, body = await self._answer(scope, receive)
-        except Gone:
-            return
-        sent = [(name.encode(), value.encode()) for name, value in headers]
-        # The head has no length where there is no body to send; an empty body says so.
-        if status not in (204, 304) and scope["method"] != "HEAD":
-            sent.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": status, "headers": sent})
-        await send({"type": "http.response.body", "body": body})
-
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        if scope["http_version"] not in ("1.0", "1.1"):
-            return _refuse(505)
-        if len(scope["method"]) + len(scope["target"]) + len("  HTTP/1.1") > MAX_REQUEST_LINE:
-            return _refuse(414)
-        if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > MAX_HEADERS:
-            return _refuse(431)
-        try:
-            headers = _join_headers(scope["headers"])
-            host = headers.get("host", "")
-            if "," in host or (not host and scope["http_version"] == "1.1"):
-                return _refuse(400)
-            if not headers.get("transfer-encoding", "chunked").lower().endswith("chunked"):
-                return _refuse(400)
-            if scope["target"] == b"*":
-                return Answer(404)
-            target = read_target(scope["target"], host)
-        except (BadTarget, UnicodeDecodeError):
-            return _refuse(400)
+    def answer(self, request: Request) -> Answer:
+        method, target, headers = request.method, request.target, request.headers
         cors = self._cors if "origin" in headers else None
-        if cors and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+        if cors and method == "OPTIONS" and "access-control-request-method" in headers:
             return Answer(204, cors.preflight(headers))
-        answer = await self._route(scope["method"], target.path, target.url, target.query, headers, receive)
+        answer = self._route(method, target, headers, request.body)
         return answer._replace(headers=answer.headers + cors.headers(headers)) if cors else answer
 
-    async def _route(
-        self, method: str, path: str, url: str, query: str, headers: dict[str, str], receive: Receive
-    ) -> Answer:
-        found = read_query(query) if query else {}
+    def _route(self, method: str, target: Target, headers: dict[str, str], body: bytes | None) -> Answer:
+        found = read_query(target.query) if target.query else {}
         # The header wins over the query, even when it is wrong or empty.
         given = headers.get("x-functions-key", found["code"][1][0] if "code" in found else None)
-        match = self._router.find(method, path)
+        match = self._router.find(method, target.path)
         if match is None:
-            return await self._own_page(method, path, given, headers, receive)
+            return self._own_page(method, target.path, given, headers.get("host", ""), body)
         function, values = match
         if self._keys and not self._keys.open(function, given):
             return Answer(401)
-        try:
-            body = await _read_body(receive, headers)
-        except OverflowError:
+        if body is None:
             return Answer(500)
         request = HttpRequest(
-            method, url, headers=headers, params=params(found), route_params=values, body_type="bytes", body=body
+            method, target.url, headers=headers, params=params(found), route_params=values, body_type="bytes", body=body
         )
-        return await self._run(function, request, lambda result: read_result(result, method))
+        return _run(function, request, lambda result: read_result(result, method))
 
-    async def _run(self, function: Function, trigger: object, read: Callable[[object], Answer]) -> Answer:
-        """Calls the handler, on a thread unless it is async; a failure is logged, and answered with 500."""
-        arguments: dict[str, object] = {function.argument: trigger}
-        if function.wants_context:
-            arguments["context"] = Context(function.name, str(Path.cwd()))
-        try:
-            if function.is_async:
-                return read(await function.handler(**arguments))
-            call = lambda: read(function.handler(**arguments))  # noqa: E731
-            return await asyncio.get_running_loop().run_in_executor(self._pool, call)
-        except BadAnswer as error:
-            _log.error("%s: %s", function.name, error)
-        except Exception:  # noqa: BLE001 - whatever a handler raises is a 500
-            _log.exception("%s failed", function.name)
-        return Answer(500)
-
-    async def _own_page(
-        self, method: str, path: str, given: str | None, headers: dict[str, str], receive: Receive
-    ) -> Answer:
+    def _own_page(self, method: str, path: str, given: str | None, host: str, body: bytes | None) -> Answer:
         """The home page and the admin endpoints of the host itself."""
         path = path.lower().rstrip("/")
         if not path and method in ("GET", "HEAD"):
@@ -159,7 +90,7 @@ class Host:
             return Answer(404)
         if self._keys and not self._keys.is_master(given):
             return Answer(403) if self._keys.is_host_key(given) else Answer(401, (("www-authenticate", "Bearer"),))
-        base = f"http://{headers.get('host', '')}"
+        base = f"http://{host}"
         if path == "/admin/host/status":
             return _json({"id": "strongroom", "state": "Running", "version": "local", "processUptime": 0})
         if path == "/admin/host/keys":
@@ -173,12 +104,12 @@ class Host:
             return Answer(404)
         if method == "GET":
             return _json(self._describe(function, base))
-        return await self._invoke(function, base, await _read_body(receive, headers))
+        return self._invoke(function, base, body or b"{}")
 
-    async def _invoke(self, function: Function, base: str, body: bytes) -> Answer:
+    def _invoke(self, function: Function, base: str, body: bytes) -> Answer:
         """Starts a run and does not wait for it: the answer says only that it was accepted."""
         try:
-            given = json.loads(body or b"{}").get("input") or ""
+            given = json.loads(body).get("input") or ""
         except (AttributeError, ValueError):
             return Answer(400)
         trigger: object
@@ -197,12 +128,7 @@ class Host:
         else:
             return Answer(400)
 
-        async def run() -> None:
-            await self._run(function, trigger, lambda _: Answer(202))
-
-        task = asyncio.get_running_loop().create_task(run())
-        self._invoked.add(task)
-        task.add_done_callback(self._invoked.discard)
+        threading.Thread(target=_run, args=(function, trigger, lambda _: Answer(202)), daemon=True).start()
         return Answer(202)
 
     def _describe(self, function: Function, base: str) -> dict[str, object]:
@@ -217,44 +143,27 @@ class Host:
         }
 
 
-def _refuse(status: int) -> Answer:
-    """What the server itself does not accept ends the connection."""
-    return Answer(status, (("connection", "close"),))
+def _run(function: Function, trigger: object, read: Callable[[object], Answer]) -> Answer:
+    """Calls the handler; a failure is logged, and answered with 500."""
+    arguments: dict[str, object] = {function.argument: trigger}
+    if function.wants_context:
+        arguments["context"] = Context(function.name, str(Path.cwd()))
+    try:
+        result = function.handler(**arguments)
+        return read(_finished(result) if function.is_async else result)
+    except BadAnswer as error:
+        _log.error("%s: %s", function.name, error)
+    except Exception:  # noqa: BLE001 - whatever a handler raises is a 500
+        _log.exception("%s failed", function.name)
+    return Answer(500)
+
+
+def _finished(coroutine: Coroutine[object, object, object]) -> object:
+    import asyncio  # Loaded only for an app that has such handlers.
+
+    return asyncio.run(coroutine)
 
 
 def _json(told: object) -> Answer:
     body = json.dumps(told, separators=(",", ":")).encode()
     return Answer(200, (("content-type", "application/json; charset=utf-8"),), body)
-
-
-def _join_headers(sent: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Repeats joined by commas. Raises UnicodeDecodeError for what is not UTF-8."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in sent:
-        name, value = raw_name.decode(), raw_value.decode().strip(" \t")
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
-    if "transfer-encoding" in headers and "content-length" in headers:
-        # As Kestrel does: the length does not count, and is kept under another name.
-        headers["x-content-length"] = headers.pop("content-length")
-    return headers
-
-
-async def _read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
-    """The body, or nothing of a chunked one, which the host drops. Raises OverflowError after one that is too long."""
-    length = headers.get("content-length")
-    if length in (None, "0") and "transfer-encoding" not in headers:
-        return b""
-    pieces: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        piece = cast(bytes, message.get("body", b""))
-        size += len(piece)
-        if length is not None and size <= MAX_BODY:
-            pieces.append(piece)
-        more = message.get("more_body", False)
-    if size > MAX_BODY:
-        raise OverflowError
-    return b"".join(pieces)

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -16,23 +16,6 @@ KEYS = {
     "FUNCTION_KEY": "the-function-key",
     "OWN_KEY": "the-own-key",
     "OTHER_KEY": "the-other-key",
-}
-
-
-class Difference(NamedTuple):
-    """What the local host does otherwise, and why."""
-
-    why: str
-    status: int
-    headers: dict[str, str]
-
-
-KNOWN_DIFFERENCES = {
-    "answer: connection": Difference(
-        "Kestrel sends a handler's `Connection: keep-alive` even as it closes; uvicorn says itself what becomes of it.",
-        200,
-        {"connection": "close", "content-type": "text/plain; charset=utf-8"},
-    ),
 }
 
 
@@ -94,16 +77,6 @@ def _has(shown: dict[str, Any], expected: dict[str, Any] | list[str]) -> bool:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
 def test_answers_as_the_real_host_does(host: RunningHost, case: dict[str, Any]) -> None:
-    """The local host gives the real host's status, headers and body, or differs as the list of differences says."""
+    """The local host gives the real host's status, headers and body."""
     reply = host.send(_sent(case["send"], host.port).encode("latin-1"))
-    difference = KNOWN_DIFFERENCES.get(case["case"])
-    if difference is None:
-        assert _agrees(case, reply, host.port), (case, reply)
-    else:
-        assert not _agrees(case, reply, host.port), "this is no difference any more: take it off the list"
-        assert (reply.status, dict(_headers(reply.headers, reply.body))) == (difference.status, difference.headers)
-
-
-def test_differences_are_recorded_cases() -> None:
-    """The list of differences names only cases that there are."""
-    assert set(KNOWN_DIFFERENCES) <= {case["case"] for case in CASES}
+    assert _agrees(case, reply, host.port), (case, reply)

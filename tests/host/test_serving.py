@@ -1,6 +1,7 @@
 """How the local host runs: threads, long bodies, connections, logs, timers, and its end."""
 
 import json
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -58,6 +59,18 @@ def fail(req: func.HttpRequest) -> str:
 def an_object(req: func.HttpRequest):
     return {"not": "allowed"}
 
+@app.route(route="asynchronous", methods=["GET"])
+async def asynchronous(req: func.HttpRequest) -> str:
+    return "awaited"
+
+@app.route(route="large", methods=["GET"])
+def large(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse(bytes(64 * 1024 * 1024))
+
+@app.route(route="last", methods=["GET"])
+def last(req: func.HttpRequest) -> func.HttpResponse:
+    return func.HttpResponse("the last", headers={"Connection": "close"})
+
 @app.timer_trigger(schedule="0 0 3 * * *", arg_name="timer")
 def purge(timer: func.TimerRequest) -> None:
     logging.info("purged, past due: %s", timer.past_due)
@@ -90,6 +103,88 @@ def test_forty_slow_calls_run_at_once(host: RunningHost) -> None:
     with ThreadPoolExecutor(40) as callers:
         replies = list(callers.map(lambda _: host.call("GET", "/api/meet"), range(40)))
     assert {(reply.status, reply.body) for reply in replies} == {(200, b"met")}
+
+
+def test_clients_that_send_or_read_nothing_hold_up_nobody(host: RunningHost) -> None:
+    """A request that stops halfway and an answer that is not read are theirs alone, and end well when they go on."""
+    with host.connect() as silent, host.connect() as unread:
+        silent.sendall(b"POST /api/length HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\na")
+        unread.sendall(b"GET /api/large HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert host.call("GET", "/api/log").status == 200
+        silent.sendall(b"bc")
+        assert read_reply(silent, "POST").body == b"3 bytes"
+        assert read_reply(unread, "GET").body == bytes(64 * MIB)
+        unread.sendall(b"GET /api/log HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert read_reply(unread, "GET").status == 200
+
+
+def test_no_more_threads_than_are_set(tmp_path: Path) -> None:
+    """PYTHON_THREADPOOL_THREAD_COUNT bounds what runs at once: two that wait for each other do, a third comes after."""
+    app = """
+import threading
+import time
+
+barrier = threading.Barrier(2)
+running = threading.Semaphore(2)
+
+@app.route(route="meet", methods=["GET"])
+def meet(req: func.HttpRequest) -> str:
+    assert running.acquire(blocking=False)
+    if req.params["who"] != "third":
+        barrier.wait(60)
+        time.sleep(0.1)
+    running.release()
+    return req.params["who"]
+"""
+    with (
+        running(write_app(tmp_path, app), environ={"PYTHON_THREADPOOL_THREAD_COUNT": "2"}) as host,
+        host.connect() as first,
+        host.connect() as second,
+        host.connect() as third,
+    ):
+        for name, each in (("first", first), ("second", second), ("third", third)):
+            each.sendall(f"GET /api/meet?who={name} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        for name, each in (("third", third), ("second", second), ("first", first)):
+            assert read_reply(each, "GET").body == name.encode()
+
+
+def test_a_handler_that_is_a_coroutine(host: RunningHost) -> None:
+    """An async handler is run to its end."""
+    assert host.call("GET", "/api/asynchronous").body == b"awaited"
+
+
+def test_leave_is_given_to_send_a_body(host: RunningHost) -> None:
+    """A client that expects `100 Continue` before it sends the body gets it, and then the answer."""
+    with host.connect() as connection:
+        head = b"POST /api/length HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n"
+        connection.sendall(head)
+        connection.sendall(b"\r\n")
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"fo")
+        connection.sendall(b"ur")
+        assert read_reply(connection, "POST").body == b"4 bytes"
+
+
+def test_a_handler_may_end_the_connection(host: RunningHost) -> None:
+    """`Connection: close` from a handler is sent, and done."""
+    with host.connect() as connection:
+        connection.sendall(b"GET /api/last HTTP/1.1\r\nHost: h\r\n\r\n")
+        reply = read_reply(connection, "GET")
+        assert (dict(reply.headers)["connection"], reply.body) == ("close", b"the last")
+        assert connection.recv(1) == b""
+
+
+def test_requests_sent_at_once_are_answered_in_order(host: RunningHost) -> None:
+    """What is sent without waiting for answers is answered in its order; what is no request ends the connection."""
+    with host.connect() as connection:
+        one = b"POST /api/length HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%b"
+        connection.sendall(one % (1, b"a") + one % (2, b"bc") + b"\0\r\n\r\n")
+        raw = b""
+        while piece := connection.recv(1000):
+            raw += piece
+    assert re.findall(rb"HTTP/1.1 (\d+)|(. bytes)", raw) == [
+        (b"200", b""), (b"", b"1 bytes"), (b"200", b""), (b"", b"2 bytes"), (b"400", b""),
+    ]  # fmt: skip
 
 
 def test_a_body_of_100_mib_arrives_and_a_byte_more_does_not(host: RunningHost) -> None:

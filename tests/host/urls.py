@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 _PLAIN_PATH = re.compile(r"/[\w\-~!$&'()*+,;=:@/]*", re.ASCII)
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
@@ -28,6 +28,8 @@ def read_target(raw: bytes, host: str) -> Target:
         text = raw.decode("ascii")
     except UnicodeDecodeError as error:
         raise BadTarget from error
+    if text == "*":
+        return Target(text, f"http://{host}/*", "")
     if not text.startswith("/"):
         # The absolute form is accepted when it names the host that the Host header names.
         scheme, _, rest = text.partition("://")
@@ -51,13 +53,24 @@ def read_target(raw: bytes, host: str) -> Target:
 def read_query(query: str) -> dict[str, tuple[str, list[str]]]:
     """Every parameter under its name in lower case: the name as it was last spelt, and its values in order."""
     found: dict[str, tuple[str, list[str]]] = {}
-    for pair in query.split("&"):
+    for pair in query.replace("+", " ").split("&"):
         if pair:
-            name, _, value = (_ESCAPES.sub(_decode, part.replace("+", " ")) for part in pair.partition("="))
+            name, _, value = pair.partition("=")
+            name = _unescape(name)
             values = found.get(name.lower(), (name, []))[1]
-            values.append(value)
+            values.append(_unescape(value))
             found[name.lower()] = (name, values)
     return found
+
+
+def _unescape(text: str) -> str:
+    """Decodes the UTF-8 in `text`, and leaves escapes of what is not UTF-8."""
+    if "%" not in text:
+        return text
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        return _ESCAPES.sub(_decode, text)
 
 
 def params(found: dict[str, tuple[str, list[str]]]) -> dict[str, str]:

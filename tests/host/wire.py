@@ -1,40 +1,63 @@
-"""Runs the host on uvicorn, made to accept and refuse on the wire what Kestrel does."""
+"""HTTP/1.1 as bytes: reads requests and writes answers, and takes and refuses on the wire what Kestrel does."""
 
-import logging
 import re
-import socket
-from collections.abc import Callable
-from typing import Any
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from time import time
+from typing import NamedTuple
 
 import httptools
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-# Kestrel sends every status of three digits, uvicorn knows those up to 599.
-STATUS_LINE.update({status: b"HTTP/1.1 %d \r\n" % status for status in range(600, 1000)})
+from .answers import Answer
+from .urls import BadTarget, Target, read_target
+
+MAX_REQUEST_LINE = 8 * 1024
+MAX_HEADERS = 32 * 1024
+MAX_BODY = 100 * 1024 * 1024
 
 _METHODS = (b"GET ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"HEAD ", b"OPTIONS ")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}")
-
-# As long as Kestrel keeps an idle connection.
-_KEEP_ALIVE = 130
-# What is still running when the host is told to stop gets this long.
-_GRACE = 1
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol, which hands on the request target as it was sent."""
+class Request(NamedTuple):
+    method: str
+    """In upper case."""
+    target: Target
+    headers: dict[str, str]
+    """Names in lower case."""
+    keep_alive: bool
+    body: bytes | None = b""
+    """None where it is over MAX_BODY. Empty where it came in chunks without a length: the host drops such a body."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # Kestrel takes a chunked request with a length for a chunked one.
-        self.parser.set_dangerous_leniencies(lenient_chunked_length=True)
+
+class Refused(Exception):
+    """What Kestrel does not take for a request: it answers with this status, and ends the connection."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+class Reader:
+    """The requests in the bytes of a connection."""
+
+    def __init__(self) -> None:
         self._between_requests = True
         self._begun = b""
         self._method = ""
+        self.awaits_leave = False
+        """Whether the client waits for `100 Continue` before it sends the body."""
+        self._found: list[Request | Refused] = []
+        self._new_parser(self)
 
-    def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+    def _new_parser(self, callbacks: object) -> None:
+        self._parser = httptools.HttpRequestParser(callbacks)
+        # Kestrel takes a chunked request with a length for a chunked one.
+        self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
+
+    def feed(self, data: bytes) -> list[Request | Refused]:
+        """The requests that end in `data`. Nothing comes after one that is refused."""
         if self._between_requests:
             data, self._begun = self._begun + data, b""
             if not data.startswith(_METHODS):
@@ -43,84 +66,123 @@ class Protocol(HttpToolsProtocol):
                 if _TOKEN.fullmatch(method):
                     if not space:
                         self._begun = data
-                        return
+                        return []
                     self._method = method.decode().upper()
                     data = b"POST " + rest
         try:
-            self.parser.feed_data(data)
+            self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._go_on_without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(505 if "version" in str(error).lower() else 400)
+            told = error.__context__  # What a callback raised.
+            unknown_version = "version" in str(error).lower()
+            self._found.append(told if isinstance(told, Refused) else Refused(505 if unknown_version else 400))
+        found, self._found = self._found, []
+        return found
+
+    # ---- What the parser calls.
 
     def on_message_begin(self) -> None:
         self._between_requests = False
-        super().on_message_begin()
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        # uvicorn would drop a fragment and fail on `*`: the host reads the target itself.
-        self.scope["target"] = self.url  # type: ignore[typeddict-unknown-key]
-        self.url = b"/"
-        super().on_headers_complete()
-        if self._method:
-            self.scope["method"] = self._method
-            self._method = ""
+        method = self._method or self._parser.get_method().decode()
+        self._method = ""
+        version = self._parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise Refused(505)
+        if len(method) + len(self._url) + len("  HTTP/1.1") > MAX_REQUEST_LINE:
+            raise Refused(414)
+        if sum(len(name) + len(value) + 4 for name, value in self._headers) > MAX_HEADERS:
+            raise Refused(431)
+        try:
+            headers = _join_headers(self._headers)
+            host = headers.get("host", "")
+            if "," in host or (not host and version == "1.1"):
+                raise Refused(400)
+            if not headers.get("transfer-encoding", "chunked").lower().endswith("chunked"):
+                raise Refused(400)
+            target = read_target(self._url, host)
+        except (BadTarget, UnicodeDecodeError) as error:
+            raise Refused(400) from error
+        keep_alive = version == "1.1" and self._parser.should_keep_alive()
+        self._head = method, target, headers, keep_alive
+        self._keeps_body = "content-length" in headers
+        self.awaits_leave = headers.get("expect", "").lower() == "100-continue"
+
+    def on_body(self, piece: bytes) -> None:
+        self.awaits_leave = False
+        self._size += len(piece)
+        if self._keeps_body and self._size <= MAX_BODY:
+            self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
         self._between_requests = True
-        super().on_message_complete()
+        self.awaits_leave = False
+        body = b"".join(self._pieces) if self._size <= MAX_BODY else None
+        self._found.append(Request(*self._head, body))
 
     def _go_on_without_upgrade(self, rest: bytes) -> None:
         """The host offers no other protocol. The parser has stopped before the body, so another reads that."""
-        framing = [header for header in self.headers if header[0] in (b"content-length", b"transfer-encoding")]
-        self.cycle.keep_alive = False
-        self.cycle.more_body = True
-        self.cycle.message_event.clear()
-        self.parser = httptools.HttpRequestParser(_Body(self))
-        self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(b"%s: %s\r\n" % header for header in framing))
-        self.parser.feed_data(rest)
-
-    def _refuse(self, status: int) -> None:
-        self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
-        self.transport.close()
+        self._found.pop()
+        self._between_requests = False
+        self._head = (*self._head[:3], False)
+        framing = [header for header in self._headers if header[0] in (b"content-length", b"transfer-encoding")]
+        self._new_parser(_Body(self))
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(b"%s: %s\r\n" % header for header in framing))
+        self._parser.feed_data(rest)
 
 
 class _Body:
-    """What of a protocol's callbacks a body needs."""
+    """What of a reader's callbacks a body needs."""
 
-    def __init__(self, protocol: Protocol) -> None:
-        self.on_body = protocol.on_body
-        self.on_message_complete = protocol.on_message_complete
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._listening = listening
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._listening()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Requests that are cut off here are no errors.
-        logging.getLogger("uvicorn.error").disabled = True
-        await super().shutdown(sockets)
+    def __init__(self, reader: Reader) -> None:
+        self.on_body = reader.on_body
+        self.on_message_complete = reader.on_message_complete
 
 
-def serve(app: Any, bound: socket.socket, listening: Callable[[], None]) -> None:
-    """Serves until SIGINT or SIGTERM, then raises the signal again for the caller's own handler."""
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    config = uvicorn.Config(
-        app,
-        http=Protocol,
-        loop="auto",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_GRACE,
-    )
-    _Server(config, listening).run(sockets=[bound])
+def _join_headers(sent: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Repeats joined by commas. Raises UnicodeDecodeError for what is not UTF-8."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in sent:
+        name, value = raw_name.decode(), raw_value.decode().strip(" \t")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    if "transfer-encoding" in headers and "content-length" in headers:
+        # As Kestrel does: the length does not count, and is kept under another name.
+        headers["x-content-length"] = headers.pop("content-length")
+    return headers
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def write(answer: Answer, method: str, *, keep_alive: bool) -> bytes:
+    """`answer` as it goes to a client who asked by `method`."""
+    status, headers, body = answer
+    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", _date(int(time()))]
+    lines += [f"{name}: {value}" for name, value in headers]
+    # As Kestrel does: what a handler says of the connection is sent, whatever becomes of it.
+    if not keep_alive and not any(name == "connection" for name, _ in headers):
+        lines.append("connection: close")
+    # The head has no length where there is no body to send; an empty body says so.
+    if status in (204, 304) or method == "HEAD":
+        body = b""
+    else:
+        lines.append(f"content-length: {len(body)}")
+    lines.append("\r\n")
+    return "\r\n".join(lines).encode() + body
+
+
+@lru_cache(maxsize=1)
+def _date(seconds: int) -> str:
+    return f"date: {formatdate(seconds, usegmt=True)}"
