@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from shared.errors import Busy, InvalidRequest, MultipleStatements, QueryTimeout, ReadOnly, SqlError
 from shared.sql.databases import READERS, Database
 from shared.sql.engines import Outcome, Statement
-from shared.sql.values import Form, Page, read_page
+from shared.sql.values import Cursor, Form, Page, read_page
 from shared.web import encode_base64
 
 ENDLESS = {
@@ -250,6 +250,30 @@ def test_the_time_limit_interrupts(shop: Database) -> None:
         with pytest.raises(QueryTimeout):
             rows(shop, ENDLESS[shop.engine], seconds=0.1)
         assert monotonic() - started < 30
+    assert rows(shop, "select 1") == [[1]]
+
+
+def test_the_time_limit_ends_rows_that_keep_coming(shop: Database) -> None:
+    """Rows without an end, each piece of which is there at once, are not read for longer than the limit, either."""
+    columns = "information_schema.columns"
+    numbers = "with recursive t(i) as (select 1 union all select i + 1 from t) select i from t"
+    endless = {
+        "sqlite": numbers,
+        "postgresql": numbers,
+        "mysql": f"select 1 from {columns} a, {columns} b, {columns} c",
+    }
+
+    def read_on(found: Cursor, over: float) -> None:
+        read_late = 0
+        while found.fetch(1000):
+            read_late += monotonic() > over
+            assert read_late <= 1
+
+    with shop.reading(0.3) as session:
+        over = monotonic() + 0.3
+        found = session.query(endless[shop.engine], (), rows=10**9, explain=False)
+        with pytest.raises(QueryTimeout):
+            read_on(found, over)
     assert rows(shop, "select 1") == [[1]]
 
 

@@ -177,6 +177,8 @@ class PostgresSession:
             rows: list[Row] = cursor.fetchall()
         except self._failures as error:
             raise self._ours(error) from error
+        if monotonic() > self._deadline:  # The server's own limit is that of each FETCH, not of all of them.
+            raise QueryTimeout(OVER)
         self._columns = self._described(cursor)
         self._more = len(rows) == count
         return rows
