@@ -1,4 +1,4 @@
-"""Real PostgreSQL and MariaDB for tests: each in a folder and on a port of its own, from the installed programs."""
+"""Real PostgreSQL, MariaDB and MySQL for tests: each in a folder and on a port of its own, from the installed programs."""
 
 import atexit
 import os
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,31 +132,45 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def start_mariadb() -> Server:
     """A MariaDB with the database `shop`, and the users of the README."""
-    import pymysql
-
     mariadbd = _program("mariadbd", "mariadb-server")
     install = _program("mariadb-install-db", "mariadb-server")
     folder = _folder()
+    make = [install, "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
+    return _start_mysql(folder, [*make, f"--datadir={folder / 'data'}"], [mariadbd])
+
+
+def start_mysql() -> Server:
+    """A MySQL of Oracle's with the database `shop`, and the users of the README.
+
+    It is the program that MYSQLD names, or else `mysqld`, which some distributions call their MariaDB.
+    """
+    named = os.environ.get("MYSQLD")
+    mysqld = named or shutil.which("mysqld", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+    if mysqld is None or "MariaDB" in subprocess.run([mysqld, "--version"], capture_output=True, text=True).stdout:
+        pytest.skip("MySQL itself is missing: let MYSQLD be the path of its mysqld to run the tests on it.")
+    folder = _folder()
+    make = [mysqld, "--no-defaults", "--initialize-insecure", f"--datadir={folder / 'data'}"]
+    # So that a user who is no administrator may make functions.
+    return _start_mysql(folder, make, [mysqld], {"log-bin-trust-function-creators": 1, "mysqlx": 0})
+
+
+def _start_mysql(folder: Path, make: list[str], run: list[str], more: Mapping[str, object] = {}) -> Server:
+    """What `run` starts on the data that `make` makes, with `more` options."""
+    import pymysql
+
     user = _as_user("mysql", folder)
-    data = folder / "data"
-    made: list[str | Path] = [
-        *user,
-        install,
-        "--no-defaults",
-        f"--datadir={data}",
-        "--auth-root-authentication-method=normal",
-    ]
-    subprocess.run([*made, "--skip-test-db"], check=True, capture_output=True, cwd=folder)
+    made = subprocess.run([*user, *make], capture_output=True, cwd=folder, text=True)
+    assert made.returncode == 0, made.stdout + made.stderr
     port = free_port()
     log = folder / "log"
     options = {
-        "datadir": data, "port": port, "bind-address": "127.0.0.1", "socket": folder / "socket",
+        "datadir": folder / "data", "port": port, "bind-address": "127.0.0.1", "socket": folder / "socket",
         "pid-file": folder / "pid", "innodb-flush-log-at-trx-commit": 0, "secure-file-priv": "",
-        "innodb-buffer-pool-size": "64M",
+        "innodb-buffer-pool-size": "64M", **more,
     }  # fmt: skip
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*user, mariadbd, "--no-defaults", *(f"--{name}={value}" for name, value in options.items())],
+            [*user, *run, "--no-defaults", *(f"--{name}={value}" for name, value in options.items())],
             cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
 
