@@ -1,4 +1,4 @@
-"""Real PostgreSQL, MariaDB and MySQL for tests: each in a folder and on a port of its own, from the installed programs."""
+"""Real PostgreSQL, MariaDB and MySQL for tests: each in a folder and on a port of its own, from installed programs."""
 
 import atexit
 import os
@@ -101,7 +101,7 @@ def _wait(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], objec
 def start_postgresql(tls: Tls | None = None) -> Server:
     """A PostgreSQL with the database `shop`, and the roles of the README.
 
-    With `tls` it asks for passwords as they are, as Azure's does, but over plain TCP, too: to keep them is the app's part.
+    With `tls` it asks for passwords as they are, as Azure's does, and over plain TCP, too: to keep them is our part.
     """
     import psycopg
 
@@ -175,7 +175,7 @@ def start_mysql(tls: Tls | None = None) -> Server:
     """
     named = os.environ.get("MYSQLD")
     mysqld = named or shutil.which("mysqld", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
-    if mysqld is None or "MariaDB" in subprocess.run([mysqld, "--version"], capture_output=True, text=True).stdout:
+    if mysqld is None or b"MariaDB" in subprocess.run([mysqld, "--version"], capture_output=True, check=True).stdout:
         pytest.skip("MySQL itself is missing: let MYSQLD be the path of its mysqld to run the tests on it.")
     folder = _folder()
     make = [mysqld, "--no-defaults", "--initialize-insecure", f"--datadir={folder / 'data'}"]
@@ -190,21 +190,19 @@ def _plugins(folder: Path) -> Path:
         return installed
     for command in (["apt-get", "download", "-qq", "mariadb-test"], ["sh", "-c", "dpkg-deb -x mariadb-test_*.deb ."]):
         with suppress(FileNotFoundError):
-            subprocess.run(command, cwd=folder.parent, capture_output=True)
+            subprocess.run(command, cwd=folder.parent, capture_output=True, check=False)
     found = folder.parent / "usr" / "lib" / "mysql" / "plugin"
     if not (found / name).exists():
         pytest.skip(f"{name} is missing: install mariadb-test to run the tests of signing in by a token on MariaDB.")
     return found
 
 
-def _start_mysql(
-    folder: Path, make: list[str], run: list[str], more: Mapping[str, object], tls: Tls | None
-) -> Server:
+def _start_mysql(folder: Path, make: list[str], run: list[str], more: Mapping[str, object], tls: Tls | None) -> Server:
     """What `run` starts on the data that `make` makes, with `more` options."""
     import pymysql
 
     user = _as_user("mysql", folder)
-    made = subprocess.run([*user, *make], capture_output=True, cwd=folder, text=True)
+    made = subprocess.run([*user, *make], capture_output=True, cwd=folder, text=True, check=False)
     assert made.returncode == 0, made.stdout + made.stderr
     port = free_port()
     log = folder / "log"

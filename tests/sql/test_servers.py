@@ -6,14 +6,23 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pymysql
 import pytest
 
-from shared.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError, StrongroomError
+from shared.errors import (
+    Busy,
+    DatabaseUnavailable,
+    MultipleStatements,
+    QueryTimeout,
+    ReadOnly,
+    SqlError,
+    StrongroomError,
+)
 from shared.settings import DatabaseSettings
 from shared.sql.databases import READERS, WRITERS, Database, Databases
 from shared.sql.engines.mysql import _connector
@@ -430,3 +439,108 @@ def _without_limit(start: Callable[[Any, float], None]) -> Callable[[Any, float]
         session._ask(f"set {limit} = 0")
 
     return started
+
+
+# ---- MySQL and MariaDB, where they differ from each other or from their driver.
+
+
+def run_mysql(server: Server, sql: str) -> None:
+    """Run a statement as the owner."""
+    with closing(_connector(server.owner, no_token)()) as connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def test_a_connection_that_idled_too_long_is_replaced(my_server: Server, my_shop: Database) -> None:
+    """A connection that the server closed for idleness, which MySQL says in words, is replaced unnoticed."""
+    ((usual,),) = ask_mysql(my_server, "select @@global.wait_timeout")
+    run_mysql(my_server, "set global wait_timeout = 1")
+    database = open_database(my_server)
+    try:
+        ours = {rows(database, "select connection_id()")[0][0]}
+        ours |= {write(database, "select connection_id()")[0].rows[0][0]}
+        deadline = time.monotonic() + 20
+        while ours & {each for (each,) in ask_mysql(my_server, "select id from information_schema.processlist")}:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        run_mysql(my_server, f"set global wait_timeout = {usual}")
+    assert rows(database, "select name from fruit") == [["apple"]]
+    assert write(database, "update fruit set name = name")[0].rows_affected == 1
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["select /*+ max_execution_time(0) */ sleep(30)", f"select /*+ max_execution_time(0) */ ({ENDLESS['mysql']})"],
+)
+def test_no_hint_lengthens_the_time_limit(my_shop: Database, sql: str) -> None:
+    """A hint that takes MySQL's own time limit away does not take away ours."""
+    started = time.monotonic()
+    with pytest.raises(QueryTimeout):
+        rows(my_shop, sql, seconds=0.3)
+    assert time.monotonic() - started < 20
+    assert rows(my_shop, "select name from fruit") == [["apple"]]
+
+
+def test_a_wait_for_a_lock_ends(my_server: Server, my_shop: Database) -> None:
+    """Who waits for another's row is told when the time is over, and who would not wait, at once."""
+    other = _connector(my_server.owner, no_token)()
+    with closing(other), other.cursor() as cursor:
+        cursor.execute("start transaction")
+        cursor.execute("update fruit set name = 'other' where id = 1")
+        with pytest.raises(QueryTimeout):
+            write(my_shop, "update fruit set name = 'ours' where id = 1", seconds=0.3)
+        with pytest.raises(Busy):
+            write(my_shop, "select * from fruit where id = 1 for update nowait")
+    assert write(my_shop, "update fruit set name = 'ours' where id = 1")[0].rows_affected == 1
+
+
+def test_an_account_that_is_locked_is_503(my_server: Server) -> None:
+    """Whatever keeps us from signing in is the database's state, and no error of the statement."""
+    run_mysql(my_server, "drop user if exists locked")
+    run_mysql(my_server, "create user locked identified by 'x' account lock")
+    url = my_server.reader.partition("@")[2]
+    with pytest.raises(DatabaseUnavailable):
+        rows(open_database(my_server, reader=f"mysql://locked:x@{url}"), "select 1")
+
+
+def test_a_password_may_hold_any_letter(my_server: Server) -> None:
+    """A password beyond Latin-1, and one within it beyond ASCII, sign in as MySQL hashed them: as UTF-8."""
+    url = my_server.reader.partition("@")[2]
+    for password in ("pässwörd", "пароль❤"):
+        run_mysql(my_server, "drop user if exists letters")
+        run_mysql(my_server, f"create user letters identified by '{password}'")
+        run_mysql(my_server, "grant select on shop.* to letters")
+        database = open_database(my_server, reader=f"mysql://letters:{quote(password)}@{url}")
+        assert rows(database, "select 1") == [[1]]
+        database.close()
+
+
+def test_the_servers_modes_do_not_move_a_text(my_server: Server) -> None:
+    """Where the server's own mode takes texts apart in another way, parameters stay values."""
+    ((usual,),) = ask_mysql(my_server, "select @@global.sql_mode")
+    run_mysql(my_server, "set global sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES'")
+    database = open_database(my_server)
+    try:
+        text = "\\' or 1 = 1 -- \""
+        assert rows(database, 'select ?, "x"', [text]) == [[text, "x"]]
+        assert write(database, ("select ?", [text]))[0].rows == [(text,)]
+        hinted = "select /*+ set_var(sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES') */ ?, \"x\""
+        assert rows(database, hinted, [text]) == [[text, "x"]]
+    finally:
+        run_mysql(my_server, f"set global sql_mode = '{usual}'")
+        database.close()
+
+
+def test_a_vector_is_bytes(mysql: Server) -> None:
+    """MySQL's vectors are the bytes that it keeps."""
+    database = open_database(mysql)
+    if int(rows(database, "select version()")[0][0].partition(".")[0]) < 9:
+        pytest.skip("This MySQL has no vectors: they came with version 9.")
+    write(database, "drop table if exists vectors")
+    write(database, "create table vectors (v vector(2))")
+    write(database, "insert into vectors values (string_to_vector('[1,2]'))")
+    assert read(database, "select v from vectors").columns == [{"name": "v", "type": "bytes"}]
+    assert rows(database, "select v from vectors") == [[{"base64": "AACAPwAAAEA"}]]
+    write(database, "drop table vectors")
+    database.close()

@@ -26,11 +26,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from shared.errors import DatabaseUnavailable, StorageForbidden
 from shared.settings import DatabaseSettings
 from shared.sql.databases import Database, Databases
-from shared.sql.engines.mysql import _connector
 from tests.signing.vault import run_vault
 from tests.sql.conftest import NO_FILES, no_token
 from tests.sql.servers import Server, Tls, start_mariadb, start_mysql, start_postgresql
 from tests.sql.test_engines import rows, write
+from tests.sql.test_servers import run_mysql
 from tests.support import StartApp
 
 SCOPE = "https://ossrdbms-aad.database.windows.net/.default"
@@ -175,12 +175,6 @@ def run_postgresql(server: Server, sql: str) -> None:
         connection.execute(sql.encode())
 
 
-def run_mysql(server: Server, sql: str) -> None:
-    """Run a statement as the owner."""
-    with closing(_connector(server.owner, no_token)()) as connection, connection.cursor() as cursor:
-        cursor.execute(sql)
-
-
 @pytest.fixture(scope="session")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Authority]:
     """The authority of the servers' certificates, and another."""
@@ -188,7 +182,9 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Au
 
 
 @pytest.fixture(scope="session", params=STARTS)
-def tls_server(request: pytest.FixtureRequest, authorities: tuple[Authority, Authority]) -> Iterator[tuple[str, Server]]:
+def tls_server(
+    request: pytest.FixtureRequest, authorities: tuple[Authority, Authority]
+) -> Iterator[tuple[str, Server]]:
     """Each server in turn, with TLS and the role `app`."""
     server = STARTS[request.param](authorities[0].issue())
     try:
@@ -237,7 +233,7 @@ SECURED = {
 
 
 def test_a_token_signs_in(azure: Azure) -> None:
-    """A token of 2,000 characters (MariaDB: 1,000) is asked for with the scope of Azure's databases, and passes over TLS alone."""
+    """A token of 2,000 characters (MariaDB: 1,000) is asked for with the right scope, and passes over TLS alone."""
     database = azure.open(azure.url())
     assert rows(database, "select 1") == [[1]]
     (answer,) = rows(database, SECURED[database.engine])
@@ -336,7 +332,7 @@ def test_an_identity_without_a_token_is_told(azure: Azure) -> None:
 
 
 def test_a_password_goes_as_it_is_to_a_proven_server_alone(azure: Azure) -> None:
-    """A server of MySQL's that wants the password as it is gets it where its certificate was checked, and only there."""
+    """A MySQL that wants the password as it is gets it where its certificate was checked, and only there."""
     if azure.engine == "postgresql":
         pytest.skip("libpq's own sslmode says it.")
     azure.let_in("the-password")

@@ -49,7 +49,7 @@ BINARY = 63
 """The number of the character set that means bytes."""
 
 OUT = frozenset({1040, 1042, 1043, 1044, 1045, 1049, 1053, 1077, 1078, 1079, 1129, 1152, 1153, 1158, 1159, 1160, 1161,
-                 1203, 1226, 1927, 2002, 2003, 2005, 2006, 2012, 2013, 2026, 2027, 2055, 3032, 3169, 4031})  # fmt: skip
+                 1203, 1226, 1927, 2002, 2003, 2005, 2006, 2012, 2013, 2026, 2027, 2055})  # fmt: skip
 """Errors of a server that is not there, lets nobody in, or has no place left."""
 
 _KINDS: dict[int, Kind] = {
