@@ -532,6 +532,21 @@ def test_the_servers_modes_do_not_move_a_text(my_server: Server) -> None:
         database.close()
 
 
+def test_an_estimate_of_rows_is_of_today(my_server: Server, my_shop: Database) -> None:
+    """The estimate follows the table as soon as the engine counts anew, and is not the one that somebody saw before."""
+    ask_mysql(my_server, "select table_rows from information_schema.tables where table_name = 'fruit'")
+    numbers = "with recursive t(i) as (select 2 union all select i + 1 from t where i < 1000) select i, 'x' from t"
+    write(my_shop, f"insert into fruit {numbers}")
+    deadline = time.monotonic() + 60
+    while True:
+        with my_shop.reading(10) as session:
+            estimates = {each.name: each.row_estimate for each in session.tables()}
+        if (estimates["fruit"] or 0) > 500:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def test_a_vector_is_bytes(mysql: Server) -> None:
     """MySQL's vectors are the bytes that it keeps."""
     database = open_database(mysql)
