@@ -129,7 +129,7 @@ def test_a_killed_app_did_it_once_or_not_at_all(start_app: StartApp, tmp_path: P
 
 
 ENDLESS_INSERT = (
-    "insert into log with recursive t(i) as (select 1 union all select i + 1 from t limit 50000000) "
+    "insert into log with recursive t(i) as (select 1 union all select i + 1 from t limit 500000000) "
     "select 1000 + i from t"  # So long that it never ends by itself.
 )
 
