@@ -50,7 +50,11 @@ class Authority:
         self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Authority {folder.name}")])
-        made = self._certificate(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
+        use = x509.KeyUsage(
+            digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+            key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+        )  # fmt: skip
+        made = self._certificate(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0), use)
         self.path = folder / "authority.pem"
         self.path.write_bytes(made)
 
