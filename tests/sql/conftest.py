@@ -9,11 +9,11 @@ from shared.settings import DatabaseSettings, StorageSettings
 from shared.sql.databases import Database, Databases
 from shared.sql.store.files import Files
 from shared.storage import Storage
-from tests.sql.servers import Server, start_mariadb, start_mysql, start_postgresql
+from tests.sql.servers import STARTS, Server, start_mariadb, start_mysql, start_postgresql
 
 NO_FILES = Files(Storage(StorageSettings()))
 """No storage account at all."""
-ENGINES = ("sqlite", "postgresql", "mariadb", "mysql")
+ENGINES = ("sqlite", *STARTS)
 
 
 def no_token(_scope: str) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -168,14 +169,18 @@ def start_mariadb(tls: Tls | None = None) -> Server:
     return _start_mysql(folder, [*make, f"--datadir={folder / 'data'}"], [mariadbd], more, tls)
 
 
-def start_mysql(tls: Tls | None = None) -> Server:
-    """A MySQL of Oracle's with the database `shop`, and the users of the README.
+@cache
+def find_mysqld() -> str | None:
+    """Oracle's server: what MYSQLD names, or else `mysqld`, which some distributions call their MariaDB."""
+    found = os.environ.get("MYSQLD") or shutil.which("mysqld", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found and b"MariaDB" in subprocess.run([found, "--version"], capture_output=True, check=True).stdout:
+        return None
+    return found
 
-    It is the program that MYSQLD names, or else `mysqld`, which some distributions call their MariaDB.
-    """
-    named = os.environ.get("MYSQLD")
-    mysqld = named or shutil.which("mysqld", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
-    if mysqld is None or b"MariaDB" in subprocess.run([mysqld, "--version"], capture_output=True, check=True).stdout:
+
+def start_mysql(tls: Tls | None = None) -> Server:
+    """A MySQL of Oracle's with the database `shop`, and the users of the README."""
+    if (mysqld := find_mysqld()) is None:
         pytest.skip("MySQL itself is missing: let MYSQLD be the path of its mysqld to run the tests on it.")
     folder = _folder()
     make = [mysqld, "--no-defaults", "--initialize-insecure", f"--datadir={folder / 'data'}"]
@@ -240,3 +245,10 @@ def _escaped(password: str) -> str:
     from urllib.parse import quote
 
     return quote(password, safe="")
+
+
+MYSQLS: dict[str, Callable[..., Server]] = {"mariadb": start_mariadb}
+if find_mysqld():  # Where it is missing, test_a_vector_is_bytes says so, and only that one.
+    MYSQLS["mysql"] = start_mysql
+STARTS = {"postgresql": start_postgresql} | MYSQLS
+"""What starts each server that there is."""

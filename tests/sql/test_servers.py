@@ -27,7 +27,7 @@ from shared.settings import DatabaseSettings
 from shared.sql.databases import READERS, WRITERS, Database, Databases
 from shared.sql.engines.mysql import _connector
 from tests.sql.conftest import NO_FILES, no_token
-from tests.sql.servers import Server, start_mariadb, start_mysql, start_postgresql
+from tests.sql.servers import MYSQLS, STARTS, Server, start_postgresql
 from tests.sql.test_engines import ENDLESS, read, rows, write
 from tests.support import StartApp
 
@@ -48,7 +48,7 @@ def postgres_shop(postgresql: Server) -> Iterator[Database]:
     database.close()
 
 
-@pytest.fixture(params=["mariadb", "mysql"])
+@pytest.fixture(params=MYSQLS)
 def my_server(request: pytest.FixtureRequest) -> Server:
     """MariaDB and MySQL, in turn."""
     server: Server = request.getfixturevalue(request.param)
@@ -287,7 +287,7 @@ COUNTS: dict[str, tuple[Callable[[Server, str], list[Any]], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["postgresql", "mariadb", "mysql"])
+@pytest.mark.parametrize("name", STARTS)
 def test_nothing_leaks(name: str, request: pytest.FixtureRequest) -> None:
     """After limits, errors and cut results no more connections are open than the pools hold, and none is at work."""
     server: Server = request.getfixturevalue(name)
@@ -323,7 +323,7 @@ def test_nothing_leaks(name: str, request: pytest.FixtureRequest) -> None:
 # ---- Servers that go away.
 
 
-@pytest.mark.parametrize("name", ["postgresql", "mariadb", "mysql"])
+@pytest.mark.parametrize("name", STARTS)
 def test_a_connection_that_died_is_replaced(name: str, request: pytest.FixtureRequest) -> None:
     """Connections that the server ended while they waited are replaced, and no caller hears of it."""
     server: Server = request.getfixturevalue(name)
@@ -348,7 +348,7 @@ def test_a_connection_that_died_is_replaced(name: str, request: pytest.FixtureRe
     database.close()
 
 
-@pytest.mark.parametrize("start", [start_postgresql, start_mariadb, start_mysql])
+@pytest.mark.parametrize("start", STARTS.values())
 def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server], start_app: StartApp) -> None:
     """A server that is down is 503 with Retry-After, says nothing of its URL, and is used again when it is up."""
     server = start()
@@ -383,7 +383,7 @@ def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server
     assert "s3cret" not in app.log.read_text()
 
 
-@pytest.mark.parametrize("name", ["postgresql", "mariadb", "mysql"])
+@pytest.mark.parametrize("name", STARTS)
 def test_a_server_that_hangs_holds_nobody(name: str, request: pytest.FixtureRequest) -> None:
     """A server that takes a call and says nothing more is given up on, and its connection with it."""
     server: Server = request.getfixturevalue(name)
@@ -403,7 +403,7 @@ def test_a_server_that_hangs_holds_nobody(name: str, request: pytest.FixtureRequ
     database.close()
 
 
-@pytest.mark.parametrize("name", ["postgresql", "mariadb", "mysql"])
+@pytest.mark.parametrize("name", STARTS)
 def test_a_password_that_is_wrong_is_not_shown(name: str, request: pytest.FixtureRequest) -> None:
     """Where the server lets nobody in, the caller learns that, and nothing of the URL."""
     server: Server = request.getfixturevalue(name)

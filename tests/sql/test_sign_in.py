@@ -28,18 +28,13 @@ from shared.settings import DatabaseSettings
 from shared.sql.databases import Database, Databases
 from tests.signing.vault import run_vault
 from tests.sql.conftest import NO_FILES, no_token
-from tests.sql.servers import Server, Tls, start_mariadb, start_mysql, start_postgresql
+from tests.sql.servers import STARTS, Server, Tls
 from tests.sql.test_engines import rows, write
 from tests.sql.test_servers import run_mysql
 from tests.support import StartApp
 
 SCOPE = "https://ossrdbms-aad.database.windows.net/.default"
 HOST = "shop.database.azure.com"
-STARTS: dict[str, Callable[[Tls], Server]] = {
-    "postgresql": start_postgresql,
-    "mariadb": start_mariadb,
-    "mysql": start_mysql,
-}
 
 
 class Authority:
