@@ -209,11 +209,11 @@ def _convert(kind: type[Fields], given: dict[str, Any], request: Request, header
     try:
         return msgspec.convert(given, kind)
     except msgspec.ValidationError:
-        errors = tuple(_explain(kind, given))
+        errors = tuple(_explain(kind, given, in_url=request.method not in WITH_BODY))
     raise InvalidRequest(" ".join(f"{each.field}: {each.detail}" for each in errors[:10]), errors=errors)
 
 
-def _explain(kind: type[Fields], given: dict[str, Any]) -> Iterable[FieldError]:
+def _explain(kind: type[Fields], given: dict[str, Any], *, in_url: bool) -> Iterable[FieldError]:
     """Every field that is wrong, where msgspec stops at the first."""
     known = {each.encode_name: each for each in msgspec.structs.fields(kind)}
     for name, each in known.items():
@@ -225,6 +225,8 @@ def _explain(kind: type[Fields], given: dict[str, Any]) -> Iterable[FieldError]:
             msgspec.convert(given[name], each.type)
         except msgspec.ValidationError as error:
             message, _, path = str(error).partition(" - at `$")
-            yield FieldError(name + path.rstrip("`"), f"is not valid: {message[0].lower()}{message[1:]}.")
+            is_json = in_url and type(given[name]) is str and not _text_fields(kind)[name]
+            hint = " In a URL it is JSON, such as 5, true or [300]." if is_json else ""
+            yield FieldError(name + path.rstrip("`"), f"is not valid: {message[0].lower()}{message[1:]}.{hint}")
     for name in given.keys() - known.keys() if kind.__struct_config__.forbid_unknown_fields else ():
         yield FieldError(name, f"is not a field of this function, whose fields are {', '.join(known)}.")

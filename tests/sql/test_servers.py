@@ -1,15 +1,19 @@
 """PostgreSQL, MariaDB and MySQL: ways round reading, what a call may leave behind, and servers that go away."""
 
+import http.client
+import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
+import httpx
 import psycopg
 import pymysql
 import pytest
@@ -318,6 +322,49 @@ def test_nothing_leaks(name: str, request: pytest.FixtureRequest) -> None:
     assert found[1] == 0
     assert rows(database, "select 1") == [[1]]
     database.close()
+
+
+LONG = "select repeat('x', 10000) as x from information_schema.columns limit 780"
+"""An answer of nearly 8 MiB: far more than a connection takes that nobody reads from."""
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_callers_who_stall_or_leave_hold_no_connection(
+    name: str, request: pytest.FixtureRequest, start_app: StartApp
+) -> None:
+    """Twice as many callers as the pool has connections read nothing of their answers, or leave before they have one:
+    others are answered, every connection comes back at rest, and who goes on reading gets all of the answer."""
+    server: Server = request.getfixturevalue(name)
+    ask, count = COUNTS[name]
+    before = ask(server, count)[0][0]
+    app = start_app({"DATABASE_SHOP": server.reader})
+    port = httpx.URL(app.url).port or 80
+
+    def call(calls: ExitStack, sql: str) -> socket.socket:
+        fields = urlencode({"sql": sql, "database": "shop", "timeout_ms": 1000, "code": app.function_key})
+        caller = calls.enter_context(socket.socket())
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.settimeout(60)
+        caller.connect(("127.0.0.1", port))
+        caller.sendall(f"GET /api/query-sql?{fields} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        return caller
+
+    with ExitStack() as stalled, app.client() as client:
+        waiting = [call(stalled, LONG) for _ in range(2 * READERS)]
+        with ExitStack() as left:
+            for _ in range(2 * READERS):
+                call(left, ENDLESS["postgresql" if name == "postgresql" else "mysql"])
+        assert client.post("/api/query-sql", json={"sql": "select 1", "database": "shop"}).json()["rows"] == [[1]]
+        deadline = time.monotonic() + 30
+        while (found := ask(server, count)[0])[1] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert found[1] == 0
+        assert found[0] - before <= READERS
+        for caller in waiting:
+            answer = http.client.HTTPResponse(caller)
+            answer.begin()
+            assert json.loads(answer.read())["row_count"] == 780
+            answer.close()
 
 
 # ---- Servers that go away.

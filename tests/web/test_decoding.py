@@ -88,10 +88,11 @@ def test_a_value_of_the_wrong_type_names_its_field(query: str) -> None:
 
 
 def test_every_value_of_the_wrong_type_is_named() -> None:
-    """One answer names every query value that is not of its field's type."""
+    """One answer names every query value that is not of its field's type, and says how such a value is written."""
     with pytest.raises(errors.InvalidRequest) as problem:
         get("?number=five&flag=yes&params=[1")
     assert fields_of(problem) == {"number", "flag", "params"}
+    assert problem.value.detail.count("In a URL it is JSON") == 3
 
 
 @pytest.mark.parametrize("name", ["code", "Code", "CODE", "clientId", "clientid"])
