@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -47,6 +48,8 @@ class Vault:
         """How many requests are still to be answered with 429."""
         self.asked: list[str] = []
         self.token = secrets.token_hex(16)
+        self.resources: list[str] = []
+        """What the identity asked tokens for."""
         self.rotate()
 
     def rotate(self) -> str:
@@ -120,6 +123,7 @@ class Vault:
     def _token(self, query: str, headers: Any) -> tuple[int, dict[str, str], dict[str, Any]]:
         if headers.get("X-IDENTITY-HEADER") != self.identity_secret or "resource=" not in query:
             return problem(400, "invalid_request")
+        self.resources += parse_qs(query)["resource"]
         expires = str(int(time.time()) + 3600)
         return 200, {}, {"access_token": self.token, "expires_on": expires, "resource": "x", "token_type": "Bearer"}
 

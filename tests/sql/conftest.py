@@ -1,4 +1,4 @@
-"""The databases of the tests: a SQLite file, a PostgreSQL and a MariaDB, behind the same names."""
+"""The databases of the tests: a SQLite file, a PostgreSQL, a MariaDB and a MySQL, behind the same names."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +9,11 @@ from shared.settings import DatabaseSettings, StorageSettings
 from shared.sql.databases import Database, Databases
 from shared.sql.store.files import Files
 from shared.storage import Storage
-from tests.sql.servers import Server, start_mariadb, start_postgresql
+from tests.sql.servers import STARTS, Server, start_mariadb, start_mysql, start_postgresql
 
 NO_FILES = Files(Storage(StorageSettings()))
 """No storage account at all."""
-ENGINES = ("sqlite", "postgresql", "mysql")
+ENGINES = ("sqlite", *STARTS)
 
 
 def no_token(_scope: str) -> str:
@@ -37,6 +37,14 @@ def mariadb() -> Iterator[Server]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[Server]:
+    """A MySQL of this test run alone."""
+    server = start_mysql()
+    yield server
+    server.stop()
+
+
 @pytest.fixture(scope="session", params=ENGINES)
 def urls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """The URLs that read and write, of each engine in turn."""
@@ -44,7 +52,7 @@ def urls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         path: Path = tmp_path_factory.mktemp("sqlite") / "shop.sqlite"
         path.touch()
         return f"sqlite:///{path}", f"sqlite:///{path}"
-    server: Server = request.getfixturevalue("postgresql" if request.param == "postgresql" else "mariadb")
+    server: Server = request.getfixturevalue(request.param)
     return server.reader, server.writer
 
 

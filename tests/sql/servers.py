@@ -1,4 +1,4 @@
-"""Real PostgreSQL and MariaDB for tests: each in a folder and on a port of its own, from the installed programs."""
+"""Real PostgreSQL, MariaDB and MySQL for tests: each in a folder and on a port of its own, from installed programs."""
 
 import atexit
 import os
@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,24 @@ class Server:
     writer: str
     process: subprocess.Popen[bytes]
     stop: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A certificate that a server shows, and its key."""
+
+    certificate: Path
+    key: Path
+
+    def install(self, folder: Path) -> dict[str, Path]:
+        """Copies beside the server's data, of which it demands to be the owner."""
+        copies = {"cert": folder / "server.crt", "key": folder / "server.key"}
+        copies["cert"].write_bytes(self.certificate.read_bytes())
+        copies["key"].write_bytes(self.key.read_bytes())
+        for copy in copies.values():
+            copy.chmod(0o600)
+            shutil.chown(copy, folder.stat().st_uid, folder.stat().st_gid)
+        return copies
 
 
 def _program(name: str, package: str, *folders: str) -> str:
@@ -79,8 +99,11 @@ def _wait(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], objec
             return
 
 
-def start_postgresql() -> Server:
-    """A PostgreSQL with the database `shop`, and the roles of the README."""
+def start_postgresql(tls: Tls | None = None) -> Server:
+    """A PostgreSQL with the database `shop`, and the roles of the README.
+
+    With `tls` it asks for passwords as they are, as Azure's does, and over plain TCP, too: to keep them is our part.
+    """
     import psycopg
 
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: float(each.parent.name))
@@ -105,7 +128,13 @@ def start_postgresql() -> Server:
     subprocess.run([*made, "-E", "UTF8", "--locale=C", "--no-sync"], check=True, capture_output=True, cwd=folder)
     port = free_port()
     log = folder / "log"
-    options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off"}
+    options: dict[str, object] = {
+        "port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
+    }  # fmt: skip
+    if tls is not None:
+        files = tls.install(folder)
+        options |= {"ssl": "on", "ssl_cert_file": files["cert"], "ssl_key_file": files["key"]}
+        (folder / "data" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 password\n")
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*user, postgres, "-D", folder / "data", *(f"--{name}={value}" for name, value in options.items())],
@@ -130,33 +159,68 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     stop(process)
 
 
-def start_mariadb() -> Server:
-    """A MariaDB with the database `shop`, and the users of the README."""
-    import pymysql
-
+def start_mariadb(tls: Tls | None = None) -> Server:
+    """A MariaDB with the database `shop`, and the users of the README. With `tls` it has `auth_test_plugin`."""
     mariadbd = _program("mariadbd", "mariadb-server")
     install = _program("mariadb-install-db", "mariadb-server")
     folder = _folder()
+    make = [install, "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
+    more: dict[str, object] = {} if tls is None else {"plugin-dir": _plugins(folder), "plugin-maturity": "unknown"}
+    return _start_mysql(folder, [*make, f"--datadir={folder / 'data'}"], [mariadbd], more, tls)
+
+
+@cache
+def find_mysqld() -> str | None:
+    """Oracle's server: what MYSQLD names, or else `mysqld`, which some distributions call their MariaDB."""
+    found = os.environ.get("MYSQLD") or shutil.which("mysqld", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found and b"MariaDB" in subprocess.run([found, "--version"], capture_output=True, check=True).stdout:
+        return None
+    return found
+
+
+def start_mysql(tls: Tls | None = None) -> Server:
+    """A MySQL of Oracle's with the database `shop`, and the users of the README."""
+    if (mysqld := find_mysqld()) is None:
+        pytest.skip("MySQL itself is missing: let MYSQLD be the path of its mysqld to run the tests on it.")
+    folder = _folder()
+    make = [mysqld, "--no-defaults", "--initialize-insecure", f"--datadir={folder / 'data'}"]
+    # So that a user who is no administrator may make functions.
+    return _start_mysql(folder, make, [mysqld], {"log-bin-trust-function-creators": 1, "mysqlx": 0}, tls)
+
+
+def _plugins(folder: Path) -> Path:
+    """A folder with MariaDB's own test of plugins, which is in no server's package."""
+    name, installed = "auth_test_plugin.so", Path("/usr/lib/mysql/plugin")
+    if (installed / name).exists():
+        return installed
+    for command in (["apt-get", "download", "-qq", "mariadb-test"], ["sh", "-c", "dpkg-deb -x mariadb-test_*.deb ."]):
+        with suppress(FileNotFoundError):
+            subprocess.run(command, cwd=folder.parent, capture_output=True, check=False)
+    found = folder.parent / "usr" / "lib" / "mysql" / "plugin"
+    if not (found / name).exists():
+        pytest.skip(f"{name} is missing: install mariadb-test to run the tests of signing in by a token on MariaDB.")
+    return found
+
+
+def _start_mysql(folder: Path, make: list[str], run: list[str], more: Mapping[str, object], tls: Tls | None) -> Server:
+    """What `run` starts on the data that `make` makes, with `more` options."""
+    import pymysql
+
     user = _as_user("mysql", folder)
-    data = folder / "data"
-    made: list[str | Path] = [
-        *user,
-        install,
-        "--no-defaults",
-        f"--datadir={data}",
-        "--auth-root-authentication-method=normal",
-    ]
-    subprocess.run([*made, "--skip-test-db"], check=True, capture_output=True, cwd=folder)
+    made = subprocess.run([*user, *make], capture_output=True, cwd=folder, text=True, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
     port = free_port()
     log = folder / "log"
-    options = {
-        "datadir": data, "port": port, "bind-address": "127.0.0.1", "socket": folder / "socket",
+    options: dict[str, object] = {
+        "datadir": folder / "data", "port": port, "bind-address": "127.0.0.1", "socket": folder / "socket",
         "pid-file": folder / "pid", "innodb-flush-log-at-trx-commit": 0, "secure-file-priv": "",
-        "innodb-buffer-pool-size": "64M",
+        "innodb-buffer-pool-size": "64M", **more,
     }  # fmt: skip
+    if tls is not None:
+        options |= {f"ssl-{name}": path for name, path in tls.install(folder).items()}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*user, mariadbd, "--no-defaults", *(f"--{name}={value}" for name, value in options.items())],
+            [*user, *run, "--no-defaults", *(f"--{name}={value}" for name, value in options.items())],
             cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
 
@@ -170,7 +234,8 @@ def start_mariadb() -> Server:
         for role, rights in (("owner", "all"), ("reader", "select, show view"), ("writer", "all")):
             cursor.execute(f"create user {role} identified by '{PASSWORD}'")
             place = "*.*" if role == "owner" else "shop.*"
-            cursor.execute(f"grant {rights} on {place} to {role}")
+            may_grant = " with grant option" if role == "owner" else ""
+            cursor.execute(f"grant {rights} on {place} to {role}{may_grant}")
     connection.close()
     url = f"mysql://{{}}:{_escaped(PASSWORD)}@127.0.0.1:{port}/shop"
     return Server(url.format("owner"), url.format("reader"), url.format("writer"), process, lambda: stop(process))
@@ -180,3 +245,10 @@ def _escaped(password: str) -> str:
     from urllib.parse import quote
 
     return quote(password, safe="")
+
+
+MYSQLS: dict[str, Callable[..., Server]] = {"mariadb": start_mariadb}
+if find_mysqld():  # Where it is missing, test_a_vector_is_bytes says so, and only that one.
+    MYSQLS["mysql"] = start_mysql
+STARTS = {"postgresql": start_postgresql} | MYSQLS
+"""What starts each server that there is."""

@@ -1,4 +1,4 @@
-"""PostgreSQL and MariaDB: ways round reading, what a call may leave behind, and servers that go away."""
+"""PostgreSQL, MariaDB and MySQL: ways round reading, what a call may leave behind, and servers that go away."""
 
 import http.client
 import json
@@ -9,21 +9,29 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
 import psycopg
 import pymysql
 import pytest
 
-from shared.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError, StrongroomError
+from shared.errors import (
+    Busy,
+    DatabaseUnavailable,
+    MultipleStatements,
+    QueryTimeout,
+    ReadOnly,
+    SqlError,
+    StrongroomError,
+)
 from shared.settings import DatabaseSettings
 from shared.sql.databases import READERS, WRITERS, Database, Databases
 from shared.sql.engines.mysql import _connector
 from tests.sql.conftest import NO_FILES, no_token
-from tests.sql.servers import Server, start_mariadb, start_postgresql
+from tests.sql.servers import MYSQLS, STARTS, Server, start_postgresql
 from tests.sql.test_engines import ENDLESS, read, rows, write
 from tests.support import StartApp
 
@@ -44,10 +52,17 @@ def postgres_shop(postgresql: Server) -> Iterator[Database]:
     database.close()
 
 
+@pytest.fixture(params=MYSQLS)
+def my_server(request: pytest.FixtureRequest) -> Server:
+    """MariaDB and MySQL, in turn."""
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
 @pytest.fixture
-def maria_shop(mariadb: Server) -> Iterator[Database]:
-    """MariaDB, by the users of the README."""
-    database = open_database(mariadb)
+def my_shop(my_server: Server) -> Iterator[Database]:
+    """MariaDB and MySQL in turn, by the users of the README."""
+    database = open_database(my_server)
     write(database, "drop table if exists fruit")
     write(database, "create table fruit (id integer primary key, name varchar(20))")
     write(database, "insert into fruit values (1, 'apple')")
@@ -61,7 +76,7 @@ def ask_postgresql(server: Server, sql: str) -> list[Any]:
         return connection.execute(sql.encode()).fetchall()
 
 
-def ask_mariadb(server: Server, sql: str) -> list[Any]:
+def ask_mysql(server: Server, sql: str) -> list[Any]:
     """What the owner sees."""
     connection = _connector(server.owner, no_token)()
     try:
@@ -149,7 +164,7 @@ def test_postgresql_reads_alone_even_as_its_owner(postgresql: Server, postgres_s
     assert rows(postgres_shop, "select * from fruit") == [[1, "apple"]]
 
 
-MARIA_WAYS = [
+MYSQL_WAYS = [
     "select * from fruit into outfile '/tmp/strongroom-way'",
     "select 1 into dumpfile '/tmp/strongroom-way'",
     "select 1 /*! into outfile '/tmp/strongroom-way' */",
@@ -180,35 +195,55 @@ MARIA_WAYS = [
     "grant all on *.* to reader",
     "use mysql",
     "delimiter //",
+    "table fruit into outfile '/tmp/strongroom-way'",
+    "values row(1) into outfile '/tmp/strongroom-way'",
+    "with a as (select 1) select * from a into outfile '/tmp/strongroom-way'",
+    "explain analyze delete from fruit",
+    "explain analyze update fruit a, fruit b set a.name = 'x'",
+    "explain analyze select sneak()",
+    "select /*+ set_var(transaction_read_only = off) */ sneak()",
+    "clone local data directory '/tmp/strongroom-way'",
+    "set persist read_only = 1",
+    "install component 'file://component_query_attributes'",
+    "restart",
+    "shutdown",
 ]
 
 
-@pytest.mark.parametrize("sql", MARIA_WAYS)
-def test_mariadb_has_no_way_round(mariadb: Server, maria_shop: Database, sql: str) -> None:
+def make_sneaky(database: Database) -> None:
+    """A function and a procedure that write, and where there are such things, a sequence."""
+    write(database, "drop function if exists sneak")
+    write(database, "create function sneak() returns int modifies sql data begin delete from fruit; return 1; end")
+    write(database, "drop procedure if exists sneaky")
+    write(database, "create procedure sneaky() begin start transaction read write; delete from fruit; end")
+    with suppress(SqlError):
+        write(database, "create sequence if not exists numbers")
+
+
+@pytest.mark.parametrize("sql", MYSQL_WAYS)
+def test_mysql_has_no_way_round(my_server: Server, my_shop: Database, sql: str) -> None:
     """No known way round a read-only transaction writes, writes files or changes the connection."""
-    function = "create or replace function sneak() returns int modifies sql data begin delete from fruit; return 1; end"
-    write(maria_shop, function)
-    write(maria_shop, "create or replace procedure sneaky() begin start transaction read write; delete from fruit; end")
-    write(maria_shop, "create sequence if not exists numbers")
+    make_sneaky(my_shop)
     for _ in range(2):
         with pytest.raises((ReadOnly, SqlError, MultipleStatements)):
-            rows(maria_shop, sql)
-    assert rows(maria_shop, "select * from fruit") == [[1, "apple"]]
+            rows(my_shop, sql)
+    assert rows(my_shop, "select * from fruit") == [[1, "apple"]]
 
 
-def test_mariadb_reads_alone_even_as_its_owner(mariadb: Server, maria_shop: Database) -> None:
+def test_mysql_reads_alone_even_as_its_owner(my_server: Server, my_shop: Database) -> None:
     """Where the reader is a user who may write, the transaction keeps him from writing."""
-    owner = open_database(mariadb, reader=mariadb.owner)
+    make_sneaky(my_shop)
+    owner = open_database(my_server, reader=my_server.owner)
     for sql in ("select sneak()", "select 1 into outfile '/tmp/strongroom-way'", "select next value for numbers"):
         with pytest.raises((ReadOnly, SqlError, MultipleStatements)):
             rows(owner, sql)
     owner.close()
-    assert rows(maria_shop, "select * from fruit") == [[1, "apple"]]
+    assert rows(my_shop, "select * from fruit") == [[1, "apple"]]
 
 
-def test_a_file_is_not_read_by_the_readers_role(maria_shop: Database) -> None:
+def test_a_file_is_not_read_by_the_readers_role(my_shop: Database) -> None:
     """Without the FILE right, LOAD_FILE finds nothing."""
-    assert rows(maria_shop, "select load_file('/etc/passwd')") == [[None]]
+    assert rows(my_shop, "select load_file('/etc/passwd')") == [[None]]
 
 
 # ---- What a call may leave behind.
@@ -233,13 +268,13 @@ def test_postgresql_undoes_what_its_read_only_lets_through(postgresql: Server, p
     assert ask_postgresql(postgresql, "select count(*) from pg_largeobject_metadata") == [(0,)]
 
 
-def test_mariadb_forgets_a_call(mariadb: Server, maria_shop: Database) -> None:
+def test_mysql_forgets_a_call(my_server: Server, my_shop: Database) -> None:
     """Variables, locks and temporary tables of a call are gone with it."""
-    rows(maria_shop, "select get_lock('way', 1), @way := 5")
-    assert ask_mariadb(mariadb, "select is_free_lock('way')") == [(1,)]
-    assert rows(maria_shop, "select @way") == [[None]]
-    write(maria_shop, "create temporary table fruit (other integer)")
-    assert write(maria_shop, "select name from fruit")[0].rows == [("apple",)]
+    rows(my_shop, "select get_lock('way', 1), @way := 5")
+    assert ask_mysql(my_server, "select is_free_lock('way')") == [(1,)]
+    assert rows(my_shop, "select @way") == [[None]]
+    write(my_shop, "create temporary table fruit (other integer)")
+    assert write(my_shop, "select name from fruit")[0].rows == [("apple",)]
 
 
 ACTIVITY = """
@@ -251,11 +286,12 @@ where user in ('reader', 'writer')
 """
 COUNTS: dict[str, tuple[Callable[[Server, str], list[Any]], str]] = {
     "postgresql": (ask_postgresql, ACTIVITY),
-    "mariadb": (ask_mariadb, PROCESSES),
+    "mariadb": (ask_mysql, PROCESSES),
+    "mysql": (ask_mysql, PROCESSES),
 }
 
 
-@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+@pytest.mark.parametrize("name", STARTS)
 def test_nothing_leaks(name: str, request: pytest.FixtureRequest) -> None:
     """After limits, errors and cut results no more connections are open than the pools hold, and none is at work."""
     server: Server = request.getfixturevalue(name)
@@ -292,7 +328,7 @@ LONG = "select repeat('x', 10000) as x from information_schema.columns limit 780
 """An answer of nearly 8 MiB: far more than a connection takes that nobody reads from."""
 
 
-@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+@pytest.mark.parametrize("name", STARTS)
 def test_callers_who_stall_or_leave_hold_no_connection(
     name: str, request: pytest.FixtureRequest, start_app: StartApp
 ) -> None:
@@ -334,7 +370,7 @@ def test_callers_who_stall_or_leave_hold_no_connection(
 # ---- Servers that go away.
 
 
-@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+@pytest.mark.parametrize("name", STARTS)
 def test_a_connection_that_died_is_replaced(name: str, request: pytest.FixtureRequest) -> None:
     """Connections that the server ended while they waited are replaced, and no caller hears of it."""
     server: Server = request.getfixturevalue(name)
@@ -346,10 +382,11 @@ def test_a_connection_that_died_is_replaced(name: str, request: pytest.FixtureRe
         ends = "select pg_terminate_backend(pid) from pg_stat_activity where usename in ('reader', 'writer')"
         ask_postgresql(server, ends)
     else:
-        for (thread,) in ask_mariadb(server, "select id from information_schema.processlist where user <> 'owner'"):
+        waiting = "select id from information_schema.processlist where user in ('reader', 'writer')"
+        for (thread,) in ask_mysql(server, waiting):
             with pytest.MonkeyPatch.context():
                 try:
-                    ask_mariadb(server, f"kill {thread}")
+                    ask_mysql(server, f"kill {thread}")
                 except pymysql.MySQLError as error:
                     assert error.args[0] == 1094  # noqa: PT017 - it ended by itself.
     for _ in range(8):
@@ -358,7 +395,7 @@ def test_a_connection_that_died_is_replaced(name: str, request: pytest.FixtureRe
     database.close()
 
 
-@pytest.mark.parametrize("start", [start_postgresql, start_mariadb])
+@pytest.mark.parametrize("start", STARTS.values())
 def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server], start_app: StartApp) -> None:
     """A server that is down is 503 with Retry-After, says nothing of its URL, and is used again when it is up."""
     server = start()
@@ -393,7 +430,7 @@ def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server
     assert "s3cret" not in app.log.read_text()
 
 
-@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+@pytest.mark.parametrize("name", STARTS)
 def test_a_server_that_hangs_holds_nobody(name: str, request: pytest.FixtureRequest) -> None:
     """A server that takes a call and says nothing more is given up on, and its connection with it."""
     server: Server = request.getfixturevalue(name)
@@ -413,18 +450,19 @@ def test_a_server_that_hangs_holds_nobody(name: str, request: pytest.FixtureRequ
     database.close()
 
 
-def test_a_password_that_is_wrong_is_not_shown(postgresql: Server, mariadb: Server) -> None:
+@pytest.mark.parametrize("name", STARTS)
+def test_a_password_that_is_wrong_is_not_shown(name: str, request: pytest.FixtureRequest) -> None:
     """Where the server lets nobody in, the caller learns that, and nothing of the URL."""
-    for server in (postgresql, mariadb):
-        wrong = server.reader.replace("reader:", "reader:not-", 1)
-        with pytest.raises(DatabaseUnavailable) as caught:
-            rows(open_database(server, reader=wrong), "select 1")
-        assert "reader" not in caught.value.detail
+    server: Server = request.getfixturevalue(name)
+    wrong = server.reader.replace("reader:", "reader:not-", 1)
+    with pytest.raises(DatabaseUnavailable) as caught:
+        rows(open_database(server, reader=wrong), "select 1")
+    assert "reader" not in caught.value.detail
 
 
-def test_mysql_is_stopped_where_it_does_not_stop_itself(mariadb: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mysql_is_stopped_where_it_does_not_stop_itself(my_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server without a limit of its own is told to stop by another connection, and stops."""
-    database = open_database(mariadb)
+    database = open_database(my_server)
     with database.reading(5) as session:
         monkeypatch.setattr(type(session), "start", _without_limit(type(session).start))
     started = time.monotonic()
@@ -433,7 +471,7 @@ def test_mysql_is_stopped_where_it_does_not_stop_itself(mariadb: Server, monkeyp
     assert time.monotonic() - started < 20
     deadline = time.monotonic() + 10
     running = "select count(*) from information_schema.processlist where user = 'reader' and info like '%columns a%'"
-    while ask_mariadb(mariadb, running) != [(0,)]:
+    while ask_mysql(my_server, running) != [(0,)]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     monkeypatch.undo()
@@ -444,6 +482,127 @@ def test_mysql_is_stopped_where_it_does_not_stop_itself(mariadb: Server, monkeyp
 def _without_limit(start: Callable[[Any, float], None]) -> Callable[[Any, float], None]:
     def started(session: Any, seconds: float) -> None:
         start(session, seconds)
-        session._ask("set max_statement_time = 0")
+        limit = "max_statement_time" if session._is_mariadb else "max_execution_time"
+        session._ask(f"set {limit} = 0")
 
     return started
+
+
+# ---- MySQL and MariaDB, where they differ from each other or from their driver.
+
+
+def run_mysql(server: Server, sql: str) -> None:
+    """Run a statement as the owner."""
+    with closing(_connector(server.owner, no_token)()) as connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def test_a_connection_that_idled_too_long_is_replaced(my_server: Server, my_shop: Database) -> None:
+    """A connection that the server closed for idleness, which MySQL says in words, is replaced unnoticed."""
+    ((usual,),) = ask_mysql(my_server, "select @@global.wait_timeout")
+    run_mysql(my_server, "set global wait_timeout = 1")
+    database = open_database(my_server)
+    try:
+        ours = {rows(database, "select connection_id()")[0][0]}
+        ours |= {write(database, "select connection_id()")[0].rows[0][0]}
+        deadline = time.monotonic() + 20
+        while ours & {each for (each,) in ask_mysql(my_server, "select id from information_schema.processlist")}:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        run_mysql(my_server, f"set global wait_timeout = {usual}")
+    assert rows(database, "select name from fruit") == [["apple"]]
+    assert write(database, "update fruit set name = name")[0].rows_affected == 1
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["select /*+ max_execution_time(0) */ sleep(30)", f"select /*+ max_execution_time(0) */ ({ENDLESS['mysql']})"],
+)
+def test_no_hint_lengthens_the_time_limit(my_shop: Database, sql: str) -> None:
+    """A hint that takes MySQL's own time limit away does not take away ours."""
+    started = time.monotonic()
+    with pytest.raises(QueryTimeout):
+        rows(my_shop, sql, seconds=0.3)
+    assert time.monotonic() - started < 20
+    assert rows(my_shop, "select name from fruit") == [["apple"]]
+
+
+def test_a_wait_for_a_lock_ends(my_server: Server, my_shop: Database) -> None:
+    """Who waits for another's row is told when the time is over, and who would not wait, at once."""
+    other = _connector(my_server.owner, no_token)()
+    with closing(other), other.cursor() as cursor:
+        cursor.execute("start transaction")
+        cursor.execute("update fruit set name = 'other' where id = 1")
+        with pytest.raises(QueryTimeout):
+            write(my_shop, "update fruit set name = 'ours' where id = 1", seconds=0.3)
+        with pytest.raises(Busy):
+            write(my_shop, "select * from fruit where id = 1 for update nowait")
+    assert write(my_shop, "update fruit set name = 'ours' where id = 1")[0].rows_affected == 1
+
+
+def test_an_account_that_is_locked_is_503(my_server: Server) -> None:
+    """Whatever keeps us from signing in is the database's state, and no error of the statement."""
+    run_mysql(my_server, "drop user if exists locked")
+    run_mysql(my_server, "create user locked identified by 'x' account lock")
+    url = my_server.reader.partition("@")[2]
+    with pytest.raises(DatabaseUnavailable):
+        rows(open_database(my_server, reader=f"mysql://locked:x@{url}"), "select 1")
+
+
+def test_a_password_may_hold_any_letter(my_server: Server) -> None:
+    """A password beyond Latin-1, and one within it beyond ASCII, sign in as MySQL hashed them: as UTF-8."""
+    url = my_server.reader.partition("@")[2]
+    for password in ("pässwörd", "пароль❤"):
+        run_mysql(my_server, "drop user if exists letters")
+        run_mysql(my_server, f"create user letters identified by '{password}'")
+        run_mysql(my_server, "grant select on shop.* to letters")
+        database = open_database(my_server, reader=f"mysql://letters:{quote(password)}@{url}")
+        assert rows(database, "select 1") == [[1]]
+        database.close()
+
+
+def test_the_servers_modes_do_not_move_a_text(my_server: Server) -> None:
+    """Where the server's own mode takes texts apart in another way, parameters stay values."""
+    ((usual,),) = ask_mysql(my_server, "select @@global.sql_mode")
+    run_mysql(my_server, "set global sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES'")
+    database = open_database(my_server)
+    try:
+        text = "\\' or 1 = 1 -- \""
+        assert rows(database, 'select ?, "x"', [text]) == [[text, "x"]]
+        assert write(database, ("select ?", [text]))[0].rows == [(text,)]
+        hinted = "select /*+ set_var(sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES') */ ?, \"x\""
+        assert rows(database, hinted, [text]) == [[text, "x"]]
+    finally:
+        run_mysql(my_server, f"set global sql_mode = '{usual}'")
+        database.close()
+
+
+def test_an_estimate_of_rows_is_of_today(my_server: Server, my_shop: Database) -> None:
+    """The estimate follows the table as soon as the engine counts anew, and is not the one that somebody saw before."""
+    ask_mysql(my_server, "select table_rows from information_schema.tables where table_name = 'fruit'")
+    numbers = "with recursive t(i) as (select 2 union all select i + 1 from t where i < 1000) select i, 'x' from t"
+    write(my_shop, f"insert into fruit {numbers}")
+    deadline = time.monotonic() + 60
+    while True:
+        with my_shop.reading(10) as session:
+            estimates = {each.name: each.row_estimate for each in session.tables()}
+        if (estimates["fruit"] or 0) > 500:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_a_vector_is_bytes(mysql: Server) -> None:
+    """MySQL's vectors are the bytes that it keeps."""
+    database = open_database(mysql)
+    if int(rows(database, "select version()")[0][0].partition(".")[0]) < 9:
+        pytest.skip("This MySQL has no vectors: they came with version 9.")
+    write(database, "drop table if exists vectors")
+    write(database, "create table vectors (v vector(2))")
+    write(database, "insert into vectors values (string_to_vector('[1,2]'))")
+    assert read(database, "select v from vectors").columns == [{"name": "v", "type": "bytes"}]
+    assert rows(database, "select v from vectors") == [[{"base64": "AACAPwAAAEA"}]]
+    write(database, "drop table vectors")
+    database.close()

@@ -1,10 +1,11 @@
 """What a database engine offers, whatever its kind. Each module beside this one is the only one to touch its driver."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from shared.errors import DatabaseUnavailable, Unavailable
 from shared.sql.values import Columns, Cursor, Row, Scalar
 
 Params = Sequence[Scalar] | Mapping[str, Scalar]
@@ -23,7 +24,15 @@ MAX_AGE_SECONDS = 1800.0
 
 def in_azure(host: str | None) -> bool:
     """Whether `host` is an Azure Database, which takes a token for a password, and TLS alone."""
-    return (host or "").endswith(".database.azure.com")
+    return (host or "").lower().endswith(".database.azure.com")
+
+
+def sign_in(token: Callable[[str], str]) -> str:
+    """What the app's identity signs in to an Azure Database with. Raises DatabaseUnavailable where it gets no token."""
+    try:
+        return token(TOKEN_SCOPE)
+    except Unavailable as error:
+        raise DatabaseUnavailable("The app's identity gets no token.", retry_after=RETRY_AFTER_SECONDS) from error
 
 
 class Statement(NamedTuple):

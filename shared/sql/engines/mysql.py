@@ -22,7 +22,6 @@ from shared.sql.engines import (
     ONE_STATEMENT,
     OVER,
     RETRY_AFTER_SECONDS,
-    TOKEN_SCOPE,
     WRITES_ELSEWHERE,
     Outcome,
     Params,
@@ -32,6 +31,7 @@ from shared.sql.engines import (
     grouped_indexes,
     grouped_keys,
     in_azure,
+    sign_in,
 )
 from shared.sql.statements import HIDDEN, READING, TRANSACTIONS, check_params, filled, has_second, scan
 from shared.sql.values import Column, Columns, Json, Kind, Row, Scalar
@@ -55,12 +55,12 @@ OUT = frozenset({1040, 1042, 1043, 1044, 1045, 1049, 1053, 1077, 1078, 1079, 112
 _KINDS: dict[int, Kind] = {
     0: "decimal", 1: "integer", 2: "integer", 3: "integer", 4: "real", 5: "real", 6: "null", 7: "timestamp",
     8: "integer", 9: "integer", 10: "date", 11: "time", 12: "timestamp", 13: "integer", 14: "date", 16: "bytes",
-    245: "json", 246: "decimal", 255: "bytes",
+    242: "bytes", 245: "json", 246: "decimal", 255: "bytes",
 }  # fmt: skip
 """Our types of MySQL's field types. https://dev.mysql.com/doc/dev/mysql-server/latest/field__types_8h.html"""
 _DECODERS: dict[Any, Any] = {1: int, 2: int, 3: int, 4: float, 5: float, 8: int, 9: int, 13: int}
 """What PyMySQL makes of each field type; all else stays text or bytes."""
-TINY, TIMESTAMP, DATETIME = 1, 7, 12
+TINY, TIMESTAMP, DATETIME, VECTOR = 1, 7, 12, 242
 
 
 class MysqlSession:
@@ -87,7 +87,8 @@ class MysqlSession:
             self._mode = ",".join(modes)
             self._json = set(self._ask(JSON_COLUMNS)) if self._is_mariadb else set()
         except self._failures as error:
-            raise self._ours(error) from error
+            # A locked account, an insecure connection, a plugin that we lack: no fault of the statement.
+            raise DatabaseUnavailable("MySQL lets nobody in.", retry_after=RETRY_AFTER_SECONDS) from error
 
     # ---- One call.
 
@@ -184,6 +185,8 @@ class MysqlSession:
 
     def tables(self) -> list[Table]:
         try:
+            if not self._is_mariadb:  # Else MySQL tells how many rows a table had up to a day ago.
+                self._ask("set information_schema_stats_expiry = 0")
             columns, indexes, keys = (self._ask(listed) for listed in (TABLES, INDEXES, KEYS))
         except self._failures as error:
             raise self._ours(error) from error
@@ -259,25 +262,42 @@ class MysqlSession:
         """Tell the server, by another connection, to stop what this one runs, and drop this one."""
         thread: int = self._db.thread_id()
         self.close()
-        with suppress(*self._failures):
+        with suppress(*self._failures, DatabaseUnavailable):
             other = self._connect()
             with other.cursor() as cursor:
                 cursor.execute(f"kill {int(thread)}")
             other.close()
 
 
+class _NoClearPassword:
+    """What PyMySQL asks where a server wants the password as it is: any server on the way could."""
+
+    def __init__(self, _connection: object) -> None:
+        pass
+
+    def authenticate(self, _packet: object) -> None:
+        """Raises OperationalError."""
+        from pymysql import OperationalError
+
+        raise OperationalError("The server wants the password as it is: let the URL say ssl=true.")
+
+
 def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connection[Any]]":
+    """What opens a connection. It raises what PyMySQL raises, and DatabaseUnavailable where there is no token."""
     import pymysql
+    from pymysql.connections import TEXT_TYPES
     from pymysql.constants import CLIENT
     from pymysql.cursors import SSCursor
 
+    TEXT_TYPES.add(VECTOR)  # Else PyMySQL takes a vector's bytes for ASCII.
     parts = urlsplit(url)
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     given: dict[str, Any] = {
         "host": parts.hostname or "127.0.0.1",
         "port": parts.port or 3306,
         "user": unquote(parts.username or ""),
-        "password": unquote(parts.password or ""),
+        # As bytes, since PyMySQL makes Latin-1 of a text, and MySQL hashes UTF-8.
+        "password": unquote(parts.password or "").encode(),
         "database": unquote(parts.path.lstrip("/")) or None,
         "charset": "utf8mb4",
         "connect_timeout": 5,
@@ -290,14 +310,17 @@ def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connectio
         "autocommit": True,
     }
     azure = in_azure(parts.hostname)
-    if azure or options.get("ssl", "").lower() in ("true", "1", "required"):
+    if azure or "ssl_ca" in options or options.get("ssl", "").lower() in ("true", "1", "required"):
         import ssl
 
+        # Whoever the server is, its certificate says so. Azure asks for the token by mysql_clear_password, as it is.
         given["ssl"] = ssl.create_default_context(cafile=options.get("ssl_ca"))
+    else:
+        given["auth_plugin_map"] = {"mysql_clear_password": _NoClearPassword, "dialog": _NoClearPassword}
 
     def connect() -> "Connection[Any]":
         if azure and not given["password"]:
-            return pymysql.connect(**(given | {"password": token(TOKEN_SCOPE)}))
+            return pymysql.connect(**(given | {"password": sign_in(token)}))
         return pymysql.connect(**given)
 
     return connect

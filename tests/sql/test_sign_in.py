@@ -1,0 +1,365 @@
+"""Signing in by a token in place of a password, as to an Azure Database: real servers, over TLS, seen on the wire."""
+
+import secrets
+import select
+import socket
+import socketserver
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import psycopg
+import pymysql
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from shared.errors import DatabaseUnavailable, StorageForbidden
+from shared.settings import DatabaseSettings
+from shared.sql.databases import Database, Databases
+from tests.signing.vault import run_vault
+from tests.sql.conftest import NO_FILES, no_token
+from tests.sql.servers import STARTS, Server, Tls
+from tests.sql.test_engines import rows, write
+from tests.sql.test_servers import run_mysql
+from tests.support import StartApp
+
+SCOPE = "https://ossrdbms-aad.database.windows.net/.default"
+HOST = "shop.database.azure.com"
+
+
+class Authority:
+    """A certificate authority of the tests' own."""
+
+    def __init__(self, folder: Path) -> None:
+        """A new one, whose certificate is in `folder`."""
+        self.folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Authority {folder.name}")])
+        use = x509.KeyUsage(
+            digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+            key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+        )  # fmt: skip
+        made = self._certificate(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0), use)
+        self.path = folder / "authority.pem"
+        self.path.write_bytes(made)
+
+    def issue(self) -> Tls:
+        """A certificate for HOST and for the loopback address."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName([x509.DNSName(HOST), x509.IPAddress(ip_address("127.0.0.1"))])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
+        tls = Tls(self.folder / "server.crt", self.folder / "server.key")
+        use = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        tls.certificate.write_bytes(self._certificate(name, key, names, use))
+        tls.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return tls
+
+    def _certificate(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType) -> bytes:
+        now, ours = datetime.now(UTC), self._key.public_key()
+        builder = x509.CertificateBuilder(
+            self._name, name, key.public_key(), secrets.randbits(64) | 1, now - timedelta(1), now + timedelta(1)
+        )
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ours)
+        for extension in (identifier, issuer, *extensions):
+            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+class Relay(socketserver.ThreadingTCPServer):
+    """Stands before a server and keeps all that is sent to it, as whoever listens on the way could."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        """Listen on a port of its own for what goes to `port`."""
+        super().__init__(("127.0.0.1", 0), RelayHandler)
+        self.to = port
+        self.seen: list[bytes] = []
+        self.port: int = self.server_address[1]
+        self.thread = Thread(target=self.serve_forever, args=(0.05,))
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
+
+
+class RelayHandler(socketserver.BaseRequestHandler):
+    """One connection."""
+
+    def handle(self) -> None:
+        """Pass on what comes from either side until one of them ends."""
+        relay, ours = self.server, self.request
+        assert isinstance(relay, Relay)
+        with closing(socket.create_connection(("127.0.0.1", relay.to))) as theirs:
+            while True:
+                for source in select.select([ours, theirs], [], [])[0]:
+                    try:
+                        data = source.recv(65536)
+                        (theirs if source is ours else ours).sendall(data)
+                    except OSError:
+                        return
+                    if not data:
+                        return
+                    if source is ours:
+                        relay.seen.append(data)
+
+
+@dataclass
+class Azure:
+    """A server with the role `app`, whose password is the token that was given last, and a relay before it."""
+
+    engine: str
+    server: Server
+    authority: Authority
+    relay: Relay
+    scopes: list[str] = field(default_factory=list)
+    """What tokens were asked for, in turn."""
+    tokens: list[str] = field(default_factory=list)
+
+    def token(self, scope: str) -> str:
+        """A new token, as long as they are; the one before is good no more."""
+        self.scopes.append(scope)
+        self.tokens.append(secrets.token_urlsafe(1500)[: self.length])
+        self.let_in(self.tokens[-1])
+        return self.tokens[-1]
+
+    @property
+    def length(self) -> int:
+        """Of a token. MariaDB keeps no password of 1,500 characters."""
+        return 1000 if self.engine == "mariadb" else 2000
+
+    def let_in(self, password: str) -> None:
+        """Have `app` sign in by `password` from now on."""
+        if self.engine == "postgresql":
+            run_postgresql(self.server, f"alter role app password '{password}'")
+        else:
+            run_mysql(self.server, f"alter user app identified with cleartext_plugin_server as '{password}'")
+
+    def url(self, host: str = HOST, authority: Authority | None = None, more: str = "") -> str:
+        """Its URL without a password."""
+        trusted = (authority or self.authority).path
+        if self.engine == "postgresql":
+            return f"postgresql://app@{host}:{self.relay.port}/shop?hostaddr=127.0.0.1&sslrootcert={trusted}{more}"
+        return f"mysql://app@{host}:{self.relay.port}/shop?ssl_ca={trusted}{more}"
+
+    def open(self, url: str, token: Callable[[str], str] | None = None) -> Database:
+        """The database by `url`, to read and to write."""
+        return Databases({"shop": DatabaseSettings(url, url)}, token or self.token, NO_FILES).get("shop")
+
+    def check_untold(self, text: str = "") -> None:
+        """No token stands in `text`, nor was one to be read on the way."""
+        sent = b"".join(self.relay.seen)
+        for token in self.tokens:
+            assert token not in text
+            assert token.encode() not in sent
+
+
+def run_postgresql(server: Server, sql: str) -> None:
+    """Run a statement as the owner."""
+    with psycopg.connect(server.owner, autocommit=True) as connection:
+        connection.execute(sql.encode())
+
+
+@pytest.fixture(scope="session")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Authority]:
+    """The authority of the servers' certificates, and another."""
+    return Authority(tmp_path_factory.mktemp("ours")), Authority(tmp_path_factory.mktemp("other"))
+
+
+@pytest.fixture(scope="session", params=STARTS)
+def tls_server(
+    request: pytest.FixtureRequest, authorities: tuple[Authority, Authority]
+) -> Iterator[tuple[str, Server]]:
+    """Each server in turn, with TLS and the role `app`."""
+    server = STARTS[request.param](authorities[0].issue())
+    try:
+        if request.param == "postgresql":
+            run_postgresql(server, "create role app login")
+        else:
+            try:
+                run_mysql(server, "install plugin cleartext_plugin_server soname 'auth_test_plugin.so'")
+            except pymysql.MySQLError as error:
+                if error.args[0] != 1126:
+                    raise
+                pytest.skip("auth_test_plugin.so is missing: MySQL has it in its test suite.")
+            run_mysql(server, "create user app identified with cleartext_plugin_server as 'x'")
+            run_mysql(server, "grant all on shop.* to app")
+        yield request.param, server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def azure(
+    tls_server: tuple[str, Server], authorities: tuple[Authority, Authority], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Azure]:
+    """Each server in turn, found under the names of Azure Databases."""
+    resolve = socket.getaddrinfo
+
+    def found(host: Any, *rest: Any, **more: Any) -> Any:
+        return resolve("127.0.0.1" if str(host).endswith(".database.azure.com") else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    engine, server = tls_server
+    relay = Relay(port_of(server))
+    yield Azure(engine, server, authorities[0], relay)
+    relay.stop()
+
+
+def port_of(server: Server) -> int:
+    """The port in the server's URLs."""
+    return int(server.owner.rpartition(":")[2].partition("/")[0])
+
+
+SECURED = {
+    "postgresql": "select ssl from pg_stat_ssl where pid = pg_backend_pid()",
+    "mysql": "show session status like 'ssl_version'",
+}
+
+
+def test_a_token_signs_in(azure: Azure) -> None:
+    """A token of 2,000 characters (MariaDB: 1,000) is asked for with the right scope, and passes over TLS alone."""
+    database = azure.open(azure.url())
+    assert rows(database, "select 1") == [[1]]
+    (answer,) = rows(database, SECURED[database.engine])
+    assert answer[-1] is True or answer[-1].startswith("TLSv1")
+    assert (azure.scopes, len(azure.tokens[0])) == ([SCOPE], azure.length)
+    database.close()
+    assert azure.relay.seen
+    azure.check_untold()
+
+
+def test_each_connection_has_a_new_token(azure: Azure) -> None:
+    """An open connection goes on with its token; a new one asks for a new token, and so does a writer's."""
+    database = azure.open(azure.url())
+    for _ in range(3):
+        assert rows(database, "select 1") == [[1]]
+    assert len(azure.tokens) == 1
+    database.close()
+    assert rows(database, "select 1") == [[1]]
+    assert write(database, "select 1")[0].rows == [(1,)]
+    assert azure.scopes == [SCOPE] * 3
+    database.close()
+
+
+def test_a_url_with_a_password_asks_for_no_token(azure: Azure) -> None:
+    """A password in the URL is used as it is, over TLS, with the certificate checked."""
+    azure.let_in("the-password")
+    database = azure.open(azure.url().replace("app@", "app:the-password@"), no_token)
+    assert rows(database, "select 1") == [[1]]
+    database.close()
+    assert b"the-password" not in b"".join(azure.relay.seen)
+
+
+WAYS = {
+    "postgresql": ["", "&sslmode=disable", "&sslmode=allow", "&sslmode=require", "&sslmode=verify-ca"],
+    "mysql": ["", "&ssl=false", "&ssl_verify_cert=false"],
+}
+"""What a URL could say to weaken the check of certificates."""
+
+
+def test_a_server_of_another_authority_gets_no_token(
+    azure: Azure, authorities: tuple[Authority, Authority], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A certificate that nobody vouches for is refused whatever the URL says, and no token is sent, shown or logged."""
+    caplog.set_level(0)
+    for more in WAYS["mysql" if azure.engine == "mariadb" else azure.engine]:
+        with pytest.raises(DatabaseUnavailable) as caught:
+            rows(azure.open(azure.url(authority=authorities[1], more=more)), "select 1")
+        assert caught.value.retry_after
+        azure.check_untold("".join(traceback.format_exception(caught.value)) + caught.value.detail + caplog.text)
+
+
+def test_a_server_of_another_name_gets_no_token(azure: Azure, caplog: pytest.LogCaptureFixture) -> None:
+    """A certificate for another name is refused, whatever the URL says, and no token is sent, shown or logged."""
+    caplog.set_level(0)
+    for more in WAYS["mysql" if azure.engine == "mariadb" else azure.engine]:
+        with pytest.raises(DatabaseUnavailable) as caught:
+            rows(azure.open(azure.url(host="other.database.azure.com", more=more)), "select 1")
+        azure.check_untold("".join(traceback.format_exception(caught.value)) + caught.value.detail + caplog.text)
+
+
+def test_the_authorities_of_the_system_are_trusted(
+    azure: Azure, authorities: tuple[Authority, Authority], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an authority in the URL those of the system decide: SSL_CERT_FILE names them as elsewhere."""
+    url = azure.url().replace("sslrootcert=", "application_name=").replace("ssl_ca=", "x=")
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authorities[0].path))
+    database = azure.open(url)
+    assert rows(database, "select 1") == [[1]]
+    database.close()
+    for trusted in (str(authorities[1].path), ""):
+        monkeypatch.setenv("SSL_CERT_FILE", trusted) if trusted else monkeypatch.delenv("SSL_CERT_FILE")
+        with pytest.raises(DatabaseUnavailable):
+            rows(azure.open(url), "select 1")
+    azure.check_untold()
+
+
+def test_a_server_without_tls_gets_no_token(azure: Azure, request: pytest.FixtureRequest) -> None:
+    """Where a server speaks no TLS, or somebody on the way says so, no token is sent."""
+    plain: Server = request.getfixturevalue("postgresql" if azure.engine == "postgresql" else "mariadb")
+    azure.relay.to = port_of(plain)
+    with pytest.raises(DatabaseUnavailable):
+        rows(azure.open(azure.url()), "select 1")
+    azure.check_untold()
+
+
+def test_an_identity_without_a_token_is_told(azure: Azure) -> None:
+    """Where the identity gets no token, the database is out, and not the storage account, whose errors those are."""
+
+    def refused(_scope: str) -> str:
+        raise StorageForbidden("Storage refused us.")
+
+    with pytest.raises(DatabaseUnavailable) as caught:
+        rows(azure.open(azure.url(), refused), "select 1")
+    assert caught.value.retry_after
+
+
+def test_a_password_goes_as_it_is_to_a_proven_server_alone(azure: Azure) -> None:
+    """A MySQL that wants the password as it is gets it where its certificate was checked, and only there."""
+    if azure.engine == "postgresql":
+        pytest.skip("libpq's own sslmode says it.")
+    azure.let_in("the-password")
+    url = azure.url(host="127.0.0.1").replace("app@", "app:the-password@")
+    database = azure.open(url, no_token)
+    assert rows(database, "select 1") == [[1]]
+    database.close()
+    with pytest.raises(DatabaseUnavailable):
+        rows(azure.open(url.partition("?")[0], no_token), "select 1")
+
+
+def test_the_identity_of_a_running_app_signs_in(
+    azure: Azure, authorities: tuple[Authority, Authority], start_app: StartApp, tmp_path: Path
+) -> None:
+    """The running app signs in by its managed identity; a server that is not proven is 503, and no token is logged."""
+    if azure.engine != "postgresql":
+        pytest.skip("Only libpq can be told an address beside a name, which another process here could not resolve.")
+    with run_vault(tmp_path) as vault:
+        azure.let_in(vault.token)
+        azure.tokens.append(vault.token)
+        identity = {name: value for name, value in vault.environ.items() if name != "STRONGROOM_MASTER_KEY"}
+        urls = {"DATABASE_SHOP": azure.url(), "DATABASE_OTHER": azure.url(authority=authorities[1])}
+        app = start_app(identity | urls)
+        with app.client() as client:
+            answer = client.post("/api/query-sql", json={"sql": "select 1 as one", "database": "shop"})
+            assert answer.json()["rows"] == [[1]]
+            refused = client.post("/api/query-sql", json={"sql": "select 1 as one", "database": "other"})
+            assert (refused.status_code, refused.json()["code"]) == (503, "database-unavailable")
+            assert int(refused.headers["retry-after"]) > 0
+        assert {f"{each}/.default" for each in vault.resources} == {SCOPE}
+        azure.check_untold(refused.text + app.log.read_text())
