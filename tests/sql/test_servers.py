@@ -73,7 +73,8 @@ def my_shop(my_server: Server) -> Iterator[Database]:
 def ask_postgresql(server: Server, sql: str) -> list[Any]:
     """What the owner sees."""
     with psycopg.connect(server.owner, autocommit=True) as connection:
-        return connection.execute(sql.encode()).fetchall()
+        found = connection.execute(sql.encode())
+        return found.fetchall() if found.description else []
 
 
 def ask_mysql(server: Server, sql: str) -> list[Any]:
@@ -183,6 +184,8 @@ MYSQL_WAYS = [
     "handler fruit open",
     "lock tables fruit write",
     "select * from fruit for update",
+    "select * from fruit for share",
+    "select * from fruit lock in share mode",
     "select next value for numbers",
     "do sneak()",
     "flush tables",
@@ -491,16 +494,10 @@ def _without_limit(start: Callable[[Any, float], None]) -> Callable[[Any, float]
 # ---- MySQL and MariaDB, where they differ from each other or from their driver.
 
 
-def run_mysql(server: Server, sql: str) -> None:
-    """Run a statement as the owner."""
-    with closing(_connector(server.owner, no_token)()) as connection, connection.cursor() as cursor:
-        cursor.execute(sql)
-
-
 def test_a_connection_that_idled_too_long_is_replaced(my_server: Server, my_shop: Database) -> None:
     """A connection that the server closed for idleness, which MySQL says in words, is replaced unnoticed."""
     ((usual,),) = ask_mysql(my_server, "select @@global.wait_timeout")
-    run_mysql(my_server, "set global wait_timeout = 1")
+    ask_mysql(my_server, "set global wait_timeout = 1")
     database = open_database(my_server)
     try:
         ours = {rows(database, "select connection_id()")[0][0]}
@@ -510,7 +507,7 @@ def test_a_connection_that_idled_too_long_is_replaced(my_server: Server, my_shop
             assert time.monotonic() < deadline
             time.sleep(0.05)
     finally:
-        run_mysql(my_server, f"set global wait_timeout = {usual}")
+        ask_mysql(my_server, f"set global wait_timeout = {usual}")
     assert rows(database, "select name from fruit") == [["apple"]]
     assert write(database, "update fruit set name = name")[0].rows_affected == 1
     database.close()
@@ -542,10 +539,51 @@ def test_a_wait_for_a_lock_ends(my_server: Server, my_shop: Database) -> None:
     assert write(my_shop, "update fruit set name = 'ours' where id = 1")[0].rows_affected == 1
 
 
+@pytest.mark.parametrize("name", STARTS)
+def test_the_time_limit_is_that_of_all_statements(name: str, request: pytest.FixtureRequest) -> None:
+    """Statements that each take less than the limit, and more than it together, are interrupted and undone."""
+    server: Server = request.getfixturevalue(name)
+    database = open_database(server)
+    write(database, "drop table if exists waited")
+    write(database, "create table waited (id integer)")
+    wait = "select pg_sleep(0.4)" if name == "postgresql" else "select sleep(0.4)"
+    started = time.monotonic()
+    with pytest.raises(QueryTimeout):
+        write(database, "insert into waited values (1)", *[wait] * 30, seconds=1)
+    assert time.monotonic() - started < 30 * 0.4
+    assert rows(database, "select * from waited") == []
+    database.close()
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_server_that_takes_no_writes_says_so(name: str, request: pytest.FixtureRequest) -> None:
+    """A writer who meets a replica is told that, and not to write elsewhere."""
+    server: Server = request.getfixturevalue(name)
+    database = open_database(server)
+    write(database, "drop table if exists kept")
+    write(database, "create table kept (id integer)")
+    database.close()
+    if name == "postgresql":
+        ask_postgresql(server, "alter role writer set default_transaction_read_only = on")
+    else:
+        ask_mysql(server, "set global read_only = 1")
+    try:
+        with pytest.raises(ReadOnly, match="takes no writes"):
+            write(database, "insert into kept values (1)")
+    finally:
+        if name == "postgresql":
+            ask_postgresql(server, "alter role writer reset all")
+        else:
+            ask_mysql(server, "set global read_only = 0")
+    database.close()
+    assert write(database, "insert into kept values (1)")[0].rows_affected == 1
+    database.close()
+
+
 def test_an_account_that_is_locked_is_503(my_server: Server) -> None:
     """Whatever keeps us from signing in is the database's state, and no error of the statement."""
-    run_mysql(my_server, "drop user if exists locked")
-    run_mysql(my_server, "create user locked identified by 'x' account lock")
+    ask_mysql(my_server, "drop user if exists locked")
+    ask_mysql(my_server, "create user locked identified by 'x' account lock")
     url = my_server.reader.partition("@")[2]
     with pytest.raises(DatabaseUnavailable):
         rows(open_database(my_server, reader=f"mysql://locked:x@{url}"), "select 1")
@@ -555,9 +593,9 @@ def test_a_password_may_hold_any_letter(my_server: Server) -> None:
     """A password beyond Latin-1, and one within it beyond ASCII, sign in as MySQL hashed them: as UTF-8."""
     url = my_server.reader.partition("@")[2]
     for password in ("pässwörd", "пароль❤"):
-        run_mysql(my_server, "drop user if exists letters")
-        run_mysql(my_server, f"create user letters identified by '{password}'")
-        run_mysql(my_server, "grant select on shop.* to letters")
+        ask_mysql(my_server, "drop user if exists letters")
+        ask_mysql(my_server, f"create user letters identified by '{password}'")
+        ask_mysql(my_server, "grant select on shop.* to letters")
         database = open_database(my_server, reader=f"mysql://letters:{quote(password)}@{url}")
         assert rows(database, "select 1") == [[1]]
         database.close()
@@ -566,7 +604,7 @@ def test_a_password_may_hold_any_letter(my_server: Server) -> None:
 def test_the_servers_modes_do_not_move_a_text(my_server: Server) -> None:
     """Where the server's own mode takes texts apart in another way, parameters stay values."""
     ((usual,),) = ask_mysql(my_server, "select @@global.sql_mode")
-    run_mysql(my_server, "set global sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES'")
+    ask_mysql(my_server, "set global sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES'")
     database = open_database(my_server)
     try:
         text = "\\' or 1 = 1 -- \""
@@ -575,7 +613,7 @@ def test_the_servers_modes_do_not_move_a_text(my_server: Server) -> None:
         hinted = "select /*+ set_var(sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES') */ ?, \"x\""
         assert rows(database, hinted, [text]) == [[text, "x"]]
     finally:
-        run_mysql(my_server, f"set global sql_mode = '{usual}'")
+        ask_mysql(my_server, f"set global sql_mode = '{usual}'")
         database.close()
 
 

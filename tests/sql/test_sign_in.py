@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import psycopg
 import pymysql
 import pytest
 from cryptography import x509
@@ -30,7 +29,7 @@ from tests.signing.vault import run_vault
 from tests.sql.conftest import NO_FILES, no_token
 from tests.sql.servers import STARTS, Server, Tls
 from tests.sql.test_engines import rows, write
-from tests.sql.test_servers import run_mysql
+from tests.sql.test_servers import ask_mysql, ask_postgresql
 from tests.support import StartApp
 
 SCOPE = "https://ossrdbms-aad.database.windows.net/.default"
@@ -145,9 +144,9 @@ class Azure:
     def let_in(self, password: str) -> None:
         """Have `app` sign in by `password` from now on."""
         if self.engine == "postgresql":
-            run_postgresql(self.server, f"alter role app password '{password}'")
+            ask_postgresql(self.server, f"alter role app password '{password}'")
         else:
-            run_mysql(self.server, f"alter user app identified with cleartext_plugin_server as '{password}'")
+            ask_mysql(self.server, f"alter user app identified with cleartext_plugin_server as '{password}'")
 
     def url(self, host: str = HOST, authority: Authority | None = None, more: str = "") -> str:
         """Its URL without a password."""
@@ -168,12 +167,6 @@ class Azure:
             assert token.encode() not in sent
 
 
-def run_postgresql(server: Server, sql: str) -> None:
-    """Run a statement as the owner."""
-    with psycopg.connect(server.owner, autocommit=True) as connection:
-        connection.execute(sql.encode())
-
-
 @pytest.fixture(scope="session")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Authority]:
     """The authority of the servers' certificates, and another."""
@@ -188,16 +181,16 @@ def tls_server(
     server = STARTS[request.param](authorities[0].issue())
     try:
         if request.param == "postgresql":
-            run_postgresql(server, "create role app login")
+            ask_postgresql(server, "create role app login")
         else:
             try:
-                run_mysql(server, "install plugin cleartext_plugin_server soname 'auth_test_plugin.so'")
+                ask_mysql(server, "install plugin cleartext_plugin_server soname 'auth_test_plugin.so'")
             except pymysql.MySQLError as error:
                 if error.args[0] != 1126:
                     raise
                 pytest.skip("auth_test_plugin.so is missing: MySQL has it in its test suite.")
-            run_mysql(server, "create user app identified with cleartext_plugin_server as 'x'")
-            run_mysql(server, "grant all on shop.* to app")
+            ask_mysql(server, "create user app identified with cleartext_plugin_server as 'x'")
+            ask_mysql(server, "grant all on shop.* to app")
         yield request.param, server
     finally:
         server.stop()

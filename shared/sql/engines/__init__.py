@@ -14,6 +14,7 @@ Params = Sequence[Scalar] | Mapping[str, Scalar]
 NO_STATEMENT = "There is no statement in this text."
 ONE_STATEMENT = "Send one statement a call; execute-sql takes more of them in `statements`."
 WRITES_ELSEWHERE = "Writing goes by execute-sql."
+READ_ONLY_SERVER = "The server takes no writes now: it is a replica, or was made read-only."
 OVER = "The time limit is over. Give more by timeout_ms, or ask for less."
 RETRY_AFTER_SECONDS = 5
 TOKEN_SCOPE = "https://ossrdbms-aad.database.windows.net/.default"  # noqa: S105 - the name of a scope.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -21,6 +21,7 @@ from shared.sql.engines import (
     NO_STATEMENT,
     ONE_STATEMENT,
     OVER,
+    READ_ONLY_SERVER,
     RETRY_AFTER_SECONDS,
     WRITES_ELSEWHERE,
     Outcome,
@@ -45,6 +46,8 @@ GRACE_SECONDS = 0.1
 """After the time limit, before a server that did not see it itself is told to stop."""
 UNDOABLE = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN"})
 """The first words of what a rollback undoes. All else ends the transaction before it runs."""
+LOCKING = frozenset({("FOR", "UPDATE"), ("FOR", "SHARE"), ("LOCK", "IN")})
+"""Words that let a reader keep writers waiting. https://dev.mysql.com/doc/refman/8.4/en/innodb-locking-reads.html"""
 BINARY = 63
 """The number of the character set that means bytes."""
 
@@ -120,6 +123,8 @@ class MysqlSession:
             raise ReadOnly(f"{scanned.first} is not allowed here. {WRITES_ELSEWHERE}")
         if not {"OUTFILE", "DUMPFILE", HIDDEN}.isdisjoint(scanned.words):
             raise ReadOnly("INTO OUTFILE and INTO DUMPFILE write files; comments that are code could hold them.")
+        if not LOCKING.isdisjoint(pairwise(scanned.words)):
+            raise ReadOnly(f"A query locks no rows. {WRITES_ELSEWHERE}")
         try:
             self._ask(f"set sql_select_limit = {rows}")
             text = filled(scanned, params, _literal)
@@ -153,6 +158,10 @@ class MysqlSession:
             raise SqlError(
                 f"{scanned.first} cannot be undone by MySQL: send it in a call of its own, not as a dry run."
             )
+        left = self._deadline - monotonic()
+        if left <= 0:
+            raise QueryTimeout(OVER)
+        self._db._read_timeout = left + GRACE_SECONDS  # The server's own limit is that of each statement.
         try:
             cursor = self._db.cursor()
             cursor.execute(filled(scanned, statement.params, _literal))
@@ -249,7 +258,7 @@ class MysqlSession:
             self._kill()
             return QueryTimeout(OVER)
         if number in (1290, 1792):
-            return ReadOnly(f"The statement writes. {WRITES_ELSEWHERE}")
+            return ReadOnly(READ_ONLY_SERVER if self._writes else f"The statement writes. {WRITES_ELSEWHERE}")
         if number in (1205, 1213, 3572):
             return Busy("Another transaction is in the way.", retry_after=1)
         if number in OUT or isinstance(error, OSError | pymysql.InterfaceError) or (number == 0 and not message):
