@@ -7,7 +7,9 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from . import Refusal
@@ -119,13 +121,21 @@ def _how_called(function: Function, base: str, prefix: str) -> str:
 class _OneLine(logging.Formatter):
     """A message never spans lines; a traceback follows it as it is."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        return super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
+        clock = f"{_clock(int(record.created))},{record.msecs:03.0f}"
+        line = f"[{clock}] {record.levelname} {record.name}: {message}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+@lru_cache(maxsize=1)
+def _clock(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _log_handler() -> logging.Handler:
     handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine("[%(asctime)s] %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_OneLine())
     return handler
 
 
