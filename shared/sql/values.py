@@ -335,8 +335,8 @@ def unique(names: Sequence[str]) -> list[str]:
     return list(found)
 
 
-PLAIN = frozenset({str, int, float, type(None)})
-"""What csv writes as we do."""
+_QUOTED = re.compile(r'[",\r\n]')
+"""What a field of CSV may hold only in quotes."""
 _KINDS: dict[type, Kind] = {bool: "boolean", int: "integer", float: "real", str: "text", bytes: "bytes"}
 
 
@@ -385,35 +385,41 @@ def _lines(names: list[str], rows: list[Row]) -> bytes:
 
 def _csv(_names: list[str], rows: list[Row]) -> bytes:
     """Lines of RFC 4180. Null and the empty text are both an empty field; bytes are base64url."""
-    import csv
-    from types import SimpleNamespace
-
-    kinds = [(set(map(type, column)), column) for column in zip(*rows, strict=True)]
-    if not all(types <= PLAIN and (float not in types or not _has_infinite(column)) for types, column in kinds):
-        rows = [tuple(map(_cell, row)) for row in rows]
-    lines: list[str] = []
-    # Without a terminator to look for in every letter, csv takes a fifth less; but then it leaves line breaks bare.
-    csv.writer(SimpleNamespace(write=lines.append), lineterminator="").writerows(rows)
-    text = "\r\n".join([*lines, ""])
-    if text.count("\n") > len(lines) or text.count("\r") > len(lines):
-        lines = []
-        csv.writer(SimpleNamespace(write=lines.append)).writerows(rows)
-        text = "".join(lines)
-    return text.encode()
+    columns = [_fields(column) for column in zip(*rows, strict=True)]
+    if len(columns) == 1:  # A line that is empty would be no record.
+        columns = [[field or '""' for field in columns[0]]]
+    return "\r\n".join([*map(",".join, zip(*columns, strict=True)), ""]).encode()
 
 
-def _cell(value: Any) -> Any:
-    if type(value) is str or type(value) is int:
+def _fields(column: Sequence[Any]) -> Sequence[str]:
+    """The values of a column, quoted where they must be: column by column, as most have one type and no quote."""
+    import orjson
+
+    types = set(map(type, column))
+    if types in ({int}, {float}):
+        numbers = orjson.dumps(column).decode()[1:-1]  # At a fifth of what str takes for each.
+        if "e" not in numbers and "u" not in numbers:  # Nor an exponent, which Python writes otherwise, nor null.
+            return numbers.split(",")
+    texts = column if types == {str} else list(map(_cell, column))
+    return list(map(_quoted, texts)) if _QUOTED.search("".join(texts)) else texts
+
+
+def _quoted(text: str) -> str:
+    return '"{}"'.format(text.replace('"', '""')) if _QUOTED.search(text) else text
+
+
+def _cell(value: Any) -> str:
+    if type(value) is str:
         return value
-    if type(value) is float:
-        return value if isfinite(value) else ""
-    if type(value) is bytes:
-        return encode_base64(value)
     if value is None:
         return ""
+    if type(value) is float:
+        return repr(value) if isfinite(value) else ""
+    if type(value) is bytes:
+        return encode_base64(value)
     if type(value) is bool:
         return "true" if value else "false"
-    return as_text(value)
+    return str(value) if type(value) is int else as_text(value)
 
 
 _ENCODERS: dict[Format, Callable[[list[str], list[Row]], bytes]] = {

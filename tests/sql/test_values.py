@@ -65,17 +65,31 @@ def test_objects_and_lines_hold_the_same_as_arrays(rows: list[Row]) -> None:
     assert [list(each.values()) for each in objects] == arrays
 
 
-@given(
-    st.lists(
-        st.tuples(st.text(st.characters(codec="utf-8", exclude_characters="\0")), st.integers(), st.text()), max_size=20
-    )
-)
+INTEGERS = st.integers(-(2**63), 2**64 - 1)
+
+
+@given(st.lists(st.tuples(st.text(), INTEGERS, st.text()), max_size=20))
 def test_csv_keeps_every_text(rows: list[Row]) -> None:
     """Whatever a text holds, another reader of RFC 4180 finds it again."""
     text = read_all(rows, "csv", tuple(Column(name) for name in ("a", "b,\r\n", 'c"'))).decode()
     found = list(csv.reader(io.StringIO(text, newline="")))
     assert found[0] == ["a", "b,\r\n", 'c"']
     assert found[1:] == [[str(value) for value in row] for row in rows]
+
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    st.lists(st.tuples(INTEGERS, FINITE, st.text(), st.none() | INTEGERS, st.one_of(FINITE, INTEGERS, st.text()))),
+    st.integers(1, 5),
+)
+def test_csv_is_as_python_writes_it(rows: list[Row], width: int) -> None:
+    """Columns of one type and of several are, byte for byte, what Python's own writer makes of them."""
+    rows = [row[-width:] for row in rows]
+    written = io.StringIO(newline="")
+    csv.writer(written).writerows([tuple(f"c{place}" for place in range(width)), *rows])
+    assert read_all(rows, "csv", tuple(Column(f"c{place}") for place in range(width))) == written.getvalue().encode()
 
 
 def test_csv_has_lines_of_rfc_4180() -> None:
