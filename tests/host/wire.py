@@ -10,7 +10,7 @@ from typing import NamedTuple
 import httptools
 
 from .answers import Answer
-from .urls import BadTarget, Target, read_target
+from .urls import Target, read_target
 
 MAX_REQUEST_LINE = 8 * 1024
 MAX_HEADERS = 32 * 1024
@@ -74,7 +74,7 @@ class Reader:
         except httptools.HttpParserUpgrade as upgrade:
             self._go_on_without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            told = error.__context__  # What a callback raised.
+            told = error.__context__  # What a callback raised: this, or what makes a bad request.
             unknown_version = "version" in str(error).lower()
             self._found.append(told if isinstance(told, Refused) else Refused(505 if unknown_version else 400))
         found, self._found = self._found, []
@@ -85,15 +85,19 @@ class Reader:
     def on_message_begin(self) -> None:
         self._between_requests = False
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: dict[str, str] = {}
+        self._headers_size = 0
         self._pieces: list[bytes] = []
         self._size = 0
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+    def on_header(self, raw_name: bytes, raw_value: bytes) -> None:
+        """Repeats are joined by commas. Raises UnicodeDecodeError for what is not UTF-8."""
+        self._headers_size += len(raw_name) + len(raw_value) + len(": \r\n")
+        name, value, headers = raw_name.lower().decode(), raw_value.decode().strip(" \t"), self._headers
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
 
     def on_headers_complete(self) -> None:
         method = self._method or self._parser.get_method().decode()
@@ -103,18 +107,19 @@ class Reader:
             raise Refused(505)
         if len(method) + len(self._url) + len("  HTTP/1.1") > MAX_REQUEST_LINE:
             raise Refused(414)
-        if sum(len(name) + len(value) + 4 for name, value in self._headers) > MAX_HEADERS:
+        if self._headers_size > MAX_HEADERS:
             raise Refused(431)
-        try:
-            headers = _join_headers(self._headers)
-            host = headers.get("host", "")
-            if "," in host or (not host and version == "1.1"):
+        headers = self._headers
+        host = headers.get("host", "")
+        if "," in host or (not host and version == "1.1"):
+            raise Refused(400)
+        if "transfer-encoding" in headers:
+            if not headers["transfer-encoding"].lower().endswith("chunked"):
                 raise Refused(400)
-            if not headers.get("transfer-encoding", "chunked").lower().endswith("chunked"):
-                raise Refused(400)
-            target = read_target(self._url, host)
-        except (BadTarget, UnicodeDecodeError) as error:
-            raise Refused(400) from error
+            if "content-length" in headers:
+                # As Kestrel does: the length does not count, and is kept under another name.
+                headers["x-content-length"] = headers.pop("content-length")
+        target = read_target(self._url, host)
         keep_alive = version == "1.1" and self._parser.should_keep_alive()
         self._head = method, target, headers, keep_alive
         self._keeps_body = "content-length" in headers
@@ -137,9 +142,10 @@ class Reader:
         self._found.pop()
         self._between_requests = False
         self._head = (*self._head[:3], False)
-        framing = [header for header in self._headers if header[0] in (b"content-length", b"transfer-encoding")]
+        told = self._headers.items()
+        framing = [f"{name}: {value}\r\n" for name, value in told if name in ("content-length", "transfer-encoding")]
         self._new_parser(_Body(self))
-        self._parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(b"%s: %s\r\n" % header for header in framing))
+        self._parser.feed_data(f"POST / HTTP/1.1\r\n{''.join(framing)}\r\n".encode())
         self._parser.feed_data(rest)
 
 
@@ -149,18 +155,6 @@ class _Body:
     def __init__(self, reader: Reader) -> None:
         self.on_body = reader.on_body
         self.on_message_complete = reader.on_message_complete
-
-
-def _join_headers(sent: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Repeats joined by commas. Raises UnicodeDecodeError for what is not UTF-8."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in sent:
-        name, value = raw_name.decode(), raw_value.decode().strip(" \t")
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
-    if "transfer-encoding" in headers and "content-length" in headers:
-        # As Kestrel does: the length does not count, and is kept under another name.
-        headers["x-content-length"] = headers.pop("content-length")
-    return headers
 
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
