@@ -118,9 +118,10 @@ def parse_private(given: str | Mapping[str, Any], field: str, passphrase: str | 
         jwk = _jwk(given, field)
         if passphrase is not None:
             raise invalid_field("passphrase", "goes with an encrypted PEM, and this is a JWK.")
-        if not jwk.keys() & _PRIVATE_MEMBERS:
-            raise invalid_field(field, "holds a public key: send it as public_key.")
         private_key = cast("AnyPrivateKey | bytes", _from_jwk(jwk, field))
+        # Which member makes a key private depends on its kind, so the key itself is asked.
+        if not isinstance(private_key, bytes) and not hasattr(private_key, "public_key"):
+            raise invalid_field(field, "holds a public key: send it as public_key.")
     if not isinstance(private_key, bytes):
         check_strength(private_key.public_key())
     return private_key

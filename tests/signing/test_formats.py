@@ -204,6 +204,14 @@ def test_a_jwk_may_leave_the_primes_out() -> None:
         formats.parse_private(jwk | {"d": encode_base64((numbers.d - 2).to_bytes(256))}, "private_key", None)
 
 
+def test_a_private_member_of_another_kind_makes_no_private_key() -> None:
+    """A public RSA key with the member of an AES key (`k`) or of an AKP key (`priv`) is still a public one."""
+    for member in ("k", "priv"):
+        jwk = formats.to_jwk(RSA.public_key()) | {member: "AQ"}
+        with pytest.raises(InvalidRequest, match="holds a public key"):
+            formats.parse_private(jwk, "private_key", None)
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["kty", "crv", "x", "y", "n", "e", "d", "k", "alg", "pub", "priv", "p", "oth"]),
