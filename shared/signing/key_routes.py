@@ -287,21 +287,7 @@ def list_keys(keys: KeyStore, fields: ListKeysFields) -> ListKeysAnswer:
     after = "" if fields.cursor is None else decode_cursor(fields.cursor, str, *question)
     found, more = keys.page(fields.prefix, after, fields.limit, "deleted" if fields.deleted else "active")
     listed = [
-        ListedKey(
-            name=name,
-            type=ring.type,
-            purpose=ring.purpose,
-            current_version=keyring.current_version(ring),
-            latest_version=ring.latest_version,
-            created=rfc3339(ring.created),
-            published=ring.published,
-            exportable=ring.exportable,
-            deletable=ring.deletable,
-            rotation_days=ring.rotation_days,
-            tags=ring.tags,
-            deleted=_time(ring.deleted),
-            restorable_until=_time(keyring.gone_at(ring)),
-        )
+        ListedKey(**_head(name, ring), deleted=_time(ring.deleted), restorable_until=_time(keyring.gone_at(ring)))
         for name, ring in found
     ]
     return ListKeysAnswer(listed, encode_cursor(found[-1][0], *question) if more else None)
@@ -395,20 +381,27 @@ class SharedJwks:
         ]
 
 
+def _head(name: str, ring: keyring.Ring) -> dict[str, Any]:
+    """The members of KeyHead."""
+    return {
+        "name": name,
+        "type": ring.type,
+        "purpose": ring.purpose,
+        "current_version": keyring.current_version(ring),
+        "latest_version": ring.latest_version,
+        "created": rfc3339(ring.created),
+        "published": ring.published,
+        "exportable": ring.exportable,
+        "deletable": ring.deletable,
+        "rotation_days": ring.rotation_days,
+        "tags": ring.tags,
+    }
+
+
 def _described(key: Key) -> KeyAnswer:
     ring = key.ring
     return KeyAnswer(
-        name=key.name,
-        type=ring.type,
-        purpose=ring.purpose,
-        current_version=keyring.current_version(ring),
-        latest_version=ring.latest_version,
-        created=rfc3339(ring.created),
-        published=ring.published,
-        exportable=ring.exportable,
-        deletable=ring.deletable,
-        rotation_days=ring.rotation_days,
-        tags=ring.tags,
+        **_head(key.name, ring),
         minimum_sign_version=ring.minimum_sign_version,
         minimum_verify_version=ring.minimum_verify_version,
         versions=[_described_version(key, number) for number in range(1, ring.latest_version + 1)],

@@ -28,7 +28,7 @@ class Request(NamedTuple):
     headers: dict[str, str]
     """Names in lower case."""
     keep_alive: bool
-    body: bytes | None = b""
+    body: bytes | None
     """None where it is over MAX_BODY. Empty where it came in chunks without a length: the host drops such a body."""
 
 

@@ -3,17 +3,19 @@
 import base64
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from scripts.azurite import start_azurite
 from shared.settings import StorageSettings
 from shared.signing.master import FileMasterKey
 from shared.signing.store import KeyStore
 from shared.storage import Storage
-from tests.support import App
+from tests.support import App, app_environ, run_app
 
 NewStore = Callable[..., KeyStore]
 
@@ -52,6 +54,23 @@ def table(storage_connection: str, table_name: str) -> Iterator[Any]:
 
     with TableClient.from_connection_string(storage_connection, table_name) as client:
         yield client
+
+
+@contextmanager
+def two_processes(folder: Path) -> Iterator[tuple[httpx.Client, httpx.Client]]:
+    """Clients of two apps on one new storage account, with files in `folder`."""
+    azurite = start_azurite(folder / "azurite", in_memory=True)
+    try:
+        environ = app_environ(folder, azurite.connection_string)
+        with (
+            run_app(folder, environ) as one,
+            run_app(folder, environ) as other,
+            one.client() as first,
+            other.client() as second,
+        ):
+            yield first, second
+    finally:
+        azurite.stop()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from scripts.azurite import start_azurite
 from shared.errors import (
     Busy,
     DamagedKey,
@@ -30,8 +29,8 @@ from shared.signing.fields import BatchAnswer
 from shared.signing.keyring import Changes
 from shared.signing.store import Key, KeyStore, NewKey
 from shared.web import encode_base64
-from tests.signing.conftest import Caller, NewStore
-from tests.support import ROOT, app_environ, run_app
+from tests.signing.conftest import Caller, NewStore, two_processes
+from tests.support import ROOT
 
 ED25519 = NewKey(type="Ed25519", purpose="sign", deletable=True)
 
@@ -434,30 +433,17 @@ def is_deleted(keys: KeyStore) -> bool:
 
 def test_two_processes_rotate_and_create_once(tmp_path: Path) -> None:
     """Over two processes on one storage account: of twenty racing rotations and of twenty creations one wins each."""
-    azurite = start_azurite(tmp_path / "azurite", in_memory=True)
-    try:
-        environ = app_environ(tmp_path, azurite.connection_string)
-        with (
-            run_app(tmp_path, environ) as one,
-            run_app(tmp_path, environ) as other,
-            one.client() as first,
-            other.client() as second,
-            ThreadPoolExecutor(20) as pool,
-        ):
-            callers = [Caller(first), Caller(second)] * 10
-            created = pool.map(
-                lambda each: each.send("POST", "keys", {"name": "k", "type": "P-256"}).status_code, callers
-            )
-            assert sorted(created) == [201] + [409] * 19
-            fields = {"expected_version": 1}
-            rotated = pool.map(lambda each: each.send("POST", "keys/k/rotate", fields).status_code, callers)
-            assert sorted(rotated) == [200] + [409] * 19
-            signed = list(pool.map(lambda each: each.post("sign", key="k", message="x", version=2), callers))
-            assert len({each["key_id"] for each in signed}) == 1
-            for each, caller in zip(signed, callers[1:], strict=False):
-                assert caller.post("verify", key="k", message="x", signature=each["signature"])["valid"]
-    finally:
-        azurite.stop()
+    with two_processes(tmp_path) as (first, second), ThreadPoolExecutor(20) as pool:
+        callers = [Caller(first), Caller(second)] * 10
+        created = pool.map(lambda each: each.send("POST", "keys", {"name": "k", "type": "P-256"}).status_code, callers)
+        assert sorted(created) == [201] + [409] * 19
+        fields = {"expected_version": 1}
+        rotated = pool.map(lambda each: each.send("POST", "keys/k/rotate", fields).status_code, callers)
+        assert sorted(rotated) == [200] + [409] * 19
+        signed = list(pool.map(lambda each: each.post("sign", key="k", message="x", version=2), callers))
+        assert len({each["key_id"] for each in signed}) == 1
+        for each, caller in zip(signed, callers[1:], strict=False):
+            assert caller.post("verify", key="k", message="x", signature=each["signature"])["valid"]
 
 
 @pytest.mark.parametrize("row", ["ring", "v00000001", "v00000002"])

@@ -12,9 +12,9 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from scripts.azurite import start_azurite
 from shared.signing import algorithms
-from tests.support import App, StartApp, app_environ, free_port, run_app
+from tests.signing.conftest import two_processes
+from tests.support import App, StartApp, free_port
 
 
 @pytest.fixture(scope="module")
@@ -237,24 +237,13 @@ def test_a_large_message_is_signed(client: httpx.Client) -> None:
 
 def test_first_signs_from_two_processes_make_one_key(tmp_path: Path) -> None:
     """Twenty first calls, to two processes on one new storage account, all sign with one and the same key."""
-    azurite = start_azurite(tmp_path / "azurite", in_memory=True)
-    try:
-        environ = app_environ(tmp_path, azurite.connection_string)
-        with (
-            run_app(tmp_path, environ) as one,
-            run_app(tmp_path, environ) as other,
-            one.client() as first,
-            other.client() as second,
-            ThreadPoolExecutor(20) as pool,
-        ):
-            clients = [first, second] * 10
-            answers = list(pool.map(lambda each: signed(each, "GET", message="hello"), clients))
-            assert len({answer["key_id"] for answer in answers}) == 1
-            for answer in answers:
-                assert verified(first, message="hello", signature=answer["signature"])["valid"]
-                assert verified(second, message="hello", signature=answer["signature"])["valid"]
-    finally:
-        azurite.stop()
+    with two_processes(tmp_path) as (first, second), ThreadPoolExecutor(20) as pool:
+        clients = [first, second] * 10
+        answers = list(pool.map(lambda each: signed(each, "GET", message="hello"), clients))
+        assert len({answer["key_id"] for answer in answers}) == 1
+        for answer in answers:
+            assert verified(first, message="hello", signature=answer["signature"])["valid"]
+            assert verified(second, message="hello", signature=answer["signature"])["valid"]
 
 
 def test_without_a_master_key_it_is_503(start_app: StartApp) -> None:

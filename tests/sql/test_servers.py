@@ -539,13 +539,19 @@ def test_a_wait_for_a_lock_ends(my_server: Server, my_shop: Database) -> None:
     assert write(my_shop, "update fruit set name = 'ours' where id = 1")[0].rows_affected == 1
 
 
+def open_with_table(server: Server, name: str) -> Database:
+    """The server's database, with an empty table of this name."""
+    database = open_database(server)
+    write(database, f"drop table if exists {name}")
+    write(database, f"create table {name} (id integer)")
+    return database
+
+
 @pytest.mark.parametrize("name", STARTS)
 def test_the_time_limit_is_that_of_all_statements(name: str, request: pytest.FixtureRequest) -> None:
     """Statements that each take less than the limit, and more than it together, are interrupted and undone."""
     server: Server = request.getfixturevalue(name)
-    database = open_database(server)
-    write(database, "drop table if exists waited")
-    write(database, "create table waited (id integer)")
+    database = open_with_table(server, "waited")
     wait = "select pg_sleep(0.4)" if name == "postgresql" else "select sleep(0.4)"
     started = time.monotonic()
     with pytest.raises(QueryTimeout):
@@ -559,9 +565,7 @@ def test_the_time_limit_is_that_of_all_statements(name: str, request: pytest.Fix
 def test_a_server_that_takes_no_writes_says_so(name: str, request: pytest.FixtureRequest) -> None:
     """A writer who meets a replica is told that, and not to write elsewhere."""
     server: Server = request.getfixturevalue(name)
-    database = open_database(server)
-    write(database, "drop table if exists kept")
-    write(database, "create table kept (id integer)")
+    database = open_with_table(server, "kept")
     database.close()
     if name == "postgresql":
         ask_postgresql(server, "alter role writer set default_transaction_read_only = on")

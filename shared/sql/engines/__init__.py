@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from shared.errors import DatabaseUnavailable, Unavailable
+from shared.errors import DatabaseUnavailable, ReadOnly, Unavailable
 from shared.sql.values import Columns, Cursor, Row, Scalar
 
 Params = Sequence[Scalar] | Mapping[str, Scalar]
@@ -14,7 +14,6 @@ Params = Sequence[Scalar] | Mapping[str, Scalar]
 NO_STATEMENT = "There is no statement in this text."
 ONE_STATEMENT = "Send one statement a call; execute-sql takes more of them in `statements`."
 WRITES_ELSEWHERE = "Writing goes by execute-sql."
-READ_ONLY_SERVER = "The server takes no writes now: it is a replica, or was made read-only."
 OVER = "The time limit is over. Give more by timeout_ms, or ask for less."
 RETRY_AFTER_SECONDS = 5
 TOKEN_SCOPE = "https://ossrdbms-aad.database.windows.net/.default"  # noqa: S105 - the name of a scope.
@@ -34,6 +33,13 @@ def sign_in(token: Callable[[str], str]) -> str:
         return token(TOKEN_SCOPE)
     except Unavailable as error:
         raise DatabaseUnavailable("The app's identity gets no token.", retry_after=RETRY_AFTER_SECONDS) from error
+
+
+def write_refused(*, writes: bool) -> ReadOnly:
+    """Why the database let nothing be written: it is a reader who asked, or a writer of what takes no writes now."""
+    if writes:
+        return ReadOnly("The database takes no writes now: it is a replica, or was made read-only.")
+    return ReadOnly(f"The statement writes. {WRITES_ELSEWHERE}")
 
 
 class Statement(NamedTuple):

@@ -21,7 +21,6 @@ from shared.sql.engines import (
     NO_STATEMENT,
     ONE_STATEMENT,
     OVER,
-    READ_ONLY_SERVER,
     RETRY_AFTER_SECONDS,
     WRITES_ELSEWHERE,
     Outcome,
@@ -33,6 +32,7 @@ from shared.sql.engines import (
     grouped_keys,
     in_azure,
     sign_in,
+    write_refused,
 )
 from shared.sql.statements import HIDDEN, READING, TRANSACTIONS, check_params, filled, has_second, scan
 from shared.sql.values import Column, Columns, Json, Kind, Row, Scalar
@@ -258,7 +258,7 @@ class MysqlSession:
             self._kill()
             return QueryTimeout(OVER)
         if number in (1290, 1792):
-            return ReadOnly(READ_ONLY_SERVER if self._writes else f"The statement writes. {WRITES_ELSEWHERE}")
+            return write_refused(writes=self._writes)
         if number in (1205, 1213, 3572):
             return Busy("Another transaction is in the way.", retry_after=1)
         if number in OUT or isinstance(error, OSError | pymysql.InterfaceError) or (number == 0 and not message):

@@ -19,7 +19,6 @@ from shared.sql.engines import (
     NO_STATEMENT,
     ONE_STATEMENT,
     OVER,
-    READ_ONLY_SERVER,
     RETRY_AFTER_SECONDS,
     WRITES_ELSEWHERE,
     Outcome,
@@ -31,6 +30,7 @@ from shared.sql.engines import (
     grouped_keys,
     in_azure,
     sign_in,
+    write_refused,
 )
 from shared.sql.statements import (
     READING,
@@ -264,7 +264,7 @@ class PostgresSession:
         if state == "57014":
             return QueryTimeout(OVER)
         if state == "25006":
-            return ReadOnly(READ_ONLY_SERVER if self._writes else f"The statement writes. {WRITES_ELSEWHERE}")
+            return write_refused(writes=self._writes)
         if state in RETRY:
             return Busy("Another transaction is in the way.", retry_after=1)
         if state[:2] in ("08", "28", "53", "57", "58", "XX") or (

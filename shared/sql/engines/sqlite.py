@@ -31,6 +31,7 @@ from shared.sql.engines import (
     TableColumn,
     grouped_indexes,
     grouped_keys,
+    write_refused,
 )
 from shared.sql.statements import check_params, is_blank, scan
 from shared.sql.values import Columns, Row, Scalar, sqlite_column
@@ -181,7 +182,7 @@ class SqliteSession:
     def _check_read(self, cursor: "apsw.Cursor", sql: str, _params: object) -> bool:
         self._check(cursor, sql)
         if not cursor.is_readonly:
-            raise ReadOnly(f"The statement writes. {WRITES_ELSEWHERE}")
+            raise write_refused(writes=False)
         return True
 
     def _check_write(self, cursor: "apsw.Cursor", sql: str, _params: object) -> bool:
@@ -332,7 +333,7 @@ class SqliteSession:
     def _ours(self, error: Exception) -> StrongroomError:
         if self._denied and self._writes:
             return SqlError(f"{self._denied} is not allowed here (SQLITE_AUTH).")
-        return _translate(error, self._sql, self._denied)
+        return _translate(error, self._sql, self._denied, writes=self._writes)
 
 
 COLUMNS = 'select name, type, "notnull", pk from pragma_table_xinfo(?) where hidden <> 1 order by cid'
@@ -357,7 +358,7 @@ def _columns(description: tuple[tuple[str, str | None], ...]) -> Columns:
     return Columns([sqlite_column(name, declared) for name, declared in description])
 
 
-def _translate(error: Exception, sql: str, denied: str) -> StrongroomError:
+def _translate(error: Exception, sql: str, denied: str, *, writes: bool) -> StrongroomError:
     """The error that a caller sees for what SQLite said."""
     import apsw
 
@@ -370,7 +371,7 @@ def _translate(error: Exception, sql: str, denied: str) -> StrongroomError:
     if getattr(error, "extendedresult", 0) in (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY):
         return DatabaseUnavailable("A write was cut off, and the file cannot be written to undo it.", retry_after=5)
     if isinstance(error, apsw.ReadOnlyError):
-        return ReadOnly(f"The statement writes. {WRITES_ELSEWHERE}")
+        return write_refused(writes=writes)
     out = (apsw.CantOpenError, apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.FullError, apsw.PermissionsError)
     if isinstance(error, out):
         return DatabaseUnavailable(f"SQLite says {type(error).__name__}.", retry_after=RETRY_AFTER_SECONDS)
