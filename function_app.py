@@ -21,9 +21,7 @@ def _handler(route: Route) -> Callable[[func.HttpRequest], func.HttpResponse]:
     def handle(req: func.HttpRequest) -> func.HttpResponse:
         request = Request(req.method, req.url, req.headers, req.route_params, req.get_body())
         answer = respond(route, request, _settings.max_body_bytes)
-        return func.HttpResponse(
-            answer.body, status_code=answer.status, headers=answer.headers, mimetype=answer.content_type
-        )
+        return func.HttpResponse(answer.body, status_code=answer.status, headers=answer.headers)
 
     return handle
 

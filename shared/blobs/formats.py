@@ -87,7 +87,7 @@ class Lines:
 class Names(Lines):
     """Bare names. A line break in one is written `\\n` or `\\r`, and a backslash `\\\\`."""
 
-    media_type = "text/plain"
+    media_type = "text/plain; charset=utf-8"
     _escapes = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r"})
 
     def add(self, items: list[Item]) -> None:
@@ -98,7 +98,7 @@ class Names(Lines):
 class Csv(Lines):
     """RFC 4180, with a header line. Of a prefix there is nothing but its name; what is no scalar is JSON."""
 
-    media_type = "text/csv"
+    media_type = "text/csv; charset=utf-8"
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         super().__init__()

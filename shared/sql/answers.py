@@ -11,16 +11,15 @@ import msgspec
 
 from shared.errors import AnswerTooLarge, InvalidRequest, Unavailable, invalid_field
 from shared.sql.databases import Database
-from shared.sql.engines import Params
 from shared.sql.paging import Position, continued, order_of, position_after
-from shared.sql.values import Cursor, Form, Format, RowTooLarge, read_page
+from shared.sql.values import Cursor, Form, Format, Params, RowTooLarge, read_page
 from shared.web import Answer, decode_base64, encode_base64
 
 MEDIA_TYPES: Mapping[Format, str] = {
     "json": "application/json",
     "objects": "application/json",
     "ndjson": "application/x-ndjson",
-    "csv": "text/csv",
+    "csv": "text/csv; charset=utf-8",
 }
 ACCEPTED: Mapping[str, Format] = {
     "application/json": "json",
@@ -86,7 +85,8 @@ def answer_query(database: Database, signer: Signer, ask: Ask) -> Answer:
         sql, params = continued(sql, dialect, params, start)
     with database.reading(ask.seconds) as session:
         rows = session.query(sql, params, rows=start.skip + ask.limit + 1, explain=ask.explain)
-        _skip(rows, start.skip)
+        if start.skip:
+            _skip(rows, start.skip)
         columns = rows.columns
         try:
             page = read_page(rows, ask.form, ask.limit, ask.max_bytes)

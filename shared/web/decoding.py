@@ -55,7 +55,7 @@ def decode(
     """
     pairs = query_pairs(request.url)
     _refuse_secrets(pairs)
-    if "chunked" in request.headers.get("transfer-encoding", "").lower() and not request.body:
+    if not request.body and "chunked" in request.headers.get("transfer-encoding", "").lower():
         raise LengthRequired("Send the body with a Content-Length, not chunked.")
     if raw:
         return _from_query(kind, request, pairs, headers)
