@@ -67,10 +67,6 @@ class Pool:
             self._places.put(None)
         self._idle: deque[Session] = deque()
 
-    def session(self, seconds: float) -> "Lease":
-        """A connection with a transaction for the body of a `with`, for as many seconds from its start."""
-        return Lease(self, seconds)
-
     def take(self, seconds: float) -> Session:
         """A connection whose transaction has started. Raises Busy where none is free within WAIT_SECONDS."""
         try:
@@ -84,14 +80,18 @@ class Pool:
             raise
 
     def _started(self, seconds: float) -> Session:
-        while self._idle:
-            session = self._idle.pop()
+        while True:
+            try:
+                session = self._idle.pop()
+            except IndexError:
+                return _start(self._open(), seconds)
             if not session.fresh():
                 session.close()
                 continue
-            with suppress(DatabaseUnavailable):  # It died in the pool: another takes its place.
+            try:
                 return _start(session, seconds)
-        return _start(self._open(), seconds)
+            except DatabaseUnavailable:
+                continue  # It died in the pool: another takes its place.
 
     def give(self, session: Session) -> None:
         """Bring back what `take` gave. One that cannot be brought back to its beginning is closed instead."""
@@ -151,7 +151,7 @@ class Database:
 
     def reading(self, seconds: float) -> Lease:
         """A connection that may only read, for as many seconds."""
-        return self._reader.session(seconds)
+        return Lease(self._reader, seconds)
 
     def execute(self, statements: list[Statement], max_rows: int, *, dry_run: bool, seconds: float) -> list[Outcome]:
         """Run `statements` in one transaction, all or none. Raises ReadOnly where the settings name no writer."""
@@ -210,7 +210,7 @@ class Database:
     def _writing(self, seconds: float) -> Lease:
         if self._writer is None:
             raise ReadOnly(f"Set DATABASE_{self.name.upper()}_WRITE to let this database be written.")
-        return self._writer.session(seconds)
+        return Lease(self._writer, seconds)
 
     def close(self) -> None:
         """Close every connection that nobody uses now; the next call opens one again."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from shared.sql.statements import Dialect, clip
-from shared.sql.values import Column, Scalar
+from shared.sql.values import Column, Params, Scalar
 
 COMPARED_EXACTLY: Mapping[Dialect, frozenset[str]] = {
     "sqlite": frozenset({"integer", "real", "decimal", "date", "time", "timestamp"}),
@@ -73,16 +73,14 @@ def position_after(
     return Position(start.skip + row_count, start.key, start.order)
 
 
-def continued(
-    sql: str, dialect: Dialect, params: Sequence[Scalar] | Mapping[str, Scalar], start: Position
-) -> tuple[str, Sequence[Scalar] | Mapping[str, Scalar]]:
+def continued(sql: str, dialect: Dialect, params: Params, start: Position) -> tuple[str, Params]:
     """The statement whose rows are those after the key of `start`, and its parameters."""
     order, key = start.order, start.key
     values: list[Scalar] = []
 
     def mark(value: Scalar) -> str:
         values.append(value)
-        return f":page_{len(values)}" if isinstance(params, Mapping) else "?"
+        return f":page_{len(values)}" if isinstance(params, dict) else "?"
 
     # (a > 1) or (a = 1 and b > 2): the order of the parameters is that of the text, whatever the directions.
     cases = []
@@ -94,6 +92,6 @@ def continued(
         cases.append(f"({' and '.join(parts)})")
     terms = ", ".join(f"{term.name}{' desc' if term.descending else ''}" for term in order)
     text = f"select * from (\n{clip(sql, dialect)}\n) as page where {' or '.join(cases)} order by {terms}"  # noqa: S608
-    if isinstance(params, Mapping):
+    if isinstance(params, dict):
         return text, {**params, **{f"page_{number}": value for number, value in enumerate(values, 1)}}
     return text, [*params, *values]

@@ -1,14 +1,14 @@
 """What can be known of a statement and its parameters without asking a database."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from shared.errors import FieldError, InvalidRequest, invalid_field
-from shared.sql.values import Scalar
+from shared.sql.values import Params, Scalar
 from shared.web import decode_base64
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
@@ -184,10 +184,10 @@ def clip(sql: str, dialect: Dialect) -> str:
     return sql[:end]
 
 
-def check_params(scanned: Scanned, given: Sequence[Scalar] | Mapping[str, Scalar]) -> None:
+def check_params(scanned: Scanned, given: Params) -> None:
     """Compare what a statement wants with what is given. Raises InvalidRequest, naming what is wrong."""
     names, number = scanned.names, scanned.number
-    if isinstance(given, Mapping):
+    if isinstance(given, dict):
         missing = [FieldError(f"params.{name}", "is missing.") for name in names if name not in given]
         unknown = [FieldError(f"params.{name}", "is not in the statement.") for name in given if name not in names]
         if number:
@@ -204,21 +204,21 @@ def _values(number: int) -> str:
     return "1 value" if number == 1 else f"{number or 'no'} values"
 
 
-def numbered(scanned: Scanned, given: Sequence[Scalar] | Mapping[str, Scalar]) -> tuple[str, list[Scalar]]:
+def numbered(scanned: Scanned, given: Params) -> tuple[str, list[Scalar]]:
     """The statement with `$1`, `$2`, … for its parameters, and the values in that order."""
     places = {name: place for place, name in enumerate(scanned.names, 1)}
     text = [scanned.pieces[0]]
     for slot, piece in zip(scanned.slots, scanned.pieces[1:], strict=True):
         text += f"${places[slot] if isinstance(slot, str) else slot}", piece
-    values = [given[name] for name in scanned.names] if isinstance(given, Mapping) else list(given)
+    values = [given[name] for name in scanned.names] if isinstance(given, dict) else list(given)
     return "".join(text), values
 
 
-def filled(scanned: Scanned, given: Sequence[Scalar] | Mapping[str, Scalar], literal: Callable[[Scalar], str]) -> str:
+def filled(scanned: Scanned, given: Params, literal: Callable[[Scalar], str]) -> str:
     """The statement with `literal` of each value in its place, for engines that bind no other way."""
     text = [scanned.pieces[0]]
     for slot, piece in zip(scanned.slots, scanned.pieces[1:], strict=True):
-        value = given[slot] if isinstance(given, Mapping) else given[slot - 1]  # type: ignore[index, operator]
+        value = given[slot] if isinstance(given, dict) else given[slot - 1]  # type: ignore[index, operator]
         text += literal(value), piece
     return "".join(text)
 

@@ -15,6 +15,8 @@ from shared.web import encode_base64
 Kind = Literal["integer", "real", "decimal", "text", "boolean", "bytes", "date", "time", "timestamp", "json", "null"]
 Format = Literal["json", "objects", "ndjson", "csv"]
 Scalar = None | bool | int | float | str | bytes
+Params = Sequence[Scalar] | dict[str, Scalar]
+"""What is bound to a statement: by position, or by name."""
 Row = tuple[Any, ...]
 
 READ_BYTES = 1024 * 1024
@@ -58,7 +60,7 @@ class Columns(tuple[Column, ...]):  # noqa: SLOT001 - slots and cached propertie
     @cached_property
     def numbers(self) -> list[int]:
         """The places of those that may hold an infinite number."""
-        return [place for place, each in enumerate(self) if each.kind in ("real", "decimal")]
+        return [place for place, each in enumerate(self) if each.kind in ("real", "decimal", None)]
 
     @cached_property
     def described(self) -> list[dict[str, str]]:
@@ -220,7 +222,7 @@ class Writer:
         as_objects = form.format in ("objects", "ndjson")
         self.names = columns.unique_names if as_objects else columns.names
         self._encode = _ENCODERS[form.format]
-        self._seen: list[set[type]] = [set() for _ in columns.untyped]
+        self._seen: dict[int, set[type]] = {place: set() for place in columns.untyped}
         self._infinite: set[int] = set()
         self.separator = b"," if form.format in ("json", "objects") else b""
 
@@ -232,7 +234,7 @@ class Writer:
         """`rows`, with `separator` between them."""
         if self._columns.converts and rows:
             rows = converted(rows, self._columns.converts)
-        for place, types in zip(self._columns.untyped, self._seen, strict=True):
+        for place, types in self._seen.items():
             types.update([type(row[place]) for row in rows])
         if self._form.big_integers_as_text:
             rows = [tuple(map(_small, row)) for row in rows]
@@ -240,8 +242,9 @@ class Writer:
             rows = [tuple(map(_defused, row)) for row in rows]
         encoded = self._encode(self.names, rows)
         if self.separator and b"null" in encoded:  # What was infinite is null; not all that is null was infinite.
-            numbers = (*self._columns.numbers, *self._columns.untyped)
-            self._infinite.update(place for place in numbers if _has_infinite([row[place] for row in rows]))
+            for place in self._columns.numbers:
+                if _has_infinite([row[place] for row in rows]):
+                    self._infinite.add(place)
         return encoded
 
     def describe(self) -> list[dict[str, str]]:
@@ -250,7 +253,7 @@ class Writer:
             return self._columns.described
         declared = zip(self.names, self._columns.described, strict=True)
         described = [each | {"name": name} for name, each in declared]
-        for place, types in zip(self._columns.untyped, self._seen, strict=True):
+        for place, types in self._seen.items():
             described[place]["type"] = kind_of(types)
         for place in self._infinite:
             described[place]["note"] = INFINITE

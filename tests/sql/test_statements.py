@@ -18,6 +18,7 @@ from shared.sql.statements import (
     read_params,
     scan,
 )
+from shared.sql.values import Params
 
 
 def wanting(names: tuple[str, ...], number: int) -> Scanned:
@@ -168,7 +169,7 @@ def test_literals_stand_for_parameters() -> None:
 def test_places_are_those_of_the_caller(sql: str) -> None:
     """A place that the engine tells is turned into the one in the text that the caller sent."""
     scanned = scan(sql, "postgresql")
-    values = dict.fromkeys(scanned.names, 1) if scanned.names else [1] * scanned.number
+    values: Params = dict.fromkeys(scanned.names, 1) if scanned.names else [1] * scanned.number
     sent, _ = numbered(scanned, values)
     assert original_place(scanned, sent.index("nope") + 1) == sql.index("nope") + 1
 

@@ -1,15 +1,12 @@
 """What a database engine offers, whatever its kind. Each module beside this one is the only one to touch its driver."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from shared.errors import DatabaseUnavailable, ReadOnly, Unavailable
-from shared.sql.values import Columns, Cursor, Row, Scalar
-
-Params = Sequence[Scalar] | Mapping[str, Scalar]
-"""By position, or by name."""
+from shared.sql.values import Columns, Cursor, Params, Row
 
 NO_STATEMENT = "There is no statement in this text."
 ONE_STATEMENT = "Send one statement a call; execute-sql takes more of them in `statements`."

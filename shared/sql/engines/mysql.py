@@ -24,7 +24,6 @@ from shared.sql.engines import (
     RETRY_AFTER_SECONDS,
     WRITES_ELSEWHERE,
     Outcome,
-    Params,
     Statement,
     Table,
     TableColumn,
@@ -35,7 +34,7 @@ from shared.sql.engines import (
     write_refused,
 )
 from shared.sql.statements import HIDDEN, READING, TRANSACTIONS, check_params, filled, has_second, scan
-from shared.sql.values import Column, Columns, Json, Kind, Row, Scalar
+from shared.sql.values import Column, Columns, Json, Kind, Params, Row, Scalar
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection

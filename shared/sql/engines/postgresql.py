@@ -22,7 +22,6 @@ from shared.sql.engines import (
     RETRY_AFTER_SECONDS,
     WRITES_ELSEWHERE,
     Outcome,
-    Params,
     Statement,
     Table,
     TableColumn,
@@ -42,7 +41,7 @@ from shared.sql.statements import (
     original_place,
     scan,
 )
-from shared.sql.values import Column, Columns, Json, Kind, Row
+from shared.sql.values import Column, Columns, Json, Kind, Params, Row
 
 if TYPE_CHECKING:
     import psycopg

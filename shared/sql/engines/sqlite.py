@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from itertools import islice
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from shared.errors import (
@@ -25,7 +25,6 @@ from shared.sql.engines import (
     RETRY_AFTER_SECONDS,
     WRITES_ELSEWHERE,
     Outcome,
-    Params,
     Statement,
     Table,
     TableColumn,
@@ -34,7 +33,7 @@ from shared.sql.engines import (
     write_refused,
 )
 from shared.sql.statements import check_params, is_blank, scan
-from shared.sql.values import Columns, Row, Scalar, sqlite_column
+from shared.sql.values import Columns, Params, Row, sqlite_column
 
 if TYPE_CHECKING:
     import apsw
@@ -316,7 +315,7 @@ class SqliteSession:
         check_params(scan(sql, "sqlite"), params)
         self._sql, self._columns, self._denied = sql, None, ""
         self._cursor = cursor = self._db.cursor()
-        cursor.execute(sql, cast("dict[str, Scalar]", params) or None, explain=explain)
+        cursor.execute(sql, params or None, explain=explain)
         return cursor
 
     def _own(self, sql: str) -> None:
