@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
-    logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
+    logging.basicConfig(level=logging.INFO, handlers=[_Lines()])
     # No line shows these, so no record need hold them.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     try:
@@ -118,25 +118,26 @@ def _how_called(function: Function, base: str, prefix: str) -> str:
     return methods + "/".join(filter(None, (base, prefix, function.route)))
 
 
-class _OneLine(logging.Formatter):
+class _Lines(logging.Handler):
     """A message never spans lines; a traceback follows it as it is."""
 
-    def format(self, record: logging.LogRecord) -> str:
+    _formatter = logging.Formatter()
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Without the handler's lock, since what is written to has its own."""
         message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
         clock = f"{_clock(int(record.created))},{record.msecs:03.0f}"
-        line = f"[{clock}] {record.levelname} {record.name}: {message}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = f"[{clock}] {record.levelname} {record.name}: {message}\n"
+        if record.exc_info:
+            line += f"{self._formatter.formatException(record.exc_info)}\n"
+        sys.stderr.buffer.write(line.encode(errors="backslashreplace"))
+        sys.stderr.buffer.flush()
+        return True
 
 
 @lru_cache(maxsize=1)
 def _clock(seconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def _log_handler() -> logging.Handler:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine())
-    return handler
 
 
 def _stop(_signal: int, _frame: object) -> None:

@@ -3,13 +3,15 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from http.cookies import Morsel, SimpleCookie
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from azure.functions.http import HttpResponseConverter
+from azure.functions import HttpResponse
 
-_HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e]*")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TEXT = re.compile(r"[\t\x20-\x7e]*")
 # The server decides on the framing, and says the date itself.
 _SERVERS_OWN = {"date", "transfer-encoding"}
 
@@ -28,13 +30,20 @@ def read_result(result: object, method: str) -> Answer:
     """Raises BadAnswer for all that is neither a str nor an HttpResponse that can be sent."""
     if isinstance(result, str):
         return _checked(_from_text(result), method)
-    try:
-        value: dict[str, Any] = HttpResponseConverter.encode(result, expected_type=None).value
-    except NotImplementedError as error:
-        raise BadAnswer(f"a handler returned {type(result).__name__}") from error
-    headers = [(name.lower(), header.value) for name, header in value["headers"].items()]
-    headers += [("set-cookie", cookie) for cookie in _cookies(value["cookies"] or ())]
-    return _checked(Answer(_status(value["status_code"].value), tuple(headers), value["body"].value), method)
+    if not isinstance(result, HttpResponse):
+        raise BadAnswer(f"a handler returned {type(result).__name__}")
+    # As azure.functions' own HttpResponseConverter does, which takes four times as long.
+    told = dict(iter(result.headers))  # Of a name that repeats, the last counts.
+    headers = [(name.lower(), value) for name, value in told.items()]
+    names = {name for name, _ in headers}
+    if "content-type" not in names:
+        kind = result.mimetype
+        headers.append(("content-type", f"{kind}; charset={result.charset}" if kind.startswith("text/") else kind))
+    if "set-cookie" in names:
+        headers = [each for each in headers if each[0] != "set-cookie"]
+        cookies = [SimpleCookie(each) for each in result.headers.getlist("set-cookie")]
+        headers += [("set-cookie", cookie) for cookie in _cookies(cookies)]
+    return _checked(Answer(_status(result.status_code), tuple(headers), result.get_body()), method)
 
 
 def _from_text(text: str) -> Answer:
@@ -72,7 +81,7 @@ def _checked(answer: Answer, method: str) -> Answer:
     kept: list[tuple[str, str]] = []
     said: str | None = None
     for name, value in headers:
-        if not _HEADER.fullmatch(f"{name}:{value}"):
+        if not (_is_token(name) and (value.isprintable() or _TEXT.fullmatch(value)) and value.isascii()):
             raise BadAnswer(f"the header {name!r} cannot be sent")
         if name == "content-length":
             said = value
@@ -86,6 +95,11 @@ def _checked(answer: Answer, method: str) -> Answer:
         if method == "HEAD":
             kept.append(("content-length", said))
     return Answer(status, tuple(kept), body)
+
+
+@lru_cache(maxsize=1024)
+def _is_token(name: str) -> bool:
+    return _TOKEN.fullmatch(name) is not None
 
 
 def _cookies(cookies: Iterable[SimpleCookie]) -> Iterable[str]:

@@ -3,6 +3,8 @@
 To hand a request from the thread that waits for requests to another, and the answer back, takes longer than most
 answers take. So the thread that waits, the leader, answers what comes itself. Where an answer takes more than a moment,
 a new leader goes on waiting, and the old one ends with its answer.
+
+To send to a client that sleeps takes a fifth of such a call, so answers to requests that came together go together.
 """
 
 import logging
@@ -10,6 +12,7 @@ import selectors
 import signal
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 from time import monotonic, sleep
 
@@ -19,6 +22,8 @@ from .wire import CONTINUE, Reader, Refused, Request, write
 MOMENT_SECONDS = 0.002
 GRACE_SECONDS = 1.0
 """What is still running when the host is told to stop gets this long."""
+TOGETHER = 8
+"""Answers that are sent together, at most."""
 _PIECE = 256 * 1024
 
 _log = logging.getLogger("host")
@@ -29,24 +34,52 @@ class Connection:
 
     def __init__(self, client: socket.socket, answer: Callable[[Request], Answer]) -> None:
         self.socket = client
+        self.stays = True
+        """Whether it stays open when all is sent."""
         self._answer = answer
         self._reader = Reader()
+        self._unsent = b""
 
-    def go_on(self) -> bool:
-        """Read what is there, and answer each request that is complete. Whether the connection stays open."""
+    def go_on(self) -> None:
+        """Read what is there, and answer each request that is complete. What is not much is not sent yet."""
         data = self.socket.recv(_PIECE)
+        self.stays = bool(data)
         for request in self._reader.feed(data):
             if isinstance(request, Refused):
-                self.socket.sendall(write(Answer(request.status), "", keep_alive=False))
-                return False
+                self._unsent += write(Answer(request.status), "", keep_alive=False)
+                self.stays = False
+                return
             answer = self._answer(request)
             keep_alive = request.keep_alive and ("connection", "close") not in answer.headers
-            self.socket.sendall(write(answer, request.method, keep_alive=keep_alive))
+            self._unsent += write(answer, request.method, keep_alive=keep_alive)
+            if len(self._unsent) > _PIECE:
+                self.send()
             if not keep_alive:
-                return False
+                self.stays = False
+                return
         if self._reader.awaits_leave:
-            self.socket.sendall(CONTINUE)
-        return bool(data)
+            self._unsent += CONTINUE
+
+    def send_at_once(self) -> bool:
+        """Send what the client takes without delay. Whether that is all."""
+        if self._unsent:
+            try:
+                self._unsent = self._unsent[self.socket.send(self._unsent, socket.MSG_DONTWAIT) :]
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.give_up()
+        return not self._unsent
+
+    def send(self) -> None:
+        """Send all, however long the client takes for it."""
+        self.socket.sendall(self._unsent)
+        self._unsent = b""
+
+    def give_up(self) -> None:
+        """The client is gone."""
+        self._unsent = b""
+        self.stays = False
 
 
 class Server:
@@ -63,6 +96,8 @@ class Server:
         self._leader = 0
         self._served: Connection | None = None
         """What the leader is busy with."""
+        self._answered: deque[Connection] = deque()
+        """Those whose answers the leader has yet to send."""
 
     def run(self, listening: Callable[[], None]) -> None:
         """Serve until the handler of a signal raises. Call it from the main thread, where those run."""
@@ -82,7 +117,7 @@ class Server:
             self._selector.unregister(self._listener)
             self._listener.close()
             ends = monotonic() + GRACE_SECONDS
-            while (self._running > 1 or self._served) and monotonic() < ends:
+            while (self._running > 1 or self._served or self._answered) and monotonic() < ends:
                 sleep(0.01)
 
     def _replace_leader(self) -> None:
@@ -101,11 +136,13 @@ class Server:
     def _lead(self, leader: int) -> None:
         # The alarm is for the main thread, and interrupts no handler.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
-        while True:
+        while self._send(leader):
             for key, _ in self._selector.select():
                 if key.data is None:
                     self._accept()
-                elif not self._serve(key.data, leader):
+                elif not self._serve(key.data, leader, key.data.go_on):
+                    return
+                if len(self._answered) == TOGETHER and not self._send(leader):
                     return
 
     def _accept(self) -> None:
@@ -117,28 +154,45 @@ class Server:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._selector.register(client, selectors.EVENT_READ, Connection(client, self._answer))
 
-    def _serve(self, connection: Connection, leader: int) -> bool:
-        """Whether this thread still leads afterwards."""
+    def _serve(self, connection: Connection, leader: int, work: Callable[[], None]) -> bool:
+        """Do for `connection` what may take its time. Whether this thread still leads afterwards."""
         self._served = connection
         signal.setitimer(signal.ITIMER_REAL, MOMENT_SECONDS)
-        try:
-            stays = connection.go_on()
-        except OSError:  # The client is gone.
-            stays = False
-        except Exception:  # noqa: BLE001 - whatever it is, the host goes on.
-            _log.exception("A connection failed")
-            stays = False
+        _guarded(connection, work)
         with self._lock:
-            leads = self._leader == leader
-            if leads:
+            if self._leader == leader:
                 self._served = None
-                if not stays:
-                    self._selector.unregister(connection.socket)
-            else:
-                self._running -= 1
-                signal.setitimer(signal.ITIMER_REAL, MOMENT_SECONDS)  # The leader may wait for a thread to be free.
-                if stays:
-                    self._selector.register(connection.socket, selectors.EVENT_READ, connection)
-        if not stays:
+                self._answered.append(connection)
+                return True
+        _guarded(connection, connection.send)
+        with self._lock:
+            self._running -= 1
+            signal.setitimer(signal.ITIMER_REAL, MOMENT_SECONDS)  # The leader may wait for a thread to be free.
+            if connection.stays:
+                self._selector.register(connection.socket, selectors.EVENT_READ, connection)
+        if not connection.stays:
             connection.socket.close()
-        return leads
+        return False
+
+    def _send(self, leader: int) -> bool:
+        """Send what is answered. Whether this thread still leads afterwards."""
+        while self._answered:
+            connection = self._answered.popleft()
+            if not connection.send_at_once():
+                if not self._serve(connection, leader, connection.send):
+                    return False
+            elif not connection.stays:
+                with self._lock:
+                    self._selector.unregister(connection.socket)
+                connection.socket.close()
+        return True
+
+
+def _guarded(connection: Connection, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except OSError:
+        connection.give_up()
+    except Exception:  # noqa: BLE001 - whatever it is, the host goes on.
+        _log.exception("A connection failed")
+        connection.stays = False

@@ -23,10 +23,11 @@ class Keys:
     def open(self, function: Function, given: str | None) -> bool:
         if function.level == "anonymous":
             return True
-        if self.is_master(given):
-            return True
-        own = self.functions.get(function.name.lower(), {})
-        return function.level == "function" and (self.is_host_key(given) or _one_of(own.values(), given))
+        opening = [self.master]
+        if function.level == "function":
+            opening += self.function.values()
+            opening += self.functions.get(function.name.lower(), {}).values()
+        return _one_of(opening, given)
 
     def is_master(self, given: str | None) -> bool:
         return _one_of([self.master], given)

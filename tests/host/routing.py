@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from . import Refusal
 from .indexing import Function
@@ -64,14 +65,15 @@ class Router:
             first: [route for route in self._routes if self._first(route) in (first, None)] for first in firsts
         }
         self._others = [route for route in self._routes if self._first(route) is None]
+        self.find = lru_cache(maxsize=1024)(self._find)
 
-    def find(self, method: str, path: str) -> tuple[Function, dict[str, str]] | None:
+    def _find(self, method: str, path: str) -> tuple[Function, dict[str, str]] | None:
         pieces = path[1:].split("/")
         if pieces[-1] == "":
             pieces.pop()
         first = pieces[self._depth].lower() if len(pieces) > self._depth else None
         for route in self._by_first.get(first, self._others) if first is not None else self._routes:
-            if route.function.methods is None or method.upper() in route.function.methods:
+            if route.function.methods is None or method in route.function.methods:
                 values = route.match(path, pieces)
                 if values is not None:
                     return route.function, values

@@ -3,10 +3,16 @@
 import base64
 import json
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import pytest
+from azure.functions import HttpResponse
+from azure.functions.http import HttpResponseConverter
+from hypothesis import given
+from hypothesis import strategies as st
 
+from .answers import read_result
 from .running import PROBE, ROOT, Reply, RunningHost, running
 
 RECORDED = ROOT / "tests" / "vectors" / "host" / "answers.jsonl"
@@ -17,6 +23,8 @@ KEYS = {
     "OWN_KEY": "the-own-key",
     "OTHER_KEY": "the-other-key",
 }
+WORDS = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="="))
+TEXTS = WORDS | st.sampled_from(["a=b", "a=b; Path=/; HttpOnly"])
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +88,22 @@ def test_answers_as_the_real_host_does(host: RunningHost, case: dict[str, Any]) 
     """The local host gives the real host's status, headers and body."""
     reply = host.send(_sent(case["send"], host.port).encode("latin-1"))
     assert _agrees(case, reply, host.port), (case, reply)
+
+
+@given(
+    headers=st.dictionaries(st.sampled_from(["X-One", "x-one", "x-two", "Content-Type", "Set-Cookie"]), TEXTS),
+    mimetype=st.sampled_from([None, "text/html", "application/json"]),
+    charset=st.sampled_from([None, "utf-8", "ascii"]),
+    status_code=st.sampled_from([None, 200, 404, HTTPStatus.CREATED]),
+    body=st.sampled_from([None, b"", b"bytes", "text"]),
+)
+def test_reads_a_response_as_the_worker_does(headers: dict[str, str], **told: Any) -> None:
+    """Status, headers, number of cookies and body are those that azure.functions' own converter makes for the host."""
+    theirs = HttpResponseConverter.encode(HttpResponse(headers=headers, **told), expected_type=None).value
+    ours = read_result(HttpResponse(headers=headers, **told), "GET")
+    assert str(ours.status) == theirs["status_code"].value
+    expected = [(name.lower(), header.value) for name, header in theirs["headers"].items()]
+    assert [each for each in ours.headers if each[0] != "set-cookie"] == expected
+    cookies = sum(len(cookie) for cookie in theirs["cookies"] or ())
+    assert [name for name, _ in ours.headers].count("set-cookie") == cookies
+    assert ours.body == theirs["body"].value

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -116,6 +117,56 @@ def test_clients_that_send_or_read_nothing_hold_up_nobody(host: RunningHost) -> 
         assert read_reply(unread, "GET").body == bytes(64 * MIB)
         unread.sendall(b"GET /api/log HTTP/1.1\r\nHost: h\r\n\r\n")
         assert read_reply(unread, "GET").status == 200
+
+
+def test_answers_do_not_wait_for_a_slow_call_that_came_with_them(tmp_path: Path) -> None:
+    """Of requests that the host finds all at once, one that takes long holds back no other's answer."""
+    app = """
+import threading
+
+barrier = threading.Barrier(2)
+
+@app.route(route="meet", methods=["GET"])
+def meet(req: func.HttpRequest) -> str:
+    barrier.wait(60)
+    return "met"
+
+@app.route(route="quick", methods=["GET"])
+def quick(req: func.HttpRequest) -> str:
+    return "at once"
+"""
+    with running(write_app(tmp_path, app)) as host, ExitStack() as opened:
+        calls = ["quick"] * 29 + ["meet"]
+        connections = [opened.enter_context(host.connect()) for _ in calls]
+        for each in connections:
+            each.sendall(b"GET /api/quick HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert read_reply(each, "GET").body == b"at once"
+        host.process.send_signal(signal.SIGSTOP)
+        for call, each in zip(calls, connections, strict=True):
+            each.sendall(f"GET /api/{call} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        host.process.send_signal(signal.SIGCONT)
+        for call, each in zip(calls, connections, strict=True):
+            assert call == "meet" or read_reply(each, "GET").body == b"at once"
+        assert host.call("GET", "/api/meet").body == b"met"
+        assert read_reply(connections[-1], "GET").body == b"met"
+
+
+def test_many_answers_that_nobody_reads_hold_up_nobody(host: RunningHost) -> None:
+    """Small ones, too, which fill what the system takes for the client: they wait, and all arrive in the end."""
+    request = b"GET /api/method HTTP/1.1\r\nHost: h\r\n\r\n"
+    with host.connect() as connection:
+        sent = 0
+        connection.settimeout(0.5)
+        with suppress(TimeoutError):  # Until the host reads no more.
+            while True:
+                sent += connection.send((request * 1000)[sent % len(request) :])
+        connection.settimeout(60)
+        assert host.call("GET", "/api/method").body == b"GET"
+        received = b""
+        while received.count(b"\r\n\r\nGET") < sent // len(request):
+            received += connection.recv(MIB)
+        connection.sendall(request[sent % len(request) :])
+        assert read_reply(connection, "GET").body == b"GET"
 
 
 def test_no_more_threads_than_are_set(tmp_path: Path) -> None:

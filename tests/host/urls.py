@@ -1,7 +1,8 @@
 """Reads a request target as Kestrel does: the decoded path, the URL that the worker is told, and the query."""
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 _PLAIN_PATH = re.compile(r"/[\w\-~!$&'()*+,;=:@/]*", re.ASCII)
@@ -14,8 +15,7 @@ class BadTarget(ValueError):
     """The target is not one that Kestrel accepts: 400."""
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     path: str
     """Decoded, without dot segments; `%2F` stays as it is."""
     url: str
@@ -23,6 +23,7 @@ class Target:
     query: str
 
 
+@lru_cache(maxsize=1024)
 def read_target(raw: bytes, host: str) -> Target:
     try:
         text = raw.decode("ascii")
