@@ -22,8 +22,8 @@ from .wire import CONTINUE, Reader, Refused, Request, write
 MOMENT_SECONDS = 0.002
 GRACE_SECONDS = 1.0
 """What is still running when the host is told to stop gets this long."""
-TOGETHER = 8
-"""Answers that are sent together, at most."""
+TOGETHER_SECONDS = 0.001
+"""An answer waits no longer for others, except for the one that is being made."""
 _PIECE = 256 * 1024
 
 _log = logging.getLogger("host")
@@ -123,7 +123,11 @@ class Server:
     def _replace_leader(self) -> None:
         """Called when the leader began to serve a moment ago."""
         with self._lock:
-            if self._served and self._running < self._threads:
+            if self._served is None:
+                return
+            for each in self._answered:
+                each.send_at_once()
+            if self._running < self._threads:
                 self._selector.unregister(self._served.socket)
                 self._served = None
                 self._start_leader()
@@ -137,13 +141,17 @@ class Server:
         # The alarm is for the main thread, and interrupts no handler.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
         while self._send(leader):
-            for key, _ in self._selector.select():
+            ready = self._selector.select()
+            began = monotonic()
+            for key, _ in ready:
                 if key.data is None:
                     self._accept()
                 elif not self._serve(key.data, leader, key.data.go_on):
                     return
-                if len(self._answered) == TOGETHER and not self._send(leader):
-                    return
+                if monotonic() - began > TOGETHER_SECONDS:
+                    if not self._send(leader):
+                        return
+                    began = monotonic()
 
     def _accept(self) -> None:
         try:
@@ -177,8 +185,10 @@ class Server:
     def _send(self, leader: int) -> bool:
         """Send what is answered. Whether this thread still leads afterwards."""
         while self._answered:
-            connection = self._answered.popleft()
-            if not connection.send_at_once():
+            connection = self._answered[0]
+            is_sent = connection.send_at_once()
+            self._answered.popleft()
+            if not is_sent:
                 if not self._serve(connection, leader, connection.send):
                     return False
             elif not connection.stays:
