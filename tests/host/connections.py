@@ -24,6 +24,8 @@ GRACE_SECONDS = 1.0
 """What is still running when the host is told to stop gets this long."""
 TOGETHER_SECONDS = 0.001
 """An answer waits no longer for others, except for the one that is being made."""
+AWAKE_SECONDS = 0.0001
+"""A caller who asks one thing after the other comes back within this; to be woken takes as much of a processor."""
 _PIECE = 256 * 1024
 
 _log = logging.getLogger("host")
@@ -141,7 +143,7 @@ class Server:
         # The alarm is for the main thread, and interrupts no handler.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
         while self._send(leader):
-            ready = self._selector.select()
+            ready = self._wait()
             began = monotonic()
             for key, _ in ready:
                 if key.data is None:
@@ -152,6 +154,14 @@ class Server:
                     if not self._send(leader):
                         return
                     began = monotonic()
+
+    def _wait(self) -> list[tuple[selectors.SelectorKey, int]]:
+        """What has something to read, once something has."""
+        sleeps = monotonic() + AWAKE_SECONDS
+        while monotonic() < sleeps:
+            if ready := self._selector.select(0):
+                return ready
+        return self._selector.select()
 
     def _accept(self) -> None:
         try:
