@@ -125,6 +125,13 @@ class _Lines(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Without the handler's lock, since what is written to has its own."""
+        try:
+            self.emit(record)
+        except Exception:  # noqa: BLE001 - a bad line of a log is shown, and does no harm to whoever logs it.
+            self.handleError(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
         clock = f"{_clock(int(record.created))},{record.msecs:03.0f}"
         line = f"[{clock}] {record.levelname} {record.name}: {message}\n"
@@ -132,7 +139,6 @@ class _Lines(logging.Handler):
             line += f"{self._formatter.formatException(record.exc_info)}\n"
         sys.stderr.buffer.write(line.encode(errors="backslashreplace"))
         sys.stderr.buffer.flush()
-        return True
 
 
 @lru_cache(maxsize=1)

@@ -48,6 +48,11 @@ def log(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     logging.getLogger("ours").warning("of %s, run %s", context.function_name, len(context.invocation_id))
     return func.HttpResponse("logged")
 
+@app.route(route="mislog", methods=["GET"])
+def mislog(req: func.HttpRequest) -> str:
+    logging.info("%d of them", "many")
+    return "went on"
+
 @app.route(route="head", methods=["HEAD"])
 def head(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(headers={"Content-Length": "12345"})
@@ -323,6 +328,13 @@ def test_logs_go_to_stderr(host: RunningHost) -> None:
     assert any(line.endswith("INFO root: two\\nlines\n") for line in host.logged)
     assert any(line.endswith("WARNING ours: of log, run 36\n") for line in host.logged)
     assert not any("not to be seen" in line or "top-secret" in line for line in host.logged)
+
+
+def test_a_line_that_cannot_be_logged_harms_nobody(host: RunningHost) -> None:
+    """A message that does not fit its values is told in the log; the handler goes on, and the lines after it come."""
+    assert host.call("GET", "/api/mislog").body == b"went on"
+    wait_for(partial(_is_logged, host, "--- Logging error ---"))
+    assert host.call("GET", "/api/mislog").body == b"went on"
 
 
 def test_a_failure_is_logged_and_not_told(host: RunningHost) -> None:
