@@ -85,8 +85,7 @@ def answer_query(database: Database, signer: Signer, ask: Ask) -> Answer:
         sql, params = continued(sql, dialect, params, start)
     with database.reading(ask.seconds) as session:
         rows = session.query(sql, params, rows=start.skip + ask.limit + 1, explain=ask.explain)
-        if start.skip:
-            _skip(rows, start.skip)
+        _skip(rows, start.skip)
         columns = rows.columns
         try:
             page = read_page(rows, ask.form, ask.limit, ask.max_bytes)
