@@ -1,12 +1,15 @@
 """SQLite: what its readers and writers may do, for how long, and how many at once. Real files."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from shared.sql.engines import Outcome, Statement
 from shared.sql.values import Form, read_page
 from tests.sql.conftest import NO_FILES, no_token
 
+NOBODY = 65534
 ENDLESS = "with recursive t(i) as (select 1 union all select i + 1 from t) select count(*) from t"
 
 
@@ -465,3 +469,21 @@ os.kill(os.getpid(), 9)
     assert path.with_name(path.name + "-journal").stat().st_size > 512
     assert query(database, "select count(*), min(name) from fruit") == [[12, "apple"]]
     assert not path.with_name(path.name + "-journal").exists()
+
+
+def test_a_writer_of_a_file_that_takes_no_writes_is_told_so() -> None:
+    """The file may be read, and not written: writing is refused, and the answer says that it is not the statement."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as undone:
+        path = Path(folder, "main.sqlite")
+        seed_database(path)
+        path.chmod(0o444)
+        Path(folder).chmod(0o555)
+        undone.callback(Path(folder).chmod, 0o755)
+        if os.geteuid() == 0:  # Root may write every file: be somebody else.
+            os.seteuid(NOBODY)
+            undone.callback(os.seteuid, 0)
+        database = open_database(DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}"))
+        assert query(database, "select count(*) from fruit") == [[12]]
+        with pytest.raises(ReadOnly, match="takes no writes now"):
+            database.execute([Statement("delete from fruit", ())], 10, dry_run=False, seconds=5)
+        database.close()
