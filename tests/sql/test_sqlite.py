@@ -136,6 +136,17 @@ def test_a_reader_may_not(database: Database, path: Path, sql: str) -> None:
     assert query(database, "select count(*) from fruit") == [[12]]
 
 
+def test_what_is_refused_is_named(database: Database) -> None:
+    """The error says which action it was: the table, the pragma or the function."""
+    for sql, named in (
+        ("delete from fruit", "DELETE fruit"),
+        ("pragma journal_mode = wal", "PRAGMA journal_mode"),
+        ("select load_extension('/tmp/x')", "FUNCTION load_extension"),
+    ):
+        with pytest.raises(ReadOnly, match=f"^{named} is not allowed here"):
+            query(database, sql)
+
+
 @pytest.mark.parametrize(
     "sql",
     [

@@ -169,13 +169,14 @@ class SqliteSession:
         if action == apsw.SQLITE_FUNCTION and second != "load_extension":
             return apsw.SQLITE_OK
         if action == apsw.SQLITE_PRAGMA:
-            name = (first or "").lower()
-            if name in (PRAGMAS if second is None else PRAGMAS_WITH_ARGUMENT):
+            pragma = (first or "").lower()
+            if pragma in (PRAGMAS if second is None else PRAGMAS_WITH_ARGUMENT):
                 return apsw.SQLITE_OK
         said = str(apsw.mapping_authorizer_function[action]).removeprefix("SQLITE_")
         if self._is_ours:
             return apsw.SQLITE_OK
-        self._denied = f"{said} {first or ''}".strip()
+        name = second if action == apsw.SQLITE_FUNCTION else first
+        self._denied = f"{said} {name or ''}".strip()
         return apsw.SQLITE_DENY
 
     def _check_read(self, cursor: "apsw.Cursor", sql: str, _params: object) -> bool:
