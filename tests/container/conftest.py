@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -171,18 +172,28 @@ def run(image: Image, keys: Path, settings: Mapping[str, str]) -> Iterator[Runni
                     ended = process.poll() is not None or time.monotonic() > deadline
                     assert not ended, log.read_text(errors="replace")
                     time.sleep(0.05)
-            (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            (child,) = _children(process)
 
             def beside(*arguments: str) -> subprocess.CompletedProcess[str]:
                 enter = ["nsenter", f"--target={child}", "--mount", "--root", "--wd=/", *rights, *arguments]
                 done = [each.replace(":8080/", f":{port}/") for each in enter]
                 return subprocess.run(done, env=environ, capture_output=True, text=True, check=False)
 
-            yield Running(client, int(child), beside)
+            yield Running(client, child, beside)
     finally:
-        # The first process of the namespace takes the others with it.
+        # The first process of the namespace takes the others with it. It outlives unshare: its death signal went with
+        # its rights.
+        for each in _children(process):
+            os.kill(each, signal.SIGKILL)
         process.kill()
         process.wait()
+
+
+def _children(process: subprocess.Popen[bytes]) -> list[int]:
+    """What `process` started, as long as it runs itself."""
+    if process.poll() is not None:
+        return []
+    return [int(each) for each in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
 @pytest.fixture(scope="session")
