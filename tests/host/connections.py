@@ -43,17 +43,19 @@ class Connection:
         self._unsent = b""
 
     def go_on(self) -> None:
-        """Read what is there, and answer each request that is complete. What is not much is not sent yet."""
+        """Read what is there, and answer each request that is complete. A short last answer is not sent yet."""
         data = self.socket.recv(_PIECE)
         self.stays = bool(data)
         for request in self._reader.feed(data):
+            if self._unsent:
+                self.send()
             if isinstance(request, Refused):
-                self._unsent += write(Answer(request.status), "", keep_alive=False)
+                self._unsent = write(Answer(request.status), "", keep_alive=False)
                 self.stays = False
                 return
             answer = self._answer(request)
             keep_alive = request.keep_alive and ("connection", "close") not in answer.headers
-            self._unsent += write(answer, request.method, keep_alive=keep_alive)
+            self._unsent = write(answer, request.method, keep_alive=keep_alive)
             if len(self._unsent) > _PIECE:
                 self.send()
             if not keep_alive:

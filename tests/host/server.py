@@ -67,13 +67,7 @@ class Host:
         if body is None:
             return Answer(500)
         request = HttpRequest(
-            method,
-            target.url,
-            headers=headers,
-            params=params(found) if found else {},
-            route_params=values,
-            body_type="bytes",
-            body=body,
+            method, target.url, headers=headers, params=params(found), route_params=values, body_type="bytes", body=body
         )
         return _run(function, request, lambda result: read_result(result, method))
 

@@ -245,6 +245,13 @@ def test_requests_sent_at_once_are_answered_in_order(host: RunningHost) -> None:
     ]  # fmt: skip
 
 
+def test_an_answer_does_not_wait_for_the_next_request_of_its_connection(host: RunningHost) -> None:
+    """Of two requests sent at once, the first is answered while the second is still worked on."""
+    with host.connect() as connection:
+        connection.sendall(b"".join(b"GET /api/%b HTTP/1.1\r\nHost: h\r\n\r\n" % each for each in (b"method", b"slow")))
+        assert read_reply(connection, "GET").body == b"GET"
+
+
 def test_a_body_of_100_mib_arrives_and_a_byte_more_does_not(host: RunningHost) -> None:
     """A body of 104857600 bytes reaches the handler; one byte more is 500 with an empty body."""
     head = f"POST /api/length HTTP/1.1\r\nHost: localhost:{host.port}\r\nConnection: close\r\nContent-Length: "
