@@ -132,7 +132,8 @@ _PRIVATE_SENT = "holds a private key: send its public half, and replace the key 
 
 def _parse_public_pem(text: str, field: str) -> "AnyPublicKey":
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_der_public_key
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
     from cryptography.x509 import load_der_x509_certificate
 
     label, inner = _armoured(text, field)
@@ -149,6 +150,14 @@ def _parse_public_pem(text: str, field: str) -> "AnyPublicKey":
         raise WeakKey("This is no valid public key: its structure, its numbers or its point are not.") from None
     checked = cast("AnyPublicKey", key)
     check_strength(checked)  # Refuses all other types.
+    if isinstance(checked, ec.EllipticCurvePublicKey) and not any(
+        checked.public_bytes(Encoding.X962, form) in der
+        for form in (PublicFormat.UncompressedPoint, PublicFormat.CompressedPoint)
+    ):
+        # OpenSSL reads it, and RFC 5480, section 2.2, says that it must be rejected.
+        raise WeakKey(
+            "This key's point is in the hybrid form. Send the key with its point uncompressed, as openssl does."
+        )
     return checked
 
 

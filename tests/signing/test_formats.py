@@ -103,6 +103,20 @@ def test_any_text_is_answered(text: str) -> None:
         parse(f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
 
 
+@pytest.mark.parametrize("key_type", ["P-256", "P-384", "P-521"])
+def test_a_point_is_in_a_form_of_the_standard(key_type: str) -> None:
+    """A point is read uncompressed or compressed, and refused in the hybrid form (RFC 5480, section 2.2)."""
+
+    def in_form(form: str) -> str:
+        command = ["openssl", "ec", "-pubin", "-conv_form", form]
+        done = subprocess.run(command, input=spki(PUBLIC[key_type]), capture_output=True, text=True, check=True)
+        return done.stdout
+
+    assert parse(in_form("uncompressed")) == parse(in_form("compressed")) == PUBLIC[key_type]
+    with pytest.raises(WeakKey, match="hybrid"):
+        parse(in_form("hybrid"))
+
+
 @given(st.integers(0, 90), st.integers(1, 255))
 def test_a_changed_key_is_answered(at: int, change: int) -> None:
     """Whichever byte of a key is changed, it is another key or one of our own errors."""
