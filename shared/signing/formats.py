@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SERVED = "Use RSA, P-256, P-384, P-521, Ed25519, X25519 or ML-DSA."
 MAX_RSA_BITS = 16384
 """OpenSSL's own limit."""
+MAX_PRIVATE_RSA_BITS = 4096
+"""The largest that is stored. To check one of 16,384 bits takes a core half a minute."""
 AES_BYTES = 32
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
@@ -134,7 +136,7 @@ def _parse_public_pem(text: str, field: str) -> "AnyPublicKey":
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
-    from cryptography.x509 import load_der_x509_certificate
+    from cryptography.x509 import InvalidVersion, load_der_x509_certificate
 
     label, inner = _armoured(text, field)
     if label.endswith("PRIVATE KEY"):
@@ -146,7 +148,7 @@ def _parse_public_pem(text: str, field: str) -> "AnyPublicKey":
         key = load_der_x509_certificate(der).public_key() if label == "CERTIFICATE" else load_der_public_key(der)
     except UnsupportedAlgorithm:
         raise UnsupportedKey(SERVED) from None
-    except ValueError:
+    except (ValueError, InvalidVersion):
         raise WeakKey("This is no valid public key: its structure, its numbers or its point are not.") from None
     checked = cast("AnyPublicKey", key)
     check_strength(checked)  # Refuses all other types.
@@ -162,8 +164,11 @@ def _parse_public_pem(text: str, field: str) -> "AnyPublicKey":
 
 
 def _parse_private_pem(text: str, field: str, passphrase: str | None) -> "AnyPrivateKey":
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+
+    from shared.signing.pbe import check_cost
 
     label, inner = _armoured(text, field)
     if not label.endswith("PRIVATE KEY") or label == "OPENSSH PRIVATE KEY":
@@ -174,17 +179,33 @@ def _parse_private_pem(text: str, field: str, passphrase: str | None) -> "AnyPri
             "passphrase",
             "is missing: the key is encrypted." if is_encrypted else "is given, and the key is not encrypted.",
         )
-    if not is_encrypted:
-        _decoded(inner, field)
+    password = None if passphrase is None else passphrase.encode()
     try:
-        key = load_pem_private_key(text.strip().encode(), None if passphrase is None else passphrase.encode())
+        if is_encrypted and label != "ENCRYPTED PRIVATE KEY":  # openssl's older form, whose headers are no DER.
+            pem = f"-----BEGIN {label}-----\n{inner}\n-----END {label}-----\n"
+            key = load_pem_private_key(pem.encode(), password, unsafe_skip_rsa_key_validation=True)
+        else:
+            der = _decoded(inner, field)
+            if is_encrypted:
+                check_cost(der, field)
+            key = load_der_private_key(der, password, unsafe_skip_rsa_key_validation=True)
+        if isinstance(key, rsa.RSAPrivateKey):  # Its check takes long where it is large, so the size comes first.
+            _check_size(key.key_size)
+            key = load_der_private_key(to_pkcs8(key), None)
     except UnsupportedAlgorithm:
         raise UnsupportedKey(SERVED) from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, InternalError):  # OpenSSL's InternalError: an Ed448 key of another length.
         if is_encrypted:
             raise invalid_field("passphrase", "does not open the key, or the key is damaged.") from None
         raise WeakKey("This is no valid private key: its structure or its numbers are not.") from None
     return cast("AnyPrivateKey", key)
+
+
+def _check_size(rsa_bits: int) -> None:
+    if rsa_bits > MAX_PRIVATE_RSA_BITS:
+        raise UnsupportedKey(
+            f"Private RSA keys have at most {MAX_PRIVATE_RSA_BITS} bits here, and this has {rsa_bits}."
+        )
 
 
 def _armoured(text: str, field: str) -> tuple[str, str]:
@@ -273,7 +294,10 @@ def _rsa_from_jwk(jwk: Mapping[str, Any], field: str) -> object:
         return public.public_key()
     if "oth" in jwk:
         raise UnsupportedKey("RSA keys of more than two primes are not served.")
+    _check_size(public.n.bit_length())
     d = _int(jwk, "d", field)
+    if not 1 < d < public.n:  # RFC 8017, section 3.2. Looking for the primes takes as long as d is.
+        raise ValueError("d is out of range")
     if "p" in jwk:
         p, q, dp, dq, qi = (_int(jwk, name, field) for name in ("p", "q", "dp", "dq", "qi"))
     else:
@@ -285,8 +309,8 @@ def _rsa_from_jwk(jwk: Mapping[str, Any], field: str) -> object:
 def _ec_from_jwk(jwk: Mapping[str, Any], field: str) -> object:
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    curves: dict[object, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
-    curve = curves.get(jwk.get("crv"))
+    curves: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
+    curve = curves.get(str(jwk.get("crv")))
     if curve is None:
         raise UnsupportedKey(SERVED)
     x, y = _member(jwk, "x", field), _member(jwk, "y", field)
@@ -319,14 +343,15 @@ def _okp_from_jwk(jwk: Mapping[str, Any], field: str) -> object:
 def _akp_from_jwk(jwk: Mapping[str, Any], field: str) -> object:
     from cryptography.hazmat.primitives.asymmetric import mldsa
 
-    kinds: dict[object, tuple[Any, Any]] = {
+    kinds: dict[str, tuple[Any, Any]] = {
         "ML-DSA-44": (mldsa.MLDSA44PublicKey, mldsa.MLDSA44PrivateKey),
         "ML-DSA-65": (mldsa.MLDSA65PublicKey, mldsa.MLDSA65PrivateKey),
         "ML-DSA-87": (mldsa.MLDSA87PublicKey, mldsa.MLDSA87PrivateKey),
     }
-    if jwk.get("alg") not in kinds:
+    kind = str(jwk.get("alg"))
+    if kind not in kinds:
         raise UnsupportedKey(SERVED)
-    public, private = kinds[jwk.get("alg")]
+    public, private = kinds[kind]
     raw = _member(jwk, "pub", field)
     if "priv" not in jwk:
         return public.from_public_bytes(raw)

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
@@ -151,25 +151,30 @@ class KeyStore:
     def get(self, name: str) -> Key:
         """The key `name`, as it was at most `cache_seconds` ago. Raises UnknownKey."""
         key = self._keys.get(name)
-        if key is not None and monotonic() - key.read_at < self._cache_seconds:
-            return key
-        return self.refresh(name)
+        if key is None:
+            return self.refresh(name)
+        return key if monotonic() - key.read_at < self._cache_seconds else self._shared_read(name)
 
     def refresh(self, name: str) -> Key:
         """The key `name`, as it is now. Many who ask at once share one read. Raises UnknownKey."""
-        for _ in range(2):
-            with self._lock:
-                reading = self._reads.get(name)
-                if reading is None:
-                    mine: Future[Key] = Future()
-                    self._reads[name] = mine
-                    break
-            try:
-                return reading.result()
-            except UnknownKey:
-                continue  # That read began before we asked: the key may have been made since.
-        else:
-            raise _unknown(name)
+        self._await_read(name)
+        return self._shared_read(name)
+
+    def _await_read(self, name: str) -> None:
+        """Wait for the read that runs, if one does: what it finds may be outdated already."""
+        with self._lock:
+            reading = self._reads.get(name)
+        if reading is not None:
+            wait([reading])
+
+    def _shared_read(self, name: str) -> Key:
+        """What the read that runs finds, or else one that begins now."""
+        with self._lock:
+            reading = self._reads.get(name)
+            if reading is None:
+                mine = self._reads[name] = Future()
+        if reading is not None:
+            return reading.result()
         try:
             key = self._read(name)
         except BaseException as error:
@@ -334,6 +339,7 @@ class KeyStore:
                 ring = keyring.deleted(key.ring, name, self.clock())
                 with suppress(_Conflict):
                     self._write(name, ring, key.etag)
+                    self._await_read(name)
                     with self._lock:
                         self._keys.pop(name, None)
                     return

@@ -7,7 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event, Thread, Timer, current_thread
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ from shared.errors import (
     StrongroomError,
     UnknownKey,
 )
-from shared.signing import algorithms, cipher_routes, keyring, routes, store
+from shared.signing import algorithms, cipher_routes, key_routes, keyring, routes, store
 from shared.signing.fields import BatchAnswer
 from shared.signing.keyring import Changes
 from shared.signing.store import Key, KeyStore, NewKey
@@ -188,6 +188,44 @@ def test_a_change_reaches_others_within_the_age_of_the_cache(new_store: NewStore
     assert keyring.refusal(at_once.get("k").ring, 1) == "revoked"
     mine.rotate("k")
     assert theirs.refresh("k").ring.latest_version == 2
+
+
+@pytest.mark.parametrize("what", ["revoke", "delete"])
+def test_a_read_that_began_before_a_change_does_not_outlive_it(
+    what: str, new_store: NewStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another call read just before a key was revoked or deleted is neither answered nor kept in the cache."""
+    keys = new_store(cache_seconds=3600)
+    keys.create("k", ED25519)
+    has_read, may_go_on = Event(), Event()
+    row, write = keys._row, keys._write
+
+    def slow_row(*arguments: Any) -> Any:
+        found = row(*arguments)
+        if current_thread() is reader:
+            has_read.set()
+            assert may_go_on.wait(30)
+        return found
+
+    def late_write(*arguments: Any) -> None:
+        reader.start()
+        assert has_read.wait(30)
+        write(*arguments)
+        Timer(0.2, may_go_on.set).start()  # Whoever waits for the reader does so by then; if not, it fails.
+
+    reader = Thread(target=keys.refresh, args=("k",))
+    monkeypatch.setattr(keys, "_row", slow_row)
+    monkeypatch.setattr(keys, "_write", late_write)
+    if what == "delete":
+        keys.delete("k")
+        reader.join(30)
+        with pytest.raises(UnknownKey):
+            keys.get("k")
+    else:
+        changed = keys.change("k", lambda ring: keyring.revoked(ring, "k", 1, None, "lost", keys.clock()))
+        reader.join(30)
+        assert keyring.refusal(changed.ring, 1) == "revoked"
+        assert keyring.refusal(keys.get("k").ring, 1) == "revoked"
 
 
 def test_deleted_keys_come_back_for_thirty_days(new_store: NewStore) -> None:
@@ -508,11 +546,9 @@ def test_a_call_asks_storage_once(new_store: NewStore, monkeypatch: pytest.Monke
 
 def test_the_jwks_is_shared_for_a_moment(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred who ask for the JWKS at once cost one look at storage, also when storage fails."""
-    from shared.signing.key_routes import SharedJwks
-
     keys = new_store()
     keys.create("k", NewKey(type="Ed25519", purpose="sign", published=True))
-    shared, asked = SharedJwks(keys), 0
+    shared, asked = key_routes.SharedJwks(keys), 0
     published = keys.published
 
     def count() -> Any:
@@ -523,6 +559,7 @@ def test_the_jwks_is_shared_for_a_moment(new_store: NewStore, monkeypatch: pytes
         return published()
 
     monkeypatch.setattr(keys, "published", count)
+    monkeypatch.setattr(key_routes, "monotonic", lambda: 100.0)
     with ThreadPoolExecutor(20) as pool:
         assert len(set(pool.map(lambda _: shared.get(), range(100)))) == 1
     assert asked == 1

@@ -60,13 +60,17 @@ def test_pkcs1_is_read() -> None:
     assert parse(text) == RSA.public_key()
 
 
-def test_a_certificate_gives_its_key() -> None:
-    """Of an X.509 certificate the key is taken, though the certificate has expired."""
+def certificate() -> bytes:
+    """A certificate of the RSA key, which has expired."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     day = datetime(2020, 1, 1, tzinfo=UTC)
     builder = x509.CertificateBuilder(name, name, RSA.public_key(), 1, day, day + timedelta(days=1))
-    text = builder.sign(RSA, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
-    assert parse(text) == RSA.public_key()
+    return builder.sign(RSA, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def test_a_certificate_gives_its_key() -> None:
+    """Of an X.509 certificate the key is taken, though the certificate has expired."""
+    assert parse(pem("CERTIFICATE", certificate())) == RSA.public_key()
 
 
 @pytest.mark.parametrize("ending", ["\r\n", "", "\n\n"])
@@ -231,7 +235,9 @@ def test_a_private_member_of_another_kind_makes_no_private_key() -> None:
         st.sampled_from(["kty", "crv", "x", "y", "n", "e", "d", "k", "alg", "pub", "priv", "p", "oth"]),
         st.text(max_size=4)
         | st.sampled_from(["RSA", "EC", "OKP", "AKP", "oct", "P-256", "Ed25519", "X25519", "ML-DSA-44", "AQAB"])
-        | st.integers(),
+        | st.integers()
+        | st.just([])
+        | st.just({}),
     )
 )
 def test_any_jwk_is_answered(jwk: dict[str, Any]) -> None:
@@ -239,6 +245,72 @@ def test_any_jwk_is_answered(jwk: dict[str, Any]) -> None:
     for parse_it in (lambda: formats.parse_public(jwk, "x"), lambda: formats.parse_private(jwk, "x", None)):
         with suppress(InvalidRequest, WeakKey, UnsupportedKey):
             parse_it()
+
+
+def encrypted_pem(*options: str) -> str:
+    """The RSA key under the passphrase `x`, as `openssl pkcs8` encrypts it."""
+    plain = RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    command = ["openssl", "pkcs8", "-topk8", "-passout", "pass:x", *options]
+    return subprocess.run(command, input=plain, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["-v2", "aes-128-cbc", "-v2prf", "hmacWithSHA1"],
+        ["-v2", "aes-256-cbc", "-iter", "1000000"],
+        ["-scrypt"],
+        ["-v1", "PBE-SHA1-3DES"],
+    ],
+)
+def test_every_way_of_encrypting_is_read(options: list[str]) -> None:
+    """PBES2 with PBKDF2 or scrypt, and PKCS#12's older way, at any usual cost."""
+    key: Any = formats.parse_private(encrypted_pem(*options), "private_key", "x")
+    assert key.public_key() == RSA.public_key()
+
+
+def test_a_passphrase_that_costs_too_much_is_refused() -> None:
+    """Whoever sends an encrypted key does not choose how long a worker computes, or in how much memory."""
+    scrypt = encrypted_pem("-scrypt", "-scrypt_N", "16384", "-scrypt_r", "8", "-scrypt_p", "1")
+    der = base64.b64decode("".join(scrypt.splitlines()[1:-1]))
+    cost = bytes.fromhex("02024000020108020101")  # The numbers N, r and p.
+    assert der.count(cost) == 1
+    large = pem("ENCRYPTED PRIVATE KEY", der.replace(cost, bytes.fromhex("0202400002017f020101")))
+    older = encrypted_pem("-v1", "PBE-SHA1-3DES", "-iter", "1000001")
+    for text in (encrypted_pem("-v2", "aes-256-cbc", "-iter", "1000001"), large, older):
+        with pytest.raises(InvalidRequest, match="Encrypt it anew") as caught:
+            formats.parse_private(text, "private_key", "x")
+        assert caught.value.errors[0].field == "private_key"
+
+
+def test_a_private_key_that_takes_long_to_check_is_refused() -> None:
+    """The primes of a large RSA key are not looked for; nor are they where the private exponent is out of range."""
+    numbers = RSA.public_key().public_numbers()
+    n = encode_base64((numbers.n << 2176 | 1).to_bytes(544))
+    jwk = {"kty": "RSA", "n": n, "e": "AQAB", "d": encode_base64(bytes([1] * 544))}
+    with pytest.raises(UnsupportedKey, match="at most 4096 bits"):
+        formats.parse_private(jwk, "private_key", None)
+    jwk |= {"n": encode_base64(numbers.n.to_bytes(256)), "d": encode_base64(bytes([1] * 100_000))}
+    with pytest.raises(WeakKey):
+        formats.parse_private(jwk, "private_key", None)
+
+
+@pytest.mark.parametrize("version", [1, 3, 255])
+def test_a_certificate_of_an_unknown_version_is_refused(version: int) -> None:
+    """Certificates are of version 1 or 3, written as 0 and 2 (RFC 5280, section 4.1.2.1)."""
+    der = certificate()
+    assert der.count(bytes.fromhex("a003020102")) == 1
+    with pytest.raises(WeakKey):
+        parse(pem("CERTIFICATE", der.replace(bytes.fromhex("a003020102"), bytes([0xA0, 3, 2, 1, version]))))
+
+
+@pytest.mark.parametrize("oid", ["2b656f", "2b6571"])
+def test_a_private_key_of_another_length_is_refused(oid: str) -> None:
+    """X448's and Ed448's object identifiers before a key of 32 bytes, where OpenSSL itself gives up."""
+    der = bytes.fromhex(f"302e0201003005 0603{oid} 04220420") + bytes([1] * 32)
+    with pytest.raises(WeakKey):
+        formats.parse_private(pem("PRIVATE KEY", der), "private_key", None)
 
 
 def test_openssl_makes_keys_that_are_read(tmp_path: Path) -> None:

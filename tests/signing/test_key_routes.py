@@ -322,7 +322,7 @@ def test_only_exportable_keys_are_exported(app: Caller, new_name: str) -> None:
         assert exported["version"] == version
         private: Any = load_pem_private_key(exported["private_key"].encode(), b"correct horse")
         assert formats.thumbprint(private.public_key()) == exported["key_id"]
-        with pytest.raises(ValueError, match="password"):
+        with pytest.raises(ValueError):  # noqa: PT011 - a wrong key may unpad by chance, and fail at what it made.
             load_pem_private_key(exported["private_key"].encode(), b"wrong")
     assert app.fails("POST", f"keys/{new_name}/export", passphrase="x", version=3) == (404, "unknown-key")
     assert app.fails("POST", f"keys/{new_name}/export", passphrase="") == (400, "invalid-request")
