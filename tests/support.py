@@ -63,6 +63,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port at which nobody listens, and which nobody else is given meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
+
+
 def clean_environ() -> dict[str, str]:
     """The environment without the settings of whoever runs the tests, or of the make that runs them."""
     return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
@@ -120,7 +128,7 @@ def run_app(folder: Path, environ: Mapping[str, str]) -> Iterator[App]:
             start_new_session=True,
         )
     try:
-        url = f"http://127.0.0.1:{_wait_for_port(process, log)}"
+        url = f"http://127.0.0.1:{wait_for_port(process, log)}"
         yield App(url, function_key, master_key, process, log, folder / "main.sqlite")
     finally:
         stop(process)
@@ -138,7 +146,8 @@ def run_sample_app(folder: Path, storage: str) -> Iterator[App]:
         yield app
 
 
-def _wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
+def wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
+    """The port that a host prints into `log` once it listens; an AssertionError where it does not come to that."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         ended = process.poll() is not None

@@ -84,8 +84,9 @@ def test_every_failure_is_the_same_clear_error(answer: Answerer) -> None:
 
 
 @pytest.mark.parametrize(("limit", "sizes"), [(12_000, [5000, 5000, 2000]), (5000, [5000]), (50_000, [5000] * 4)])
-def test_pages_are_followed_within_a_call(limit: int, sizes: list[int]) -> None:
+def test_pages_are_followed_within_a_call(limit: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """More than a page is asked for page by page, each of the size that is still wanted, empty ones in between."""
+    monkeypatch.setattr(store_module, "FOLLOW_SECONDS", 300.0)
     asked: list[int] = []
 
     def answer(connection: socket.socket, request: bytes) -> object:

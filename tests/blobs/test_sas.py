@@ -150,7 +150,7 @@ def secure_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage
     os.environ["SSL_CERT_FILE"] = str(certificate)
     try:
         deadline = time.monotonic() + 60
-        while not (found := re.search(r"listens on (https://127\.0\.0\.1:\d+)", log.read_text())):
+        while not (found := re.search(r"listens on (https://127\.0\.0\.1:\d+)\n", log.read_text())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.02)

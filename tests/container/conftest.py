@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import pytest
 
 from scripts.azurite import start_azurite
 from scripts.samples import seed_container, seed_database
-from tests.support import ROOT, app_environ, free_port
+from tests.support import ROOT, app_environ, wait_for_port
 
 LAUNCHER = "/azure-functions-host/Microsoft.Azure.WebJobs.Script.WebHost"
 LAUNCH = """#!/bin/sh
@@ -32,7 +31,6 @@ exec python -m tests.host --address 127.0.0.1 --port "${ASPNETCORE_URLS##*:}" --
 """
 KEYS = "/var/lib/strongroom/keys"
 USER = 10001
-START_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -138,9 +136,8 @@ class Running:
 @contextmanager
 def run(image: Image, keys: Path, settings: Mapping[str, str]) -> Iterator[Running]:
     """Run the image's command as its user: read-only, without rights or a way to them, its keys on a volume."""
-    port = free_port()
     environ = dict(each.split("=", 1) for each in image.config["Env"]) | dict(settings)
-    environ |= {"ASPNETCORE_URLS": f"http://+:{port}", "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
+    environ |= {"ASPNETCORE_URLS": "http://+:0", "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
     uid, gid = image.config["User"].split(":")
     root = image.root
     rights = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--no-new-privs", "--inh-caps=-all"]
@@ -162,16 +159,8 @@ def run(image: Image, keys: Path, settings: Mapping[str, str]) -> Iterator[Runni
             command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     try:
+        port = wait_for_port(process, log)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
-            deadline = time.monotonic() + START_SECONDS
-            while True:
-                try:
-                    client.get("/api/live")
-                    break
-                except httpx.TransportError:
-                    ended = process.poll() is not None or time.monotonic() > deadline
-                    assert not ended, log.read_text(errors="replace")
-                    time.sleep(0.05)
             (child,) = _children(process)
 
             def beside(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -209,6 +198,8 @@ def running(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     for each in (keys, *keys.iterdir()):
         os.chown(each, USER, USER)
     inside = {name: value.replace(str(keys), KEYS) for name, value in settings.items()}
-    with run(image, keys, inside) as running:
-        yield running
-    azurite.stop()
+    try:
+        with run(image, keys, inside) as running:
+            yield running
+    finally:
+        azurite.stop()

@@ -92,10 +92,12 @@ def deployed(python: str, unpacked: Path, tmp_path_factory: pytest.TempPathFacto
         answer = json.loads(stdout.readline())
         return answer["status"], json.loads(answer["body"])
 
-    with process:
-        yield json.loads(stdout.readline()), call
-        stdin.close()
-    azurite.stop()
+    try:
+        with process:
+            yield json.loads(stdout.readline()), call
+            stdin.close()
+    finally:
+        azurite.stop()
 
 
 def test_only_what_runs_is_in_it(unpacked: Path) -> None:

@@ -152,8 +152,9 @@ def guess(accounts: Accounts, name: str) -> str:
         return "refused"
 
 
-def test_guessing_at_once_gains_nothing(make: Make) -> None:
+def test_guessing_at_once_gains_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many guesses at once no more are looked at than of guesses one by one, but for one more of each instance."""
+    monkeypatch.setattr("shared.passwords.accounts.TURN_SECONDS", 60.0)
     accounts = make()
     with ThreadPoolExecutor(24) as callers:
         counted = Counter(callers.map(lambda _: guess(accounts, "alice"), range(24)))
@@ -405,7 +406,11 @@ def test_two_processes_lose_nothing(make: Make, storage_connection: str) -> None
         )
         for seed in ("1", "2")
     ]
-    outputs = [each.communicate(timeout=200)[0] for each in processes]
+    try:
+        outputs = [each.communicate(timeout=200)[0] for each in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [each.returncode for each in processes] == [0, 0]
     done = [each for output in outputs for each in json.loads(output)]
     # Each login of the one who nobody changes succeeds, however often the hash is moved to and fro meanwhile.

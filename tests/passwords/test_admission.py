@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from mmap import mmap
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event, Lock, local
 
 import pytest
 
@@ -97,11 +97,14 @@ def test_a_big_one_is_not_overtaken(callers: ThreadPoolExecutor) -> None:
     running: list[Future[str]] = []
     for job, mib in ((first, 60), (big, 60), (small, 10)):
         running.append(callers.submit(threads.run, mib * 1024, job))
-        until(lambda: len(starts) + len(threads._waiting) == len(running))
+        if job is first:
+            assert first.started.wait(30)
+        else:
+            until(lambda: 1 + len(threads._waiting) == len(running))
     assert starts == ["first"]
     first.may_end.set()
+    assert big.started.wait(30)
     assert small.started.wait(30)
-    assert starts == ["first", "big", "small"]
     big.may_end.set()
     small.may_end.set()
     assert [each.result(30) for each in running] == ["first", "big", "small"]
@@ -109,13 +112,15 @@ def test_a_big_one_is_not_overtaken(callers: ThreadPoolExecutor) -> None:
 
 def test_what_waits_too_long_is_busy_and_never_runs(callers: ThreadPoolExecutor) -> None:
     """A hash that finds no room in time is refused with a time to come back, does not run later, and blocks nobody."""
-    threads = HashingThreads(100, threads=2, wait_seconds=0.2)
+    threads = HashingThreads(100, threads=2, wait_seconds=60)
     starts: list[str] = []
     first, late = Job("first", starts), Job("late", starts)
     running = callers.submit(threads.run, 60 * 1024, first)
     assert first.started.wait(30)
+    threads._wait_seconds = 0.2
     with pytest.raises(Busy) as busy:
         threads.run(60 * 1024, late)
+    threads._wait_seconds = 60
     assert busy.value.retry_after == 2
     assert threads.run(40 * 1024, lambda _: "fits beside") == "fits beside"
     first.may_end.set()
@@ -124,17 +129,34 @@ def test_what_waits_too_long_is_busy_and_never_runs(callers: ThreadPoolExecutor)
     assert starts == ["first"]
 
 
+class Patience(HashingThreads):
+    """Waits as long as each caller says by `mine.seconds`."""
+
+    mine = local()
+
+    @property
+    def _wait_seconds(self) -> float:
+        return float(self.mine.seconds)
+
+    @_wait_seconds.setter
+    def _wait_seconds(self, _: float) -> None: ...
+
+
 def test_one_that_gives_up_lets_the_next_start(callers: ThreadPoolExecutor) -> None:
     """When the big one at the head gives up waiting, the small one behind it starts at once."""
-    threads = HashingThreads(100, threads=2, wait_seconds=0.5)
+    threads = Patience(100, threads=2)
     starts: list[str] = []
     first, small = Job("first", starts), Job("small", starts)
-    running = callers.submit(threads.run, 60 * 1024, first)
+
+    def run(seconds: float, mib: int, work: Callable[[mmap], str]) -> str:
+        threads.mine.seconds = seconds
+        return threads.run(mib * 1024, work)
+
+    running = callers.submit(run, 60, 60, first)
     assert first.started.wait(30)
-    big = callers.submit(threads.run, 60 * 1024, lambda _: "never")
+    big = callers.submit(run, 2, 60, lambda _: "never")
     until(lambda: len(threads._waiting) == 1)
-    threads._wait_seconds = 60
-    behind = callers.submit(threads.run, 1024, small)
+    behind = callers.submit(run, 60, 1, small)
     with pytest.raises(Busy):
         big.result(30)
     assert small.started.wait(30)

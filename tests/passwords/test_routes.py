@@ -173,6 +173,7 @@ def test_too_many_at_once_are_busy(start_app: StartApp) -> None:
     # The largest hash that is granted takes all of this app's memory and over a second; each waits for those before.
     slow = FOREIGN.replace("m=4096,t=3", "m=65536,t=64")
     with app.client() as client, ThreadPoolExecutor(8) as callers:
+        client.timeout = 250
         fields = {"password": "secret", "hash": slow}
         answers = list(callers.map(lambda _: client.post("/api/verify-password", json=fields), range(8)))
         counted = Counter(each.status_code for each in answers)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from shared.signing import algorithms
 from tests.signing.conftest import two_processes
-from tests.support import App, StartApp, free_port
+from tests.support import App, StartApp, closed_port
 
 
 @pytest.fixture(scope="module")
@@ -264,11 +264,12 @@ def test_without_a_master_key_it_is_503(start_app: StartApp) -> None:
 def test_without_storage_it_is_503(start_app: StartApp) -> None:
     """Without storage sign and verify are 503 with Retry-After, and health names the service that is down."""
     account = "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=AAAA;"
-    app = start_app({"AzureWebJobsStorage": f"{account}TableEndpoint=http://127.0.0.1:{free_port()}/devstoreaccount1;"})
-    with app.client() as client:
-        for path in ("sign?message=hello", "verify?message=hello&signature=AA"):
-            response = client.get(f"/api/{path}")
-            assert (response.status_code, response.json()["code"]) == (503, "storage-unavailable")
-            assert int(response.headers["retry-after"]) > 0
-        services = client.get("/api/health").json()["services"]
+    with closed_port() as port:
+        app = start_app({"AzureWebJobsStorage": f"{account}TableEndpoint=http://127.0.0.1:{port}/devstoreaccount1;"})
+        with app.client() as client:
+            for path in ("sign?message=hello", "verify?message=hello&signature=AA"):
+                response = client.get(f"/api/{path}")
+                assert (response.status_code, response.json()["code"]) == (503, "storage-unavailable")
+                assert int(response.headers["retry-after"]) > 0
+            services = client.get("/api/health").json()["services"]
         assert (services["master-key"]["status"], services["table-storage"]["status"]) == ("ok", "down")

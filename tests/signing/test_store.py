@@ -13,7 +13,7 @@ from shared.errors import DamagedKey, MasterKeyUnavailable, StorageUnavailable, 
 from shared.signing import algorithms, store
 from shared.signing.store import KeyStore, NewKey
 from tests.signing.conftest import NewStore
-from tests.support import free_port
+from tests.support import closed_port
 
 
 def fingerprint(keys: KeyStore, name: str = "default") -> str:
@@ -211,20 +211,20 @@ def test_the_probes_pass_before_and_after_the_first_key(new_store: NewStore) -> 
 
 def test_storage_that_is_down_is_unavailable_for_all_who_wait(new_store: NewStore) -> None:
     """Without storage every caller gets an error that says when to try again, and the cache keeps serving its age."""
-    connection = (
-        "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=AAAA;"
-        f"TableEndpoint=http://127.0.0.1:{free_port()}/devstoreaccount1;"
-    )
-    keys = new_store(connection=connection)
-    with ThreadPoolExecutor(10) as pool:
+    with closed_port() as port, ThreadPoolExecutor(10) as pool:
+        connection = (
+            "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=AAAA;"
+            f"TableEndpoint=http://127.0.0.1:{port}/devstoreaccount1;"
+        )
+        keys = new_store(connection=connection)
         waiting = [pool.submit(keys.get, "default") for _ in range(10)]
         for each in waiting:
             with pytest.raises(StorageUnavailable) as caught:
                 each.result()
             assert caught.value.retry_after
-    keys.probe_master_key()
-    with pytest.raises(StorageUnavailable):
-        keys.probe()
+        keys.probe_master_key()
+        with pytest.raises(StorageUnavailable):
+            keys.probe()
 
 
 def test_the_keys_sign(new_store: NewStore) -> None:

@@ -12,7 +12,7 @@ from shared.signing.store import KeyStore, NewKey
 from shared.storage import Storage
 from tests.signing.conftest import Caller
 from tests.signing.vault import Vault, run_vault
-from tests.support import StartApp, free_port
+from tests.support import StartApp, closed_port
 
 DATA_KEY = b"d" * 32
 
@@ -108,9 +108,10 @@ def test_no_identity_is_an_error_that_says_so(vault: Vault, monkeypatch: pytest.
 
 def test_a_vault_that_is_out_is_an_error_that_says_so(vault: Vault) -> None:
     """Where nothing answers, the error names the key."""
-    url = f"https://127.0.0.1:{free_port()}/keys/strongroom"
-    with pytest.raises(MasterKeyUnavailable, match=url):
-        VaultMasterKey(url).wrap(DATA_KEY)
+    with closed_port() as port:
+        url = f"https://127.0.0.1:{port}/keys/strongroom"
+        with pytest.raises(MasterKeyUnavailable, match=url):
+            VaultMasterKey(url).wrap(DATA_KEY)
 
 
 def test_rotating_the_master_key_rewraps_one_row(vault: Vault, storage_connection: str, table_name: str) -> None:
