@@ -28,8 +28,8 @@ PathName = Annotated[
         min_length=1,
         max_length=1024,
         description="A blob's name, percent-encoded; its slashes may stay. One that a path cannot carry (`..` between "
-        "slashes, slashes at its start or in a row) goes into the query as `name`; the path ends with the container "
-        "then.",
+        "slashes, slashes at its start or in a row, `%` before two hexadecimal digits) goes into the query as `name`; "
+        "the path ends with the container then.",
         examples=["welcome.txt"],
     ),
 ]
