@@ -88,7 +88,7 @@ def sqlite_column(name: str, declared: str | None) -> Column:
         places = int(scale[1]) if scale else 0
         return Column(name, "decimal", lambda value: _decimal(value, places))
     if word in ("JSON", "JSONB"):
-        return Column(name, "json", _json)
+        return Column(name, "json", json_or_text)
     if word == "DATE":
         return Column(name, "date")
     if word in ("TIME", "TIMETZ") or word.startswith("TIME "):
@@ -145,7 +145,7 @@ class Json:
         return cls(msgspec.json.format(text, indent=-1) if "\n" in text or "\r" in text else text)
 
 
-def _json(value: Any) -> Any:
+def json_or_text(value: Any) -> Any:
     """JSON as it is written, digit by digit; text that is no JSON stays text."""
     if type(value) is not str:
         return value

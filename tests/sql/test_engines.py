@@ -99,6 +99,28 @@ def test_one_table_is_the_same_json(everything: Database) -> None:
     ]  # fmt: skip
 
 
+JSON_TYPE = {"sqlite": "json", "postgresql": "jsonb", "mysql": "json"}
+
+
+def test_a_table_made_by_another_is_told_at_once(shop: Database) -> None:
+    """A connection that was open before a table was made, or made anew with another type, tells its values rightly."""
+    assert rows(shop, "select 1") == [[1]]
+    write(shop, "drop table if exists later")
+    try:
+        write(shop, f"create table later (tree {JSON_TYPE[shop.engine]})")
+        write(shop, ("insert into later values (?)", ['{"a": 1}']))
+        for _ in range(2):
+            page = read(shop, "select tree from later")
+            assert page.columns == [{"name": "tree", "type": "json"}]
+            assert json.loads(page.rows) == [{"a": 1}]
+        write(shop, "drop table later")
+        write(shop, "create table later (tree text)")
+        write(shop, ("insert into later values (?)", ["no JSON"]))
+        assert json.loads(read(shop, "select tree from later").rows) == ["no JSON"]
+    finally:
+        write(shop, "drop table if exists later")
+
+
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "flag": st.booleans(),

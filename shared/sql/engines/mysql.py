@@ -1,7 +1,7 @@
 """MySQL and MariaDB, by PyMySQL: every call is one transaction, a reader's is read-only, and rows are streamed."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from itertools import islice, pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from shared.sql.engines import (
     write_refused,
 )
 from shared.sql.statements import HIDDEN, READING, TRANSACTIONS, check_params, filled, has_second, scan
-from shared.sql.values import Column, Columns, Json, Kind, Params, Row, Scalar
+from shared.sql.values import Column, Columns, Json, Kind, Params, Row, Scalar, json_or_text
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -62,7 +62,7 @@ _KINDS: dict[int, Kind] = {
 """Our types of MySQL's field types. https://dev.mysql.com/doc/dev/mysql-server/latest/field__types_8h.html"""
 _DECODERS: dict[Any, Any] = {1: int, 2: int, 3: int, 4: float, 5: float, 8: int, 9: int, 13: int}
 """What PyMySQL makes of each field type; all else stays text or bytes."""
-TINY, TIMESTAMP, DATETIME, VECTOR = 1, 7, 12, 242
+TINY, TIMESTAMP, DATETIME, VECTOR, BLOB = 1, 7, 12, 242, 252
 
 
 class MysqlSession:
@@ -82,12 +82,12 @@ class MysqlSession:
         try:
             # PyMySQL's Connection; not all that we need of it is public.
             self._db: Any = self._connect()
-            ((version, mode),) = self._ask("select version(), @@sql_mode")
+            ((version, mode, self._database),) = self._ask("select version(), @@sql_mode, database()")
             self._is_mariadb = "mariadb" in version.lower()
             # What decides how a text is taken apart must be as we take it apart.
             modes = [each for each in mode.split(",") if each not in ("NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "ANSI")]
             self._mode = ",".join(modes)
-            self._json = set(self._ask(JSON_COLUMNS)) if self._is_mariadb else set()
+            self._is_json: dict[tuple[str, str], bool] = {}
         except self._failures as error:
             # A locked account, an insecure connection, a plugin that we lack: no fault of the statement.
             raise DatabaseUnavailable("MySQL lets nobody in.", retry_after=RETRY_AFTER_SECONDS) from error
@@ -129,9 +129,9 @@ class MysqlSession:
             text = filled(scanned, params, _literal)
             self._cursor = cursor = self._db.cursor()
             cursor.execute(f"explain {text}" if explain else text)
+            self._columns = self._described()
         except self._failures as error:
             raise self._ours(error, sql) from error
-        self._columns = self._described()
         return self
 
     @property
@@ -217,15 +217,26 @@ class MysqlSession:
         self._db._force_close()
 
     def _ask(self, sql: str) -> list[Row]:
-        """Run a statement of ours, and read all that it answers."""
-        with self._db.cursor() as cursor:
-            cursor.execute(sql)
-            rows: list[Row] = list(cursor.fetchall()) if cursor.description else []
-            return rows
+        return _asked(self._db, sql)
 
     def _described(self) -> Columns:
         result = self._db._result
-        return Columns([self._column(each) for each in result.fields] if result.description else [])
+        if not result.description:
+            return Columns()
+        if self._is_mariadb:
+            self._learn_json(result.fields)
+        return Columns([self._column(each) for each in result.fields])
+
+    def _learn_json(self, fields: Sequence[Any]) -> None:
+        """Ask which of the long texts that are new to this connection are JSON: MariaDB's JSON is text with a check."""
+        found = {_place(each) for each in fields if each.type_code == BLOB and each.charsetnr != BINARY}
+        new = {
+            (table, column) for database, table, column in found if database == self._database
+        } - self._is_json.keys()
+        if new:
+            with closing(self._connect()) as other:  # On our own connection the rows are coming.
+                json = set(_asked(other, JSON_COLUMNS))
+            self._is_json |= {each: each in json for each in new}
 
     def _column(self, field: Any) -> Column:
         """`field` is PyMySQL's FieldDescriptorPacket."""
@@ -238,8 +249,8 @@ class MysqlSession:
             return Column(field.name, _KINDS[kind], _json if kind == 245 else None)
         if field.charsetnr == BINARY:
             return Column(field.name, "bytes")
-        if (field.org_table, field.org_name) in self._json:
-            return Column(field.name, "json", _json)
+        if field.type_code == BLOB and self._is_json.get(_place(field)[1:]):
+            return Column(field.name, "json", json_or_text)  # The check may have gone since.
         return Column(field.name, "text")
 
     def _ours(self, error: Exception, sql: str = "") -> StrongroomError:
@@ -357,6 +368,19 @@ def _timestamp(value: str | None) -> str | None:
     return value if value is None else value.replace(" ", "T", 1)
 
 
+def _place(field: Any) -> tuple[str, str, str]:
+    """Database, table and column from which a field comes; "" each where it is computed."""
+    return field.db.decode(), field.org_table, field.org_name
+
+
+def _asked(db: Any, sql: str) -> list[Row]:
+    """Run a statement of ours on PyMySQL's Connection, and read all that it answers."""
+    with db.cursor() as cursor:
+        cursor.execute(sql)
+        rows: list[Row] = list(cursor.fetchall()) if cursor.description else []
+        return rows
+
+
 def _utc(value: str | None) -> str | None:
     return value if value is None else value.replace(" ", "T", 1) + "Z"
 
@@ -369,7 +393,6 @@ JSON_COLUMNS = """
 select table_name, constraint_name from information_schema.check_constraints
 where constraint_schema = database() and level = 'Column' and check_clause like 'json_valid(%'
 """
-"""MariaDB's JSON is text with a check: this is how it is told from other text."""
 TABLES = """
 select t.table_name, t.table_type, t.table_rows, c.column_name, c.column_type, c.is_nullable, c.column_key
 from information_schema.tables t join information_schema.columns c using (table_schema, table_name)
