@@ -401,7 +401,8 @@ def _fields(column: Sequence[Any]) -> Sequence[str]:
     types = set(map(type, column))
     if types in ({int}, {float}):
         numbers = orjson.dumps(column).decode()[1:-1]  # At a fifth of what str takes for each.
-        if "e" not in numbers and "u" not in numbers:  # Nor an exponent, which Python writes otherwise, nor null.
+        # Python writes exponents otherwise, and small numbers with one; null is for what is infinite.
+        if "e" not in numbers and "0.0000" not in numbers and "u" not in numbers:
             return numbers.split(",")
     texts = column if types == {str} else list(map(_cell, column))
     return list(map(_quoted, texts)) if _QUOTED.search("".join(texts)) else texts

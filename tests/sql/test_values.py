@@ -99,6 +99,14 @@ def test_csv_has_lines_of_rfc_4180() -> None:
     assert read_all([row], "csv").partition(b"\r\n")[2] == expected
 
 
+@pytest.mark.parametrize("number", [1e-4, 1e-5, 1.5e-05, 1e-7, 9.99e15, 1e16, 1e17, 100.0001])
+def test_a_number_is_written_alike_beside_any_other(number: float) -> None:
+    """A column of numbers alone is written as it is with something else in it, exponents too."""
+    alone, beside = ([(value,) for value in values] for values in ([number, -number], [number, -number, None]))
+    assert read_all(beside, "csv").startswith(read_all(alone, "csv"))
+    assert read_all(alone, "csv") == f"c0\r\n{number!r}\r\n{-number!r}\r\n".encode()
+
+
 def test_infinity_is_null() -> None:
     """JSON has no infinity: it is null."""
     assert read_all([(float("inf"), float("-inf"), float("nan"))], "json") == b"[null,null,null]"

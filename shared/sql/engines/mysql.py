@@ -62,6 +62,8 @@ _KINDS: dict[int, Kind] = {
 """Our types of MySQL's field types. https://dev.mysql.com/doc/dev/mysql-server/latest/field__types_8h.html"""
 _DECODERS: dict[Any, Any] = {1: int, 2: int, 3: int, 4: float, 5: float, 8: int, 9: int, 13: int}
 """What PyMySQL makes of each field type; all else stays text or bytes."""
+REST_SECONDS = 0.05
+"""How long the end of a result may be on its way. It comes with the last row."""
 TINY, TIMESTAMP, DATETIME, VECTOR, BLOB = 1, 7, 12, 242, 252
 
 
@@ -180,16 +182,26 @@ class MysqlSession:
             raise self._ours(error) from error
 
     def end(self) -> None:
-        if self._db._result is not None and self._db._result.unbuffered_active:
-            # Rows are still coming: to read them all, only to drop them, takes longer than to connect anew.
-            raise DatabaseUnavailable("The connection is still busy.")
-        self._cursor = None
         try:
+            if self._has_more():
+                # To read all rows that are still coming, only to drop them, takes longer than to connect anew.
+                raise DatabaseUnavailable("The connection is still busy.")
+            self._cursor = None
             # Undoes the transaction, unlocks, drops temporary tables, and forgets what was set.
             self._db._execute_command(COM_RESET_CONNECTION, b"")
             self._db._read_ok_packet()
         except self._failures as error:
             raise self._ours(error) from error
+
+    def _has_more(self) -> bool:
+        """Whether rows are still coming. Behind the last row of a full page stands its end, which nobody has read."""
+        result = self._db._result
+        if result is None or not result.unbuffered_active:
+            return False
+        usual, self._db._read_timeout = self._db._read_timeout, REST_SECONDS
+        has_more = self._cursor is None or self._cursor.fetchone() is not None
+        self._db._read_timeout = usual
+        return has_more
 
     def tables(self) -> list[Table]:
         try:
