@@ -15,7 +15,7 @@ import httpx
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from scripts.azurite import Azurite, connection_string
+from scripts.azurite import Azurite, connection_string, start_azurite
 from tests.scripts.checkout import PYTHON, Checkout, Run, is_running
 
 NewCheckout = Callable[[], Checkout]
@@ -92,7 +92,7 @@ def test_data_is_kept(checkout: Checkout) -> None:
         {"sql": "delete from fruit where name = 'fig'"},
         {"sql": "insert into fruit values (99, 'yuzu', 2.5)"},
     ]
-    answer = httpx.post(f"{run.url}/execute-sql", json={"statements": statements}, trust_env=False)
+    answer = httpx.post(f"{run.url}/execute-sql", json={"statements": statements}, timeout=60, trust_env=False)
     assert answer.status_code == 200, answer.text
     with _blobs_of(run) as blobs:
         blobs.get_blob_client("samples", "welcome.txt").delete_blob()
@@ -279,9 +279,17 @@ def test_one_checkout_twice(checkout: Checkout) -> None:
     _get(f"{run.url}/live")
 
 
-def test_external_azurite(checkout: Checkout, azurite: Azurite) -> None:
+@pytest.fixture
+def other_azurite(tmp_path: Path) -> Iterator[Azurite]:
+    """An Azurite of this test alone: what the checkout writes there is under its own master key."""
+    running = start_azurite(tmp_path / "azurite", in_memory=True)
+    yield running
+    running.stop()
+
+
+def test_external_azurite(checkout: Checkout, other_azurite: Azurite) -> None:
     """With AZURITE=external a running one is used and left running."""
-    blob, queue, table = map(str, azurite.ports)
+    blob, queue, table = map(str, other_azurite.ports)
     environ = {"AZURITE_BLOB_PORT": blob, "AZURITE_QUEUE_PORT": queue, "AZURITE_TABLE_PORT": table}
     run = checkout.start(environ={"AZURITE": "external", **environ})
     run.wait_until_running()
@@ -289,7 +297,7 @@ def test_external_azurite(checkout: Checkout, azurite: Azurite) -> None:
     assert not (checkout.folder / ".data" / "azurite").exists()
     _get(f"{run.url}/list-blobs", container="samples")
     run.press_ctrl_c()
-    assert azurite.process.poll() is None
+    assert other_azurite.process.poll() is None
 
 
 def test_external_azurite_that_is_not_there(checkout: Checkout) -> None:
