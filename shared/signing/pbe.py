@@ -31,12 +31,6 @@ class _EncryptedPrivateKeyInfo:
 
 
 @asn1.sequence
-class _Pbes1:
-    salt: bytes
-    iterations: int
-
-
-@asn1.sequence
 class _Pbes2:
     derivation: _Algorithm
     cipher: _Algorithm
@@ -50,6 +44,8 @@ class _Prf:
 
 @asn1.sequence
 class _Pbkdf2:
+    """Of PBES1, which is older, the parameters are the first two alone."""
+
     salt: bytes
     iterations: int
     key_length: int | None
@@ -68,21 +64,17 @@ class _Scrypt:
 def check_cost(der: bytes, field: str) -> None:
     """Raise InvalidRequest where opening this EncryptedPrivateKeyInfo costs too much, ValueError where it is none."""
     algorithm = asn1.decode_der(_EncryptedPrivateKeyInfo, der).algorithm
-    if algorithm.algorithm != _PBES2:
-        iterations = algorithm.parameters.parse(_Pbes1).iterations
+    if algorithm.algorithm == _PBES2:
+        algorithm = algorithm.parameters.parse(_Pbes2).derivation
+    if algorithm.algorithm == _SCRYPT:
+        scrypt = algorithm.parameters.parse(_Scrypt)
+        cost, most, unit = scrypt.n * scrypt.r * scrypt.p // 8, MAX_SCRYPT_KIB, "KiB of scrypt (128 · N · r · p)"
     else:
-        derivation = algorithm.parameters.parse(_Pbes2).derivation
-        if derivation.algorithm == _SCRYPT:
-            scrypt = derivation.parameters.parse(_Scrypt)
-            kib = scrypt.n * scrypt.r * scrypt.p // 8
-            if kib > MAX_SCRYPT_KIB:
-                asked = f"{kib} KiB of scrypt (128 · N · r · p), and at most {MAX_SCRYPT_KIB}"
-                raise invalid_field(field, f"asks for {asked} are computed here. {_ANEW}")
-            return
-        iterations = derivation.parameters.parse(_Pbkdf2).iterations
-    if iterations > MAX_ITERATIONS:
-        asked = f"{iterations} iterations of its passphrase, and at most {MAX_ITERATIONS}"
-        raise invalid_field(field, f"asks for {asked} are computed here. {_ANEW}")
-
-
-_ANEW = "Encrypt it anew, as `openssl pkcs8 -topk8` does."
+        cost, most = algorithm.parameters.parse(_Pbkdf2).iterations, MAX_ITERATIONS
+        unit = "iterations of its passphrase"
+    if cost > most:
+        raise invalid_field(
+            field,
+            f"asks for {cost} {unit}, and at most {most} are computed here. "
+            "Encrypt it anew, as `openssl pkcs8 -topk8` does.",
+        )

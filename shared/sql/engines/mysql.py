@@ -89,7 +89,7 @@ class MysqlSession:
             # What decides how a text is taken apart must be as we take it apart.
             modes = [each for each in mode.split(",") if each not in ("NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "ANSI")]
             self._mode = ",".join(modes)
-            self._is_json: dict[tuple[str, str], bool] = {}
+            self._is_json: dict[tuple[str, str, str], bool] = {}
         except self._failures as error:
             # A locked account, an insecure connection, a plugin that we lack: no fault of the statement.
             raise DatabaseUnavailable("MySQL lets nobody in.", retry_after=RETRY_AFTER_SECONDS) from error
@@ -242,9 +242,7 @@ class MysqlSession:
     def _learn_json(self, fields: Sequence[Any]) -> None:
         """Ask which of the long texts that are new to this connection are JSON: MariaDB's JSON is text with a check."""
         found = {_place(each) for each in fields if each.type_code == BLOB and each.charsetnr != BINARY}
-        new = {
-            (table, column) for database, table, column in found if database == self._database
-        } - self._is_json.keys()
+        new = {each for each in found if each[0] == self._database} - self._is_json.keys()
         if new:
             with closing(self._connect()) as other:  # On our own connection the rows are coming.
                 json = set(_asked(other, JSON_COLUMNS))
@@ -261,7 +259,7 @@ class MysqlSession:
             return Column(field.name, _KINDS[kind], _json if kind == 245 else None)
         if field.charsetnr == BINARY:
             return Column(field.name, "bytes")
-        if field.type_code == BLOB and self._is_json.get(_place(field)[1:]):
+        if self._is_json.get(_place(field)):
             return Column(field.name, "json", json_or_text)  # The check may have gone since.
         return Column(field.name, "text")
 
@@ -402,7 +400,7 @@ def _json(value: str | None) -> Json | None:
 
 
 JSON_COLUMNS = """
-select table_name, constraint_name from information_schema.check_constraints
+select constraint_schema, table_name, constraint_name from information_schema.check_constraints
 where constraint_schema = database() and level = 'Column' and check_clause like 'json_valid(%'
 """
 TABLES = """
