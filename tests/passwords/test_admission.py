@@ -105,6 +105,7 @@ def test_a_big_one_is_not_overtaken(callers: ThreadPoolExecutor) -> None:
     first.may_end.set()
     assert big.started.wait(30)
     assert small.started.wait(30)
+    assert sorted(starts[1:]) == ["big", "small"]  # Each tells by itself that it has begun, so in either order.
     big.may_end.set()
     small.may_end.set()
     assert [each.result(30) for each in running] == ["first", "big", "small"]

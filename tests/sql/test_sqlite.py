@@ -367,9 +367,8 @@ def test_writers_wait_for_each_other(database: Database, path: Path, monkeypatch
 
 def test_a_lock_that_lasts_is_busy(database: Database, path: Path) -> None:
     """A writer that never ends keeps the others waiting for their time limit, and no longer."""
-    with closing(
-        apsw.Connection(str(path))
-    ) as holder:  # Python's own SQLite would not see the app's locks, nor it these.
+    # By apsw, as the app: two SQLites in one process, such as Python's own, do not see each other's locks.
+    with closing(apsw.Connection(str(path))) as holder:
         holder.execute("begin immediate")
         with pytest.raises(Busy) as caught:
             execute(database, "update fruit set price = price where id = 1", seconds=0.1)
