@@ -10,7 +10,7 @@ UV = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/uv --no-config pip com
 	--generate-hashes --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help start test lint format bench calibrate infra package venv setup lock clean python
+.PHONY: help start test lint format bench calibrate infra routes package venv setup lock clean python
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-15s%s\n", $$1, $$2 }'
@@ -43,6 +43,9 @@ infra: setup  ## check the templates, the package, the image and the pipeline; n
 		"https://learn.microsoft.com/azure/azure-resource-manager/bicep/install" >&2; exit 1; }
 	@$(PYTHON) -m scripts.setup .venv-infra infra
 	@INFRA_CHECKED=1 $(RUN) -m pytest tests/infra tests/container
+
+routes: venv  ## write the table of all functions: docs/routes.md
+	@$(RUN) -m scripts.routes
 
 package: python  ## build the zip that is deployed: .data/strongroom.zip
 	@$(PYTHON) -m scripts.package

@@ -7,20 +7,18 @@ from datetime import UTC, datetime
 import azure.functions as func
 
 from shared.app import build
-from shared.settings import load_settings
 from shared.web import Access, Request, Route
 from shared.web.respond import respond
 
 app = func.FunctionApp()
-_settings = load_settings(os.environ)
-_app = build(_settings)
+_app = build(os.environ)
 _AUTH_LEVELS = {Access.FUNCTION: func.AuthLevel.FUNCTION, Access.PUBLIC: func.AuthLevel.ANONYMOUS}
 
 
 def _handler(route: Route) -> Callable[[func.HttpRequest], func.HttpResponse]:
     def handle(req: func.HttpRequest) -> func.HttpResponse:
         request = Request(req.method, req.url, req.headers, req.route_params, req.get_body())
-        answer = respond(route, request, _settings.max_body_bytes)
+        answer = respond(route, request, _app.max_body_bytes)
         return func.HttpResponse(answer.body, status_code=answer.status, headers=answer.headers)
 
     return handle

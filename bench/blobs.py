@@ -19,7 +19,7 @@ from bench.report import Figure
 from scripts.azurite import start_azurite
 from shared.app import build
 from shared.blobs.store.blobs import ANY, BlobStore
-from shared.settings import StorageSettings, load_settings
+from shared.settings import StorageSettings
 from shared.storage import Account, Storage
 from shared.web import Request
 from shared.web.respond import respond
@@ -31,14 +31,13 @@ SIZES = (5_000, 20_000)
 MEMORY = """
 import json, sys
 from shared.app import build
-from shared.settings import load_settings
 from shared.web import Request
 from shared.web.respond import respond
 
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM:")).split()[1])
 
-route = next(each for each in build(load_settings(json.loads(sys.argv[1]))).routes if each.name == "list-blobs")
+route = next(each for each in build(json.loads(sys.argv[1])).routes if each.name == "list-blobs")
 def ask(**fields):
     return respond(route, Request("POST", "http://x/api/list-blobs", {}, {}, json.dumps(fields).encode()), 1 << 23)
 
@@ -71,11 +70,10 @@ print(sum(1 for _ in client.list_blobs(results_per_page=5000)), (peak() - before
 FIRST_CALL = """
 import json, sys, time
 from shared.app import build
-from shared.settings import load_settings
 from shared.web import Request
 from shared.web.respond import respond
 
-route = next(each for each in build(load_settings(json.loads(sys.argv[1]))).routes if each.name == "list-blobs")
+route = next(each for each in build(json.loads(sys.argv[1])).routes if each.name == "list-blobs")
 request = Request("GET", "http://x/api/list-blobs?container=%s&limit=1" % sys.argv[2], {}, {}, b"")
 started = time.process_time()
 assert respond(route, request, 1 << 23).status == 200
@@ -156,7 +154,7 @@ def run() -> Iterator[Figure]:
 
 
 def _listing(connection: str, environ: dict[str, str], container: str, count: int) -> Iterator[Figure]:
-    route = next(each for each in build(load_settings(environ)).routes if each.name == "list-blobs")
+    route = next(each for each in build(environ).routes if each.name == "list-blobs")
     request = Request("GET", f"http://x/api/list-blobs?container={container}", {}, {}, b"")
     storage = Storage(StorageSettings(connection))
 

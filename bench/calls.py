@@ -13,18 +13,17 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from bench.report import Figure, in_turns
 from scripts.azurite import start_azurite
 from shared.app import build
-from shared.settings import load_settings
-from shared.web import Answer, Request, Route
+from shared.web import Request, Response, Route
 from shared.web.respond import respond
 from tests.support import app_environ
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
 
-def _post(route: Route, body: bytes) -> Callable[[], Answer]:
+def _post(route: Route, body: bytes) -> Callable[[], Response]:
     request = Request("POST", f"http://localhost/api/{route.path}", {"content-type": "application/json"}, {}, body)
-    answer = respond(route, request, MAX_BODY_BYTES)
-    assert answer.status == 200, answer.body
+    response = respond(route, request, MAX_BODY_BYTES)
+    assert response.status == 200, response.body
     return partial(respond, route, request, MAX_BODY_BYTES)
 
 
@@ -34,10 +33,7 @@ def run() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         azurite = start_azurite(Path(folder, "azurite"), in_memory=True)
         try:
-            routes = {
-                each.name: each
-                for each in build(load_settings(app_environ(Path(folder), azurite.connection_string))).routes
-            }
+            routes = {each.name: each for each in build(app_environ(Path(folder), azurite.connection_string)).routes}
             key = rsa.generate_private_key(65537, 3072)
             pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
             ours, theirs = in_turns(

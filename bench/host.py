@@ -28,11 +28,11 @@ app = Starlette(routes=[Route("/api/live", live)])
 async def _load(port: int) -> float:
     """Answers a second over kept connections, each asking again as soon as it is answered."""
     request = f"GET /api/live HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode()
-    answered = 0
+    result = 0
     ends = perf_counter() + SECONDS
 
     async def ask() -> None:
-        nonlocal answered
+        nonlocal result
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while perf_counter() < ends:
             writer.write(request)
@@ -40,12 +40,12 @@ async def _load(port: int) -> float:
             assert head.startswith(b"HTTP/1.1 200"), head
             length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
             await reader.readexactly(length)
-            answered += 1
+            result += 1
         writer.close()
 
     started = perf_counter()
     await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
-    return answered / (perf_counter() - started)
+    return result / (perf_counter() - started)
 
 
 async def _wait_for(port: int) -> None:

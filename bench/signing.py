@@ -22,11 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from bench.report import Figure, in_turns
 from scripts.azurite import start_azurite
 from shared.app import build
-from shared.settings import Settings, load_settings
+from shared.settings import load_settings
+from shared.signing import settings as signing_settings
 from shared.signing.master import FileMasterKey
 from shared.signing.store import KeyStore, NewKey
 from shared.storage import Storage
-from shared.web import Answer, Request, Route
+from shared.web import Request, Response, Route
 from shared.web.respond import respond
 from tests.support import app_environ
 
@@ -38,10 +39,9 @@ SIGNING = (("RSA-2048", 40, "at most 1.05"), ("P-256", 500, "at most 1.5"), ("Ed
 COLD = """
 import azure.data.tables, azure.core.credentials, os, time
 from shared.app import build
-from shared.settings import load_settings
 from shared.web import Request
 from shared.web.respond import respond
-routes = {route.name: route for route in build(load_settings(os.environ)).routes}
+routes = {route.name: route for route in build(os.environ).routes}
 request = Request("POST", "http://localhost/api/sign", {}, {}, b'{"message":"hello"}')
 began = time.perf_counter()
 assert respond(routes["sign"], request, 1 << 20).status == 200
@@ -65,9 +65,8 @@ def run() -> Iterator[Figure]:
         azurite = start_azurite(Path(folder, "azurite"), in_memory=True)
         try:
             environ = app_environ(Path(folder), azurite.connection_string)
-            settings = load_settings(environ)
-            routes = {each.name: each for each in build(settings).routes}
-            keys = _keys(settings)
+            routes = {each.name: each for each in build(environ).routes}
+            keys = _keys(environ)
             yield from _signing(routes, keys)
             yield from _verifying(routes, keys)
             yield from _jws(routes, keys)
@@ -77,9 +76,11 @@ def run() -> Iterator[Figure]:
             azurite.stop()
 
 
-def _keys(settings: Settings) -> dict[str, Any]:
+def _keys(environ: dict[str, str]) -> dict[str, Any]:
     """The private keys of the app's own keys, which go by the names of their types."""
-    store = KeyStore(Storage(settings.storage), FileMasterKey(settings.master_key), 30)
+    store = KeyStore(
+        Storage(load_settings(environ).storage), FileMasterKey(signing_settings.load_settings(environ).master_key), 30
+    )
     store.get_or_create_default()
     return {
         key_type: store.create(key_type.lower(), NewKey(type=key_type, purpose="sign")).versions[1].private_key  # type: ignore[arg-type]
@@ -87,7 +88,7 @@ def _keys(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _post(route: Route, **fields: Any) -> Callable[[], Answer]:
+def _post(route: Route, **fields: Any) -> Callable[[], Response]:
     request = Request(
         "POST",
         f"http://localhost/api/{route.path}",
@@ -95,8 +96,8 @@ def _post(route: Route, **fields: Any) -> Callable[[], Answer]:
         {},
         msgspec.json.encode(fields),
     )
-    answer = respond(route, request, MAX_BODY_BYTES)
-    assert answer.status == 200, answer.body
+    response = respond(route, request, MAX_BODY_BYTES)
+    assert response.status == 200, response.body
     return partial(respond, route, request, MAX_BODY_BYTES)
 
 

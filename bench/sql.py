@@ -26,14 +26,15 @@ import orjson
 import psycopg
 
 from bench.report import Figure, in_turns
-from shared.settings import DatabaseSettings, StorageSettings
-from shared.sql.answers import Ask, answer_query
+from shared.settings import StorageSettings
 from shared.sql.databases import Database, Databases
 from shared.sql.exports import export
+from shared.sql.responses import Ask, answer_query
+from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Files
 from shared.sql.values import Form
 from shared.storage import Storage
-from shared.web import Answer
+from shared.web import Response
 from tests.sql.servers import start_postgresql
 from tests.support import app_environ, free_port, run_app, stop
 
@@ -95,7 +96,7 @@ def _open(url: str) -> Database:
     return Databases({"orders": DatabaseSettings(url)}, no_token, files).get("orders")
 
 
-def _asks(database: Database, sql: str) -> Callable[[], Answer]:
+def _asks(database: Database, sql: str) -> Callable[[], Response]:
     ask = Ask(sql=sql, params=[ROWS // 2], form=Form(), limit=1000, max_bytes=2**23, seconds=5.0, question=())
     return lambda: answer_query(database, _NoCursors(), ask)
 

@@ -13,7 +13,7 @@ from time import perf_counter
 from scripts.setup import fail
 from shared.passwords.argon2 import Parameters
 from shared.passwords.hashing import MAX_TIME_COST, PROFILES, hash_password
-from shared.settings import load_settings
+from shared.passwords.settings import load_settings
 
 TARGET_MS = 100.0
 ROUNDS = 5

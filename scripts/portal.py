@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 from shared.app import build
-from shared.settings import load_settings
 from shared.web import Access, Route
 
 README = Path(__file__).resolve().parent.parent / "infra" / "README.md"
@@ -37,7 +36,7 @@ def text(value: object) -> str:
 def table() -> str:
     """The table of all functions."""
     head = "| function | call | query parameters | body to paste | key |\n|---|---|---|---|---|\n"
-    return head + "".join(row(route) + "\n" for route in build(load_settings({})).routes)
+    return head + "".join(row(route) + "\n" for route in build({}).routes)
 
 
 def written(document: str) -> str:

@@ -12,10 +12,11 @@ from urllib.parse import quote, urlsplit
 
 import urllib3
 
-from shared.errors import KeyExists, UserExists
+from shared.passwords.errors import UserExists
 from shared.passwords.pepper import Secret
 from shared.passwords.store import User, UserStore
 from shared.settings import StorageSettings
+from shared.signing.errors import KeyExists
 from shared.signing.master import FileMasterKey
 from shared.signing.store import KeyStore, NewKey
 from shared.storage import API_VERSION, Storage, account_of, shared_key

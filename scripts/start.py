@@ -21,11 +21,12 @@ from pathlib import Path
 
 from urllib3.exceptions import HTTPError
 
-from scripts.azurite import SERVICES, USUAL_PORTS, Azurite, AzuriteFailed, answers, connection_string, is_free
+from scripts.azurite import SERVICES, USUAL_PORTS, Azurite, AzuriteFailed, connection_string, is_free, responses
 from scripts.azurite import start_azurite as start_azurite_process
 from scripts.samples import seed_container, seed_database, seed_keys, seed_users
 from scripts.setup import CORE_TOOLS, ROOT, fail
-from shared.errors import MasterKeyUnavailable, StrongroomError
+from shared.errors import StrongroomError
+from shared.signing.errors import MasterKeyUnavailable
 
 DATA = ROOT / ".data"
 SETTINGS = ROOT / "local.settings.json"
@@ -146,7 +147,7 @@ def start_azurite(storage: str, lock: int) -> tuple[Azurite | None, str]:
         fail("AZURITE must be unset, or external: use one that runs already.")
     if os.environ.get("AZURITE"):
         for service, port in zip(SERVICES, ports, strict=True):
-            if service != "queue" and not answers(port):
+            if service != "queue" and not responses(port):
                 fail(f"AZURITE=external, but nothing answers on port {port} ({service}).")
         return None, connection_string(ports)
     given = [bool(os.environ.get(name)) for name in names]

@@ -1,30 +1,22 @@
-"""Every error that Strongroom answers with. One class an error; a route names the ones it can raise.
+"""The root of all errors, the families by status, and the errors that any function may return.
+
+Each capability declares its own errors in its `errors.py`, below the same families. A route names the errors it can
+raise; `web.respond` turns each into a problem (RFC 9457).
 
 StrongroomError
 ├── BadRequest 400          InvalidRequest · InvalidJson · NotAnObject · NotUtf8 · NestedTooDeep · DuplicateParameter
 │                           QueryBesideBody · UnexpectedBody · SecretInUrl
-├── NotFound 404            UnknownKey · UnknownDatabase · UnknownContainer · UnknownQuery · UnknownBlob · UnknownShare
-│                           UnknownUser
-├── Conflict 409            KeyExists · KeyChanged · KeyNotDeletable · UserExists · UserChanged · ContainerExists
-│                           ContainerNotEmpty · BlobConflict
+├── NotFound 404            UnknownContainer
+├── Conflict 409
 ├── LengthRequired 411
 ├── PreconditionFailed 412
 ├── BodyTooLarge 413
 ├── UnsupportedMediaType 415
-├── RangeNotSatisfiable 416
-├── Refused 422             WeakKey · UnfitAlgorithm · UnsupportedKey · KeyHasOtherPurpose · UnusableVersion
-│                           KeyTooLarge · NotDecryptable · NotExportable · InvalidPassword · InvalidHash · HashTooLarge
-│                           HashTooWeak · WeakPassword · WrongPassword · ReadOnly · SqlError · QueryTimeout
-│                           MultipleStatements · AnswerTooLarge · KeyReused
-├── Busy 429                TooManyAttempts
+├── Refused 422             KeyReused
+├── Busy 429
 ├── InternalError 500
-├── DamagedKey 500
-├── Unavailable 503         StorageUnavailable · StorageForbidden · StorageNetworkForbidden · MasterKeyUnavailable
-│                           DatabaseUnavailable
-│                           PepperUnavailable
-├── InvalidSetting          raised at start, never answered
-├── SealBroken              what rests in storage is not what was sealed; becomes DamagedKey or MasterKeyUnavailable
-└── SignatureMismatch       MalformedSignature; answered as `"valid": false`
+├── InvalidSetting          stops the app at start; its message names the setting
+└── Unavailable 503         StorageUnavailable · StorageForbidden · StorageNetworkForbidden
 """
 
 from collections.abc import Mapping
@@ -141,39 +133,11 @@ class NotFound(StrongroomError):
     status = 404
 
 
-class UnknownKey(NotFound):
-    """No key, or no version of it, has this name."""
-
-    code = "unknown-key"
-    title = "There is no such key"
-
-
-class UnknownDatabase(NotFound):
-    """No setting names this database, or its file is not there."""
-
-    code = "unknown-database"
-    title = "There is no such database"
-
-
-class UnknownQuery(NotFound):
-    """No query is saved under this name; or none that is public, where only such are run."""
-
-    code = "unknown-query"
-    title = "There is no such query"
-
-
 class UnknownContainer(NotFound):
     """The storage account has no container of this name."""
 
     code = "unknown-container"
     title = "There is no such container"
-
-
-class UnknownUser(NotFound):
-    """No user has this name, or this id."""
-
-    code = "unknown-user"
-    title = "There is no such user"
 
 
 class Conflict(StrongroomError):
@@ -182,90 +146,12 @@ class Conflict(StrongroomError):
     status = 409
 
 
-class UserExists(Conflict):
-    """The name is taken."""
-
-    code = "user-exists"
-    title = "There is a user of this name"
-
-
-class UserChanged(Conflict):
-    """Others changed the user at the same time; the same call may succeed now."""
-
-    code = "user-changed"
-    title = "The user was changed at the same time"
-
-
-class KeyExists(Conflict):
-    """The name is taken, maybe by a key that was deleted and can still be restored."""
-
-    code = "key-exists"
-    title = "There is a key of this name"
-
-
-class KeyChanged(Conflict):
-    """Another call has changed the key since it was read."""
-
-    code = "key-changed"
-    title = "The key is not as this call expected it"
-
-
-class KeyNotDeletable(Conflict):
-    """A key is deleted only once it was marked as deletable."""
-
-    code = "key-not-deletable"
-    title = "This key is protected from deletion"
-
-
-class UnknownBlob(NotFound):
-    """The container has no blob of this name."""
-
-    code = "unknown-blob"
-    title = "There is no such blob"
-
-
-class UnknownShare(NotFound):
-    """No share has this id: it never had, was revoked or spent, or is over."""
-
-    code = "unknown-share"
-    title = "There is no such share"
-
-
-class ContainerExists(Conflict):
-    """A container of this name is there already, or still being deleted."""
-
-    code = "container-exists"
-    title = "There is such a container already"
-
-
-class ContainerNotEmpty(Conflict):
-    """A container that still holds blobs is deleted only when that is said."""
-
-    code = "container-not-empty"
-    title = "The container is not empty"
-
-
-class BlobConflict(Conflict):
-    """The blob is in a state that does not allow this; `detail` says which."""
-
-    code = "blob-conflict"
-    title = "The blob's state does not allow this"
-
-
 class PreconditionFailed(StrongroomError):
     """If-Match, If-None-Match or their like do not hold (RFC 9110, section 13)."""
 
     status = 412
     code = "precondition-failed"
     title = "The condition does not hold"
-
-
-class RangeNotSatisfiable(StrongroomError):
-    """The range begins behind the end (RFC 9110, section 15.5.17)."""
-
-    status = 416
-    code = "range-not-satisfiable"
-    title = "The range lies outside of what is there"
 
 
 class LengthRequired(StrongroomError):
@@ -298,158 +184,11 @@ class Refused(StrongroomError):
     status = 422
 
 
-class WeakKey(Refused):
-    """A public key that no signature should be trusted under."""
-
-    code = "weak-key"
-    title = "This key is too weak, or not valid"
-
-
-class UnfitAlgorithm(Refused):
-    """The algorithm does not go with the key's type; `detail` says which do."""
-
-    code = "unfit-algorithm"
-    title = "This algorithm does not fit the key"
-
-
-class UnsupportedKey(Refused):
-    """A public key that is valid, and of a type that is not served."""
-
-    code = "unsupported-key"
-    title = "Keys of this type are not supported"
-
-
-class KeyHasOtherPurpose(Refused):
-    """A key serves one purpose, and no other (NIST SP 800-57 part 1, section 5.2)."""
-
-    code = "key-has-other-purpose"
-    title = "This key was made for another purpose"
-
-
-class UnusableVersion(Refused):
-    """The version of the key is disabled, revoked, or below the minimum for what was asked."""
-
-    code = "unusable-version"
-    title = "This version of the key may not be used for this"
-
-
-class KeyTooLarge(Refused):
-    """The key has as many versions, tags or revocations as one may have."""
-
-    code = "key-too-large"
-    title = "The key cannot hold more"
-
-
-class NotDecryptable(Refused):
-    """The ciphertext does not open. Never says why: the difference helps whoever tries to forge one."""
-
-    code = "not-decryptable"
-    title = "The ciphertext cannot be decrypted"
-
-
-class NotExportable(Refused):
-    """The key was not made exportable, or there is nothing private to export."""
-
-    code = "not-exportable"
-    title = "This key does not leave the app"
-
-
-class InvalidPassword(Refused):
-    """A password that no hash may be made of: empty, or too long."""
-
-    code = "invalid-password"
-    title = "This password cannot be hashed"
-
-
-class InvalidHash(Refused):
-    """A stored hash that is not a PHC string we know, or that asks for more than the limits allow."""
-
-    code = "invalid-hash"
-    title = "This hash cannot be verified"
-
-
-class HashTooLarge(Refused):
-    """The hash that is asked for takes more memory than the settings grant."""
-
-    code = "hash-too-large"
-    title = "This hash takes more memory than is granted"
-
-
-class HashTooWeak(Refused):
-    """The parameters that are asked for are below OWASP's minimum."""
-
-    code = "hash-too-weak"
-    title = "This hash would be too weak"
-
-
-class WeakPassword(Refused):
-    """The password fails a rule for users' passwords; `errors` names each."""
-
-    code = "weak-password"
-    title = "This password is not acceptable"
-
-
-class WrongPassword(Refused):
-    """The user or the old password is not right; which of the two is not told."""
-
-    code = "wrong-password"
-    title = "The user or the password is not right"
-
-
-class ReadOnly(Refused):
-    """The statement would write where only reading is allowed."""
-
-    code = "read-only"
-    title = "This statement would write, and may only read"
-
-
-class SqlError(Refused):
-    """The database refused the statement; `detail` is its own message."""
-
-    code = "sql-error"
-    title = "The database refused the statement"
-
-
-class QueryTimeout(Refused):
-    """The statement ran into its time limit and was interrupted."""
-
-    code = "query-timeout"
-    title = "The statement took longer than its time limit"
-
-
-class MultipleStatements(Refused):
-    """More than one statement in a call that runs one."""
-
-    code = "multiple-statements"
-    title = "A call runs one statement"
-
-
-class AnswerTooLarge(Refused):
-    """One row alone is over the limit of bytes, so that no page can hold it."""
-
-    code = "answer-too-large"
-    title = "A row is too large to be answered"
-
-
 class KeyReused(Refused):
     """An Idempotency-Key came before, with another request."""
 
     code = "idempotency-key-reused"
     title = "This Idempotency-Key belongs to another request"
-
-
-class BlobTooLarge(Refused):
-    """More bytes than are passed through a function, where no link can take its place."""
-
-    code = "blob-too-large"
-    title = "The blob is too large to pass through this function"
-
-
-class UnsupportedByAccount(Refused):
-    """The storage account does not offer this, or does not have it switched on."""
-
-    code = "unsupported-by-account"
-    title = "The storage account does not support this"
 
 
 class Busy(StrongroomError):
@@ -461,13 +200,6 @@ class Busy(StrongroomError):
     title = "Too much at once"
 
 
-class TooManyAttempts(Busy):
-    """This name has to wait after wrong passwords, whether or not there is such a user. Carries `Retry-After`."""
-
-    code = "too-many-attempts"
-    title = "Too many wrong passwords for this user"
-
-
 class InternalError(StrongroomError):
     """What an unknown exception becomes."""
 
@@ -475,15 +207,6 @@ class InternalError(StrongroomError):
     code = "internal-error"
     title = "Something went wrong on our side"
     advice = "Try again, and give the request id to whoever runs this app: the log says more."
-
-
-class DamagedKey(StrongroomError):
-    """What is stored of a key is not what was stored there; the log names the row."""
-
-    status = 500
-    code = "damaged-key"
-    title = "The stored key was changed by something other than this app"
-    advice = "The key is out of use until its rows are restored from a backup. The log names them."
 
 
 class Unavailable(StrongroomError):
@@ -519,29 +242,6 @@ class StorageNetworkForbidden(StorageForbidden):
     advice = "Let the app's subnet into the storage account's network rules, and allow what its key or identity does."
 
 
-class MasterKeyUnavailable(Unavailable):
-    """The master key cannot be read, or is not the one that wrapped our data key."""
-
-    code = "master-key-unavailable"
-    title = "The master key cannot be used"
-    advice = "Keys are safe, and out of use until the master key named by STRONGROOM_MASTER_KEY is back."
-
-
-class DatabaseUnavailable(Unavailable):
-    """The database does not answer."""
-
-    code = "database-unavailable"
-    title = "The database does not answer"
-
-
-class PepperUnavailable(Unavailable):
-    """The key that stored hashes are encrypted under cannot be used."""
-
-    code = "pepper-unavailable"
-    title = "The key of the stored hashes cannot be used"
-    advice = "Users are safe, and cannot be verified until the key named by STRONGROOM_PEPPER_KEY can be used again."
-
-
 class InvalidSetting(StrongroomError):
     """A setting that cannot be understood. Most are told when the app is indexed, with the setting's name."""
 
@@ -549,18 +249,6 @@ class InvalidSetting(StrongroomError):
     code = "invalid-setting"
     title = "A setting of this app is not valid"
     advice = "Give the request id to whoever runs this app: the log names the setting."
-
-
-class SealBroken(StrongroomError):
-    """Sealed bytes do not open: they, their key, or what they are bound to are not what they were."""
-
-
-class SignatureMismatch(StrongroomError):
-    """The signature is none by this key over this message. Raised, so that nobody can forget to look."""
-
-
-class MalformedSignature(SignatureMismatch):
-    """The signature has a form that no key of this type makes."""
 
 
 def all_errors() -> list[type[StrongroomError]]:

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from shared import __version__
-from shared.web import Answer, Operation
+from shared.web import Operation, Response
 
 SHARED_SECONDS = 5.0
 """How long one round of probes answers for, so that asking cannot be used to load what is asked."""
@@ -18,7 +18,7 @@ PROBE_SECONDS = 5.0
 Status = Literal["ok", "degraded", "down"]
 
 
-class LiveAnswer(msgspec.Struct, frozen=True):
+class LiveResponse(msgspec.Struct, frozen=True):
     status: Literal["ok"] = "ok"
 
 
@@ -29,7 +29,7 @@ class Service(msgspec.Struct, frozen=True):
     latency_ms: float
 
 
-class HealthAnswer(msgspec.Struct, frozen=True):
+class HealthResponse(msgspec.Struct, frozen=True):
     """`down` where a service that is needed is out, `degraded` where another one is."""
 
     status: Status
@@ -50,18 +50,18 @@ class Health:
     def __init__(self, probes: Mapping[str, Probe]) -> None:
         self._probes = probes
         self._lock = Lock()
-        self._answer: HealthAnswer | None = None
+        self._response: HealthResponse | None = None
         self._asked = 0.0
 
-    def check(self) -> HealthAnswer:
+    def check(self) -> HealthResponse:
         """The newest answer, at most `SHARED_SECONDS` old; who asks meanwhile waits for the round under way."""
         with self._lock:
-            if self._answer is None or monotonic() - self._asked >= SHARED_SECONDS:
-                self._answer = self._ask()
+            if self._response is None or monotonic() - self._asked >= SHARED_SECONDS:
+                self._response = self._ask()
                 self._asked = monotonic()
-            return self._answer
+            return self._response
 
-    def _ask(self) -> HealthAnswer:
+    def _ask(self) -> HealthResponse:
         from concurrent.futures import ThreadPoolExecutor, wait  # Not needed to index the app.
 
         pool = ThreadPoolExecutor(max(1, len(self._probes)), thread_name_prefix="health")
@@ -73,7 +73,7 @@ class Health:
             for name, each in running.items()
         }
         out = [self._probes[name].needed for name, service in services.items() if service.status == "down"]
-        return HealthAnswer("down" if any(out) else "degraded" if out else "ok", __version__, services)
+        return HealthResponse("down" if any(out) else "degraded" if out else "ok", __version__, services)
 
 
 def _timed(ask: Callable[[], object]) -> Service:
@@ -86,13 +86,13 @@ def _timed(ask: Callable[[], object]) -> Service:
     return Service(status, round((perf_counter() - started) * 1000, 1))
 
 
-def live() -> LiveAnswer:
-    return LiveAnswer()
+def live() -> LiveResponse:
+    return LiveResponse()
 
 
-def check_health(health: Health) -> Answer:
-    answer = health.check()
-    return Answer.json(answer, 503 if answer.status == "down" else 200)
+def check_health(health: Health) -> Response:
+    response = health.check()
+    return Response.json(response, 503 if response.status == "down" else 200)
 
 
 def operations(probes: Mapping[str, Probe]) -> dict[str, Operation]:
@@ -101,13 +101,13 @@ def operations(probes: Mapping[str, Probe]) -> dict[str, Operation]:
         "live": Operation(
             handle=live,
             request=None,
-            answer=LiveAnswer,
+            response=LiveResponse,
             summary="Whether the app runs. Asks no other service.",
         ),
         "health": Operation(
             handle=partial(check_health, Health(probes)),
             request=None,
-            answer=HealthAnswer,
+            response=HealthResponse,
             summary="Whether the services behind the app answer, and how quickly.",
             statuses={200: "All that is needed answers.", 503: "A service that is needed is out."},
         ),

@@ -89,6 +89,11 @@ class Storage:
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
 
+    @property
+    def client_id(self) -> str | None:
+        """The client id of the app's user-assigned identity, if it has one."""
+        return self._settings.client_id
+
     @cached_property
     def account(self) -> Account:
         """Raises StorageUnavailable where the settings name no account."""

@@ -20,7 +20,7 @@ import httpx
 from azure.data.tables import TableClient
 
 from scripts.samples import SAMPLE_KEYS, seed_container, seed_database, seed_keys, seed_users
-from shared.errors import UnknownUser
+from shared.passwords.errors import UnknownUser
 from shared.passwords.names import key_of
 from shared.passwords.store import UserStore
 from shared.settings import StorageSettings

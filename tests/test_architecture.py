@@ -10,7 +10,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CAPABILITIES = {"signing", "passwords", "sql", "blobs"}
-FLOORS = [{"errors", "version"}, {"settings"}, {"web"}, {"storage", "health"}, CAPABILITIES, {"app"}, {"function_app"}]
+FLOORS = [
+    {"errors", "version", "once"},
+    {"settings"},
+    {"web"},
+    {"storage", "sandbox", "health"},
+    CAPABILITIES,
+    {"app"},
+    {"function_app"},
+]
 """From the ground up: a module imports from its own room and from the floors below."""
 
 SOURCES = sorted([ROOT / "function_app.py", *(ROOT / "shared").rglob("*.py")])

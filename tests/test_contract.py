@@ -17,12 +17,11 @@ from azure.data.tables import TableServiceClient
 from scripts.azurite import start_azurite
 from scripts.samples import seed_container
 from shared.app import build
-from shared.settings import load_settings
 from shared.web import Access, Example, Route
 from tests.support import App, StartApp, app_environ, restore_keys, restore_users, run_sample_app
 
 ROOT = Path(__file__).resolve().parent.parent
-ROUTES = build(load_settings({})).routes
+ROUTES = build({}).routes
 PUBLIC = [route for route in ROUTES if route.access is Access.PUBLIC]
 KEYED = [route for route in ROUTES if route.access is Access.FUNCTION]
 SECRETS = re.compile(r"hunter2|-----BEGIN|\$argon2|code=|x-functions-key|SharedKey|AccountKey", re.IGNORECASE)
@@ -109,14 +108,14 @@ def test_every_example_works(route: Route, running_app: App, storage_connection:
             prepare(route, client)
             for method in route.methods:
                 if method in ("POST", "PUT", "PATCH") and not route.operation.raw:
-                    answer = client.request(method, path, json=fields)
+                    response = client.request(method, path, json=fields)
                 else:
                     query = {
                         name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()
                     }
-                    answer = client.request(method, path, params=query)
-                assert answer.is_success, (method, example.summary, answer.text)
-                assert answer.status_code in route.operation.statuses
+                    response = client.request(method, path, params=query)
+                assert response.is_success, (method, example.summary, response.text)
+                assert response.status_code in route.operation.statuses
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=names(ROUTES))
@@ -124,8 +123,8 @@ def test_only_public_functions_answer_without_a_key(route: Route, running_app: A
     """Without a key only the functions that are public by design answer."""
     with running_app.client(key="") as client:
         for method in route.methods:
-            answer = client.request(method, f"/api/{route.path}")
-            assert (answer.status_code == 401) == (route.access is Access.FUNCTION)
+            response = client.request(method, f"/api/{route.path}")
+            assert (response.status_code == 401) == (route.access is Access.FUNCTION)
 
 
 def test_what_is_public_is_a_short_list() -> None:
@@ -139,12 +138,12 @@ def test_every_answer_carries_the_common_headers(route: Route, running_app: App)
     with running_app.client() as client:
         for method in route.methods:
             for headers in ({}, {"x-request-id": "mine-1"}):
-                answer = client.request(method, f"/api/{route.path}", headers=headers)
-                assert re.fullmatch(r"mine-1|[0-9a-f]{32}", answer.headers["x-request-id"])
-                assert ("x-request-id" in headers) == (answer.headers["x-request-id"] == "mine-1")
-                assert answer.headers["x-content-type-options"] == "nosniff"
-                cacheable = route.operation.cache_seconds and answer.status_code == 200
-                assert answer.headers["cache-control"] == (
+                response = client.request(method, f"/api/{route.path}", headers=headers)
+                assert re.fullmatch(r"mine-1|[0-9a-f]{32}", response.headers["x-request-id"])
+                assert ("x-request-id" in headers) == (response.headers["x-request-id"] == "mine-1")
+                assert response.headers["x-content-type-options"] == "nosniff"
+                cacheable = route.operation.cache_seconds and response.status_code == 200
+                assert response.headers["cache-control"] == (
                     f"public, max-age={route.operation.cache_seconds}" if cacheable else "no-store"
                 )
 
@@ -165,25 +164,25 @@ def test_a_bad_request_is_a_problem(
 ) -> None:
     """Each way in which a request can be malformed is answered by a problem with its own code."""
     with running_app.client() as client:
-        answer = client.post("/api/hash-password", content=body, headers=headers)
-        assert answer.status_code == status
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert answer.json()["code"] == code
+        response = client.post("/api/hash-password", content=body, headers=headers)
+        assert response.status_code == status
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["code"] == code
 
 
 def test_a_chunked_body_is_not_taken_for_an_empty_one(running_app: App) -> None:
     """A chunked request, whose body the host drops, is told to send its length."""
     with running_app.client() as client:
-        answer = client.post("/api/hash-password", content=iter([b'{"password": "x"}']))
-        assert (answer.status_code, answer.json()["code"]) == (411, "length-required")
+        response = client.post("/api/hash-password", content=iter([b'{"password": "x"}']))
+        assert (response.status_code, response.json()["code"]) == (411, "length-required")
 
 
 def test_a_secret_in_the_url_is_answered_and_not_logged(start_app: StartApp) -> None:
     """A password in the query string is refused, and stands in no line of the log."""
     app = start_app()
     with app.client() as client:
-        answer = client.post("/api/hash-password?password=hunter2")
-        assert (answer.status_code, answer.json()["code"]) == (400, "secret-in-url")
+        response = client.post("/api/hash-password?password=hunter2")
+        assert (response.status_code, response.json()["code"]) == (400, "secret-in-url")
         assert client.post("/api/hash-password", json={"password": "hunter2"}).status_code == 200
         assert client.post("/api/verify-password", json={"password": "hunter2", "hash": "hunter2"}).status_code == 422
         assert client.get("/api/sign", params={"message": "hunter2", "code": app.function_key}).status_code == 200
@@ -231,10 +230,10 @@ def test_storage_that_is_out_is_told(start_app: StartApp) -> None:
         assert health.json()["services"]["table-storage"]["status"] == "down"
         assert health.json()["services"]["database-main"]["status"] == "ok"
         for path in ("/api/sign?message=a", "/api/list-blobs?container=samples"):
-            answer = client.get(path)
-            assert answer.status_code == 503
-            assert int(answer.headers["retry-after"]) > 0
-            assert answer.json()["request_id"] == answer.headers["x-request-id"]
+            response = client.get(path)
+            assert response.status_code == 503
+            assert int(response.headers["retry-after"]) > 0
+            assert response.json()["request_id"] == response.headers["x-request-id"]
         assert client.get("/api/query-sql?sql=select%201").status_code == 200
         assert client.post("/api/hash-password", json={"password": "hunter2"}).status_code == 200
     assert "127.0.0.1:9" not in json.dumps(log_lines(app))
@@ -255,8 +254,7 @@ def test_what_is_past_its_time_is_purged(running_app: App, storage_connection: s
         assert client.post("/api/share-blob", json=share).status_code == 200
         wrong = {"user": "nobody@example.org", "password": "not the password at all"}
         assert client.post("/api/verify-password", json=wrong).json()["valid"] is False
-    settings = load_settings(app_environ(running_app.database.parent, storage_connection))
-    purge = build(settings).purge
+    purge = build(app_environ(running_app.database.parent, storage_connection)).purge
 
     def rows() -> tuple[int, int, int]:
         tables = (

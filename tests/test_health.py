@@ -27,9 +27,9 @@ def test_a_service_that_is_needed_takes_the_app_down(probes: dict[str, Probe], s
     """Only a service that is needed makes the app `down` (503); another one makes it `degraded` (200)."""
     checks = Health(probes)
     assert checks.check().status == status
-    answer = check_health(checks)
-    assert answer.status == http
-    assert b"internal" not in answer.body
+    response = check_health(checks)
+    assert response.status == http
+    assert b"internal" not in response.body
 
 
 def test_who_asks_at_once_shares_one_round() -> None:
@@ -62,7 +62,7 @@ def test_a_probe_that_hangs_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that never answers is down once the probe's time is over, and holds up nobody longer."""
     monkeypatch.setattr(health, "PROBE_SECONDS", 2.0)
     gate = threading.Event()
-    answer = Health({"slow": Probe(lambda: gate.wait(60)), "quick": Probe(lambda: None)}).check()
+    response = Health({"slow": Probe(lambda: gate.wait(60)), "quick": Probe(lambda: None)}).check()
     gate.set()
-    assert answer.services["slow"].status == "down"
-    assert answer.services["quick"].status == "ok"
+    assert response.services["slow"].status == "down"
+    assert response.services["quick"].status == "ok"

@@ -26,8 +26,8 @@ def shape(value: Any) -> Any:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="needs curl and bash")
-@pytest.mark.parametrize(("call", "answer"), CALLS)
-def test_a_call_of_the_readme_answers_as_it_says(call: str, answer: str, running_app: App, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("call", "response"), CALLS)
+def test_a_call_of_the_readme_answers_as_it_says(call: str, response: str, running_app: App, tmp_path: Path) -> None:
     """Each call that the README shows, pasted into a shell, answers what stands below it, but for what changes."""
     (tmp_path / ".curlrc").write_text(
         f'silent\nnoproxy = "*"\nheader = "x-functions-key: {running_app.function_key}"\n'
@@ -40,7 +40,7 @@ def test_a_call_of_the_readme_answers_as_it_says(call: str, answer: str, running
         env={**clean_environ(), "CURL_HOME": str(tmp_path)},
         timeout=60,
     )
-    assert shape(json.loads(ran.stdout)) == shape(json.loads(answer))
+    assert shape(json.loads(ran.stdout)) == shape(json.loads(response))
 
 
 def test_the_readme_shows_five_calls_and_a_mistake() -> None:
@@ -71,7 +71,6 @@ def test_links_lead_somewhere(guide: Path) -> None:
 def test_the_table_of_functions_is_complete() -> None:
     """Every function of the app stands in the README."""
     from shared.app import build
-    from shared.settings import load_settings
 
-    for route in build(load_settings({})).routes:
+    for route in build({}).routes:
         assert f"`{route.name}`" in README, route.name

@@ -6,23 +6,27 @@ from pathlib import Path
 
 import pytest
 
+from shared.app import build
+from shared.blobs import settings as blobs
 from shared.errors import InvalidSetting
+from shared.passwords import settings as passwords
 from shared.settings import ROOT, load_settings
+from shared.signing import settings as signing
+from shared.sql import settings as sql
 
 README = Path(ROOT, "README.md").read_text()
 EXAMPLE = json.loads(Path(ROOT, "local.settings.json.example").read_text())["Values"]
 NAME = r"`([A-Z]+_[A-Z_<>]+|AzureWebJobsStorage\w*)`"
-DOCUMENTED = set(re.findall(NAME, Path(ROOT, "shared", "settings.py").read_text()))
+DOCUMENTED = set(re.findall(NAME, "".join(path.read_text() for path in Path(ROOT, "shared").rglob("settings.py"))))
 """The settings that the settings class names beside its fields."""
 
 
 def test_nothing_set_gives_the_defaults() -> None:
     """An empty environment is a valid one."""
-    settings = load_settings({})
-    assert settings.max_body_bytes == 8 * 1024 * 1024
-    assert settings.key_cache_seconds == 30
-    assert 19 <= settings.hash_memory_mib <= 512
-    assert settings.databases == {}
+    assert load_settings({}).max_body_bytes == 8 * 1024 * 1024
+    assert signing.load_settings({}).key_cache_seconds == 30
+    assert 19 <= passwords.load_settings({}).hash_memory_mib <= 512
+    assert sql.load_settings({}) == {}
 
 
 @pytest.mark.parametrize(
@@ -56,41 +60,40 @@ def test_nothing_set_gives_the_defaults() -> None:
 def test_a_setting_that_makes_no_sense_is_named(name: str, value: str) -> None:
     """A setting that cannot be understood is refused at start with its name."""
     with pytest.raises(InvalidSetting, match=name):
-        load_settings({name: value})
+        build({name: value})
 
 
 def test_prices_are_read() -> None:
     """Prices by tier are a JSON object; without it they are the list prices."""
-    assert load_settings({"STRONGROOM_BLOB_PRICES": '{"Hot": 1}'}).blob_prices == {"Hot": 1.0}
-    assert load_settings({}).blob_prices["Archive"] < load_settings({}).blob_prices["Hot"]
+    assert blobs.load_settings({"STRONGROOM_BLOB_PRICES": '{"Hot": 1}'}).prices == {"Hot": 1.0}
+    assert blobs.BLOB_PRICES["Archive"] < blobs.BLOB_PRICES["Hot"] == blobs.load_settings({}).prices["Hot"]
 
 
 def test_databases_go_by_their_names() -> None:
     """Each DATABASE_<NAME> is a database of that name in lower case, with its writer where one is given."""
-    settings = load_settings(
+    databases = sql.load_settings(
         {"DATABASE_MAIN": "sqlite:///a", "DATABASE_MAIN_WRITE": "sqlite:///b", "DATABASE_BIG_DATA": "sqlite:///c"}
     )
-    assert set(settings.databases) == {"main", "big_data"}
-    assert (settings.databases["main"].url, settings.databases["main"].write_url) == ("sqlite:///a", "sqlite:///b")
-    assert settings.databases["big_data"].write_url is None
+    assert set(databases) == {"main", "big_data"}
+    assert (databases["main"].url, databases["main"].write_url) == ("sqlite:///a", "sqlite:///b")
+    assert databases["big_data"].write_url is None
 
 
 def test_the_master_key_starts_at_the_apps_folder() -> None:
     """A relative path is the app's, wherever the process was started; an absolute one stays."""
-    assert load_settings({"STRONGROOM_MASTER_KEY": ".data/k"}).master_key == str(Path(ROOT, ".data/k"))
-    assert load_settings({"STRONGROOM_MASTER_KEY": "/etc/k"}).master_key == "/etc/k"
+    assert signing.load_settings({"STRONGROOM_MASTER_KEY": ".data/k"}).master_key == str(Path(ROOT, ".data/k"))
+    assert signing.load_settings({"STRONGROOM_MASTER_KEY": "/etc/k"}).master_key == "/etc/k"
 
 
 def test_no_repr_shows_a_secret() -> None:
     """Connection strings and database URLs, which may hold passwords, stay out of every repr."""
-    settings = load_settings(
-        {
-            "AzureWebJobsStorage": "AccountName=a;AccountKey=hunter2",
-            "DATABASE_MAIN": "sqlite:///hunter2",
-            "DATABASE_MAIN_WRITE": "sqlite:////hunter2",
-        }
-    )
-    assert "hunter2" not in repr(settings)
+    environ = {
+        "AzureWebJobsStorage": "AccountName=a;AccountKey=hunter2",
+        "DATABASE_MAIN": "sqlite:///hunter2",
+        "DATABASE_MAIN_WRITE": "sqlite:////hunter2",
+    }
+    assert "hunter2" not in repr(load_settings(environ))
+    assert "hunter2" not in repr(sql.load_settings(environ))
 
 
 def test_the_readme_names_every_setting() -> None:
@@ -110,4 +113,5 @@ def test_the_example_names_settings_that_exist() -> None:
 
 def test_the_example_loads() -> None:
     """The example is a valid configuration."""
-    assert set(load_settings(EXAMPLE).databases) == {"main"}
+    build(EXAMPLE)
+    assert set(sql.load_settings(EXAMPLE)) == {"main"}

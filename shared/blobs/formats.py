@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from shared.blobs.listing import Blob, Container, Item, Prefix
-from shared.web import Answer
+from shared.web import Response
 
 Format = Literal["json", "ndjson", "csv", "names"]
 
@@ -49,11 +49,11 @@ class Json:
         if items:
             self._items += b"," + _encoder.encode(items)[1:-1]
 
-    def answer(self, cursor: str | None) -> Answer:
+    def response(self, cursor: str | None) -> Response:
         """All that was added, and where it goes on."""
         prefixes = b',"prefixes":[' + self._prefixes[1:] + b"]" if self._key == "blobs" else b""
         parts = (b'{"', self._key.encode(), b'":[', memoryview(self._items)[1:], b"]", prefixes)
-        return Answer(200, b"".join((*parts, b',"cursor":', _encoder.encode(cursor), b"}")))
+        return Response(200, b"".join((*parts, b',"cursor":', _encoder.encode(cursor), b"}")))
 
 
 class Lines:
@@ -78,10 +78,10 @@ class Lines:
         """JSON lines: a prefix is an object with that one member."""
         self._lines += _encoder.encode_lines(items)
 
-    def answer(self, cursor: str | None) -> Answer:
+    def response(self, cursor: str | None) -> Response:
         """All that was added, and where it goes on."""
         headers = {"x-truncated": "true", "x-cursor": cursor} if cursor else {}
-        return Answer(200, bytes(self._lines), self.media_type, headers)
+        return Response(200, bytes(self._lines), self.media_type, headers)
 
 
 class Names(Lines):

@@ -11,9 +11,12 @@ from uuid import uuid4
 
 import msgspec
 
-from shared.errors import (
-    Busy,
-    FieldError,
+from shared.errors import Busy, FieldError
+from shared.passwords import hashing
+from shared.passwords.admission import RETRY_AFTER_SECONDS, HashingThreads
+from shared.passwords.argon2 import Parameters
+from shared.passwords.blocklist import blocklist
+from shared.passwords.errors import (
     HashTooLarge,
     InvalidHash,
     TooManyAttempts,
@@ -22,10 +25,6 @@ from shared.errors import (
     WeakPassword,
     WrongPassword,
 )
-from shared.passwords import hashing
-from shared.passwords.admission import RETRY_AFTER_SECONDS, HashingThreads
-from shared.passwords.argon2 import Parameters
-from shared.passwords.blocklist import blocklist
 from shared.passwords.hashing import Hash, Verdict
 from shared.passwords.names import key_of
 from shared.passwords.pepper import Pepper, Secret

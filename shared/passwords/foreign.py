@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-from shared.errors import InvalidHash
+from shared.passwords.errors import InvalidHash
 
 MAX_BCRYPT_COST = 15
 """About three seconds."""

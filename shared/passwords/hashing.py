@@ -8,8 +8,8 @@ import hmac
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from shared.errors import HashTooLarge, HashTooWeak, InvalidHash, InvalidPassword
 from shared.passwords.argon2 import Parameters, Variant, argon2
+from shared.passwords.errors import HashTooLarge, HashTooWeak, InvalidHash, InvalidPassword
 
 if TYPE_CHECKING:
     from mmap import mmap

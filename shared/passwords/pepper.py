@@ -7,7 +7,8 @@ other key (OWASP Password Storage Cheat Sheet, Peppering).
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
-from shared.errors import PepperUnavailable, StrongroomError, Unavailable
+from shared.errors import StrongroomError, Unavailable
+from shared.passwords.errors import PepperUnavailable
 
 RETRY_AFTER_SECONDS = 30
 

@@ -6,26 +6,24 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.errors import (
-    Busy,
+from shared.errors import Busy, Unavailable, invalid_field
+from shared.passwords import hashing, user_routes
+from shared.passwords.accounts import Accounts
+from shared.passwords.argon2 import Parameters
+from shared.passwords.errors import (
     HashTooLarge,
     HashTooWeak,
     InvalidHash,
     InvalidPassword,
-    Unavailable,
     UserChanged,
     UserExists,
     WeakPassword,
-    invalid_field,
 )
-from shared.passwords import hashing, user_routes
-from shared.passwords.accounts import Accounts
-from shared.passwords.argon2 import Parameters
 from shared.passwords.hashing import MAX_PARALLELISM, MAX_TIME_COST, MAX_WORK_KIB, MIN_MEMORY_KIB, PROFILES, Profile
 from shared.passwords.names import check_name
 from shared.passwords.policy import Reason
 from shared.passwords.user_routes import EXAMPLE_PASSWORD, Password, SecondFactor, UserName
-from shared.web import Answer, Example, Fields, Operation
+from shared.web import Example, Fields, Operation, Response
 
 _EXAMPLE_HASH = "$argon2id$v=19$m=19456,t=2,p=1$+NI5kqQquxXEK3BmRVW8cw$62/I3WjMua27AYTR45WvpXHO6fpy2CYoHLWoGP0hr+g"
 
@@ -60,7 +58,7 @@ class HashPasswordRequest(Fields, frozen=True):
     second_factor: SecondFactor = False
 
 
-class HashPasswordAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+class HashPasswordResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     """Without `user`: the hash, and how it was made. With `user`: who was created."""
 
     hash: Annotated[
@@ -86,7 +84,7 @@ class VerifyPasswordRequest(Fields, frozen=True):
     parameters: ParametersField = None
 
 
-class VerifyPasswordAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+class VerifyPasswordResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     valid: Annotated[bool, Meta(description="Whether it is the password of the hash, or of the user.")]
     needs_rehash: Annotated[
         bool,
@@ -107,7 +105,7 @@ class CheckPasswordRequest(Fields, frozen=True):
     second_factor: SecondFactor = False
 
 
-class CheckPasswordAnswer(msgspec.Struct, frozen=True):
+class CheckPasswordResponse(msgspec.Struct, frozen=True):
     acceptable: bool
     reasons: Annotated[
         list[Reason],
@@ -120,39 +118,39 @@ class CheckPasswordAnswer(msgspec.Struct, frozen=True):
     ]
 
 
-def hash_password(accounts: Accounts, request: HashPasswordRequest) -> Answer | HashPasswordAnswer:
+def hash_password(accounts: Accounts, request: HashPasswordRequest) -> Response | HashPasswordResponse:
     cost = _cost(request.profile, request.parameters)
     if request.user is not None:
         name = check_name(request.user, "user")
         user = accounts.create(name, request.password, cost, second_factor=request.second_factor)
-        return Answer.json(HashPasswordAnswer(user=user.name, user_id=user.user_id), 201)
+        return Response.json(HashPasswordResponse(user=user.name, user_id=user.user_id), 201)
     cost = cost or PROFILES["owasp"]
     text = accounts.hash(request.password, cost)
-    return HashPasswordAnswer(hash=text, algorithm="argon2id", parameters=Argon2Parameters(**cost._asdict()))
+    return HashPasswordResponse(hash=text, algorithm="argon2id", parameters=Argon2Parameters(**cost._asdict()))
 
 
-def verify_password(accounts: Accounts, request: VerifyPasswordRequest) -> VerifyPasswordAnswer:
+def verify_password(accounts: Accounts, request: VerifyPasswordRequest) -> VerifyPasswordResponse:
     if (request.hash is None) == (request.user is None):
         raise invalid_field("hash", "or user: give one of the two.")
     wanted = _cost(request.profile, request.parameters)
     if request.hash is not None:
         verdict = accounts.verify_hash(request.password, request.hash, wanted or PROFILES["owasp"])
-        return VerifyPasswordAnswer(verdict.valid, verdict.needs_rehash)
+        return VerifyPasswordResponse(verdict.valid, verdict.needs_rehash)
     assert request.user is not None  # noqa: S101 - for the type checker.
     if wanted is not None:
         raise invalid_field("profile", "and parameters go with hash: a user's hash has those of the user.")
     login = accounts.log_in(check_name(request.user, "user"), request.password)
     if login.user is None:
-        return VerifyPasswordAnswer(valid=False, needs_rehash=False)
-    return VerifyPasswordAnswer(
+        return VerifyPasswordResponse(valid=False, needs_rehash=False)
+    return VerifyPasswordResponse(
         valid=True, needs_rehash=login.needs_rehash, user_id=login.user.user_id, rehashed=login.rehashed
     )
 
 
-def check_password(accounts: Accounts, request: CheckPasswordRequest) -> CheckPasswordAnswer:
+def check_password(accounts: Accounts, request: CheckPasswordRequest) -> CheckPasswordResponse:
     user = None if request.user is None else check_name(request.user, "user")
     reasons = accounts.reasons(request.password, user, second_factor=request.second_factor)
-    return CheckPasswordAnswer(not reasons, reasons)
+    return CheckPasswordResponse(not reasons, reasons)
 
 
 def _cost(profile: Profile | None, parameters: Argon2Parameters | None) -> Parameters | None:
@@ -172,7 +170,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
         "hash-password": Operation(
             handle=partial(hash_password, accounts),
             request=HashPasswordRequest,
-            answer=HashPasswordAnswer,
+            response=HashPasswordResponse,
             summary="Hash a password with Argon2id, to be kept in a database of your own; or create a user.\n\n"
             "With `user` the hash is kept here, under a new user; then the rules of check-password bind, and "
             "`profile` or `parameters`, where given, hold for all further hashes of this user.",
@@ -183,7 +181,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
         "verify-password": Operation(
             handle=partial(verify_password, accounts),
             request=VerifyPasswordRequest,
-            answer=VerifyPasswordAnswer,
+            response=VerifyPasswordResponse,
             summary="Whether a password is the one that a hash was made of, or the one of a user.\n\n"
             "A password that is not is an answer like another: 200 with `valid` false, also where there is no such "
             "user. After five wrong passwords in a row a name has to wait, at most 15 minutes: 429.",
@@ -196,7 +194,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
         "check-password": Operation(
             handle=partial(check_password, accounts),
             request=CheckPasswordRequest,
-            answer=CheckPasswordAnswer,
+            response=CheckPasswordResponse,
             summary="Whether a user may have this password, without hashing it.",
             examples=(
                 Example("A good password", {"password": EXAMPLE_PASSWORD}),

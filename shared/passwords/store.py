@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shared.errors import UnknownUser, UserExists
+from shared.passwords.errors import UnknownUser, UserExists
 from shared.passwords.names import key_of
 from shared.passwords.pepper import Secret
 from shared.passwords.throttling import FORGOTTEN_AFTER, Failures

@@ -7,22 +7,21 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from shared.errors import (
-    Busy,
+from shared.errors import Busy, Unavailable
+from shared.passwords.accounts import Accounts
+from shared.passwords.errors import (
     HashTooLarge,
     InvalidHash,
     InvalidPassword,
-    Unavailable,
     UnknownUser,
     UserChanged,
     UserExists,
     WeakPassword,
     WrongPassword,
 )
-from shared.passwords.accounts import Accounts
 from shared.passwords.names import MAX_NAME_LENGTH, check_name
 from shared.passwords.store import Stored, User
-from shared.web import Answer, Example, Fields, Operation, decode_cursor, encode_cursor, rfc3339
+from shared.web import Example, Fields, Operation, Response, decode_cursor, encode_cursor, rfc3339
 
 EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - of https://xkcd.com/936, for the documentation.
 
@@ -94,7 +93,7 @@ class DescribedUser(msgspec.Struct, frozen=True):
     second_factor: bool
 
 
-class ListUsersAnswer(msgspec.Struct, frozen=True):
+class ListUsersResponse(msgspec.Struct, frozen=True):
     users: list[DescribedUser]
     cursor: str | None
 
@@ -108,7 +107,7 @@ class RewrapPasswordsRequest(Fields, frozen=True):
     cursor: Annotated[str | None, Meta(description="From the answer before.")] = None
 
 
-class RewrapPasswordsAnswer(msgspec.Struct, frozen=True):
+class RewrapPasswordsResponse(msgspec.Struct, frozen=True):
     examined: int
     rewrapped: Annotated[
         int, Meta(description="How many hashes were not yet sealed as they would be now, and now are.")
@@ -128,32 +127,32 @@ def rename_user(accounts: Accounts, request: RenameUserRequest) -> NamedUser:
     return _named(accounts.rename(_name(request.user), check_name(request.new_name, "new_name")))
 
 
-def import_user(accounts: Accounts, request: ImportUserRequest) -> Answer:
+def import_user(accounts: Accounts, request: ImportUserRequest) -> Response:
     user = accounts.import_user(_name(request.user), request.hash, second_factor=request.second_factor)
-    return Answer.json(_named(user), 201)
+    return Response.json(_named(user), 201)
 
 
-def list_users(accounts: Accounts, request: ListUsersRequest) -> ListUsersAnswer:
+def list_users(accounts: Accounts, request: ListUsersRequest) -> ListUsersResponse:
     after = "" if request.cursor is None else decode_cursor(request.cursor, str, "users")
     found = accounts.store.page(after, request.limit + 1)
     shown = found[: request.limit]
     cursor = encode_cursor(shown[-1].user.key, "users") if len(found) > len(shown) else None
-    return ListUsersAnswer([_described(each) for each in shown], cursor)
+    return ListUsersResponse([_described(each) for each in shown], cursor)
 
 
 def get_user(accounts: Accounts, request: UserRequest) -> DescribedUser:
     return _described(accounts.store.by_id(request.user_id))
 
 
-def delete_user(accounts: Accounts, request: UserRequest) -> Answer:
+def delete_user(accounts: Accounts, request: UserRequest) -> Response:
     accounts.delete(request.user_id)
-    return Answer(204)
+    return Response(204)
 
 
-def rewrap_passwords(accounts: Accounts, request: RewrapPasswordsRequest) -> RewrapPasswordsAnswer:
+def rewrap_passwords(accounts: Accounts, request: RewrapPasswordsRequest) -> RewrapPasswordsResponse:
     after = "" if request.cursor is None else decode_cursor(request.cursor, str, "rewrap")
     examined, rewrapped, last = accounts.rewrap(after, request.limit)
-    return RewrapPasswordsAnswer(examined, rewrapped, encode_cursor(last, "rewrap") if last else None)
+    return RewrapPasswordsResponse(examined, rewrapped, encode_cursor(last, "rewrap") if last else None)
 
 
 def _name(name: str) -> str:
@@ -189,7 +188,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
         "change-password": Operation(
             handle=partial(change_password, accounts),
             request=ChangePasswordRequest,
-            answer=NamedUser,
+            response=NamedUser,
             summary="Give a user another password, who knows the old one.\n\nWrong old passwords count as "
             "verify-password counts them, and an unknown user is answered as a wrong password is.",
             errors=(WrongPassword, *setting),
@@ -202,7 +201,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
         "reset-password": Operation(
             handle=partial(reset_password, accounts),
             request=ResetPasswordRequest,
-            answer=NamedUser,
+            response=NamedUser,
             summary="Give a user another password, for the operator.\n\nIt also ends the time that the user has to "
             "wait after wrong passwords.",
             errors=(UnknownUser, *setting),
@@ -211,7 +210,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
         "rename-user": Operation(
             handle=partial(rename_user, accounts),
             request=RenameUserRequest,
-            answer=NamedUser,
+            response=NamedUser,
             summary="Give a user another name. The user's id stays.",
             errors=(UnknownUser, UserExists, UserChanged, Unavailable),
             examples=(Example("In other letters", {"user": alice, "new_name": "Alice@example.org"}),),
@@ -219,7 +218,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
         "import-user": Operation(
             handle=partial(import_user, accounts),
             request=ImportUserRequest,
-            answer=NamedUser,
+            response=NamedUser,
             summary="Create a user with a hash from elsewhere.\n\nThe first login replaces it by a hash of Argon2id.",
             errors=(InvalidHash, UserExists, Unavailable),
             examples=(Example("A bcrypt hash", {"user": "carol@example.org", "hash": _EXAMPLE_BCRYPT}),),
@@ -228,7 +227,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
         "list-users": Operation(
             handle=partial(list_users, accounts),
             request=ListUsersRequest,
-            answer=ListUsersAnswer,
+            response=ListUsersResponse,
             summary="All users, a page at a time, in an order that stays the same.",
             errors=(Unavailable,),
             examples=(Example("The first page", {}),),
@@ -236,7 +235,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
         "get-user": Operation(
             handle=partial(get_user, accounts),
             request=UserRequest,
-            answer=DescribedUser,
+            response=DescribedUser,
             summary="What is known of a user, but for the hash.",
             errors=(UnknownUser, Unavailable),
             examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
@@ -244,7 +243,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
         "delete-user": Operation(
             handle=partial(delete_user, accounts),
             request=UserRequest,
-            answer=None,
+            response=None,
             summary="Remove a user, and the hash.",
             errors=(UnknownUser, UserChanged, Unavailable),
             examples=(Example("A user of the sample data", {"user_id": _BOB_ID}),),
@@ -253,7 +252,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
         "rewrap-passwords": Operation(
             handle=partial(rewrap_passwords, accounts),
             request=RewrapPasswordsRequest,
-            answer=RewrapPasswordsAnswer,
+            response=RewrapPasswordsResponse,
             summary="Have stored hashes rest under the newest version of the pepper, a page at a time.\n\nLogins do "
             "it, too; this is for users who do not log in. Call it with the cursor of the answer before, until there "
             "is none.",

@@ -15,7 +15,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, utils, x25519
 
-from shared.errors import MalformedSignature, SignatureMismatch, UnfitAlgorithm, invalid_field
+from shared.errors import invalid_field
+from shared.signing.errors import MalformedSignature, SignatureMismatch, UnfitAlgorithm
 
 PrivateKey: TypeAlias = (
     rsa.RSAPrivateKey

@@ -7,22 +7,17 @@ from typing import Annotated, Any
 
 import msgspec
 
-from shared.errors import (
-    KeyHasOtherPurpose,
-    NotDecryptable,
-    UnsupportedKey,
-    UnusableVersion,
-    invalid_field,
-)
+from shared.errors import invalid_field
 from shared.signing import jwe, keyring
+from shared.signing.errors import KeyHasOtherPurpose, NotDecryptable, UnsupportedKey, UnusableVersion
 from shared.signing.fields import (
     KEY_ERRORS,
     MAX_BATCH,
-    BatchAnswer,
+    BatchResponse,
     KeyName,
     Reference,
-    answer_batch,
     refuse_beside_batch,
+    respond_batch,
 )
 from shared.signing.jwe import Ciphertext
 from shared.signing.store import Key, KeyStore
@@ -58,7 +53,7 @@ class EncryptFields(Fields, frozen=True, kw_only=True):
     batch: Annotated[list[EncryptItem], msgspec.Meta(min_length=1, max_length=MAX_BATCH)] | None = None
 
 
-class EncryptAnswer(msgspec.Struct, frozen=True):
+class EncryptResponse(msgspec.Struct, frozen=True):
     """A JWE: compact, or flattened JSON where there is associated data. Its `kid` is `key_id`."""
 
     key: str
@@ -85,7 +80,7 @@ class DecryptFields(Fields, frozen=True, kw_only=True):
     batch: Annotated[list[DecryptItem], msgspec.Meta(min_length=1, max_length=MAX_BATCH)] | None = None
 
 
-class DecryptAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class DecryptResponse(msgspec.Struct, frozen=True, kw_only=True):
     """`plaintext` stands beside the bytes where they are UTF-8."""
 
     key: str
@@ -109,7 +104,7 @@ class DataKeyFields(Fields, frozen=True, kw_only=True):
     batch: Annotated[list[DataKeyItem], msgspec.Meta(min_length=1, max_length=MAX_BATCH)] | None = None
 
 
-class DataKeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class DataKeyResponse(msgspec.Struct, frozen=True, kw_only=True):
     """256 random bits, and a JWE of them, which `decrypt` opens."""
 
     key: str
@@ -131,7 +126,7 @@ class RewrapFields(Fields, frozen=True, kw_only=True):
     batch: Annotated[list[RewrapItem], msgspec.Meta(min_length=1, max_length=MAX_BATCH)] | None = None
 
 
-class RewrapAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class RewrapResponse(msgspec.Struct, frozen=True, kw_only=True):
     """The same plaintext, encrypted by the current version of the same key; its associated data stays."""
 
     key: str
@@ -140,14 +135,14 @@ class RewrapAnswer(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | msgspec.UnsetType = msgspec.UNSET
 
 
-def encrypt(keys: KeyStore, fields: EncryptFields) -> EncryptAnswer | BatchAnswer:
+def encrypt(keys: KeyStore, fields: EncryptFields) -> EncryptResponse | BatchResponse:
     if fields.batch is None:
         return _encrypt(keys, fields, fields)
     refuse_beside_batch(fields, "plaintext", "plaintext_base64", "associated_data")
-    return answer_batch(fields.batch, lambda item: _encrypt(keys, item, fields))
+    return respond_batch(fields.batch, lambda item: _encrypt(keys, item, fields))
 
 
-def _encrypt(keys: KeyStore, item: EncryptItem | EncryptFields, common: EncryptFields) -> EncryptAnswer:
+def _encrypt(keys: KeyStore, item: EncryptItem | EncryptFields, common: EncryptFields) -> EncryptResponse:
     key, number = _encrypting(keys, item.key or common.key)
     if (item.plaintext is None) == (item.plaintext_base64 is None):
         raise invalid_field("plaintext", "or plaintext_base64: send one of the two.")
@@ -156,7 +151,7 @@ def _encrypt(keys: KeyStore, item: EncryptItem | EncryptFields, common: EncryptF
     else:
         plaintext = decode_base64(item.plaintext_base64 or "", "plaintext_base64")
     ciphertext = _sealed(key, number, plaintext, _bytes(item.associated_data))
-    return EncryptAnswer(
+    return EncryptResponse(
         key.name,
         number,
         key.versions[number].document.key_id,
@@ -166,15 +161,15 @@ def _encrypt(keys: KeyStore, item: EncryptItem | EncryptFields, common: EncryptF
     )
 
 
-def decrypt(keys: KeyStore, fields: DecryptFields) -> DecryptAnswer | BatchAnswer:
+def decrypt(keys: KeyStore, fields: DecryptFields) -> DecryptResponse | BatchResponse:
     finder = Finder(keys)
     if fields.batch is None:
         return _decrypt(finder, fields, fields)
     refuse_beside_batch(fields, "ciphertext", "associated_data")
-    return answer_batch(fields.batch, lambda item: _decrypt(finder, item, fields))
+    return respond_batch(fields.batch, lambda item: _decrypt(finder, item, fields))
 
 
-def _decrypt(finder: "Finder", item: DecryptItem | DecryptFields, common: DecryptFields) -> DecryptAnswer:
+def _decrypt(finder: "Finder", item: DecryptItem | DecryptFields, common: DecryptFields) -> DecryptResponse:
     ciphertext, envelope = _read(item.ciphertext)
     if envelope.associated_data != _bytes(item.associated_data):
         raise NotDecryptable(_REFUSED)
@@ -183,7 +178,7 @@ def _decrypt(finder: "Finder", item: DecryptItem | DecryptFields, common: Decryp
         text: str | msgspec.UnsetType = plaintext.decode()
     except UnicodeDecodeError:
         text = msgspec.UNSET
-    return DecryptAnswer(
+    return DecryptResponse(
         key=key.name,
         version=number,
         plaintext_base64=encode_base64(plaintext),
@@ -192,18 +187,18 @@ def _decrypt(finder: "Finder", item: DecryptItem | DecryptFields, common: Decryp
     )
 
 
-def generate_data_key(keys: KeyStore, fields: DataKeyFields) -> DataKeyAnswer | BatchAnswer:
+def generate_data_key(keys: KeyStore, fields: DataKeyFields) -> DataKeyResponse | BatchResponse:
     if fields.batch is None:
         return _generate_data_key(keys, fields, fields)
     refuse_beside_batch(fields, "associated_data")
-    return answer_batch(fields.batch, lambda item: _generate_data_key(keys, item, fields))
+    return respond_batch(fields.batch, lambda item: _generate_data_key(keys, item, fields))
 
 
-def _generate_data_key(keys: KeyStore, item: DataKeyItem | DataKeyFields, common: DataKeyFields) -> DataKeyAnswer:
+def _generate_data_key(keys: KeyStore, item: DataKeyItem | DataKeyFields, common: DataKeyFields) -> DataKeyResponse:
     key, number = _encrypting(keys, item.key or common.key)
     wrapped_only = common.wrapped_only if item.wrapped_only is None else item.wrapped_only
     data_key = secrets.token_bytes(DATA_KEY_BYTES)
-    return DataKeyAnswer(
+    return DataKeyResponse(
         key=key.name,
         version=number,
         ciphertext=_sealed(key, number, data_key, _bytes(item.associated_data)),
@@ -212,19 +207,19 @@ def _generate_data_key(keys: KeyStore, item: DataKeyItem | DataKeyFields, common
     )
 
 
-def rewrap(keys: KeyStore, fields: RewrapFields) -> RewrapAnswer | BatchAnswer:
+def rewrap(keys: KeyStore, fields: RewrapFields) -> RewrapResponse | BatchResponse:
     finder = Finder(keys)
     if fields.batch is None:
         return _rewrap(finder, fields, fields)
     refuse_beside_batch(fields, "ciphertext")
-    return answer_batch(fields.batch, lambda item: _rewrap(finder, item, fields))
+    return respond_batch(fields.batch, lambda item: _rewrap(finder, item, fields))
 
 
-def _rewrap(finder: "Finder", item: RewrapItem | RewrapFields, common: RewrapFields) -> RewrapAnswer:
+def _rewrap(finder: "Finder", item: RewrapItem | RewrapFields, common: RewrapFields) -> RewrapResponse:
     ciphertext, envelope = _read(item.ciphertext)
     key, _, plaintext = _opened(finder, item.key or common.key, ciphertext, envelope)
     key, number = _encrypting(finder.keys, key.name)
-    return RewrapAnswer(
+    return RewrapResponse(
         key=key.name,
         version=number,
         ciphertext=_sealed(key, number, plaintext, envelope.associated_data),
@@ -333,7 +328,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "encrypt": Operation(
             handle=partial(encrypt, keys),
             request=EncryptFields,
-            answer=(EncryptAnswer, BatchAnswer),
+            response=(EncryptResponse, BatchResponse),
             summary="Encrypt with a stored key, as a JWE (RFC 7516); or up to 1000 in a batch.",
             errors=errors,
             examples=(
@@ -344,7 +339,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "decrypt": Operation(
             handle=partial(decrypt, keys),
             request=DecryptFields,
-            answer=(DecryptAnswer, BatchAnswer),
+            response=(DecryptResponse, BatchResponse),
             summary="Decrypt a JWE with the key and version that it was made for, or up to 1000 in a batch.",
             errors=(*errors, NotDecryptable, UnsupportedKey),
             examples=(Example("A text", {"key": "sample-aes", "ciphertext": _SAMPLE}),),
@@ -352,7 +347,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "generate-data-key": Operation(
             handle=partial(generate_data_key, keys),
             request=DataKeyFields,
-            answer=(DataKeyAnswer, BatchAnswer),
+            response=(DataKeyResponse, BatchResponse),
             summary="Make a data key, to encrypt large things with where they are, and its JWE to keep beside them.",
             errors=errors,
             examples=(Example("For a large file", {"key": "sample-aes"}),),
@@ -360,7 +355,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "rewrap": Operation(
             handle=partial(rewrap, keys),
             request=RewrapFields,
-            answer=(RewrapAnswer, BatchAnswer),
+            response=(RewrapResponse, BatchResponse),
             summary="Encrypt a JWE's plaintext anew, by the current version of its key, without showing it.",
             errors=(*errors, NotDecryptable, UnsupportedKey),
             examples=(Example("After a rotation", {"key": "sample-aes", "ciphertext": _SAMPLE}),),

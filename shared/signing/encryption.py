@@ -3,8 +3,8 @@
 import os
 from typing import TYPE_CHECKING
 
-from shared.errors import KeyHasOtherPurpose, UnknownKey, UnusableVersion
 from shared.signing.envelope import NONCE_BYTES, open_sealed, seal
+from shared.signing.errors import KeyHasOtherPurpose, UnknownKey, UnusableVersion
 from shared.signing.keyring import may_decrypt, version_to_make
 
 if TYPE_CHECKING:

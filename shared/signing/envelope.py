@@ -2,7 +2,7 @@
 
 import msgspec
 
-from shared.errors import SealBroken
+from shared.signing.errors import SealBroken
 
 NONCE_BYTES = 12
 

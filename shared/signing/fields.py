@@ -5,16 +5,8 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from shared.errors import (
-    Busy,
-    DamagedKey,
-    MasterKeyUnavailable,
-    StorageForbidden,
-    StorageUnavailable,
-    StrongroomError,
-    UnknownKey,
-    invalid_field,
-)
+from shared.errors import Busy, StorageForbidden, StorageUnavailable, StrongroomError, invalid_field
+from shared.signing.errors import DamagedKey, MasterKeyUnavailable, UnknownKey
 from shared.web.respond import problem_fields
 
 Item = TypeVar("Item")
@@ -37,25 +29,25 @@ KEY_ERRORS = (UnknownKey, *STORE_ERRORS)
 MAX_BATCH = 1000
 
 
-class BatchAnswer(msgspec.Struct, frozen=True):
+class BatchResponse(msgspec.Struct, frozen=True):
     """The answers to a batch, in its order: each as the call alone would answer, or a problem (RFC 9457) with its
     `status` and `code`; and the item's `reference`."""
 
     results: list[Any]
 
 
-def answer_batch(items: Iterable[Item], answer: Callable[[Item], object]) -> BatchAnswer:
+def respond_batch(items: Iterable[Item], response: Callable[[Item], object]) -> BatchResponse:
     """`answer` for each of `items`. What is wrong with one is its own problem; a service that is out, all of theirs."""
     results: list[object] = []
     for item in items:
         try:
-            results.append(answer(item))
+            results.append(response(item))
         except StrongroomError as error:
             if error.status >= 500:
                 raise
             reference = getattr(item, "reference", msgspec.UNSET)
             results.append(problem_fields(error) | ({} if reference is msgspec.UNSET else {"reference": reference}))
-    return BatchAnswer(results)
+    return BatchResponse(results)
 
 
 def refuse_beside_batch(fields: object, *names: str) -> None:

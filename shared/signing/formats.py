@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from shared.errors import InvalidRequest, UnsupportedKey, WeakKey, invalid_field
+from shared.errors import InvalidRequest, invalid_field
+from shared.signing.errors import UnsupportedKey, WeakKey
 from shared.web import decode_base64, encode_base64
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shared.errors import InvalidRequest, NotDecryptable, invalid_field
+from shared.errors import InvalidRequest, invalid_field
+from shared.signing.errors import NotDecryptable
 from shared.web import decode_base64, encode_base64
 
 if TYPE_CHECKING:

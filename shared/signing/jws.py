@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from shared.errors import MalformedSignature
+from shared.signing.errors import MalformedSignature
 from shared.web import decode_base64, encode_base64
 
 _LAST = {2: "AQgw", 3: "AEIMQUYcgkosw048"}

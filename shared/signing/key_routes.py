@@ -8,23 +8,22 @@ from typing import Annotated, Any
 
 import msgspec
 
-from shared.errors import (
+from shared.errors import StrongroomError, invalid_field
+from shared.signing import algorithms, formats, keyring
+from shared.signing.errors import (
     KeyChanged,
     KeyExists,
     KeyNotDeletable,
     KeyTooLarge,
     NotExportable,
-    StrongroomError,
     UnknownKey,
     UnsupportedKey,
     WeakKey,
-    invalid_field,
 )
-from shared.signing import algorithms, formats, keyring
 from shared.signing.fields import KEY_ERRORS, STORE_ERRORS, KeyName, VersionNumber
 from shared.signing.keyring import Changes, KeyType, Purpose, State
 from shared.signing.store import Key, KeyStore, KeyVersion, NewKey
-from shared.web import Answer, Example, Fields, Operation, decode_cursor, encode_cursor, rfc3339
+from shared.web import Example, Fields, Operation, Response, decode_cursor, encode_cursor, rfc3339
 
 JWKS_SECONDS = 60
 """How long others may keep the JWKS; a revocation reaches them no later."""
@@ -169,7 +168,7 @@ class ExportKeyFields(Fields, frozen=True, kw_only=True):
     version: VersionNumber | None = None
 
 
-class VersionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class VersionResponse(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a key. Public keys are null for AES, which has none."""
 
     version: int
@@ -207,21 +206,21 @@ class ListedKey(KeyHead, frozen=True, kw_only=True):
     restorable_until: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class KeyAnswer(KeyHead, frozen=True, kw_only=True):
+class KeyResponse(KeyHead, frozen=True, kw_only=True):
     """A key with its versions, the newest last. `current_version` is the one that signs or encrypts now; null where
     none may."""
 
     minimum_sign_version: int
     minimum_verify_version: int
-    versions: list[VersionAnswer]
+    versions: list[VersionResponse]
 
 
-class ListKeysAnswer(msgspec.Struct, frozen=True):
+class ListKeysResponse(msgspec.Struct, frozen=True):
     keys: list[ListedKey]
     cursor: str | None
 
 
-class ExportKeyAnswer(msgspec.Struct, frozen=True):
+class ExportKeyResponse(msgspec.Struct, frozen=True):
     """A version's private key: PKCS#8, PEM, encrypted under the passphrase."""
 
     name: str
@@ -230,22 +229,22 @@ class ExportKeyAnswer(msgspec.Struct, frozen=True):
     private_key: str
 
 
-class JwksAnswer(msgspec.Struct, frozen=True):
+class JwksResponse(msgspec.Struct, frozen=True):
     """A JWK Set (RFC 7517)."""
 
     keys: list[dict[str, str]]
 
 
-class MasterKeyAnswer(msgspec.Struct, frozen=True):
+class MasterKeyResponse(msgspec.Struct, frozen=True):
     master_key_version: str
 
 
-def create_key(keys: KeyStore, fields: CreateKeyFields) -> Answer:
+def create_key(keys: KeyStore, fields: CreateKeyFields) -> Response:
     key = keys.create(fields.name, _new_key(fields, fields.type))
-    return Answer.json(_described(key), 201)
+    return Response.json(_described(key), 201)
 
 
-def import_key(keys: KeyStore, fields: ImportKeyFields) -> Answer:
+def import_key(keys: KeyStore, fields: ImportKeyFields) -> Response:
     if (fields.private_key is None) == (fields.public_key is None):
         raise invalid_field("private_key", "or public_key: send one of the two.")
     material: Any
@@ -267,7 +266,7 @@ def import_key(keys: KeyStore, fields: ImportKeyFields) -> Answer:
         raise UnsupportedKey(f"Keys of type {found} cannot be stored; RSA keys have 2048, 3072 or 4096 bits.") from None
     if fields.type not in (None, key_type):
         raise UnsupportedKey(f"The key is of type {key_type}, not {fields.type}.")
-    return Answer.json(_described(keys.import_key(fields.name, _new_key(fields, key_type), material)), 201)
+    return Response.json(_described(keys.import_key(fields.name, _new_key(fields, key_type), material)), 201)
 
 
 def _new_key(fields: CreateKeyFields | ImportKeyFields, key_type: KeyType) -> NewKey:
@@ -282,7 +281,7 @@ def _new_key(fields: CreateKeyFields | ImportKeyFields, key_type: KeyType) -> Ne
     )
 
 
-def list_keys(keys: KeyStore, fields: ListKeysFields) -> ListKeysAnswer:
+def list_keys(keys: KeyStore, fields: ListKeysFields) -> ListKeysResponse:
     question = ("keys", fields.prefix, fields.deleted)
     after = "" if fields.cursor is None else decode_cursor(fields.cursor, str, *question)
     found, more = keys.page(fields.prefix, after, fields.limit, "deleted" if fields.deleted else "active")
@@ -290,24 +289,24 @@ def list_keys(keys: KeyStore, fields: ListKeysFields) -> ListKeysAnswer:
         ListedKey(**_head(name, ring), deleted=_time(ring.deleted), restorable_until=_time(keyring.gone_at(ring)))
         for name, ring in found
     ]
-    return ListKeysAnswer(listed, encode_cursor(found[-1][0], *question) if more else None)
+    return ListKeysResponse(listed, encode_cursor(found[-1][0], *question) if more else None)
 
 
-def get_key(keys: KeyStore, fields: NamedKeyFields) -> KeyAnswer:
+def get_key(keys: KeyStore, fields: NamedKeyFields) -> KeyResponse:
     return _described(keys.refresh(fields.name))
 
 
-def rotate_key(keys: KeyStore, fields: RotateKeyFields) -> KeyAnswer:
+def rotate_key(keys: KeyStore, fields: RotateKeyFields) -> KeyResponse:
     return _described(keys.rotate(fields.name, fields.expected_version))
 
 
-def update_key(keys: KeyStore, fields: UpdateKeyFields) -> KeyAnswer:
+def update_key(keys: KeyStore, fields: UpdateKeyFields) -> KeyResponse:
     given = {name: value for name, value in msgspec.structs.asdict(fields).items() if name != "name"}
     changes = Changes(**given)
     return _described(keys.change(fields.name, lambda ring: keyring.changed(ring, changes, keys.clock())))
 
 
-def revoke_key(keys: KeyStore, fields: RevokeKeyFields) -> KeyAnswer:
+def revoke_key(keys: KeyStore, fields: RevokeKeyFields) -> KeyResponse:
     return _described(
         keys.change(
             fields.name,
@@ -316,16 +315,16 @@ def revoke_key(keys: KeyStore, fields: RevokeKeyFields) -> KeyAnswer:
     )
 
 
-def delete_key(keys: KeyStore, fields: NamedKeyFields) -> Answer:
+def delete_key(keys: KeyStore, fields: NamedKeyFields) -> Response:
     keys.delete(fields.name)
-    return Answer(204)
+    return Response(204)
 
 
-def restore_key(keys: KeyStore, fields: NamedKeyFields) -> KeyAnswer:
+def restore_key(keys: KeyStore, fields: NamedKeyFields) -> KeyResponse:
     return _described(keys.restore(fields.name))
 
 
-def export_key(keys: KeyStore, fields: ExportKeyFields) -> ExportKeyAnswer:
+def export_key(keys: KeyStore, fields: ExportKeyFields) -> ExportKeyResponse:
     key = keys.refresh(fields.name)
     if not key.ring.exportable:
         raise NotExportable(f"Key {fields.name} was not made exportable, and this cannot be changed.")
@@ -336,15 +335,15 @@ def export_key(keys: KeyStore, fields: ExportKeyFields) -> ExportKeyAnswer:
     if key.ring.type == "AES-256":
         raise NotExportable("There is no PKCS#8 form of an AES key.")
     private_key = formats.to_encrypted_pem(version.private_key, fields.passphrase)
-    return ExportKeyAnswer(fields.name, number, version.document.key_id, private_key)
+    return ExportKeyResponse(fields.name, number, version.document.key_id, private_key)
 
 
-def jwks(shared: "SharedJwks") -> Answer:
-    return Answer(body=shared.get(), content_type="application/json")
+def jwks(shared: "SharedJwks") -> Response:
+    return Response(body=shared.get(), content_type="application/json")
 
 
-def rotate_master_key(keys: KeyStore) -> MasterKeyAnswer:
-    return MasterKeyAnswer(keys.rotate_master_key())
+def rotate_master_key(keys: KeyStore) -> MasterKeyResponse:
+    return MasterKeyResponse(keys.rotate_master_key())
 
 
 class SharedJwks:
@@ -364,7 +363,7 @@ class SharedJwks:
         with self._lock:
             if self._made_at < 0 or monotonic() - self._made_at >= 1:
                 try:
-                    self._made = msgspec.json.encode(JwksAnswer(self._find()))
+                    self._made = msgspec.json.encode(JwksResponse(self._find()))
                 except StrongroomError as error:
                     self._made = error
                 self._made_at = monotonic()
@@ -398,9 +397,9 @@ def _head(name: str, ring: keyring.Ring) -> dict[str, Any]:
     }
 
 
-def _described(key: Key) -> KeyAnswer:
+def _described(key: Key) -> KeyResponse:
     ring = key.ring
-    return KeyAnswer(
+    return KeyResponse(
         **_head(key.name, ring),
         minimum_sign_version=ring.minimum_sign_version,
         minimum_verify_version=ring.minimum_verify_version,
@@ -408,11 +407,11 @@ def _described(key: Key) -> KeyAnswer:
     )
 
 
-def _described_version(key: Key, number: int) -> VersionAnswer:
+def _described_version(key: Key, number: int) -> VersionResponse:
     version = key.versions[number]
     document = version.document
     revocation = key.ring.revoked.get(number)
-    return VersionAnswer(
+    return VersionResponse(
         version=number,
         state=keyring.state_of(key.ring, number),
         created=rfc3339(document.created),
@@ -446,7 +445,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "create-key": Operation(
             handle=partial(create_key, keys),
             request=CreateKeyFields,
-            answer=KeyAnswer,
+            response=KeyResponse,
             summary="Make a key.",
             statuses={201: "The key was made."},
             errors=(*STORE_ERRORS, KeyExists, UnsupportedKey),
@@ -455,7 +454,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "list-keys": Operation(
             handle=partial(list_keys, keys),
             request=ListKeysFields,
-            answer=ListKeysAnswer,
+            response=ListKeysResponse,
             summary="List the keys, by name.",
             errors=STORE_ERRORS,
             examples=(Example("All of them", {"limit": 10}),),
@@ -463,7 +462,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "import-key": Operation(
             handle=partial(import_key, keys),
             request=ImportKeyFields,
-            answer=KeyAnswer,
+            response=KeyResponse,
             summary="Take in a key that was made elsewhere.",
             statuses={201: "The key was taken in."},
             errors=(*STORE_ERRORS, KeyExists, UnsupportedKey, WeakKey),
@@ -484,7 +483,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "get-key": Operation(
             handle=partial(get_key, keys),
             request=NamedKeyFields,
-            answer=KeyAnswer,
+            response=KeyResponse,
             summary="A key: its options, and its versions with their public keys.",
             errors=KEY_ERRORS,
             examples=(Example("A key", {"name": "sample-ed25519"}),),
@@ -492,7 +491,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "update-key": Operation(
             handle=partial(update_key, keys),
             request=UpdateKeyFields,
-            answer=KeyAnswer,
+            response=KeyResponse,
             summary="Change options of a key, or disable and enable versions.",
             errors=(*KEY_ERRORS, KeyChanged, KeyTooLarge),
             examples=(Example("Let it rotate by itself", {"name": "sample-ed25519", "rotation_days": 365}),),
@@ -500,7 +499,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "delete-key": Operation(
             handle=partial(delete_key, keys),
             request=NamedKeyFields,
-            answer=None,
+            response=None,
             summary="Delete a key that is marked as deletable. It can be restored for 30 days.",
             statuses={204: "The key is deleted."},
             errors=(*KEY_ERRORS, KeyNotDeletable, KeyChanged),
@@ -509,7 +508,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "rotate-key": Operation(
             handle=partial(rotate_key, keys),
             request=RotateKeyFields,
-            answer=KeyAnswer,
+            response=KeyResponse,
             summary="Make a new version of a key, which signs and encrypts from now on.\n"
             "Older versions go on verifying and decrypting.",
             errors=(*KEY_ERRORS, KeyChanged, KeyTooLarge, UnsupportedKey),
@@ -518,7 +517,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "revoke-key": Operation(
             handle=partial(revoke_key, keys),
             request=RevokeKeyFields,
-            answer=KeyAnswer,
+            response=KeyResponse,
             summary="Revoke a version, for ever.\n"
             "It signs and encrypts no more, and its signatures are not trusted any more, whenever they were made: a "
             "signature does not prove its time. What it encrypted can still be decrypted.",
@@ -528,7 +527,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "restore-key": Operation(
             handle=partial(restore_key, keys),
             request=NamedKeyFields,
-            answer=KeyAnswer,
+            response=KeyResponse,
             summary="Bring a deleted key back.",
             errors=(*KEY_ERRORS, KeyExists, KeyChanged),
             examples=(Example("A deleted key", {"name": "sample-deleted"}),),
@@ -536,7 +535,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "export-key": Operation(
             handle=partial(export_key, keys),
             request=ExportKeyFields,
-            answer=ExportKeyAnswer,
+            response=ExportKeyResponse,
             summary="The private key of a version (the latest one, by default), if the key was made exportable.",
             errors=(*KEY_ERRORS, NotExportable),
             examples=(Example("A key", {"name": "sample-ed25519", "passphrase": "correct horse battery staple"}),),
@@ -544,14 +543,14 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "rotate-master-key": Operation(
             handle=partial(rotate_master_key, keys),
             request=None,
-            answer=MasterKeyAnswer,
+            response=MasterKeyResponse,
             summary="Wrap the data key anew, under the newest master key. Nothing else changes.",
             errors=(*STORE_ERRORS, KeyChanged),
         ),
         "jwks": Operation(
             handle=partial(jwks, SharedJwks(keys)),
             request=None,
-            answer=JwksAnswer,
+            response=JwksResponse,
             summary="The public keys, of all published signing keys, that verify (RFC 7517).",
             errors=STORE_ERRORS,
             cache_seconds=JWKS_SECONDS,

@@ -6,15 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from shared.errors import (
-    KeyChanged,
-    KeyNotDeletable,
-    KeyTooLarge,
-    UnknownKey,
-    UnsupportedKey,
-    UnusableVersion,
-    invalid_field,
-)
+from shared.errors import invalid_field
+from shared.signing.errors import KeyChanged, KeyNotDeletable, KeyTooLarge, UnknownKey, UnsupportedKey, UnusableVersion
 
 KeyType = Literal[
     "RSA-2048",

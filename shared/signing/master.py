@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from shared.errors import MasterKeyUnavailable, SealBroken
 from shared.signing.envelope import NONCE_BYTES, open_sealed, seal
+from shared.signing.errors import MasterKeyUnavailable, SealBroken
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential

@@ -6,7 +6,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from shared.errors import (
+from shared.errors import invalid_field
+from shared.signing import algorithms, formats, jws, keyring
+from shared.signing.algorithms import Algorithm
+from shared.signing.errors import (
     KeyHasOtherPurpose,
     MalformedSignature,
     SignatureMismatch,
@@ -14,19 +17,16 @@ from shared.errors import (
     UnsupportedKey,
     UnusableVersion,
     WeakKey,
-    invalid_field,
 )
-from shared.signing import algorithms, formats, jws, keyring
-from shared.signing.algorithms import Algorithm
 from shared.signing.fields import (
     KEY_ERRORS,
     MAX_BATCH,
-    BatchAnswer,
+    BatchResponse,
     KeyName,
     Reference,
     VersionNumber,
-    answer_batch,
     refuse_beside_batch,
+    respond_batch,
 )
 from shared.signing.store import DEFAULT_KEY, Key, KeyStore
 from shared.web import Example, Fields, Operation, decode_base64, encode_base64, rfc3339
@@ -88,7 +88,7 @@ class SignFields(Fields, frozen=True, kw_only=True):
     batch: Annotated[list[SignItem], msgspec.Meta(min_length=1, max_length=MAX_BATCH)] | None = None
 
 
-class SignAnswer(msgspec.Struct, frozen=True):
+class SignResponse(msgspec.Struct, frozen=True):
     """The signature, in base64url (or the JWS), and what made it. `key_id` is the RFC 7638 thumbprint of the public
     key."""
 
@@ -131,7 +131,7 @@ class VerifyFields(Fields, frozen=True, kw_only=True):
 Reason = Literal["mismatch", "malformed", "unknown-version", "disabled", "revoked"]
 
 
-class VerifyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class VerifyResponse(msgspec.Struct, frozen=True, kw_only=True):
     """`valid` alone is safe to act on. Where it is false, `reason` says why, and `signature_valid` whether the
     signature matches all the same, and only the state of the key's version refuses it: since when, the times say."""
 
@@ -157,14 +157,14 @@ class VerifyAnswer(msgspec.Struct, frozen=True, kw_only=True):
 _NO_DIGEST = "goes with the formats raw and der: a JWS is over the message itself."
 
 
-def sign(keys: KeyStore, fields: SignFields) -> SignAnswer | BatchAnswer:
+def sign(keys: KeyStore, fields: SignFields) -> SignResponse | BatchResponse:
     if fields.batch is None:
         return _sign(keys, fields, fields)
     refuse_beside_batch(fields, "message", "message_base64")
-    return answer_batch(fields.batch, lambda item: _sign(keys, item, fields))
+    return respond_batch(fields.batch, lambda item: _sign(keys, item, fields))
 
 
-def _sign(keys: KeyStore, item: SignItem | SignFields, common: SignFields) -> SignAnswer:
+def _sign(keys: KeyStore, item: SignItem | SignFields, common: SignFields) -> SignResponse:
     name = item.key or common.key
     prehashed = common.prehashed if item.prehashed is None else item.prehashed
     form = item.format or common.format
@@ -198,15 +198,15 @@ def _sign(keys: KeyStore, item: SignItem | SignFields, common: SignFields) -> Si
         begun, signed = jws.begin(jws.header(algorithm, document.key_id, detached), message, detached)
         signature = jws.finish(begun, algorithms.sign(version.private_key, algorithm, signed))
     reference = item.reference if isinstance(item, SignItem) else msgspec.UNSET
-    return SignAnswer(name, number, document.key_id, algorithm, signature, reference)
+    return SignResponse(name, number, document.key_id, algorithm, signature, reference)
 
 
-def verify(keys: KeyStore, fields: VerifyFields) -> VerifyAnswer | BatchAnswer:
+def verify(keys: KeyStore, fields: VerifyFields) -> VerifyResponse | BatchResponse:
     asked = monotonic()
     if fields.batch is None:
         return _verify(keys, fields, fields, asked)
     refuse_beside_batch(fields, "message", "message_base64", "signature")
-    return answer_batch(fields.batch, lambda item: _verify(keys, item, fields, asked))
+    return respond_batch(fields.batch, lambda item: _verify(keys, item, fields, asked))
 
 
 class _Claim(msgspec.Struct, frozen=True):
@@ -230,7 +230,7 @@ class _Claim(msgspec.Struct, frozen=True):
         )
 
 
-def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyFields, asked: float) -> VerifyAnswer:
+def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyFields, asked: float) -> VerifyResponse:
     if item.signature is None:
         raise invalid_field("signature", "is missing.")
     wanted = item.version or common.version
@@ -267,7 +267,7 @@ def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyField
             and wanted not in keys.get(key.name).versions
         ):
             reason = "unknown-version"
-        return VerifyAnswer(
+        return VerifyResponse(
             valid=False,
             key=name,
             version=wanted,
@@ -279,8 +279,8 @@ def _verify(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyField
     if key is not None and number is not None and (refusal := keyring.refusal(key.ring, number)):
         return _refused(key, number, algorithm, refusal, reference)
     if claim.token is None or message is not None:
-        return VerifyAnswer(valid=True, key=name, version=number, algorithm=algorithm, reference=reference)
-    return VerifyAnswer(
+        return VerifyResponse(valid=True, key=name, version=number, algorithm=algorithm, reference=reference)
+    return VerifyResponse(
         valid=True,
         key=name,
         version=number,
@@ -349,9 +349,9 @@ def _matching_version(keys: KeyStore, key: Key, claim: _Claim, wanted: int | Non
 
 def _refused(
     key: Key, number: int, algorithm: Algorithm, reason: Reason, reference: str | msgspec.UnsetType
-) -> VerifyAnswer:
+) -> VerifyResponse:
     disabled_at, revocation = key.ring.disabled.get(number), key.ring.revoked.get(number)
-    return VerifyAnswer(
+    return VerifyResponse(
         valid=False,
         key=key.name,
         version=number,
@@ -415,7 +415,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "sign": Operation(
             handle=partial(sign, keys),
             request=SignFields,
-            answer=(SignAnswer, BatchAnswer),
+            response=(SignResponse, BatchResponse),
             summary="Sign a message with a stored key, or up to 1000 in a batch.\n"
             "The first call with the key `default` makes it (RSA-3072).",
             errors=(*KEY_ERRORS, KeyHasOtherPurpose, UnfitAlgorithm, UnsupportedKey, UnusableVersion),
@@ -428,7 +428,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         "verify": Operation(
             handle=partial(verify, keys),
             request=VerifyFields,
-            answer=(VerifyAnswer, BatchAnswer),
+            response=(VerifyResponse, BatchResponse),
             summary="Verify a signature, by a stored key or by a public key from outside; or up to 1000 in a batch.\n"
             "A signature that does not match is answered with 200 and `valid: false`. Without `version` the key's "
             "versions are tried, the newest first. Which algorithm is expected, the key and the call say, never a JWS.",

@@ -19,20 +19,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from shared.errors import (
-    Busy,
+from shared.errors import Busy, Unavailable, invalid_field
+from shared.signing import algorithms, formats, keyring
+from shared.signing.envelope import NONCE_BYTES, open_sealed, seal
+from shared.signing.errors import (
     DamagedKey,
     KeyChanged,
     KeyExists,
     MasterKeyUnavailable,
     SealBroken,
-    Unavailable,
     UnknownKey,
     UnsupportedKey,
-    invalid_field,
 )
-from shared.signing import algorithms, formats, keyring
-from shared.signing.envelope import NONCE_BYTES, open_sealed, seal
 from shared.signing.keyring import KeyType, Purpose, Ring, Version
 from shared.signing.master import KEY_BYTES, MasterKey, Wrapped
 from shared.storage import Storage, storage_errors

@@ -10,18 +10,11 @@ from time import time
 from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
-from shared.errors import (
-    Busy,
-    DatabaseUnavailable,
-    InvalidSetting,
-    KeyReused,
-    ReadOnly,
-    SqlError,
-    StrongroomError,
-    UnknownDatabase,
-)
-from shared.settings import ROOT, DatabaseSettings
+from shared.errors import Busy, InvalidSetting, KeyReused, StrongroomError
+from shared.settings import ROOT
 from shared.sql.engines import Outcome, Session, Statement
+from shared.sql.errors import DatabaseUnavailable, ReadOnly, SqlError, UnknownDatabase
+from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Dataset, Files
 
 READERS, WRITERS, SQLITE_WRITERS = 8, 4, 1

@@ -10,31 +10,26 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.errors import (
-    AnswerTooLarge,
-    Busy,
+from shared.errors import Busy, KeyReused, StrongroomError, Unavailable, UnknownContainer, invalid_field
+from shared.sql import saved_routes
+from shared.sql.databases import Database, Databases
+from shared.sql.engines import Outcome, Statement, Table
+from shared.sql.errors import (
     DatabaseUnavailable,
-    KeyReused,
     MultipleStatements,
     QueryTimeout,
     ReadOnly,
+    RowTooLarge,
     SqlError,
-    StrongroomError,
-    Unavailable,
-    UnknownContainer,
     UnknownDatabase,
-    invalid_field,
 )
-from shared.sql import saved_routes
-from shared.sql.answers import Ask, answer_query, chosen_format
-from shared.sql.databases import Database, Databases
-from shared.sql.engines import Outcome, Statement, Table
 from shared.sql.exports import CONTENT_TYPES, ExportFormat, export
+from shared.sql.responses import Ask, answer_query, chosen_format
 from shared.sql.statements import GivenParams, read_params
 from shared.sql.store.files import Files
 from shared.sql.store.queries import QueryStore
 from shared.sql.values import Form, Format, Kind, Rows, read_page
-from shared.web import Answer, Example, Fields, Operation
+from shared.web import Example, Fields, Operation, Response
 
 MAX_ROWS = 10_000
 MAX_BYTES = 8 * 1024 * 1024
@@ -88,7 +83,7 @@ class QuerySql(Fields, frozen=True):
     accept: Annotated[str, Meta(description="Media types; `format` beats it.", max_length=1000)] | None = None
 
 
-class ColumnAnswer(msgspec.Struct, frozen=True):
+class ColumnResponse(msgspec.Struct, frozen=True):
     """A column. Where the database declares no type, it is that of the values; `null` where there are none."""
 
     name: str
@@ -96,10 +91,10 @@ class ColumnAnswer(msgspec.Struct, frozen=True):
     note: str | UnsetType = UNSET
 
 
-class QueryAnswer(msgspec.Struct, frozen=True):
+class QueryResponse(msgspec.Struct, frozen=True):
     """`truncated` says that there are more rows; `cursor` fetches them."""
 
-    columns: list[ColumnAnswer]
+    columns: list[ColumnResponse]
     rows: list[list[Any] | dict[str, Any]]
     row_count: int
     truncated: bool
@@ -147,19 +142,19 @@ class StatementResult(msgspec.Struct, frozen=True):
 
     rows_affected: int
     last_row_id: int | None = None
-    columns: list[ColumnAnswer] | UnsetType = UNSET
+    columns: list[ColumnResponse] | UnsetType = UNSET
     rows: list[list[Any]] | UnsetType = UNSET
     truncated: bool | UnsetType = UNSET
 
 
-class ExecuteAnswer(msgspec.Struct, frozen=True):
+class ExecuteResponse(msgspec.Struct, frozen=True):
     """What was done: of one statement its result, of `statements` their sum and `results` in the same order."""
 
     rows_affected: int
     dry_run: bool
     elapsed_ms: float
     last_row_id: int | None = None
-    columns: list[ColumnAnswer] | UnsetType = UNSET
+    columns: list[ColumnResponse] | UnsetType = UNSET
     rows: list[list[Any]] | UnsetType = UNSET
     truncated: bool | UnsetType = UNSET
     results: list[StatementResult] | UnsetType = UNSET
@@ -185,7 +180,7 @@ class ExportSql(Fields, frozen=True, kw_only=True):
     )
 
 
-class ExportAnswer(msgspec.Struct, frozen=True):
+class ExportResponse(msgspec.Struct, frozen=True):
     """A file that is there now. `sha256` is hexadecimal; `url` opens it for an hour, to everyone who has it."""
 
     name: str
@@ -197,7 +192,7 @@ class ExportAnswer(msgspec.Struct, frozen=True):
     elapsed_ms: float
 
 
-class DatabaseAnswer(msgspec.Struct, frozen=True):
+class DatabaseResponse(msgspec.Struct, frozen=True):
     """One database. Where it does not answer now, `available` is false and `tables` is empty."""
 
     name: str
@@ -207,11 +202,11 @@ class DatabaseAnswer(msgspec.Struct, frozen=True):
     tables: list[Table]
 
 
-class ListAnswer(msgspec.Struct, frozen=True):
-    databases: list[DatabaseAnswer]
+class ListResponse(msgspec.Struct, frozen=True):
+    databases: list[DatabaseResponse]
 
 
-def query_sql(databases: Databases, store: QueryStore, fields: QuerySql) -> Answer:
+def query_sql(databases: Databases, store: QueryStore, fields: QuerySql) -> Response:
     ask = Ask(
         sql=fields.sql,
         params=read_params(fields.params),
@@ -227,7 +222,7 @@ def query_sql(databases: Databases, store: QueryStore, fields: QuerySql) -> Answ
     return answer_query(databases.get(fields.database), store, ask)
 
 
-def execute_sql(databases: Databases, fields: ExecuteSql) -> Answer:
+def execute_sql(databases: Databases, fields: ExecuteSql) -> Response:
     started = perf_counter()
     if (fields.sql is None) == (fields.statements is None):
         raise invalid_field("sql", "give either sql, or statements.")
@@ -247,20 +242,20 @@ def execute_sql(databases: Databases, fields: ExecuteSql) -> Answer:
 
     seconds = fields.timeout_ms / 1000
     if fields.idempotency_key is None or fields.dry_run:
-        return Answer(body=tell(database.execute(statements, MAX_ROWS + 1, dry_run=fields.dry_run, seconds=seconds)))
+        return Response(body=tell(database.execute(statements, MAX_ROWS + 1, dry_run=fields.dry_run, seconds=seconds)))
     request = msgspec.json.encode((fields.sql, fields.params, fields.statements))
     body, replayed = database.execute_once(
         fields.idempotency_key, request, statements, MAX_ROWS + 1, tell=tell, seconds=seconds
     )
-    return Answer(body=body, headers={"idempotent-replayed": "true"} if replayed else {})
+    return Response(body=body, headers={"idempotent-replayed": "true"} if replayed else {})
 
 
-def _told(fields: ExecuteSql, outcomes: list[Outcome], started: float) -> ExecuteAnswer:
+def _told(fields: ExecuteSql, outcomes: list[Outcome], started: float) -> ExecuteResponse:
     results = [_result(each) for each in outcomes]
     elapsed = round((perf_counter() - started) * 1000, 3)
     if fields.sql is not None:
-        return ExecuteAnswer(dry_run=fields.dry_run, elapsed_ms=elapsed, **msgspec.structs.asdict(results[0]))
-    return ExecuteAnswer(sum(each.rows_affected for each in results), fields.dry_run, elapsed, results=results)
+        return ExecuteResponse(dry_run=fields.dry_run, elapsed_ms=elapsed, **msgspec.structs.asdict(results[0]))
+    return ExecuteResponse(sum(each.rows_affected for each in results), fields.dry_run, elapsed, results=results)
 
 
 def _result(outcome: Outcome) -> StatementResult:
@@ -271,7 +266,7 @@ def _result(outcome: Outcome) -> StatementResult:
     return StatementResult(outcome.rows_affected, outcome.last_row_id, truncated=page.truncated, **returned)
 
 
-def export_sql(databases: Databases, files: Files, link: Link, places: BoundedSemaphore, fields: ExportSql) -> Answer:
+def export_sql(databases: Databases, files: Files, link: Link, places: BoundedSemaphore, fields: ExportSql) -> Response:
     started = perf_counter()
     params = read_params(fields.params)
     database = databases.get(fields.database)
@@ -288,23 +283,23 @@ def export_sql(databases: Databases, files: Files, link: Link, places: BoundedSe
         places.release()
     url = link(fields.container, fields.name)
     elapsed = round((perf_counter() - started) * 1000, 3)
-    answer = ExportAnswer(fields.name, fields.container, row_count, upload.size, digest, url, elapsed)
-    return Answer.json(answer, 201)
+    response = ExportResponse(fields.name, fields.container, row_count, upload.size, digest, url, elapsed)
+    return Response.json(response, 201)
 
 
-def list_databases(databases: Databases) -> ListAnswer:
+def list_databases(databases: Databases) -> ListResponse:
     # At once: one that is out takes as long as it takes to find that out.
     with ThreadPoolExecutor(LISTED_AT_ONCE) as threads:
-        return ListAnswer(list(threads.map(_describe, databases)))
+        return ListResponse(list(threads.map(_describe, databases)))
 
 
-def _describe(database: Database) -> DatabaseAnswer:
+def _describe(database: Database) -> DatabaseResponse:
     try:
         with database.reading(LISTING_SECONDS) as session:
             tables = session.tables()
     except StrongroomError:
-        return DatabaseAnswer(database.name, database.engine, database.writable, available=False, tables=[])
-    return DatabaseAnswer(database.name, database.engine, database.writable, available=True, tables=tables)
+        return DatabaseResponse(database.name, database.engine, database.writable, available=False, tables=[])
+    return DatabaseResponse(database.name, database.engine, database.writable, available=True, tables=tables)
 
 
 ALWAYS = (
@@ -313,7 +308,7 @@ ALWAYS = (
     SqlError,
     MultipleStatements,
     QueryTimeout,
-    AnswerTooLarge,
+    RowTooLarge,
     Busy,
     DatabaseUnavailable,
 )
@@ -325,7 +320,7 @@ def operations(databases: Databases, store: QueryStore, files: Files, link: Link
         "query-sql": Operation(
             handle=partial(query_sql, databases, store),
             request=QuerySql,
-            answer=QueryAnswer,
+            response=QueryResponse,
             summary="Read a database by one SQL statement, with bound parameters.\n"
             "The database itself refuses whatever would write. What is cut off by a limit is told: by `truncated` and "
             "`cursor`, in `ndjson` and `csv` by the headers `x-truncated` and `x-cursor`. Where the statement ends in "
@@ -346,7 +341,7 @@ def operations(databases: Databases, store: QueryStore, files: Files, link: Link
         "execute-sql": Operation(
             handle=partial(execute_sql, databases),
             request=ExecuteSql,
-            answer=ExecuteAnswer,
+            response=ExecuteResponse,
             headers=("idempotency-key",),
             summary="Write to a database: one statement, or several in one transaction.\n"
             "Only where the settings name a writer (`DATABASE_<NAME>_WRITE`). Writers at the same time wait for each "
@@ -375,7 +370,7 @@ def operations(databases: Databases, store: QueryStore, files: Files, link: Link
         "export-sql": Operation(
             handle=partial(export_sql, databases, files, link, BoundedSemaphore(EXPORTS_AT_ONCE)),
             request=ExportSql,
-            answer=ExportAnswer,
+            response=ExportResponse,
             summary="Write the whole result of a query to a blob, as CSV, NDJSON or Parquet.\n"
             "The blob is there when all of it is; until then what had its name stays.",
             errors=(*ALWAYS, UnknownContainer, Unavailable),
@@ -390,8 +385,8 @@ def operations(databases: Databases, store: QueryStore, files: Files, link: Link
         "list-databases": Operation(
             handle=partial(list_databases, databases),
             request=None,
-            answer=ListAnswer,
+            response=ListResponse,
             summary="The databases that the settings name, with their tables and columns.",
         ),
-        **saved_routes.operations(databases, store, QueryAnswer),
+        **saved_routes.operations(databases, store, QueryResponse),
     }

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.errors import FieldError, InvalidRequest, ReadOnly, invalid_field
+from shared.errors import FieldError, InvalidRequest, invalid_field
+from shared.sql.errors import ReadOnly
 from shared.sql.statements import MAX_INTEGER, MIN_INTEGER, READING, Dialect, scan
 from shared.sql.values import Scalar
 from shared.web import decode_base64

@@ -9,24 +9,22 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from shared.errors import (
-    AnswerTooLarge,
-    Busy,
+from shared.errors import Busy, NotAnObject, Unavailable
+from shared.sql.databases import Databases
+from shared.sql.errors import (
     DatabaseUnavailable,
-    NotAnObject,
     QueryTimeout,
     ReadOnly,
+    RowTooLarge,
     SqlError,
-    Unavailable,
     UnknownDatabase,
     UnknownQuery,
 )
-from shared.sql.answers import Ask, answer_query, chosen_format
-from shared.sql.databases import Databases
+from shared.sql.responses import Ask, answer_query, chosen_format
 from shared.sql.saved import Parameter, SavedQuery, bind, check
 from shared.sql.store.queries import QueryStore
 from shared.sql.values import Form, Format
-from shared.web import Answer, Example, Fields, Operation, Request, decode_cursor, encode_cursor, rfc3339
+from shared.web import Example, Fields, Operation, Request, Response, decode_cursor, encode_cursor, rfc3339
 from shared.web.decoding import WITH_BODY, query_pairs
 
 MAX_ROWS, MAX_BYTES, SECONDS = 10_000, 8 * 1024 * 1024, 5.0
@@ -85,14 +83,14 @@ class PublicQuery(Fields, frozen=True, forbid_unknown_fields=False):
     cursor: Annotated[str, Meta(description="Where the answer before left off.", max_length=8000)] | None = None
 
 
-class QueriesAnswer(msgspec.Struct, frozen=True):
+class QueriesResponse(msgspec.Struct, frozen=True):
     """Saved queries, in the order of their names."""
 
     queries: list[SavedQuery]
     cursor: str | None
 
 
-def save_query(databases: Databases, store: QueryStore, fields: SaveQuery) -> Answer:
+def save_query(databases: Databases, store: QueryStore, fields: SaveQuery) -> Response:
     check(fields.sql, databases.get(fields.database).engine, fields.parameters)
     query = SavedQuery(
         fields.query_name,
@@ -104,23 +102,23 @@ def save_query(databases: Databases, store: QueryStore, fields: SaveQuery) -> An
         rfc3339(datetime.now(UTC)),
     )
     created = store.save(query)
-    return Answer.json(query, 201 if created else 200)
+    return Response.json(query, 201 if created else 200)
 
 
-def delete_query(store: QueryStore, fields: NamedQuery) -> Answer:
+def delete_query(store: QueryStore, fields: NamedQuery) -> Response:
     store.delete(fields.query_name)
-    return Answer(204)
+    return Response(204)
 
 
-def list_queries(store: QueryStore, fields: ListQueries) -> QueriesAnswer:
+def list_queries(store: QueryStore, fields: ListQueries) -> QueriesResponse:
     after = "" if fields.cursor is None else decode_cursor(fields.cursor, str, "queries", fields.prefix)
     found = store.list(fields.prefix, after, fields.limit + 1)
     page = found[: fields.limit]
     cursor = encode_cursor(page[-1].name, "queries", fields.prefix) if len(found) > len(page) else None
-    return QueriesAnswer(page, cursor)
+    return QueriesResponse(page, cursor)
 
 
-def run_query(databases: Databases, store: QueryStore, fields: RunQuery, request: Request) -> Answer:
+def run_query(databases: Databases, store: QueryStore, fields: RunQuery, request: Request) -> Response:
     query = store.get(fields.query_name)
     ask = _ask(query, fields, request, chosen_format(fields.format, fields.accept), MAX_BYTES, SECONDS)
     return answer_query(databases.get(query.database), store, ask)
@@ -128,7 +126,7 @@ def run_query(databases: Databases, store: QueryStore, fields: RunQuery, request
 
 def public_query(
     databases: Databases, store: QueryStore, places: BoundedSemaphore, fields: PublicQuery, request: Request
-) -> Answer:
+) -> Response:
     query = store.get(fields.query_name)
     if not query.public:
         raise UnknownQuery(f"No query is saved as {fields.query_name}.")
@@ -177,7 +175,7 @@ ERRORS = (
     ReadOnly,
     SqlError,
     QueryTimeout,
-    AnswerTooLarge,
+    RowTooLarge,
     Busy,
     DatabaseUnavailable,
     Unavailable,
@@ -185,7 +183,7 @@ ERRORS = (
 MEDIA_TYPES = ("application/json", "application/x-ndjson", "text/csv")
 
 
-def operations(databases: Databases, store: QueryStore, answer: type[msgspec.Struct]) -> dict[str, Operation]:
+def operations(databases: Databases, store: QueryStore, response: type[msgspec.Struct]) -> dict[str, Operation]:
     """A key for `run-query` runs what is saved, and nothing else; `public-query` runs what is saved as public."""
     cheap: Mapping[str, Any] = {
         "query_name": "cheap-fruit",
@@ -197,7 +195,7 @@ def operations(databases: Databases, store: QueryStore, answer: type[msgspec.Str
         "save-query": Operation(
             handle=partial(save_query, databases, store),
             request=SaveQuery,
-            answer=SavedQuery,
+            response=SavedQuery,
             summary="Save a query under a name, in place of what had that name.\n"
             f"A change may take {PUBLIC_CACHE_SECONDS} s to reach those who ask without a key, and 5 s others.",
             errors=(UnknownDatabase, ReadOnly, Unavailable),
@@ -207,7 +205,7 @@ def operations(databases: Databases, store: QueryStore, answer: type[msgspec.Str
         "list-queries": Operation(
             handle=partial(list_queries, store),
             request=ListQueries,
-            answer=QueriesAnswer,
+            response=QueriesResponse,
             summary="The saved queries.",
             errors=(Unavailable,),
             examples=(Example("All of them", {}),),
@@ -215,7 +213,7 @@ def operations(databases: Databases, store: QueryStore, answer: type[msgspec.Str
         "delete-query": Operation(
             handle=partial(delete_query, store),
             request=NamedQuery,
-            answer=None,
+            response=None,
             summary="Delete a saved query.",
             errors=(UnknownQuery, Unavailable),
             statuses={204: "Deleted."},
@@ -224,7 +222,7 @@ def operations(databases: Databases, store: QueryStore, answer: type[msgspec.Str
         "run-query": Operation(
             handle=partial(run_query, databases, store),
             request=RunQuery,
-            answer=answer,
+            response=response,
             summary="Run a saved query. Its parameters are fields of this call.\n"
             "Limits, formats and cursors are those of `query-sql`.",
             errors=ERRORS,
@@ -236,7 +234,7 @@ def operations(databases: Databases, store: QueryStore, answer: type[msgspec.Str
         "public-query": Operation(
             handle=partial(public_query, databases, store, BoundedSemaphore(PUBLIC_AT_ONCE)),
             request=PublicQuery,
-            answer=answer,
+            response=response,
             summary="Run a query that was saved as public. Its parameters are fields of this call.\n"
             f"At most {PUBLIC_ROWS} rows, {PUBLIC_BYTES} bytes and {PUBLIC_SECONDS:.0f} seconds.",
             errors=ERRORS,

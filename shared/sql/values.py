@@ -209,7 +209,7 @@ class Rows:
         return list(islice(self._rows, count))
 
 
-class RowTooLarge(Exception):
+class RowOverLimit(Exception):
     """One row alone is over the limit of bytes."""
 
 
@@ -261,7 +261,7 @@ class Writer:
 
 
 def read_page(cursor: Cursor, form: Form, max_rows: int, max_bytes: int) -> Page:
-    """Read at most `max_rows` rows and `max_bytes` of them. Raises RowTooLarge where not one row fits."""
+    """Read at most `max_rows` rows and `max_bytes` of them. Raises RowOverLimit where not one row fits."""
     writer = Writer(cursor.columns, form)
     parts = [head] if (head := writer.head()) else []
     size = len(head)
@@ -275,7 +275,7 @@ def read_page(cursor: Cursor, form: Form, max_rows: int, max_bytes: int) -> Page
         if size + len(encoded) > max_bytes:
             rows, encoded = _fitting(rows, writer, max_bytes - size)
             if not rows and not total:
-                raise RowTooLarge
+                raise RowOverLimit
         if rows:
             parts.append(encoded)
             size += len(encoded) + len(writer.separator)

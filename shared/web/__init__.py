@@ -2,16 +2,42 @@
 
 from shared.web.base64url import decode_base64, encode_base64
 from shared.web.cursor import decode_cursor, encode_cursor
-from shared.web.route import Access, Answer, Example, Fields, Operation, Request, Route
+from shared.web.route import (
+    DELETE,
+    FUNCTION,
+    GET,
+    GET_HEAD,
+    GET_POST,
+    PATCH,
+    POST,
+    PUBLIC,
+    PUT,
+    Access,
+    Example,
+    Fields,
+    Operation,
+    Request,
+    Response,
+    Route,
+)
 from shared.web.times import rfc3339
 
 __all__ = [
+    "DELETE",
+    "FUNCTION",
+    "GET",
+    "GET_HEAD",
+    "GET_POST",
+    "PATCH",
+    "POST",
+    "PUBLIC",
+    "PUT",
     "Access",
-    "Answer",
     "Example",
     "Fields",
     "Operation",
     "Request",
+    "Response",
     "Route",
     "decode_base64",
     "decode_cursor",

@@ -17,7 +17,7 @@ from shared.errors import (
     all_errors,
 )
 from shared.web.decoding import BODY_ONLY, WITH_BODY
-from shared.web.route import Access, Answer, Operation, Route
+from shared.web.route import Access, Operation, Response, Route
 
 MAX_QUERY_LENGTH = 2000
 """A text that may be longer than this is bounded by the URL's own length, when it comes by URL."""
@@ -50,14 +50,14 @@ def operations(routes: Sequence[Route]) -> dict[str, Operation]:
     """`openapi`, which describes `routes` and itself."""
 
     @cache
-    def serve() -> Answer:
-        return Answer(body=msgspec.json.encode(document(routes)))
+    def serve() -> Response:
+        return Response(body=msgspec.json.encode(document(routes)))
 
     return {
         "openapi": Operation(
             handle=serve,
             request=None,
-            answer=None,
+            response=None,
             summary="This document (OpenAPI 3.1).",
             cache_seconds=300,
         )
@@ -67,7 +67,7 @@ def operations(routes: Sequence[Route]) -> dict[str, Operation]:
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of `routes`."""
     operations = [route.operation for route in routes]
-    structs = {each for one in operations for each in (one.request, *_answers(one)) if each is not None} | {Problem}
+    structs = {each for one in operations for each in (one.request, *_structs(one)) if each is not None} | {Problem}
     ordered = sorted(structs, key=lambda each: each.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     schemas["Problem"]["properties"]["code"]["enum"] = [each.code for each in all_errors()]
@@ -186,10 +186,10 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _answers(operation: Operation) -> tuple[type[msgspec.Struct], ...]:
-    if isinstance(operation.answer, tuple):
-        return operation.answer
-    return () if operation.answer is None else (operation.answer,)
+def _structs(operation: Operation) -> tuple[type[msgspec.Struct], ...]:
+    if isinstance(operation.response, tuple):
+        return operation.response
+    return () if operation.response is None else (operation.response,)
 
 
 def _responses(route: Route, method: str) -> dict[str, Any]:
@@ -197,8 +197,8 @@ def _responses(route: Route, method: str) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, meaning in operation.statuses.items():
         response: dict[str, Any] = {"description": meaning}
-        if answers := [{"$ref": f"#/components/schemas/{each.__name__}"} for each in _answers(operation)]:
-            schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
+        if refs := [{"$ref": f"#/components/schemas/{each.__name__}"} for each in _structs(operation)]:
+            schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
             response["content"] = {
                 kind: {"schema": schema if kind == "application/json" else {"type": "string"}}
                 for kind in operation.media_types

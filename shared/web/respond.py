@@ -10,7 +10,7 @@ import msgspec
 
 from shared.errors import InternalError, StrongroomError
 from shared.web.decoding import decode
-from shared.web.route import Answer, Request, Route
+from shared.web.route import Request, Response, Route
 
 log = logging.getLogger("strongroom")
 
@@ -20,7 +20,7 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _LINE = '{"function":"%s","method":"%s","status":%d,"duration_ms":%.3f,"request_id":"%s"}'
 
 
-def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
+def respond(route: Route, request: Request, max_body_bytes: int) -> Response:
     """Answer `request` by `route`. Never raises: what goes wrong is a problem (RFC 9457)."""
     started = perf_counter()
     # Not by `get`, to which a missing header is an exception in the worker's headers.
@@ -32,32 +32,32 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Answer:
         fields = decode(operation.request, request, max_body_bytes, headers=operation.headers, raw=operation.raw)
         with_request = operation.raw or operation.with_request
         arguments = () if fields is None else (fields, request) if with_request else (fields,)
-        answered = operation.handle(*arguments)
+        result = operation.handle(*arguments)
         cache_seconds = operation.cache_seconds
-        answer = answered if isinstance(answered, Answer) else Answer.json(answered)
+        response = result if isinstance(result, Response) else Response.json(result)
     except StrongroomError as error:
-        answer = problem(error, request_id)
+        response = problem(error, request_id)
         if error.status >= 500:
             _log_cause(error, request_id)
     except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the caller gets a problem.
-        answer = problem(InternalError(), request_id)
+        response = problem(InternalError(), request_id)
         _log_cause(error, request_id)
-    cacheable = cache_seconds and answer.status == 200
+    cacheable = cache_seconds and response.status == 200
     headers = {
-        "content-type": answer.content_type,
-        **answer.headers,
+        "content-type": response.content_type,
+        **response.headers,
         "x-request-id": request_id,
         "x-content-type-options": "nosniff",
         "cache-control": f"public, max-age={cache_seconds}" if cacheable else "no-store",
     }
     if log.isEnabledFor(logging.INFO):
         # As log.info does it, but for the search for the calling line, which takes as long as all the rest of it.
-        told = (route.name, request.method, answer.status, (perf_counter() - started) * 1000, request_id)
+        told = (route.name, request.method, response.status, (perf_counter() - started) * 1000, request_id)
         log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, _LINE, told, None))
-    return Answer(answer.status, answer.body, answer.content_type, headers)
+    return Response(response.status, response.body, response.content_type, headers)
 
 
-def problem(error: StrongroomError, request_id: str) -> Answer:
+def problem(error: StrongroomError, request_id: str) -> Response:
     """`error` as problem details (RFC 9457). A 5xx shows nothing of the exception."""
     body = problem_fields(error)
     if error.status >= 500:
@@ -65,7 +65,7 @@ def problem(error: StrongroomError, request_id: str) -> Answer:
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
-    return Answer(error.status, msgspec.json.encode(body), "application/problem+json", headers)
+    return Response(error.status, msgspec.json.encode(body), "application/problem+json", headers)
 
 
 def problem_fields(error: StrongroomError) -> dict[str, object]:

@@ -20,6 +20,11 @@ class Access(Enum):
     PUBLIC = "public"
 
 
+FUNCTION, PUBLIC = Access.FUNCTION, Access.PUBLIC
+GET, POST, PUT, PATCH, DELETE = ("GET",), ("POST",), ("PUT",), ("PATCH",), ("DELETE",)
+GET_HEAD, GET_POST = ("GET", "HEAD"), ("GET", "POST")
+
+
 class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of what a request may hold, in its query string or in its JSON body. Its repr shows no value."""
 
@@ -43,7 +48,7 @@ class Request(msgspec.Struct, frozen=True):
         return f"Request({self.method}, …)"
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True):
     """An HTTP response. Handlers return one where a struct and status 200 do not say it."""
 
     status: int = 200
@@ -52,9 +57,9 @@ class Answer(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
 
     @staticmethod
-    def json(value: object, status: int = 200) -> "Answer":
+    def json(value: object, status: int = 200) -> "Response":
         """`value` (a struct, or anything msgspec encodes) as JSON."""
-        return Answer(status, msgspec.json.encode(value))
+        return Response(status, msgspec.json.encode(value))
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -68,9 +73,9 @@ class Operation(msgspec.Struct, frozen=True):
     """What a function does with a request, and how the OpenAPI document tells of it."""
 
     handle: Callable[..., object]
-    """Takes the decoded `request` (nothing where that is None), returns a struct to answer as JSON, or an Answer."""
+    """Takes the decoded `request` (nothing where that is None), returns a struct to answer as JSON, or a Response."""
     request: type[Fields] | None
-    answer: type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | None
+    response: type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | None
     """What a success holds (or which of several), for the OpenAPI document; None where it is no fixed JSON."""
     summary: str
     errors: tuple[type[StrongroomError], ...] = ()

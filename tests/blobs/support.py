@@ -55,15 +55,15 @@ def put(container: ContainerClient, name: str, data: bytes, **headers: str) -> N
     """Put a blob under any name, also one that the official library cannot send: its URL is fully encoded."""
     url = f"{container.url}/{urllib.parse.quote(name, safe='')}?{container_sas(container.container_name)}"
     with httpx.Client(trust_env=False) as client:
-        answer = client.put(url, content=data, headers={"x-ms-blob-type": "BlockBlob", **headers})
-    assert answer.status_code == 201, (name, answer.status_code, answer.text)
+        response = client.put(url, content=data, headers={"x-ms-blob-type": "BlockBlob", **headers})
+    assert response.status_code == 201, (name, response.status_code, response.text)
 
 
 Answerer = Callable[[socket.socket, bytes], object]
 
 
 @contextmanager
-def server(answer: Answerer) -> Iterator[str]:
+def server(response: Answerer) -> Iterator[str]:
     """An HTTP server that reads a request's head and then does with the connection what `answer` does; its base URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     open_connections: list[socket.socket] = []
@@ -78,7 +78,7 @@ def server(answer: Answerer) -> Iterator[str]:
                         if not data:
                             return
                         head += data
-                    if answer(connection, head) is False:
+                    if response(connection, head) is False:
                         return
         except OSError:
             return  # The client has gone, or the test is over.
@@ -112,21 +112,21 @@ def respond(status: int, body: bytes, headers: str = "", length: int | None = No
     said = len(body) if length is None else length
     head = f"HTTP/1.1 {status} X\r\nContent-Length: {said}\r\n{headers}\r\n".encode()
 
-    def answer(connection: socket.socket, request: bytes) -> bool:
+    def response(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(head + body)
         return length is None
 
-    return answer
+    return response
 
 
 def hang_up(data: bytes) -> Answerer:
     """Answers with just these bytes, and closes the connection."""
 
-    def answer(connection: socket.socket, request: bytes) -> bool:
+    def response(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(data)
         return False
 
-    return answer
+    return response
 
 
 def account_at(url: str) -> str:

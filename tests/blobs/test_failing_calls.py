@@ -6,21 +6,17 @@ from collections.abc import Callable
 
 import pytest
 
+from shared.blobs.errors import BlobConflict, ContainerExists, RangeNotSatisfiable, UnknownBlob, UnsupportedByAccount
 from shared.blobs.routes import containers, objects
 from shared.blobs.store.blobs import ANY, BlobStore, Condition
 from shared.errors import (
-    BlobConflict,
-    ContainerExists,
     InvalidRequest,
     PreconditionFailed,
-    RangeNotSatisfiable,
     StorageForbidden,
     StorageNetworkForbidden,
     StorageUnavailable,
     StrongroomError,
-    UnknownBlob,
     UnknownContainer,
-    UnsupportedByAccount,
 )
 from shared.settings import StorageSettings
 from shared.storage import Storage
@@ -59,7 +55,7 @@ def test_every_call_tells_an_outage(call: Callable[[BlobStore], object]) -> None
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         respond(500, b""),
         respond(429, b""),
@@ -72,9 +68,9 @@ def test_every_call_tells_an_outage(call: Callable[[BlobStore], object]) -> None
     ids=["500", "429", "redirect", "teapot", "hangs-up", "no-http", "half-a-line"],
 )
 @pytest.mark.parametrize("call", ["read", "put"])
-def test_every_failure_is_an_outage(call: str, answer: Answerer) -> None:
+def test_every_failure_is_an_outage(call: str, response: Answerer) -> None:
     """However the service fails to read and to write, it is StorageUnavailable."""
-    with server(answer) as url, pytest.raises(StorageUnavailable):
+    with server(response) as url, pytest.raises(StorageUnavailable):
         CALLS[call](store_at(url))
 
 
@@ -103,12 +99,12 @@ def test_a_deleted_blob_is_restored() -> None:
     """Where the account has soft delete, restore-blob asks for it and tells what is there again."""
     asked: list[bytes] = []
 
-    def answer(connection: socket.socket, request: bytes) -> object:
+    def response(connection: socket.socket, request: bytes) -> object:
         asked.append(request.partition(b" HTTP")[0])
         headers = 'ETag: "0x1"\r\nLast-Modified: Fri, 02 Jan 2026 03:04:05 GMT\r\n'
         return respond(200, b"", headers)(connection, request)
 
-    with server(answer) as url:
+    with server(response) as url:
         told = objects.restore_blob(store_at(url), objects.RestoreBlob(container="container", name="a b"))
     assert asked == [b"PUT /a/container/a%20b?comp=undelete", b"HEAD /a/container/a%20b"]
     assert (told.etag, told.last_modified, told.size) == ('"0x1"', "2026-01-02T03:04:05Z", 0)
@@ -157,7 +153,7 @@ def test_a_range_that_is_refused_tells_the_size() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         hang_up(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"),
         hang_up(b"HTTP/1.1 200 OK\r\n\r\nabc"),
@@ -166,9 +162,9 @@ def test_a_range_that_is_refused_tells_the_size() -> None:
     ],
     ids=["cut-off", "no-length", "negative", "chunked"],
 )
-def test_a_blob_is_whole_or_not_there(answer: Answerer) -> None:
+def test_a_blob_is_whole_or_not_there(response: Answerer) -> None:
     """A blob that breaks off, or whose length is not told, is never answered as if it were whole."""
-    with server(answer) as url, pytest.raises(StorageUnavailable):
+    with server(response) as url, pytest.raises(StorageUnavailable):
         store_at(url).read("container", "n", most=1000)
 
 
@@ -177,14 +173,14 @@ def test_a_blob_that_drips_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("shared.blobs.store.blobs.READ_SECONDS", 0.3)
     over = threading.Event()
 
-    def answer(connection: socket.socket, request: bytes) -> bool:
+    def response(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         while not over.wait(0.02):
             connection.sendall(b"x")
         return False
 
     try:
-        with server(answer) as url, pytest.raises(StorageUnavailable, match="too slow"):
+        with server(response) as url, pytest.raises(StorageUnavailable, match="too slow"):
             store_at(url).read("container", "n", most=1000)
     finally:
         over.set()
@@ -194,13 +190,13 @@ def test_a_large_blob_is_not_read() -> None:
     """Of a blob that is too large to pass, the size is told, and its bytes are left where they are."""
     sent: list[int] = []
 
-    def answer(connection: socket.socket, request: bytes) -> bool:
+    def response(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
         sent.append(0)
         while True:
             sent[0] += connection.send(b"x" * 65536)
 
-    with server(answer) as url:
+    with server(response) as url:
         found = store_at(url).read("container", "n", most=1000)
         assert (found.body, found.size) == (None, 10**9)
     assert sent[0] < 50_000_000
@@ -228,11 +224,11 @@ def test_a_condition_is_sent_as_it_is() -> None:
     """Conditions go to the service, which alone can hold to them."""
     heads: list[bytes] = []
 
-    def answer(connection: socket.socket, request: bytes) -> object:
+    def response(connection: socket.socket, request: bytes) -> object:
         heads.append(request.lower())
         return respond(200, b"x")(connection, request)
 
-    with server(answer) as url:
+    with server(response) as url:
         store_at(url).read("container", "n", Condition('"a"', '"b"', "Sun, 22 Nov 2026 20:00:00 GMT"), most=10)
     assert b'if-match: "a"' in heads[0]
     assert b'if-none-match: "b"' in heads[0]

@@ -31,29 +31,29 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> Answerer:
     """An answer in chunks; without its `end` the connection breaks."""
     body = b"".join(f"{len(each):x}\r\n".encode() + each + b"\r\n" for each in chunks)
 
-    def answer(connection: socket.socket, request: bytes) -> bool:
+    def response(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body + end)
         return bool(end)
 
-    return answer
+    return response
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         respond(200, PAGE),
         chunked(PAGE),
         chunked(*(PAGE[at : at + 7] for at in range(0, len(PAGE), 7))),
     ],
 )
-def test_a_page_may_be_framed_in_either_way(answer: Answerer) -> None:
+def test_a_page_may_be_framed_in_either_way(response: Answerer) -> None:
     """A page with a length and one in chunks read alike."""
-    with server(answer) as url:
+    with server(response) as url:
         assert [getattr(each, "name", "") for each in listing(url).items] == ["a"]
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         respond(500, b"broken"),
         respond(503, b"", "x-ms-error-code: ServerBusy\r\n"),
@@ -76,9 +76,9 @@ def test_a_page_may_be_framed_in_either_way(answer: Answerer) -> None:
         hang_up(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000),
     ],
 )
-def test_every_failure_is_the_same_clear_error(answer: Answerer) -> None:
+def test_every_failure_is_the_same_clear_error(response: Answerer) -> None:
     """However the service fails, the listing ends with StorageUnavailable and says how long to wait."""
-    with server(answer) as url, pytest.raises(StorageUnavailable) as caught:
+    with server(response) as url, pytest.raises(StorageUnavailable) as caught:
         listing(url)
     assert caught.value.retry_after
 
@@ -89,7 +89,7 @@ def test_pages_are_followed_within_a_call(limit: int, sizes: list[int], monkeypa
     monkeypatch.setattr(store_module, "FOLLOW_SECONDS", 300.0)
     asked: list[int] = []
 
-    def answer(connection: socket.socket, request: bytes) -> object:
+    def response(connection: socket.socket, request: bytes) -> object:
         query = dict(parse_qsl(request.split(b" ")[1].partition(b"?")[2].decode()))
         first, size = int(query.get("marker", "0")), int(query["maxresults"])
         asked.append(size)
@@ -100,7 +100,7 @@ def test_pages_are_followed_within_a_call(limit: int, sizes: list[int], monkeypa
         page = page_of(*(blob_of(f"{n:05}") for n in range(first, last)), marker="" if last == 20_000 else f"{last}")
         return respond(200, page)(connection, request)
 
-    with server(answer) as url:
+    with server(response) as url:
         sink = Kept()
         marker = store_on(account_at(url)).list_blobs("container", sink, limit=limit, marker="")
     assert [getattr(each, "name", "") for each in sink.items] == [f"{n:05}" for n in range(min(limit, 20_000))]
@@ -110,12 +110,12 @@ def test_pages_are_followed_within_a_call(limit: int, sizes: list[int], monkeypa
 
 def test_what_passes_is_tried_again() -> None:
     """A failure that passes is retried by the library, and the caller sees nothing of it."""
-    answers = iter([respond(503, b""), hang_up(b""), respond(200, PAGE)])
+    responses = iter([respond(503, b""), hang_up(b""), respond(200, PAGE)])
 
-    def answer(connection: socket.socket, request: bytes) -> object:
-        return next(answers)(connection, request)
+    def response(connection: socket.socket, request: bytes) -> object:
+        return next(responses)(connection, request)
 
-    with server(answer) as url:
+    with server(response) as url:
         assert len(listing(url).items) == 1
 
 
@@ -123,11 +123,11 @@ def test_retries_are_few() -> None:
     """A service that is out is asked a few times, and no more."""
     asked: list[bytes] = []
 
-    def answer(connection: socket.socket, request: bytes) -> object:
+    def response(connection: socket.socket, request: bytes) -> object:
         asked.append(request)
         return respond(503, b"")(connection, request)
 
-    with server(answer) as url, pytest.raises(StorageUnavailable):
+    with server(response) as url, pytest.raises(StorageUnavailable):
         listing(url)
     assert len(asked) == 1 + RETRIES
 
@@ -176,14 +176,14 @@ def test_a_page_that_drips_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(store_module, "PAGE_SECONDS", 0.5)
     over = threading.Event()
 
-    def answer(connection: socket.socket, request: bytes) -> bool:
+    def response(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n<EnumerationResults><Blobs>")
         while not over.wait(0.02):
             connection.sendall(b" ")
         return False
 
     try:
-        with server(answer) as url, pytest.raises(StorageUnavailable, match="too slow"):
+        with server(response) as url, pytest.raises(StorageUnavailable, match="too slow"):
             listing(url)
     finally:
         over.set()
@@ -193,13 +193,13 @@ def test_a_page_that_never_ends_takes_no_memory() -> None:
     """An endless item is given up after about a megabyte."""
     sent = 0
 
-    def answer(connection: socket.socket, request: bytes) -> bool:
+    def response(connection: socket.socket, request: bytes) -> bool:
         nonlocal sent
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n<EnumerationResults><Blobs><Blob><Name>")
         while True:
             sent += connection.send(b"x" * 65536)
 
-    with server(answer) as url, pytest.raises(StorageUnavailable, match="does not end"):
+    with server(response) as url, pytest.raises(StorageUnavailable, match="does not end"):
         listing(url)
     assert sent < 16 * 1024 * 1024
 
@@ -209,13 +209,13 @@ def test_connections_are_kept_and_bounded() -> None:
     connections: set[int] = set()
     lock = threading.Lock()
 
-    def answer(connection: socket.socket, request: bytes) -> object:
+    def response(connection: socket.socket, request: bytes) -> object:
         with lock:
             connections.add(id(connection))
         time.sleep(0.005)
         return respond(200, BLOBS.replace(b"2!92!MDAwMDE2IWEvYi9jLnR4dA--", b""))(connection, request)
 
-    with server(answer) as url:
+    with server(response) as url:
         blobs = store_on(account_at(url))
         for _ in range(5):
             blobs.list_blobs("container", Kept(), limit=5000, marker="")

@@ -42,19 +42,19 @@ def test_json_holds_every_item(given: list[Item], size: int, cursor: str | None)
     """JSON has the blobs and the prefixes, each in their order, and the cursor."""
     sink = Json("blobs")
     in_slices(sink, given, size)
-    answer = json.loads(sink.answer(cursor).body)
-    assert [(each["name"], each["size"], each["metadata"]) for each in answer["blobs"]] == [
+    response = json.loads(sink.response(cursor).body)
+    assert [(each["name"], each["size"], each["metadata"]) for each in response["blobs"]] == [
         (each.name, each.size, each.metadata) for each in blobs_of(given)
     ]
-    assert answer["prefixes"] == [each.prefix for each in given if isinstance(each, Prefix)]
-    assert answer["cursor"] == cursor
+    assert response["prefixes"] == [each.prefix for each in given if isinstance(each, Prefix)]
+    assert response["cursor"] == cursor
 
 
 def test_json_of_containers_has_no_prefixes() -> None:
     """A listing of containers has them, and the cursor, and nothing of blobs."""
     sink = Json("containers")
     sink.add([Container("a", "t", '"e"', "u", None)])
-    assert json.loads(sink.answer(None).body) == {
+    assert json.loads(sink.response(None).body) == {
         "containers": [{"name": "a", "last_modified": "t", "etag": '"e"', "url": "u", "public_access": None}],
         "cursor": None,
     }
@@ -65,7 +65,7 @@ def test_lines_hold_every_item_in_order(given: list[Item], size: int) -> None:
     """Lines of JSON have every item in the order of the listing, a prefix as an object with that member."""
     sink = Lines()
     in_slices(sink, given, size)
-    body = sink.answer(None).body
+    body = sink.response(None).body
     assert [json.loads(line).get("name") or json.loads(line)["prefix"] for line in body.split(b"\n")[:-1]] == [
         each.name if isinstance(each, Blob) else each.prefix for each in given if not isinstance(each, Container)
     ]
@@ -76,7 +76,7 @@ def test_names_can_be_told_apart(given: list[Item], size: int) -> None:
     """Each name is one line, and the line gives back the name, whatever is in it."""
     sink = Names()
     in_slices(sink, given, size)
-    lines = sink.answer(None).body.decode().split("\n")[:-1]
+    lines = sink.response(None).body.decode().split("\n")[:-1]
     unescaped = [re.sub(r"\\(.)", lambda m: {"n": "\n", "r": "\r"}.get(m[1], m[1]), line) for line in lines]
     assert unescaped == [each.prefix if isinstance(each, Prefix) else each.name for each in given]
 
@@ -86,7 +86,7 @@ def test_csv_reads_back(given: list[Item], size: int) -> None:
     """CSV has a header line and a line for each item, which a CSV reader reads back to the same values."""
     sink = Csv(columns(Blob, ("metadata",)))
     in_slices(sink, given, size)
-    rows = list(csv.DictReader(io.StringIO(sink.answer(None).body.decode(), newline="")))
+    rows = list(csv.DictReader(io.StringIO(sink.response(None).body.decode(), newline="")))
     assert len(rows) == len(given)
     for row, each in zip(rows, given, strict=True):
         assert list(row) == [
@@ -107,7 +107,7 @@ def test_csv_has_a_column_for_what_is_included() -> None:
     included = ("snapshots", "versions", "deleted", "tags", "copy")
     sink = Csv(columns(Blob, included))
     sink.add([Blob("n", 1, None, "t", "e", None, "u", deleted=True, tags={"a": "b"}, copy=Copy("id"))])
-    row = next(csv.DictReader(io.StringIO(sink.answer(None).body.decode(), newline="")))
+    row = next(csv.DictReader(io.StringIO(sink.response(None).body.decode(), newline="")))
     assert row["deleted"] == "true"
     assert json.loads(row["tags"]) == {"a": "b"}
     assert json.loads(row["copy"]) == {"id": "id"}
@@ -125,10 +125,10 @@ def test_what_was_added_after_a_mark_can_be_dropped(kept: list[Item], dropped: l
     sink.reset(mark)
     assert sink.size == size
     other.add(kept)
-    assert sink.answer("c") == other.answer("c")
+    assert sink.response("c") == other.response("c")
 
 
 def test_headers_say_whether_lines_go_on() -> None:
     """Lines that go on say so in their headers; the last ones do not."""
-    assert Lines().answer("c").headers == {"x-truncated": "true", "x-cursor": "c"}
-    assert Lines().answer(None).headers == {}
+    assert Lines().response("c").headers == {"x-truncated": "true", "x-cursor": "c"}
+    assert Lines().response(None).headers == {}

@@ -36,9 +36,9 @@ def ask(client: httpx.Client, method: str, **fields: object) -> httpx.Response:
 def test_a_container_is_listed(method: str, running_app: App, container: ContainerClient) -> None:
     """A listing has all the fields of the contract, and each URL fetches its blob."""
     with running_app.client() as client, httpx.Client(trust_env=False) as storage:
-        answer = ask(client, method, container="over-http")
-        assert answer.status_code == 200
-        found = answer.json()
+        response = ask(client, method, container="over-http")
+        assert response.status_code == 200
+        found = response.json()
         assert (found["prefixes"], found["cursor"]) == ([], None)
         assert [each["name"] for each in found["blobs"]] == NAMES
         for each in found["blobs"]:
@@ -162,9 +162,9 @@ def test_a_bad_field_is_named(
 ) -> None:
     """Each field that is out of its bounds, unknown, or of no use here is a 400 that names it."""
     with running_app.client() as client:
-        answer = ask(client, method, **fields)
-        assert (answer.status_code, answer.json()["code"]) == (400, "invalid-request")
-        assert [each["field"] for each in answer.json()["errors"]] == [field]
+        response = ask(client, method, **fields)
+        assert (response.status_code, response.json()["code"]) == (400, "invalid-request")
+        assert [each["field"] for each in response.json()["errors"]] == [field]
 
 
 def test_a_cursor_serves_its_own_listing_only(running_app: App, container: ContainerClient) -> None:
@@ -183,9 +183,9 @@ def test_a_cursor_serves_its_own_listing_only(running_app: App, container: Conta
             {},
         ]
         for fields in [*({"container": "over-http", "cursor": each} for each in changed), *others]:
-            answer = ask(client, "POST", **{"cursor": cursor, **fields})
-            assert answer.status_code == 400
-            assert [each["field"] for each in answer.json()["errors"]] == ["cursor"]
+            response = ask(client, "POST", **{"cursor": cursor, **fields})
+            assert response.status_code == 400
+            assert [each["field"] for each in response.json()["errors"]] == ["cursor"]
 
 
 def test_a_cursor_survives_a_restart(start_app: StartApp, container: ContainerClient) -> None:
@@ -200,17 +200,17 @@ def test_a_cursor_survives_a_restart(start_app: StartApp, container: ContainerCl
 def test_an_unknown_container_is_404(running_app: App) -> None:
     """A container that is not there is 404, with its code."""
     with running_app.client() as client:
-        answer = client.get("/api/list-blobs?container=never-made")
-        assert (answer.status_code, answer.json()["code"]) == (404, "unknown-container")
+        response = client.get("/api/list-blobs?container=never-made")
+        assert (response.status_code, response.json()["code"]) == (404, "unknown-container")
 
 
 def test_a_query_string_is_decoded_once(running_app: App, container: ContainerClient) -> None:
     """A prefix with a plus sign, a percent sign and the like arrives as it was meant."""
     with running_app.client() as client:
         prefix = NAMES[5]
-        answer = client.get("/api/list-blobs?container=over-http&prefix=" + quote(prefix, safe=""))
-        assert [each["name"] for each in answer.json()["blobs"]] == [prefix]
-        assert client.get("/api/list-blobs?container=over-http&prefix=%C3%A9+%2B").json() == answer.json()
+        response = client.get("/api/list-blobs?container=over-http&prefix=" + quote(prefix, safe=""))
+        assert [each["name"] for each in response.json()["blobs"]] == [prefix]
+        assert client.get("/api/list-blobs?container=over-http&prefix=%C3%A9+%2B").json() == response.json()
 
 
 def test_health_tells_of_blob_storage(running_app: App) -> None:

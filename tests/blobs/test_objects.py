@@ -36,15 +36,15 @@ def client(running_app: App, container: ContainerClient) -> Iterator[httpx.Clien
         yield client
 
 
-def problem_of(answer: httpx.Response) -> tuple[int, str]:
+def problem_of(response: httpx.Response) -> tuple[int, str]:
     """Status and code of a problem."""
-    assert answer.headers["content-type"] == "application/problem+json"
-    return answer.status_code, answer.json()["code"]
+    assert response.headers["content-type"] == "application/problem+json"
+    return response.status_code, response.json()["code"]
 
 
-def fields_of(answer: httpx.Response) -> list[str]:
+def fields_of(response: httpx.Response) -> list[str]:
     """The fields that a problem names."""
-    return [each["field"] for each in answer.json()["errors"]]
+    return [each["field"] for each in response.json()["errors"]]
 
 
 def test_a_blob_is_got(client: httpx.Client, container: ContainerClient) -> None:
@@ -137,8 +137,8 @@ def test_conditions_on_reading(client: httpx.Client) -> None:
     ]
     for headers in unchanged:
         for method in ("GET", "HEAD"):
-            answer = client.request(method, url, headers=headers)
-            assert (answer.status_code, answer.content) == (304, b""), headers
+            response = client.request(method, url, headers=headers)
+            assert (response.status_code, response.content) == (304, b""), headers
     assert client.get(url, headers={"if-none-match": etag}).headers["etag"] == etag
     changed: list[dict[str, str]] = [
         {"if-none-match": '"other"'},
@@ -176,8 +176,8 @@ def test_a_header_may_hold_anything(header: str, client: httpx.Client) -> None:
     """A header with letters of any script is compared, or passed over, and nothing breaks."""
     given = {header.encode(): '"日本"'.encode()}
     for method in ("GET", "HEAD"):
-        answer = client.request(method, "/api/blobs/objects/text.txt", headers=given)
-        assert answer.status_code == (412 if header == "if-match" else 200)
+        response = client.request(method, "/api/blobs/objects/text.txt", headers=given)
+        assert response.status_code == (412 if header == "if-match" else 200)
     if header in ("if-match", "if-none-match"):
         assert fields_of(client.put("/api/blobs/objects/text.txt", headers=given)) == [header.replace("-", "_")]
 
@@ -186,13 +186,13 @@ def test_a_large_blob_is_fetched_from_storage(start_app: StartApp, container: Co
     """A blob over the limit is not passed on: the answer leads to it, for its ranges, too."""
     container.upload_blob("large.html", b"x" * 5000, overwrite=True, content_settings=ContentSettings("text/html"))
     with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024"}).client() as client:
-        answer = client.get("/api/blobs/objects/large.html")
-        assert (answer.status_code, answer.content) == (307, b"")
+        response = client.get("/api/blobs/objects/large.html")
+        assert (response.status_code, response.content) == (307, b"")
         with httpx.Client(trust_env=False) as storage:
-            fetched = storage.get(answer.headers["location"])
+            fetched = storage.get(response.headers["location"])
             assert fetched.content == b"x" * 5000
             assert fetched.headers["content-disposition"].startswith("attachment")
-            refused = storage.put(answer.headers["location"], content=b"", headers={"x-ms-blob-type": "BlockBlob"})
+            refused = storage.put(response.headers["location"], content=b"", headers={"x-ms-blob-type": "BlockBlob"})
             assert refused.status_code == 403
         assert client.get("/api/blobs/objects/large.html", headers={"range": "bytes=0-"}).status_code == 307
         assert client.get("/api/blobs/objects/large.html", headers={"range": "bytes=0-1023"}).status_code == 206
@@ -210,10 +210,10 @@ def test_on_a_private_network_ranges_pass_through(start_app: StartApp, container
         assert "5000 bytes" in whole.json()["detail"]
         got = b""
         while len(got) < 5000:
-            answer = client.get("/api/blobs/objects/large", headers={"range": f"bytes={len(got)}-"})
-            assert answer.status_code == 206
-            assert answer.headers["content-range"] == f"bytes {len(got)}-{len(got) + len(answer.content) - 1}/5000"
-            got += answer.content
+            response = client.get("/api/blobs/objects/large", headers={"range": f"bytes={len(got)}-"})
+            assert response.status_code == 206
+            assert response.headers["content-range"] == f"bytes {len(got)}-{len(got) + len(response.content) - 1}/5000"
+            got += response.content
         assert got == bytes(range(250)) * 20
 
 
@@ -250,8 +250,8 @@ def test_a_blob_is_put(client: httpx.Client, container: ContainerClient) -> None
 def test_metadata_is_signed_in_any_order(client: httpx.Client, container: ContainerClient) -> None:
     """Names of metadata with underscores, digits and capitals, whose order the service sees its own way, are stored."""
     metadata = {name: name for name in ("a", "A1", "a_b", "ab", "a1b", "a_1", "aa", "_a", "z", "B_", "b2")}
-    answer = client.put("/api/blobs/objects/meta", params={"metadata": json.dumps(metadata)}, content=b"")
-    assert answer.status_code == 201
+    response = client.put("/api/blobs/objects/meta", params={"metadata": json.dumps(metadata)}, content=b"")
+    assert response.status_code == 201
     assert container.get_blob_client("meta").get_blob_properties().metadata == metadata
 
 
@@ -277,25 +277,27 @@ def test_one_of_many_writers_wins(client: httpx.Client) -> None:
     """Of many who store a blob only where there is none, exactly one does."""
     url = "/api/blobs/objects/race"
     with ThreadPoolExecutor(8) as pool:
-        answers = pool.map(lambda n: client.put(url, content=b"%d" % n, headers={"if-none-match": "*"}), range(16))
-        statuses = [each.status_code for each in answers]
+        responses = pool.map(lambda n: client.put(url, content=b"%d" % n, headers={"if-none-match": "*"}), range(16))
+        statuses = [each.status_code for each in responses]
     assert sorted(statuses) == [201] + [412] * 15
 
 
 def test_bytes_that_were_damaged_on_the_way_are_refused(client: httpx.Client) -> None:
     """A body that does not have the MD5 that came with it is not stored."""
-    answer = client.put("/api/blobs/objects/damaged", content=b"x", headers={"content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="})
-    assert problem_of(answer) == (400, "invalid-request")
-    assert fields_of(answer) == ["content_md5"]
+    response = client.put(
+        "/api/blobs/objects/damaged", content=b"x", headers={"content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    )
+    assert problem_of(response) == (400, "invalid-request")
+    assert fields_of(response) == ["content_md5"]
     assert problem_of(client.get("/api/blobs/objects/damaged")) == (404, "unknown-blob")
 
 
 def test_a_body_over_the_limit_goes_elsewhere(start_app: StartApp, container: ContainerClient) -> None:
     """What is too large to pass is 413, and the answer says how it can be stored; what is just not, is stored."""
     with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024"}).client() as client:
-        answer = client.put("/api/blobs/objects/too-large", content=b"x" * 1025)
-        assert problem_of(answer) == (413, "body-too-large")
-        assert "share-blob" in answer.json()["detail"]
+        response = client.put("/api/blobs/objects/too-large", content=b"x" * 1025)
+        assert problem_of(response) == (413, "body-too-large")
+        assert "share-blob" in response.json()["detail"]
         assert client.put("/api/blobs/objects/too-large", content=b"x" * 1024).status_code == 201
 
 
@@ -366,9 +368,9 @@ def test_a_name_stands_in_one_place(client: httpx.Client) -> None:
 )
 def test_a_bad_field_is_named(method: str, path: str, field: str, client: httpx.Client) -> None:
     """Each field that is wrong is named."""
-    answer = client.request(method, path)
-    assert problem_of(answer) == (400, "invalid-request")
-    assert fields_of(answer) == [field]
+    response = client.request(method, path)
+    assert problem_of(response) == (400, "invalid-request")
+    assert fields_of(response) == [field]
 
 
 def test_what_is_not_there_is_404(client: httpx.Client) -> None:
@@ -380,8 +382,8 @@ def test_what_is_not_there_is_404(client: httpx.Client) -> None:
     assert problem_of(client.put("/api/blobs/never-made/x", content=b"")) == (404, "unknown-container")
     for path, fields in (("set-tier", {"tier": "Hot"}), ("copy-blob", {"to_name": "x"}), ("share-blob", {})):
         for container, code in (("objects", "unknown-blob"), ("never-made", "unknown-container")):
-            answer = client.post(f"/api/{path}", json={"container": container, "name": "nothing", **fields})
-            assert problem_of(answer) == (404, code), path
+            response = client.post(f"/api/{path}", json={"container": container, "name": "nothing", **fields})
+            assert problem_of(response) == (404, code), path
 
 
 def test_snapshots_are_deleted_when_that_is_said(client: httpx.Client, container: ContainerClient) -> None:
@@ -396,9 +398,9 @@ def test_a_leased_blob_is_left_alone(client: httpx.Client, container: ContainerC
     """A blob that someone has leased is neither replaced nor deleted."""
     lease = container.upload_blob("leased", b"x").acquire_lease()
     for method in ("PUT", "DELETE"):
-        answer = client.request(method, "/api/blobs/objects/leased")
-        assert problem_of(answer) == (412, "precondition-failed")
-        assert "lease" in answer.json()["detail"]
+        response = client.request(method, "/api/blobs/objects/leased")
+        assert problem_of(response) == (412, "precondition-failed")
+        assert "lease" in response.json()["detail"]
     lease.break_lease()
 
 
@@ -424,18 +426,18 @@ def test_a_blob_moves_between_tiers(client: httpx.Client, container: ContainerCl
     client.put("/api/blobs/objects/tiered", content=b"x")
     fields = {"container": "objects", "name": "tiered"}
     for tier in ("Cool", "Cold", "Archive"):
-        answer = client.post("/api/set-tier", json={**fields, "tier": tier})
-        assert answer.json() == {**fields, "tier": tier, "pending": False}
+        response = client.post("/api/set-tier", json={**fields, "tier": tier})
+        assert response.json() == {**fields, "tier": tier, "pending": False}
         assert container.get_blob_client("tiered").get_blob_properties().blob_tier == tier
-    answer = client.get("/api/blobs/objects/tiered")
-    assert problem_of(answer) == (409, "blob-conflict")
-    assert "archive" in answer.json()["detail"]
+    response = client.get("/api/blobs/objects/tiered")
+    assert problem_of(response) == (409, "blob-conflict")
+    assert "archive" in response.json()["detail"]
 
 
 def test_restoring_needs_soft_delete(client: httpx.Client) -> None:
     """Where the account has no soft delete, as Azurite, restore-blob says that it is not supported."""
-    answer = client.post("/api/restore-blob", json={"container": "objects", "name": "text.txt"})
-    assert problem_of(answer) == (422, "unsupported-by-account")
+    response = client.post("/api/restore-blob", json={"container": "objects", "name": "text.txt"})
+    assert problem_of(response) == (422, "unsupported-by-account")
 
 
 def test_containers_are_made_and_deleted(client: httpx.Client, storage_connection: str) -> None:

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
+from shared.blobs.errors import UnknownShare
 from shared.blobs.shares import Share, blob_of, is_open, is_preview, spend
 from shared.blobs.store.shares import ShareStore
-from shared.errors import Busy, StorageUnavailable, UnknownShare
+from shared.errors import Busy, StorageUnavailable
 from shared.settings import StorageSettings
 from shared.storage import Storage
 from tests.blobs.support import account_at, respond, server
@@ -207,15 +208,15 @@ def anyone() -> Iterator[httpx.Client]:
 
 def share(client: httpx.Client, **fields: object) -> dict[str, object]:
     """What share-blob answers."""
-    answer = client.post("/api/share-blob", json={"container": "shared", **fields})
-    assert answer.status_code == 200, answer.text
-    told: dict[str, object] = answer.json()
+    response = client.post("/api/share-blob", json={"container": "shared", **fields})
+    assert response.status_code == 200, response.text
+    told: dict[str, object] = response.json()
     return told
 
 
-def code_of(answer: httpx.Response) -> tuple[int, str]:
+def code_of(response: httpx.Response) -> tuple[int, str]:
     """Status and code of a problem."""
-    return answer.status_code, answer.json()["code"]
+    return response.status_code, response.json()["code"]
 
 
 def test_a_link_reads_its_blob_until_it_ends(client: httpx.Client, anyone: httpx.Client) -> None:
@@ -261,8 +262,8 @@ def test_a_link_is_for_an_address_and_a_disposition(client: httpx.Client, anyone
 def test_a_batch_is_answered_in_order(client: httpx.Client, anyone: httpx.Client) -> None:
     """Each item of a batch is answered in its place, by a link or by a problem."""
     batch = [{"container": "shared", "name": name} for name in ("other.txt", "nothing", "dir/c.txt")]
-    answer = client.post("/api/share-blob", json={"batch": batch})
-    first, second, third = answer.json()["results"]
+    response = client.post("/api/share-blob", json={"batch": batch})
+    first, second, third = response.json()["results"]
     assert anyone.get(first["url"]).content == b"other.txt"
     assert (second["status"], second["code"]) == (404, "unknown-blob")
     assert anyone.get(third["url"]).content == b"dir/c.txt"
@@ -273,10 +274,10 @@ def test_a_revocable_link_leads_to_the_blob(client: httpx.Client, anyone: httpx.
     told = share(client, name="dir/a + b.txt", revocable=True, minutes=60 * 24 * 30)
     url = str(told["url"])
     assert url == f"{client.base_url}/api/s/{told['id']}"
-    answer = anyone.get(url)
-    assert (answer.status_code, answer.content) == (307, b"")
-    assert answer.headers["referrer-policy"] == "no-referrer"
-    assert anyone.get(answer.headers["location"]).content == b"dir/a + b.txt"
+    response = anyone.get(url)
+    assert (response.status_code, response.content) == (307, b"")
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert anyone.get(response.headers["location"]).content == b"dir/a + b.txt"
     assert anyone.get(f"{url}/a%20+%20b.txt").status_code == 307
     assert code_of(anyone.get(f"{url}/c.txt")) == (404, "unknown-share")
     head = anyone.head(url)
@@ -317,9 +318,9 @@ def test_a_link_that_works_once_works_once(client: httpx.Client, anyone: httpx.C
     assert preview.status_code == 200
     assert b"page.html" not in preview.content
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: httpx.get(url, trust_env=False, timeout=30), range(16)))
-    assert sorted(each.status_code for each in answers) == [200] + [404] * 15
-    (given,) = (each for each in answers if each.status_code == 200)
+        responses = list(pool.map(lambda _: httpx.get(url, trust_env=False, timeout=30), range(16)))
+    assert sorted(each.status_code for each in responses) == [200] + [404] * 15
+    (given,) = (each for each in responses if each.status_code == 200)
     assert given.content == b"page.html"
     assert given.headers["content-disposition"].startswith("attachment")
     assert anyone.head(url).status_code == 404
@@ -339,8 +340,8 @@ def test_what_cannot_pass_cannot_work_once(start_app: StartApp, container: Conta
     """A blob over the limit gets no link that works once, since that one passes the bytes itself."""
     container.upload_blob("large", b"x" * 2000, overwrite=True)
     with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024", "STRONGROOM_STORAGE_PRIVATE": "true"}).client() as client:
-        answer = client.post("/api/share-blob", json={"container": "shared", "name": "large", "one_shot": True})
-        assert code_of(answer) == (422, "blob-too-large")
+        response = client.post("/api/share-blob", json={"container": "shared", "name": "large", "one_shot": True})
+        assert code_of(response) == (422, "blob-too-large")
         assert share(client, name="large")["network"] == "private"
 
 
@@ -399,9 +400,9 @@ def test_shares_are_listed(client: httpx.Client, anyone: httpx.Client) -> None:
 )
 def test_fields_that_do_not_go_together_are_named(fields: dict[str, object], field: str, client: httpx.Client) -> None:
     """What a link cannot be is a bad request that names the field."""
-    answer = client.post("/api/share-blob", json={"container": "shared", **fields})
-    assert code_of(answer) == (400, "invalid-request")
-    assert [each["field"] for each in answer.json()["errors"]] == [field]
+    response = client.post("/api/share-blob", json={"container": "shared", **fields})
+    assert code_of(response) == (400, "invalid-request")
+    assert [each["field"] for each in response.json()["errors"]] == [field]
 
 
 @pytest.mark.parametrize("path", ["x", "a" * 22, "a" * 23, "%2F", "..%2Fshares", "'", "%00x"])

@@ -114,11 +114,11 @@ def test_every_url_fetches_its_blob(blobs: ListingStore, nasty: ContainerClient)
     with httpx.Client(trust_env=False) as client:
         for blob in listed(blobs, "nasty"):
             assert isinstance(blob, Blob)
-            answer = client.get(f"{blob.url}?{container_sas('nasty')}")
-            assert answer.status_code == 200, blob.name
-            assert answer.headers["etag"] == blob.etag
-            assert answer.content == expected.get(blob.name, answer.content)
-            assert len(answer.content) == blob.size
+            response = client.get(f"{blob.url}?{container_sas('nasty')}")
+            assert response.status_code == 200, blob.name
+            assert response.headers["etag"] == blob.etag
+            assert response.content == expected.get(blob.name, response.content)
+            assert len(response.content) == blob.size
 
 
 def test_the_url_of_a_snapshot_fetches_it(storage_connection: str, blobs: ListingStore, nasty: ContainerClient) -> None:

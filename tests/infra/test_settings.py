@@ -11,6 +11,8 @@ import pytest
 from scripts.portal import README, written
 from shared.app import build
 from shared.settings import load_settings
+from shared.signing import settings as signing_settings
+from shared.sql import settings as sql_settings
 from shared.web import Access
 from tests.support import ROOT
 
@@ -38,14 +40,16 @@ def test_the_settings_load(case: Case, snapshot_of: Callable[[str], Snapshot]) -
     """The app reads them as storage, master key and databases reached by the identity, without a connection string."""
     if not case.has_host:
         pytest.skip("there is no app before there is an image")
-    settings = load_settings(settings_of(snapshot_of(case.name), case))
+    environ = settings_of(snapshot_of(case.name), case)
+    settings = load_settings(environ)
+    databases = sql_settings.load_settings(environ)
     assert settings.storage.connection_string is None
     assert settings.storage.blob_service_uri == f"https://st{NAME}.blob.core.windows.net"
     assert settings.storage.table_service_uri == f"https://st{NAME}.table.core.windows.net"
     assert settings.storage.client_id
-    assert settings.master_key.endswith(f"https://kv-{NAME}.vault.azure.net/keys/master")
-    assert set(settings.databases) == {"main"}
-    main = settings.databases["main"]
+    assert signing_settings.load_settings(environ).master_key.endswith(f"https://kv-{NAME}.vault.azure.net/keys/master")
+    assert set(databases) == {"main"}
+    main = databases["main"]
     if case.database == "none":
         assert (main.url, main.write_url) == ("blob://datasets/main.sqlite", None)
     else:
@@ -60,7 +64,7 @@ def test_sign_in_leaves_open_what_is_public() -> None:
     def is_open(path: str) -> bool:
         return any(fnmatchcase(f"/api/{path}", pattern) for pattern in patterns)
 
-    for route in build(load_settings({})).routes:
+    for route in build({}).routes:
         assert is_open(route.path) == (route.access is Access.PUBLIC), route.name
 
 

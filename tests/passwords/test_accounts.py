@@ -12,11 +12,12 @@ from uuid import UUID
 import bcrypt
 import pytest
 
-from shared.errors import (
+from shared.errors import StorageUnavailable, StrongroomError
+from shared.passwords.accounts import MAX_WAITING, Accounts
+from shared.passwords.argon2 import Parameters
+from shared.passwords.errors import (
     HashTooLarge,
     InvalidHash,
-    StorageUnavailable,
-    StrongroomError,
     TooManyAttempts,
     UnknownUser,
     UserChanged,
@@ -24,8 +25,6 @@ from shared.errors import (
     WeakPassword,
     WrongPassword,
 )
-from shared.passwords.accounts import MAX_WAITING, Accounts
-from shared.passwords.argon2 import Parameters
 from shared.passwords.names import key_of
 from shared.passwords.pepper import Secret
 from shared.passwords.store import User

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.security import generate_password_hash
 
-from shared.errors import InvalidHash
 from shared.passwords.argon2 import Parameters
+from shared.passwords.errors import InvalidHash
 from shared.passwords.hashing import Verdict, algorithm_of, memory_of, parse_hash
 from tests.passwords.support import hash_password, verify
 

@@ -12,8 +12,8 @@ from argon2.exceptions import VerifyMismatchError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import InvalidHash, InvalidPassword
 from shared.passwords.argon2 import Parameters
+from shared.passwords.errors import InvalidHash, InvalidPassword
 from shared.passwords.hashing import (
     MAX_PASSWORD_BYTES,
     PROFILES,

@@ -6,8 +6,8 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from shared.errors import PepperUnavailable
 from shared.passwords.accounts import Accounts
+from shared.passwords.errors import PepperUnavailable
 from shared.passwords.pepper import Secret
 from shared.signing.keyring import Changes, changed
 from shared.signing.store import KeyStore, NewKey, utc_now

@@ -16,8 +16,8 @@ FOREIGN = PasswordHasher(3, 4096, 1).hash("correct horse battery staple")
 def call(app: App, function: str, fields: dict[str, Any]) -> tuple[int, Any]:
     """Status and JSON of a POST."""
     with app.client() as client:
-        answer = client.post(f"/api/{function}", content=json.dumps(fields))
-        return answer.status_code, answer.json()
+        response = client.post(f"/api/{function}", content=json.dumps(fields))
+        return response.status_code, response.json()
 
 
 def test_a_password_is_hashed_and_verified(running_app: App) -> None:
@@ -30,8 +30,8 @@ def test_a_password_is_hashed_and_verified(running_app: App) -> None:
     assert hashed["parameters"] == {"memory_kib": 19456, "time_cost": 2, "parallelism": 1}
     assert PasswordHasher().verify(hashed["hash"], "Grüße, Jürgen ❤")
     for password, valid in (("Grüße, Jürgen ❤", True), ("Gru\u0308ße, Jürgen ❤", True), ("Grüße, Jürgen", False)):
-        answer = call(running_app, "verify-password", {"password": password, "hash": hashed["hash"]})
-        assert answer == (200, {"valid": valid, "needs_rehash": False})
+        response = call(running_app, "verify-password", {"password": password, "hash": hashed["hash"]})
+        assert response == (200, {"valid": valid, "needs_rehash": False})
 
 
 def test_two_hashes_of_a_password_differ(running_app: App) -> None:
@@ -151,8 +151,8 @@ def test_what_is_refused(
     function: str, fields: dict[str, Any], status: int, code: str, detail: str, running_app: App
 ) -> None:
     """What cannot be hashed or verified is refused with the code and the reason, and the hash is not repeated."""
-    answered, body = call(running_app, function, fields)
-    assert (answered, body["code"]) == (status, code)
+    result, body = call(running_app, function, fields)
+    assert (result, body["code"]) == (status, code)
     assert detail in body["detail"]
     assert "$argon2id$v=19$m=4096" not in json.dumps(body)
 
@@ -175,10 +175,10 @@ def test_too_many_at_once_are_busy(start_app: StartApp) -> None:
     with app.client() as client, ThreadPoolExecutor(8) as callers:
         client.timeout = 250
         fields = {"password": "secret", "hash": slow}
-        answers = list(callers.map(lambda _: client.post("/api/verify-password", json=fields), range(8)))
-        counted = Counter(each.status_code for each in answers)
+        responses = list(callers.map(lambda _: client.post("/api/verify-password", json=fields), range(8)))
+        counted = Counter(each.status_code for each in responses)
         assert set(counted) == {200, 429}
-        for each in answers:
+        for each in responses:
             if each.status_code == 429:
                 assert each.json()["code"] == "busy"
                 assert int(each.headers["retry-after"]) > 0
@@ -202,10 +202,10 @@ def test_passwords_and_hashes_are_in_no_log_and_no_error(start_app: StartApp) ->
     ]
     with app.client() as client:
         for function, fields in bad:
-            answer = client.post(f"/api/{function}", json=fields)
-            assert answer.status_code in (400, 422)
-            assert secret not in answer.text
-            assert salt not in answer.text
+            response = client.post(f"/api/{function}", json=fields)
+            assert response.status_code in (400, 422)
+            assert secret not in response.text
+            assert salt not in response.text
         broken = client.post("/api/hash-password", content=b'{"password": "' + secret.encode())
         assert (broken.status_code, secret in broken.text) == (400, False)
         in_url = client.post("/api/hash-password", params={"password": secret})

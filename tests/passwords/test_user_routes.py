@@ -27,9 +27,9 @@ def call(app: App, method: str, path: str, fields: dict[str, Any] | None = None)
         return client.request(method, f"/api/{path}", params=fields)
 
 
-def code(answer: httpx.Response) -> tuple[int, str]:
+def code(response: httpx.Response) -> tuple[int, str]:
     """Status and code of a problem."""
-    return answer.status_code, answer.json()["code"]
+    return response.status_code, response.json()["code"]
 
 
 def test_the_life_of_a_user(running_app: App, name: str) -> None:
@@ -37,9 +37,9 @@ def test_the_life_of_a_user(running_app: App, name: str) -> None:
     said = []
 
     def ask(method: str, path: str, fields: dict[str, Any] | None = None) -> httpx.Response:
-        answer = call(running_app, method, path, fields)
-        said.append(answer.text)
-        return answer
+        response = call(running_app, method, path, fields)
+        said.append(response.text)
+        return response
 
     created = ask("POST", "hash-password", {"password": PASSWORD, "user": name})
     assert created.status_code == 201
@@ -55,8 +55,8 @@ def test_the_life_of_a_user(running_app: App, name: str) -> None:
         ({"user": name, "password": OTHER}, invalid),
         ({"user": f"nobody-{name}", "password": PASSWORD}, invalid),
     ):
-        answer = ask("POST", "verify-password", fields)
-        assert (answer.status_code, answer.json()) == (200, expected)
+        response = ask("POST", "verify-password", fields)
+        assert (response.status_code, response.json()) == (200, expected)
 
     fields = {"user": name, "old_password": OTHER, "password": OTHER}
     assert code(ask("POST", "change-password", fields)) == (422, "wrong-password")
@@ -130,9 +130,9 @@ def test_users_are_listed_page_by_page(running_app: App, name: str) -> None:
 def test_rules_bind_users_alone(running_app: App, name: str) -> None:
     """A weak password may be hashed for a database elsewhere, but no user has it; the answer names each rule."""
     assert call(running_app, "POST", "hash-password", {"password": "password"}).status_code == 200
-    answer = call(running_app, "POST", "hash-password", {"password": "password", "user": name})
-    assert code(answer) == (422, "weak-password")
-    told = [(each["field"], each["detail"].partition(":")[0]) for each in answer.json()["errors"]]
+    response = call(running_app, "POST", "hash-password", {"password": "password", "user": name})
+    assert code(response) == (422, "weak-password")
+    told = [(each["field"], each["detail"].partition(":")[0]) for each in response.json()["errors"]]
     assert told == [("password", "too-short"), ("password", "common")]
     with_factor = {"password": "kq7#vbzm", "user": name}
     assert call(running_app, "POST", "hash-password", with_factor).status_code == 422
@@ -156,8 +156,8 @@ def test_rules_bind_users_alone(running_app: App, name: str) -> None:
 )
 def test_a_password_is_judged_without_hashing(fields: dict[str, Any], reasons: list[str], running_app: App) -> None:
     """check-password gives the verdict that hash-password would give, with the reasons."""
-    answer = call(running_app, "POST", "check-password", fields)
-    assert (answer.status_code, answer.json()) == (200, {"acceptable": not reasons, "reasons": reasons})
+    response = call(running_app, "POST", "check-password", fields)
+    assert (response.status_code, response.json()) == (200, {"acceptable": not reasons, "reasons": reasons})
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -166,9 +166,9 @@ def test_a_name_waits_after_wrong_passwords(known: bool, running_app: App, name:
     if known:
         call(running_app, "POST", "hash-password", {"password": PASSWORD, "user": name})
     fields = {"user": name, "password": "wrong"}
-    answers = [call(running_app, "POST", "verify-password", fields) for _ in range(5)]
-    assert {(each.status_code, each.text) for each in answers} == {(200, '{"valid":false,"needs_rehash":false}')}
-    refused = answers[0]
+    responses = [call(running_app, "POST", "verify-password", fields) for _ in range(5)]
+    assert {(each.status_code, each.text) for each in responses} == {(200, '{"valid":false,"needs_rehash":false}')}
+    refused = responses[0]
     for _ in range(8):  # A slow machine may let a wait pass, and each is twice as long as the one before.
         if refused.status_code == 200:
             refused = call(running_app, "POST", "verify-password", fields)

@@ -60,9 +60,9 @@ def _blobs_of(run: Run) -> BlobServiceClient:
 
 
 def _get(url: str, **params: str) -> dict[str, object]:
-    answer = httpx.get(url, params=params or None, timeout=60, trust_env=False)
-    assert answer.status_code == 200, answer.text
-    decoded = answer.json()
+    response = httpx.get(url, params=params or None, timeout=60, trust_env=False)
+    assert response.status_code == 200, response.text
+    decoded = response.json()
     assert isinstance(decoded, dict)
     return decoded
 
@@ -72,12 +72,12 @@ def test_a_first_start_leads_to_three_calls_that_work(checkout: Checkout) -> Non
     run = checkout.start()
     output = run.wait_until_running()
     assert f"list-blobs: [GET,POST] http://localhost:{run.port}/api/list-blobs" in output
-    answers = []
+    responses = []
     for line in re.findall(r"^  curl .*", output, re.MULTILINE):
         words = [word for word in shlex.split(line) if not word.startswith("-")]
-        answers.append(_get("?".join(words[1:])))
-    assert len(answers) == 3
-    signed, queried, listed = answers
+        responses.append(_get("?".join(words[1:])))
+    assert len(responses) == 3
+    signed, queried, listed = responses
     assert signed["key"] == "default"
     assert queried["row_count"] == 12
     assert "notes/crème brûlée.txt" in str(listed["blobs"])
@@ -92,8 +92,8 @@ def test_data_is_kept(checkout: Checkout) -> None:
         {"sql": "delete from fruit where name = 'fig'"},
         {"sql": "insert into fruit values (99, 'yuzu', 2.5)"},
     ]
-    answer = httpx.post(f"{run.url}/execute-sql", json={"statements": statements}, timeout=60, trust_env=False)
-    assert answer.status_code == 200, answer.text
+    response = httpx.post(f"{run.url}/execute-sql", json={"statements": statements}, timeout=60, trust_env=False)
+    assert response.status_code == 200, response.text
     with _blobs_of(run) as blobs:
         blobs.get_blob_client("samples", "welcome.txt").delete_blob()
         blobs.get_blob_client("samples", "mine.txt").upload_blob(b"mine")

@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import InvalidRequest, MalformedSignature, SignatureMismatch, UnfitAlgorithm
+from shared.errors import InvalidRequest
 from shared.signing import algorithms
 from shared.signing.algorithms import Algorithm, Encoding
+from shared.signing.errors import MalformedSignature, SignatureMismatch, UnfitAlgorithm
 
 TYPES = ("RSA-2048", "P-256", "P-384", "P-521", "Ed25519", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87")
 PAIRS = [(key_type, algorithm) for key_type in TYPES for algorithm in algorithms.fitting(key_type)]

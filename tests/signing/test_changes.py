@@ -13,19 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.errors import (
-    Busy,
-    DamagedKey,
-    KeyChanged,
-    KeyExists,
-    KeyNotDeletable,
-    MasterKeyUnavailable,
-    StorageUnavailable,
-    StrongroomError,
-    UnknownKey,
-)
+from shared.errors import Busy, StorageUnavailable, StrongroomError
 from shared.signing import algorithms, cipher_routes, key_routes, keyring, routes, store
-from shared.signing.fields import BatchAnswer
+from shared.signing.errors import DamagedKey, KeyChanged, KeyExists, KeyNotDeletable, MasterKeyUnavailable, UnknownKey
+from shared.signing.fields import BatchResponse
 from shared.signing.keyring import Changes
 from shared.signing.store import Key, KeyStore, NewKey
 from shared.web import encode_base64
@@ -529,9 +520,9 @@ def test_a_call_asks_storage_once(new_store: NewStore, monkeypatch: pytest.Monke
     monkeypatch.setattr(keys, "_query", count_query)
     monkeypatch.setattr(keys, "_row", count_row)
     items = [routes.VerifyItem(message="x", signature="A" * 86) for _ in range(50)]
-    answer = routes.verify(keys, routes.VerifyFields(key="k", batch=items))
-    assert isinstance(answer, BatchAnswer)
-    assert {each.reason for each in answer.results} == {"mismatch"}
+    response = routes.verify(keys, routes.VerifyFields(key="k", batch=items))
+    assert isinstance(response, BatchResponse)
+    assert {each.reason for each in response.results} == {"mismatch"}
     assert reads == 1
     made = cipher_routes.encrypt(keys, cipher_routes.EncryptFields(key="e", plaintext="x"))
     foreign = made.ciphertext.split(".")  # type: ignore[union-attr]
@@ -539,7 +530,7 @@ def test_a_call_asks_storage_once(new_store: NewStore, monkeypatch: pytest.Monke
     sealed = [cipher_routes.DecryptItem(ciphertext=".".join(foreign)) for _ in range(50)]
     reads = 0
     failed = cipher_routes.decrypt(keys, cipher_routes.DecryptFields(batch=sealed))
-    assert isinstance(failed, BatchAnswer)
+    assert isinstance(failed, BatchResponse)
     assert {each["code"] for each in failed.results} == {"not-decryptable"}
     assert reads == 1
 

@@ -16,8 +16,9 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import InvalidRequest, UnsupportedKey, WeakKey
+from shared.errors import InvalidRequest
 from shared.signing import algorithms, formats
+from shared.signing.errors import UnsupportedKey, WeakKey
 from shared.web import encode_base64
 
 

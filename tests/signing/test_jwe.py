@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from jwcrypto import jwe as jwcrypto_jwe  # type: ignore[import-untyped]
 from jwcrypto import jwk as jwcrypto_jwk
 
-from shared.errors import InvalidRequest, NotDecryptable
+from shared.errors import InvalidRequest
 from shared.signing import algorithms, jwe
+from shared.signing.errors import NotDecryptable
 from shared.web import encode_base64
 
 TYPES = ("RSA-2048", "P-256", "X25519", "AES-256")

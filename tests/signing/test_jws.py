@@ -17,9 +17,9 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from jwcrypto import jwk as jwcrypto_jwk  # type: ignore[import-untyped]
 from jwcrypto import jws as jwcrypto_jws
 
-from shared.errors import MalformedSignature, SignatureMismatch
 from shared.signing import algorithms, formats, jws
 from shared.signing.algorithms import Algorithm
+from shared.signing.errors import MalformedSignature, SignatureMismatch
 
 TYPES: dict[str, tuple[Algorithm, ...]] = {
     "RSA-2048": ("PS256", "PS384", "PS512", "RS256", "RS384", "RS512"),

@@ -145,14 +145,14 @@ def test_a_failure_to_decrypt_says_nothing(app: Caller, new_name: str) -> None:
     parts = good.split(".")
     header = json.loads(base64.urlsafe_b64decode(parts[0] + "=="))
     unknown = base64.urlsafe_b64encode(json.dumps(header | {"kid": "nobody"}).encode()).rstrip(b"=").decode()
-    answers = [
+    responses = [
         app.send("POST", "decrypt", {"ciphertext": ".".join([*parts[:4], "A" * 22])}),
         app.send("POST", "decrypt", {"ciphertext": ".".join([*parts[:3], "A" * len(parts[3]), parts[4]])}),
         app.send("POST", "decrypt", {"ciphertext": good, "key": f"{new_name}-2"}),
         app.send("POST", "decrypt", {"ciphertext": ".".join([unknown, *parts[1:]])}),
     ]
-    assert {answer.status_code for answer in answers} == {422}
-    assert len({answer.text for answer in answers}) == 1
+    assert {answer.status_code for answer in responses} == {422}
+    assert len({answer.text for answer in responses}) == 1
     assert app.fails("POST", "decrypt", ciphertext="x") == (400, "invalid-request")
 
 
@@ -579,8 +579,8 @@ def test_twenty_rotations_at_once_make_one_version(app: Caller, new_name: str) -
     app.post("keys", name=new_name, type="P-256")
     with ThreadPoolExecutor(20) as pool:
         path = f"keys/{new_name}/rotate"
-        answers = list(pool.map(lambda _: app.send("POST", path, {"expected_version": 1}).status_code, range(20)))
-    assert sorted(answers) == [200] + [409] * 19
+        responses = list(pool.map(lambda _: app.send("POST", path, {"expected_version": 1}).status_code, range(20)))
+    assert sorted(responses) == [200] + [409] * 19
     assert app.get(f"keys/{new_name}")["latest_version"] == 2
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import MasterKeyUnavailable
+from shared.signing.errors import MasterKeyUnavailable
 from shared.signing.master import FileMasterKey, Wrapped
 
 

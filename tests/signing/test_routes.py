@@ -239,9 +239,9 @@ def test_first_signs_from_two_processes_make_one_key(tmp_path: Path) -> None:
     """Twenty first calls, to two processes on one new storage account, all sign with one and the same key."""
     with two_processes(tmp_path) as (first, second), ThreadPoolExecutor(20) as pool:
         clients = [first, second] * 10
-        answers = list(pool.map(lambda each: signed(each, "GET", message="hello"), clients))
-        assert len({answer["key_id"] for answer in answers}) == 1
-        for answer in answers:
+        responses = list(pool.map(lambda each: signed(each, "GET", message="hello"), clients))
+        assert len({answer["key_id"] for answer in responses}) == 1
+        for answer in responses:
             assert verified(first, message="hello", signature=answer["signature"])["valid"]
             assert verified(second, message="hello", signature=answer["signature"])["valid"]
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from shared.errors import DamagedKey, MasterKeyUnavailable, StorageUnavailable, UnknownKey
+from shared.errors import StorageUnavailable
 from shared.signing import algorithms, store
+from shared.signing.errors import DamagedKey, MasterKeyUnavailable, UnknownKey
 from shared.signing.store import KeyStore, NewKey
 from tests.signing.conftest import NewStore
 from tests.support import closed_port

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import InvalidSetting, MasterKeyUnavailable
-from shared.settings import StorageSettings, load_settings
+from shared.errors import InvalidSetting
+from shared.settings import StorageSettings
+from shared.signing.errors import MasterKeyUnavailable
 from shared.signing.master import FileMasterKey, VaultMasterKey, Wrapped, master_key
+from shared.signing.settings import load_settings
 from shared.signing.store import KeyStore, NewKey
 from shared.storage import Storage
 from tests.signing.conftest import Caller

@@ -12,12 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from shared.app import build
-from shared.settings import load_settings
 from shared.signing import formats
 from shared.web import Request, encode_base64
 from shared.web.respond import respond
 
-VERIFY = next(route for route in build(load_settings({})).routes if route.name == "verify")
+VERIFY = next(route for route in build({}).routes if route.name == "verify")
 CURVES: dict[str, tuple[ec.EllipticCurve, str]] = {
     "P-256,SHA-256": (ec.SECP256R1(), "ES256"),
     "P-384,SHA-384": (ec.SECP384R1(), "ES384"),
@@ -36,9 +35,9 @@ def verdict(public_key: Any, message: bytes, signature: bytes, algorithm: str, f
             "format": form,
         }
     )
-    answer = respond(VERIFY, Request("POST", "http://localhost/api/verify", {}, {}, body), 1 << 20)
-    fields = msgspec.json.decode(answer.body)
-    return fields["valid"] if answer.status == 200 else fields["code"]
+    response = respond(VERIFY, Request("POST", "http://localhost/api/verify", {}, {}, body), 1 << 20)
+    fields = msgspec.json.decode(response.body)
+    return fields["valid"] if response.status == 200 else fields["code"]
 
 
 @cache

@@ -68,7 +68,7 @@ class Vault:
             "REQUESTS_CA_BUNDLE": str(self.certificate),
         }
 
-    def answer(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
+    def response(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
         """Status, headers and JSON of an answer."""
         where, _, query = path.partition("?")
         if where == "/msi/token":
@@ -163,7 +163,7 @@ def run_vault(folder: Path) -> Iterator[Vault]:
         def do_GET(self) -> None:
             """Answer."""
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, headers, fields = vault.answer(self.command, self.path, self.headers, body)
+            status, headers, fields = vault.response(self.command, self.path, self.headers, body)
             content = json.dumps(fields).encode()
             self.send_response(status)
             for name, value in {

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import DatabaseSettings, StorageSettings
+from shared.settings import StorageSettings
 from shared.sql.databases import Database, Databases
+from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Files
 from shared.storage import Storage
 from tests.sql.servers import STARTS, Server, start_mariadb, start_mysql, start_postgresql

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.errors import Busy, InvalidRequest, MultipleStatements, QueryTimeout, ReadOnly, SqlError
+from shared.errors import Busy, InvalidRequest
 from shared.sql.databases import READERS, Database
 from shared.sql.engines import Outcome, Statement
+from shared.sql.errors import MultipleStatements, QueryTimeout, ReadOnly, SqlError
 from shared.sql.values import Cursor, Form, Page, read_page
 from shared.web import encode_base64
 

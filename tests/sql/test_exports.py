@@ -17,10 +17,11 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
-from shared.errors import SqlError
-from shared.settings import DatabaseSettings, StorageSettings
+from shared.settings import StorageSettings
 from shared.sql.databases import Database, Databases
+from shared.sql.errors import SqlError
 from shared.sql.exports import ExportFormat, export
+from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Dataset, Files
 from shared.sql.values import Column, Rows, sqlite_column
 from shared.storage import Storage
@@ -50,9 +51,9 @@ def test_an_export_is_the_whole_result(running_app: App, container: ContainerCli
     """Every row is in the blob, whose size, digest and number of rows are told in the answer and in its metadata."""
     name = f"out/größe & 1.{form}"
     sql = MANY.format(150_000)
-    answer = call(running_app, sql=sql, container=container.container_name, name=name, format=form)
-    assert answer.status_code == 201
-    told = answer.json()
+    response = call(running_app, sql=sql, container=container.container_name, name=name, format=form)
+    assert response.status_code == 201
+    told = response.json()
     blob = container.get_blob_client(name).download_blob()
     data = blob.readall()
     assert (told["name"], told["row_count"], told["size"]) == (name, 150_000, len(data))
@@ -73,8 +74,8 @@ def test_an_export_is_the_whole_result(running_app: App, container: ContainerCli
 def test_parameters_and_values_are_exported(running_app: App, container: ContainerClient) -> None:
     """Parameters are bound, and values are written as query-sql writes them."""
     sql = "select :x as x, null as n, 1.5 as r, x'00ff' as b"
-    answer = call(running_app, sql=sql, params={"x": "a,é"}, container=container.container_name, name="a.csv")
-    assert answer.status_code == 201
+    response = call(running_app, sql=sql, params={"x": "a,é"}, container=container.container_name, name="a.csv")
+    assert response.status_code == 201
     assert container.download_blob("a.csv").readall() == 'x,n,r,b\r\n"a,é",,1.5,AP8\r\n'.encode()
 
 
@@ -98,8 +99,8 @@ def test_a_failed_export_leaves_nothing(
 ) -> None:
     """What goes wrong has its status and code, and no blob is there, not even half of one."""
     given = {"container": container.container_name, "name": "a.csv"} | fields
-    answer = call(running_app, **given)
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    response = call(running_app, **given)
+    assert (response.status_code, response.json()["code"]) == (status, code)
     assert list(container.list_blobs()) == []
 
 

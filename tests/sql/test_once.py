@@ -9,9 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.errors import Busy, KeyReused, SqlError
+from shared.errors import Busy, KeyReused
 from shared.sql.databases import Database
 from shared.sql.engines import Outcome, Statement
+from shared.sql.errors import SqlError
 from tests.sql.test_engines import rows, write
 from tests.support import StartApp
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest, StorageUnavailable
-from shared.sql.answers import Ask, answer_query, chosen_format
 from shared.sql.databases import Database
 from shared.sql.engines import Statement
 from shared.sql.paging import Term, order_of
+from shared.sql.responses import Ask, answer_query, chosen_format
 from shared.sql.statements import clip
 from shared.sql.values import Column, Form
 
@@ -53,19 +53,19 @@ def ask(sql: str, limit: int, cursor: str | None = None, params: Any = ()) -> As
 
 def page(database: Database, sql: str, limit: int, cursor: str | None = None, params: Any = ()) -> dict[str, Any]:
     """One page, as the caller sees it."""
-    answer: dict[str, Any] = json.loads(answer_query(database, SECRET, ask(sql, limit, cursor, params)).body)
-    return answer
+    response: dict[str, Any] = json.loads(answer_query(database, SECRET, ask(sql, limit, cursor, params)).body)
+    return response
 
 
 def pages(database: Database, sql: str, limit: int, params: Any = ()) -> Iterator[list[list[Any]]]:
     """Every page, in turn."""
     cursor = None
     while True:
-        answer = page(database, sql, limit, cursor, params)
-        yield answer["rows"]
-        cursor = answer["cursor"]
+        response = page(database, sql, limit, cursor, params)
+        yield response["rows"]
+        cursor = response["cursor"]
         if cursor is None:
-            assert not answer["truncated"]
+            assert not response["truncated"]
             return
 
 
@@ -134,8 +134,8 @@ def test_a_cursor_is_ours_and_of_its_query(numbers: Database) -> None:
 
 def test_without_a_secret_truncation_is_still_told(numbers: Database) -> None:
     """Where no cursor can be signed, the rows are answered all the same, and that there are more."""
-    answer = json.loads(answer_query(numbers, NoSecret(), ask("select id from numbers", 5)).body)
-    assert (answer["row_count"], answer["truncated"], answer["cursor"]) == (5, True, None)
+    response = json.loads(answer_query(numbers, NoSecret(), ask("select id from numbers", 5)).body)
+    assert (response["row_count"], response["truncated"], response["cursor"]) == (5, True, None)
 
 
 COLUMNS = (Column("id", "integer"), Column("Word", "text"), Column("day", "date"), Column("x", "json"))

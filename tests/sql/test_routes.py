@@ -39,9 +39,9 @@ def by_url(app: App, **fields: Any) -> httpx.Response:
 @pytest.mark.parametrize("call", [query, by_url])
 def test_rows_are_answered(running_app: App, call: Any) -> None:
     """GET and POST take the same fields and give the contract's answer."""
-    answer = call(running_app, sql="select name, price from fruit where price > ? order by price", params=[0.9])
-    assert answer.status_code == 200
-    found = answer.json()
+    response = call(running_app, sql="select name, price from fruit where price > ? order by price", params=[0.9])
+    assert response.status_code == 200
+    found = response.json()
     assert found.pop("elapsed_ms") > 0
     assert found == {
         "columns": [{"name": "name", "type": "text"}, {"name": "price", "type": "real"}],
@@ -55,15 +55,15 @@ def test_rows_are_answered(running_app: App, call: Any) -> None:
 @pytest.mark.parametrize("call", [query, by_url])
 def test_values_by_name(running_app: App, call: Any) -> None:
     """Named parameters come as an object."""
-    answer = call(running_app, sql="select name from fruit where id = :id", params={"id": 1}, format="objects")
-    assert answer.json()["rows"] == [{"name": "apple"}]
+    response = call(running_app, sql="select name from fruit where id = :id", params={"id": 1}, format="objects")
+    assert response.json()["rows"] == [{"name": "apple"}]
 
 
 def test_bytes_and_unicode_go_through_a_url(running_app: App) -> None:
     """Text of any script and bytes go in and come out of a URL; a `+` that became a space is told."""
     data = base64.b64encode(b"\xfb\xff\xfe").decode()
-    answer = by_url(running_app, sql="select ? as a, ? as b, '+' as c", params=["é❤ + &", {"base64": data}])
-    assert answer.json()["rows"] == [["é❤ + &", {"base64": "-__-"}, "+"]]
+    response = by_url(running_app, sql="select ? as a, ? as b, '+' as c", params=["é❤ + &", {"base64": data}])
+    assert response.json()["rows"] == [["é❤ + &", {"base64": "-__-"}, "+"]]
     with running_app.client() as client:
         raw = client.get(f'/api/query-sql?sql=select+?&params=[{{"base64":"{data}"}}]')
     assert raw.status_code == 400
@@ -99,17 +99,17 @@ def test_pages_hold_every_row_once(running_app: App, form: str) -> None:
     pages = 0
     while True:
         given = {"cursor": cursor} if cursor else {}
-        answer = query(running_app, sql=FIRST, limit=5, format=form, **given)
-        assert answer.status_code == 200
+        response = query(running_app, sql=FIRST, limit=5, format=form, **given)
+        assert response.status_code == 200
         if form in ("json", "objects"):
-            body = answer.json()
+            body = response.json()
             cursor = body["cursor"]
             assert body["truncated"] == bool(cursor)
             found += [row["id"] if form == "objects" else row[0] for row in body["rows"]]
         else:
-            cursor = answer.headers.get("x-cursor")
-            assert ("x-truncated" in answer.headers) == bool(cursor)
-            text = answer.text.splitlines()
+            cursor = response.headers.get("x-cursor")
+            assert ("x-truncated" in response.headers) == bool(cursor)
+            text = response.text.splitlines()
             found += (
                 [json.loads(line)["id"] for line in text]
                 if form == "ndjson"
@@ -126,10 +126,10 @@ def test_a_cursor_belongs_to_its_query(running_app: App) -> None:
     """A cursor of another statement, other values, or of nobody is refused, naming the field."""
     cursor = query(running_app, sql=FIRST, limit=1).json()["cursor"]
     for wrong in (cursor[:-1], "x", "é", ""):
-        answer = query(running_app, sql=FIRST, cursor=wrong)
-        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "cursor")
-    answer = query(running_app, sql=FIRST + " desc", cursor=cursor)
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "cursor")
+        response = query(running_app, sql=FIRST, cursor=wrong)
+        assert (response.status_code, response.json()["errors"][0]["field"]) == (400, "cursor")
+    response = query(running_app, sql=FIRST + " desc", cursor=cursor)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (400, "cursor")
 
 
 def test_an_answer_has_a_limit_of_bytes(running_app: App) -> None:
@@ -145,16 +145,16 @@ def test_an_answer_has_a_limit_of_bytes(running_app: App) -> None:
 
 def test_a_row_that_no_answer_holds(running_app: App) -> None:
     """One row over the limit is refused, since no cursor would get past it."""
-    answer = query(running_app, sql="select hex(zeroblob(5000000))")
-    assert (answer.status_code, answer.json()["code"]) == (422, "answer-too-large")
+    response = query(running_app, sql="select hex(zeroblob(5000000))")
+    assert (response.status_code, response.json()["code"]) == (422, "answer-too-large")
 
 
 def test_no_rows_have_columns(running_app: App) -> None:
     """An empty result has its columns, in every format that has some."""
-    answer = query(running_app, sql="select id, name as name, name as name, 1 + 1 from fruit where 0").json()
-    assert [each["name"] for each in answer["columns"]] == ["id", "name", "name", "1 + 1"]
-    assert [each["type"] for each in answer["columns"]] == ["integer", "text", "text", "null"]
-    assert answer["rows"] == []
+    response = query(running_app, sql="select id, name as name, name as name, 1 + 1 from fruit where 0").json()
+    assert [each["name"] for each in response["columns"]] == ["id", "name", "name", "1 + 1"]
+    assert [each["type"] for each in response["columns"]] == ["integer", "text", "text", "null"]
+    assert response["rows"] == []
     assert query(running_app, sql="select id, name from fruit where 0", format="csv").text == "id,name\r\n"
     assert query(running_app, sql="select id from fruit where 0", format="ndjson").text == ""
 
@@ -182,8 +182,8 @@ def test_no_rows_have_columns(running_app: App) -> None:
 def test_problems(running_app: App, fields: dict[str, Any], status: int, code: str) -> None:
     """Each wrong call has its status and its code, by GET and by POST."""
     for call in (query, by_url):
-        answer = call(running_app, **fields)
-        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        response = call(running_app, **fields)
+        assert (response.status_code, response.json()["code"]) == (status, code)
 
 
 def test_a_write_and_its_undoing(start_app: StartApp) -> None:
@@ -211,11 +211,11 @@ def test_a_write_and_its_undoing(start_app: StartApp) -> None:
 def test_without_a_writer_execute_is_read_only(start_app: StartApp, tmp_path: Path) -> None:
     """A database whose settings name no writer is not written; one whose file is missing is not found, and not made."""
     app = start_app({"DATABASE_MAIN_WRITE": "", "DATABASE_GONE": f"sqlite:///{tmp_path}/gone.sqlite"})
-    answer = execute(app, sql="delete from fruit")
-    assert (answer.status_code, answer.json()["code"]) == (422, "read-only")
-    answer = query(app, sql="select 1", database="gone")
-    assert (answer.status_code, answer.json()["code"]) == (404, "unknown-database")
-    assert str(tmp_path) not in answer.text
+    response = execute(app, sql="delete from fruit")
+    assert (response.status_code, response.json()["code"]) == (422, "read-only")
+    response = query(app, sql="select 1", database="gone")
+    assert (response.status_code, response.json()["code"]) == (404, "unknown-database")
+    assert str(tmp_path) not in response.text
     assert not (tmp_path / "gone.sqlite").exists()
     with app.client() as client:
         listed = {each["name"]: each for each in client.get("/api/databases").json()["databases"]}
@@ -231,12 +231,12 @@ def test_without_a_writer_execute_is_read_only(start_app: StartApp, tmp_path: Pa
 def test_databases_are_listed(running_app: App) -> None:
     """Databases are listed with their engine, tables and columns, and nothing of where they are."""
     with running_app.client() as client:
-        answer = client.get("/api/databases")
-    (main,) = answer.json()["databases"]
+        response = client.get("/api/databases")
+    (main,) = response.json()["databases"]
     assert (main["name"], main["engine"], main["writable"], main["available"]) == ("main", "sqlite", True, True)
     fruit = next(each for each in main["tables"] if each["name"] == "fruit")
     assert [each["name"] for each in fruit["columns"]] == ["id", "name", "price"]
-    assert "main.sqlite" not in answer.text
+    assert "main.sqlite" not in response.text
 
 
 def test_many_callers_at_once(start_app: StartApp) -> None:
@@ -266,9 +266,9 @@ def test_accept_chooses_where_no_format_does(running_app: App) -> None:
 
 def test_an_answer_as_a_file(running_app: App) -> None:
     """A file name, in any script, is told to the browser."""
-    answer = query(running_app, sql="select 1", format="csv", filename='größe "1".csv')
+    response = query(running_app, sql="select 1", format="csv", filename='größe "1".csv')
     expected = "attachment; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%221%22.csv"
-    assert answer.headers["content-disposition"] == expected
+    assert response.headers["content-disposition"] == expected
 
 
 def test_integers_that_doubles_would_round(running_app: App) -> None:
@@ -289,6 +289,6 @@ def test_formulas_are_defused(running_app: App) -> None:
 
 def test_what_is_infinite_is_noted(running_app: App) -> None:
     """An infinite number is null, and its column says so."""
-    answer = query(running_app, sql="select 9e999 as a, null as b, 1.5 as c").json()
-    assert answer["rows"] == [[None, None, 1.5]]
-    assert [("note" in each) for each in answer["columns"]] == [True, False, False]
+    response = query(running_app, sql="select 9e999 as a, null as b, 1.5 as c").json()
+    assert response["rows"] == [[None, None, 1.5]]
+    assert [("note" in each) for each in response["columns"]] == [True, False, False]

@@ -6,7 +6,8 @@ import httpx
 import pytest
 from msgspec import UNSET
 
-from shared.errors import InvalidRequest, ReadOnly
+from shared.errors import InvalidRequest
+from shared.sql.errors import ReadOnly
 from shared.sql.saved import Parameter, bind, check
 from tests.support import App, StartApp
 
@@ -41,8 +42,8 @@ def test_a_query_is_saved_run_replaced_and_deleted(client: httpx.Client) -> None
     assert save(client, "cheap", sql="select 1 as one").status_code == 200
     assert client.get("/api/queries/cheap").json()["rows"] == [[1]]
     assert client.delete("/api/queries/cheap").status_code == 204
-    for answer in (client.delete("/api/queries/cheap"), client.get("/api/queries/cheap")):
-        assert (answer.status_code, answer.json()["code"]) == (404, "unknown-query")
+    for response in (client.delete("/api/queries/cheap"), client.get("/api/queries/cheap")):
+        assert (response.status_code, response.json()["code"]) == (404, "unknown-query")
 
 
 def test_a_saved_query_has_pages_and_formats(client: httpx.Client) -> None:
@@ -70,8 +71,8 @@ def test_a_saved_query_has_pages_and_formats(client: httpx.Client) -> None:
 def test_wrong_parameters_are_named(client: httpx.Client, params: dict[str, str], field: str) -> None:
     """A parameter that is missing, unknown or not of its type is refused by name."""
     save(client, "cheap-two", **CHEAP)
-    answer = client.get("/api/queries/cheap-two", params=params)
-    assert (answer.status_code, [each["field"] for each in answer.json()["errors"]]) == (400, [field])
+    response = client.get("/api/queries/cheap-two", params=params)
+    assert (response.status_code, [each["field"] for each in response.json()["errors"]]) == (400, [field])
 
 
 @pytest.mark.parametrize(
@@ -92,17 +93,17 @@ def test_wrong_parameters_are_named(client: httpx.Client, params: dict[str, str]
 )
 def test_what_cannot_be_saved(client: httpx.Client, fields: dict[str, Any], status: int, said: str) -> None:
     """A query that could never run well is refused when it is saved, with the reason."""
-    answer = save(client, "wrong", **fields)
-    assert answer.status_code == status
-    assert said in answer.text
+    response = save(client, "wrong", **fields)
+    assert response.status_code == status
+    assert said in response.text
     assert client.get("/api/queries/wrong").status_code == 404
 
 
 @pytest.mark.parametrize("name", ["Cheap", "a b", "-a", "a.b", "ä", "a" * 65])
 def test_names_of_queries(client: httpx.Client, name: str) -> None:
     """A name that is not plain is refused, naming the field."""
-    answer = save(client, name, sql="select 1")
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "query_name")
+    response = save(client, name, sql="select 1")
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (400, "query_name")
 
 
 def test_queries_are_listed_in_pages(client: httpx.Client) -> None:
@@ -113,9 +114,9 @@ def test_queries_are_listed_in_pages(client: httpx.Client) -> None:
     found, cursor = [], None
     while True:
         given: dict[str, str] = {"prefix": "list-", "limit": "2"} | ({"cursor": cursor} if cursor else {})
-        answer = client.get("/api/queries", params=given).json()
-        found += [each["name"] for each in answer["queries"]]
-        if (cursor := answer["cursor"]) is None:
+        response = client.get("/api/queries", params=given).json()
+        found += [each["name"] for each in response["queries"]]
+        if (cursor := response["cursor"]) is None:
             break
     assert found == sorted(names)
 
@@ -126,9 +127,9 @@ def test_everyone_may_run_what_is_public_and_nothing_else(running_app: App, clie
          parameters=[{"name": "id", "type": "integer"}])  # fmt: skip
     save(client, "shut", sql="select 1")
     with running_app.client("") as everyone:
-        answer = everyone.get("/api/public/open", params={"id": 1})
-        assert (answer.status_code, answer.json()["rows"]) == (200, [["apple"]])
-        assert answer.headers["cache-control"] == "public, max-age=60"
+        response = everyone.get("/api/public/open", params={"id": 1})
+        assert (response.status_code, response.json()["rows"]) == (200, [["apple"]])
+        assert response.headers["cache-control"] == "public, max-age=60"
         for name in ("shut", "none"):
             hidden = everyone.get(f"/api/public/{name}")
             assert (hidden.status_code, hidden.json()["code"]) == (404, "unknown-query")
@@ -145,8 +146,8 @@ def test_a_public_query_is_interrupted_early(running_app: App, client: httpx.Cli
     endless = "with recursive t(i) as (select 1 union all select i + 1 from t) select count(*) from t"
     save(client, "endless", sql=endless, public=True)
     with running_app.client("") as everyone:
-        answer = everyone.get("/api/public/endless")
-    assert (answer.status_code, answer.json()["code"]) == (422, "query-timeout")
+        response = everyone.get("/api/public/endless")
+    assert (response.status_code, response.json()["code"]) == (422, "query-timeout")
 
 
 def test_another_instance_sees_what_is_saved(start_app: StartApp, client: httpx.Client) -> None:

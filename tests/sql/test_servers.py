@@ -18,18 +18,11 @@ import psycopg
 import pymysql
 import pytest
 
-from shared.errors import (
-    Busy,
-    DatabaseUnavailable,
-    MultipleStatements,
-    QueryTimeout,
-    ReadOnly,
-    SqlError,
-    StrongroomError,
-)
-from shared.settings import DatabaseSettings
+from shared.errors import Busy, StrongroomError
 from shared.sql.databases import READERS, WRITERS, Database, Databases
 from shared.sql.engines.mysql import _connector
+from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError
+from shared.sql.settings import DatabaseSettings
 from tests.sql.conftest import NO_FILES, no_token
 from tests.sql.servers import MYSQLS, STARTS, Server, start_postgresql
 from tests.sql.test_engines import ENDLESS, read, rows, write

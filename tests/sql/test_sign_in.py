@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from shared.errors import DatabaseUnavailable, StorageForbidden
-from shared.settings import DatabaseSettings
+from shared.errors import StorageForbidden
 from shared.sql.databases import Database, Databases
+from shared.sql.errors import DatabaseUnavailable
+from shared.sql.settings import DatabaseSettings
 from tests.signing.vault import run_vault
 from tests.sql.conftest import NO_FILES, no_token
 from tests.sql.servers import STARTS, Server, Tls
@@ -228,8 +229,8 @@ def test_a_token_signs_in(azure: Azure) -> None:
     """A token of 2,000 characters (MariaDB: 1,000) is asked for with the right scope, and passes over TLS alone."""
     database = azure.open(azure.url())
     assert rows(database, "select 1") == [[1]]
-    (answer,) = rows(database, SECURED[database.engine])
-    assert answer[-1] is True or answer[-1].startswith("TLSv1")
+    (response,) = rows(database, SECURED[database.engine])
+    assert response[-1] is True or response[-1].startswith("TLSv1")
     assert (azure.scopes, len(azure.tokens[0])) == ([SCOPE], azure.length)
     database.close()
     assert azure.relay.seen
@@ -349,8 +350,8 @@ def test_the_identity_of_a_running_app_signs_in(
         urls = {"DATABASE_SHOP": azure.url(), "DATABASE_OTHER": azure.url(authority=authorities[1])}
         app = start_app(identity | urls)
         with app.client() as client:
-            answer = client.post("/api/query-sql", json={"sql": "select 1 as one", "database": "shop"})
-            assert answer.json()["rows"] == [[1]]
+            response = client.post("/api/query-sql", json={"sql": "select 1 as one", "database": "shop"})
+            assert response.json()["rows"] == [[1]]
             refused = client.post("/api/query-sql", json={"sql": "select 1 as one", "database": "other"})
             assert (refused.status_code, refused.json()["code"]) == (503, "database-unavailable")
             assert int(refused.headers["retry-after"]) > 0

@@ -17,19 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scripts.samples import seed_database
-from shared.errors import (
-    Busy,
-    DatabaseUnavailable,
-    MultipleStatements,
-    QueryTimeout,
-    ReadOnly,
-    SqlError,
-    UnknownDatabase,
-)
-from shared.settings import DatabaseSettings
+from shared.errors import Busy
 from shared.sql import databases as databases_module
 from shared.sql.databases import READERS, Database, Databases
 from shared.sql.engines import Outcome, Statement
+from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError, UnknownDatabase
+from shared.sql.settings import DatabaseSettings
 from shared.sql.values import Form, read_page
 from tests.sql.conftest import NO_FILES, no_token
 

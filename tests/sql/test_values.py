@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.sql.values import Column, Columns, Form, Format, Row, Rows, RowTooLarge, read_page, sqlite_column, unique
+from shared.sql.values import Column, Columns, Form, Format, Row, Rows, RowOverLimit, read_page, sqlite_column, unique
 from shared.web import decode_base64
 
 SCALARS = st.one_of(
@@ -138,11 +138,11 @@ def test_json_columns_are_json_as_written() -> None:
         ("BLOB", "bytes", [b"", "x"], [{"base64": ""}, "x"]),
     ],
 )  # fmt: skip
-def test_the_declared_type_decides(declared: str, kind: str, stored: list[Any], answered: list[Any]) -> None:
+def test_the_declared_type_decides(declared: str, kind: str, stored: list[Any], result: list[Any]) -> None:
     """A declared type says the column's, and what its values become; a value that does not fit it stays."""
     page = read_page(Rows((sqlite_column("a", declared),), [(value,) for value in stored]), Form(), 100, 10_000)
     assert page.columns == [{"name": "a", "type": kind}]
-    assert json.loads(b"[" + page.rows + b"]") == [[value] for value in answered]
+    assert json.loads(b"[" + page.rows + b"]") == [[value] for value in result]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_limits_cut_between_rows(texts: list[str], limit: int, form: Format) -> 
 
 def test_a_row_over_the_limit_is_an_error() -> None:
     """Where not one row fits there is no page that would get on."""
-    with pytest.raises(RowTooLarge):
+    with pytest.raises(RowOverLimit):
         read_page(Rows((Column("a"),), [("x" * 500,)]), Form(), 10, 400)
 
 

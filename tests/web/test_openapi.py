@@ -11,11 +11,10 @@ from openapi_spec_validator import validate
 
 from shared.app import build
 from shared.errors import all_errors
-from shared.settings import load_settings
 from shared.web import Access, Route
 from shared.web.openapi import document
 
-ROUTES = build(load_settings({})).routes
+ROUTES = build({}).routes
 
 
 @pytest.fixture(scope="module")

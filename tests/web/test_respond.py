@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from shared import errors
-from shared.web import Access, Answer, Fields, Operation, Request, Route
+from shared.web import Access, Fields, Operation, Request, Response, Route
 from shared.web.respond import respond
 
 SECRET = "hunter2-and-more"
@@ -26,7 +26,7 @@ class Told(msgspec.Struct):
     text: str
 
 
-def call(handle: Any, body: bytes = b"{}", headers: dict[str, str] | None = None, cache_seconds: int = 0) -> Answer:
+def call(handle: Any, body: bytes = b"{}", headers: dict[str, str] | None = None, cache_seconds: int = 0) -> Response:
     """Answer a POST by a route with this handler."""
     operation = Operation(handle, Sent, Told, "", cache_seconds=cache_seconds)
     route = Route("probe", "probe", ("POST",), Access.PUBLIC, lambda: {"probe": operation})
@@ -35,10 +35,14 @@ def call(handle: Any, body: bytes = b"{}", headers: dict[str, str] | None = None
 
 def test_a_struct_is_answered_as_json() -> None:
     """What a handler returns is the JSON of a 200, which no cache may keep and no browser may sniff."""
-    answer = call(lambda sent: Told(sent.text), b'{"text": "a"}')
-    assert (answer.status, answer.content_type, json.loads(answer.body)) == (200, "application/json", {"text": "a"})
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["x-content-type-options"] == "nosniff"
+    response = call(lambda sent: Told(sent.text), b'{"text": "a"}')
+    assert (response.status, response.content_type, json.loads(response.body)) == (
+        200,
+        "application/json",
+        {"text": "a"},
+    )
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["x-content-type-options"] == "nosniff"
 
 
 def test_a_public_document_may_be_cached_and_a_problem_may_not() -> None:
@@ -69,17 +73,17 @@ def test_every_error_is_a_problem(error: type[errors.StrongroomError]) -> None:
     def handle(_: object) -> None:
         raise error(SECRET, errors=(errors.FieldError("a", "b"),), retry_after=7)
 
-    answer = call(handle)
-    body = json.loads(answer.body)
-    assert answer.content_type == "application/problem+json"
-    assert (answer.status, body["status"], body["code"]) == (error.status, error.status, error.code)
+    response = call(handle)
+    body = json.loads(response.body)
+    assert response.content_type == "application/problem+json"
+    assert (response.status, body["status"], body["code"]) == (error.status, error.status, error.code)
     assert body["title"] == error.title
     assert body["type"].endswith(error.code)
     assert body["errors"] == [{"field": "a", "detail": "b"}]
-    assert answer.headers["retry-after"] == "7"
+    assert response.headers["retry-after"] == "7"
     if error.status >= 500:
-        assert SECRET not in answer.body.decode()
-        assert body["request_id"] == answer.headers["x-request-id"]
+        assert SECRET not in response.body.decode()
+        assert body["request_id"] == response.headers["x-request-id"]
         assert body["detail"]
     else:
         assert body["detail"] == SECRET
@@ -95,19 +99,19 @@ def test_an_unknown_exception_is_a_bare_500(caplog: pytest.LogCaptureFixture) ->
             raise ValueError(SECRET) from error
 
     with caplog.at_level(logging.INFO):
-        answer = call(handle)
-    assert answer.status == 500
-    assert set(json.loads(answer.body)) == {"type", "title", "status", "detail", "code", "request_id"}
-    assert SECRET not in answer.body.decode() + caplog.text
+        response = call(handle)
+    assert response.status == 500
+    assert set(json.loads(response.body)) == {"type", "title", "status", "detail", "code", "request_id"}
+    assert SECRET not in response.body.decode() + caplog.text
     assert "builtins.ValueError at test_respond.py" in caplog.text
     assert "builtins.KeyError at test_respond.py" in caplog.text
-    assert caplog.text.count(answer.headers["x-request-id"]) == 2
+    assert caplog.text.count(response.headers["x-request-id"]) == 2
 
 
 def test_one_line_is_logged_for_a_request(caplog: pytest.LogCaptureFixture) -> None:
     """A request is one log line of JSON with function, status, duration and id, and nothing that was sent."""
     with caplog.at_level(logging.INFO):
-        answer = call(lambda _: Told(SECRET), json.dumps({"text": SECRET}).encode(), {"x-functions-key": SECRET})
+        response = call(lambda _: Told(SECRET), json.dumps({"text": SECRET}).encode(), {"x-functions-key": SECRET})
     (record,) = caplog.records
     line = json.loads(record.getMessage())
     assert line.pop("duration_ms") >= 0
@@ -115,6 +119,6 @@ def test_one_line_is_logged_for_a_request(caplog: pytest.LogCaptureFixture) -> N
         "function": "probe",
         "method": "POST",
         "status": 200,
-        "request_id": answer.headers["x-request-id"],
+        "request_id": response.headers["x-request-id"],
     }
     assert SECRET not in caplog.text

@@ -6,12 +6,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from shared.blobs.errors import ContainerExists, ContainerNotEmpty
 from shared.blobs.routes.fields import ContainerName, Metadata, last_modified
 from shared.blobs.routes.objects import OUTAGES
 from shared.blobs.store.blobs import BlobStore
 from shared.blobs.store.listings import ListingStore
-from shared.errors import ContainerExists, ContainerNotEmpty, UnknownContainer
-from shared.web import Answer, Example, Fields, Operation
+from shared.errors import UnknownContainer
+from shared.web import Example, Fields, Operation, Response
 
 
 class CreateContainer(Fields, frozen=True):
@@ -30,10 +31,10 @@ class CreatedContainer(msgspec.Struct, frozen=True):
     url: str
 
 
-def create_container(blobs: BlobStore, request: CreateContainer) -> Answer:
+def create_container(blobs: BlobStore, request: CreateContainer) -> Response:
     made = blobs.create_container(request.container, request.metadata or {})
     url = blobs.url(request.container, "").rstrip("/")
-    return Answer.json(CreatedContainer(request.container, made.get("etag", ""), last_modified(made), url), 201)
+    return Response.json(CreatedContainer(request.container, made.get("etag", ""), last_modified(made), url), 201)
 
 
 class DeleteContainer(Fields, frozen=True):
@@ -45,11 +46,11 @@ class DeleteContainer(Fields, frozen=True):
     ] = False
 
 
-def delete_container(blobs: BlobStore, listings: ListingStore, request: DeleteContainer) -> Answer:
+def delete_container(blobs: BlobStore, listings: ListingStore, request: DeleteContainer) -> Response:
     if not request.force and not listings.is_empty(request.container):
         raise ContainerNotEmpty("Say force=true to delete it with all that is in it.")
     blobs.delete_container(request.container)
-    return Answer(204)
+    return Response(204)
 
 
 def operations(blobs: BlobStore, listings: ListingStore) -> dict[str, Operation]:
@@ -58,7 +59,7 @@ def operations(blobs: BlobStore, listings: ListingStore) -> dict[str, Operation]
         "create-container": Operation(
             handle=partial(create_container, blobs),
             request=CreateContainer,
-            answer=CreatedContainer,
+            response=CreatedContainer,
             summary="Make a container.",
             errors=(ContainerExists, *OUTAGES),
             examples=(Example("A container", {"container": "scratch"}),),
@@ -67,7 +68,7 @@ def operations(blobs: BlobStore, listings: ListingStore) -> dict[str, Operation]
         "delete-container": Operation(
             handle=partial(delete_container, blobs, listings),
             request=DeleteContainer,
-            answer=None,
+            response=None,
             summary="Delete a container, when it is empty, or with all that is in it.",
             errors=(UnknownContainer, ContainerExists, ContainerNotEmpty, *OUTAGES),
             examples=(Example("With all that is in it", {"container": "scratch", "force": True}),),

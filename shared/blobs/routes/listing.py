@@ -15,7 +15,7 @@ from shared.blobs.routes.fields import CARRIED, ContainerName
 from shared.blobs.store.listings import ListingStore
 from shared.blobs.summary import PrefixTotal, Summing, TierTotal, Totals, prefix_totals, tier_totals
 from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
-from shared.web import Answer, Example, Fields, Operation, decode_cursor, encode_cursor
+from shared.web import Example, Fields, Operation, Response, decode_cursor, encode_cursor
 
 MAX_ITEMS = 50_000
 Included = Literal["metadata", "tags", "snapshots", "versions", "deleted", "copy"]
@@ -92,7 +92,7 @@ class Listing(msgspec.Struct, frozen=True):
     """Where the listing goes on; null at its end. A listing may go on after fewer than `limit` items."""
 
 
-def list_blobs(listings: ListingStore, request: ListBlobs) -> Answer:
+def list_blobs(listings: ListingStore, request: ListBlobs) -> Response:
     include = _included(request)
     if request.container is None and request.delimiter:
         raise invalid_field("delimiter", "needs a container.")
@@ -105,7 +105,7 @@ def list_blobs(listings: ListingStore, request: ListBlobs) -> Answer:
         # With a delimiter the prefix decides which groups there are; without one, a longer one spares the service work.
         narrowed = narrow(prefix, request.match) if not request.delimiter else prefix
         if narrowed is None:
-            return sink.answer(None)
+            return sink.response(None)
         prefix = narrowed
     if request.container is None:
         marker = listings.list_containers(
@@ -122,7 +122,7 @@ def list_blobs(listings: ListingStore, request: ListBlobs) -> Answer:
             include=include,
             keep=keep,
         )
-    return sink.answer(encode_cursor(marker, *question) if marker else None)
+    return sink.response(encode_cursor(marker, *question) if marker else None)
 
 
 def _included(request: ListBlobs) -> tuple[Included, ...]:
@@ -221,7 +221,7 @@ def operations(listings: ListingStore, prices: Mapping[str, float]) -> dict[str,
         "list-blobs": Operation(
             handle=partial(list_blobs, listings),
             request=ListBlobs,
-            answer=Listing,
+            response=Listing,
             summary="List the blobs of a container, flat or by folder; or the containers.",
             errors=(UnknownContainer, Busy, StorageUnavailable, StorageForbidden),
             examples=(
@@ -234,7 +234,7 @@ def operations(listings: ListingStore, prices: Mapping[str, float]) -> dict[str,
         "summarize-blobs": Operation(
             handle=partial(summarize_blobs, listings, prices),
             request=SummarizeBlobs,
-            answer=Summary,
+            response=Summary,
             summary="Count a container's blobs and bytes by tier and folder, and what they cost a month.",
             errors=(UnknownContainer, Busy, StorageUnavailable, StorageForbidden),
             examples=(Example("The whole container", {"container": "samples"}),),

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from shared.blobs.errors import BlobConflict, BlobTooLarge, RangeNotSatisfiable, UnknownBlob, UnsupportedByAccount
 from shared.blobs.names import disposition
 from shared.blobs.ranges import is_simple, matches, parse_range
 from shared.blobs.routes.fields import (
@@ -26,20 +27,15 @@ from shared.blobs.routes.fields import (
 from shared.blobs.sas import Grant
 from shared.blobs.store.blobs import BlobStore, Condition, Found, unsatisfiable
 from shared.errors import (
-    BlobConflict,
-    BlobTooLarge,
     BodyTooLarge,
     Busy,
     PreconditionFailed,
-    RangeNotSatisfiable,
     StorageForbidden,
     StorageUnavailable,
-    UnknownBlob,
     UnknownContainer,
-    UnsupportedByAccount,
     invalid_field,
 )
-from shared.web import Answer, Example, Fields, Operation, Request
+from shared.web import Example, Fields, Operation, Request, Response
 
 REDIRECT_MINUTES = 5
 """How long the URL is good for that a large blob is fetched from."""
@@ -74,7 +70,7 @@ class GetBlob(Fields, frozen=True):
     if_range: Header | None = None
 
 
-def get_blob(blobs: BlobStore, passing: Passing, fields: GetBlob, request: Request) -> Answer:
+def get_blob(blobs: BlobStore, passing: Passing, fields: GetBlob, request: Request) -> Response:
     name = blob_name(fields.name, request)
     condition = Condition(fields.if_match, fields.if_none_match, _date(fields))
     if not (is_simple(fields.if_match) and is_simple(fields.if_none_match)) or fields.if_none_match == "*":
@@ -90,7 +86,7 @@ def get_blob(blobs: BlobStore, passing: Passing, fields: GetBlob, request: Reque
         head = blobs.head(fields.container, name, condition)
         if head.status == 304:
             return _not_modified(head, condition.if_none_match)
-        return Answer(200, headers=answer_headers(head, name, passing) | {"content-length": str(head.size)})
+        return Response(200, headers=answer_headers(head, name, passing) | {"content-length": str(head.size)})
     return read_blob(blobs, passing, fields.container, name, condition, fields.range, fields.if_range)
 
 
@@ -102,7 +98,7 @@ def read_blob(
     condition: Condition,
     range_header: str | None = None,
     if_range: str | None = None,
-) -> Answer:
+) -> Response:
     """A blob or a range of it as an answer: its bytes, or where they are too many, the way to them."""
     wanted = parse_range(range_header)
     if wanted is not None and (if_range is not None or wanted.suffix is not None):
@@ -129,7 +125,7 @@ def read_blob(
         return _not_modified(found, condition.if_none_match)
     if found.body is not None:
         headers = answer_headers(found, name, passing)
-        return Answer(found.status, found.body, "application/octet-stream", headers)
+        return Response(found.status, found.body, "application/octet-stream", headers)
     if passing.private:
         raise BlobTooLarge(f"It has {found.size} bytes. Ask for ranges of it, of {passing.most} bytes at most.")
     now = datetime.now(UTC)
@@ -147,7 +143,7 @@ def read_blob(
         ),
         now,
     )
-    return Answer(307, headers={"location": url, "referrer-policy": "no-referrer"})
+    return Response(307, headers={"location": url, "referrer-policy": "no-referrer"})
 
 
 def _date(fields: GetBlob) -> str | None:
@@ -161,11 +157,11 @@ def _date(fields: GetBlob) -> str | None:
     return fields.if_modified_since
 
 
-def _not_modified(found: Found, if_none_match: str | None) -> Answer:
+def _not_modified(found: Found, if_none_match: str | None) -> Response:
     headers = {each: found.headers[each] for each in ("etag", "last-modified") if each in found.headers}
     if "etag" not in headers and if_none_match not in (None, "*"):
         headers["etag"] = str(if_none_match)  # Where there was just one to be compared, it is the blob's.
-    return Answer(304, headers=headers)
+    return Response(304, headers=headers)
 
 
 def _content_type(found: Found) -> str:
@@ -218,7 +214,7 @@ class StoredBlob(msgspec.Struct, frozen=True):
     url: str
 
 
-def put_blob(blobs: BlobStore, most: int, fields: PutBlob, request: Request) -> Answer:
+def put_blob(blobs: BlobStore, most: int, fields: PutBlob, request: Request) -> Response:
     name = blob_name(fields.name, request)
     data = request.body
     if not _NEW_NAME.fullmatch(name):
@@ -248,7 +244,7 @@ def put_blob(blobs: BlobStore, most: int, fields: PutBlob, request: Request) -> 
         metadata=fields.metadata or {},
         crc64=fields.x_ms_content_crc64,
     )
-    return Answer.json(
+    return Response.json(
         StoredBlob(
             fields.container,
             name,
@@ -274,12 +270,12 @@ class DeleteBlob(Fields, frozen=True):
     if_match: Header | None = None
 
 
-def delete_blob(blobs: BlobStore, fields: DeleteBlob, request: Request) -> Answer:
+def delete_blob(blobs: BlobStore, fields: DeleteBlob, request: Request) -> Response:
     if not is_simple(fields.if_match):
         raise invalid_field("if_match", "is neither * nor one ETag.")
     name = blob_name(fields.name, request)
     blobs.delete(fields.container, name, Condition(fields.if_match), snapshots=fields.snapshots)
-    return Answer(204)
+    return Response(204)
 
 
 class CopyBlob(Fields, frozen=True):
@@ -337,7 +333,7 @@ class SetTier(Fields, frozen=True):
     )
 
 
-class TierAnswer(msgspec.Struct, frozen=True):
+class TierResponse(msgspec.Struct, frozen=True):
     """`pending` where a blob leaves the archive tier, which takes hours."""
 
     container: str
@@ -346,9 +342,9 @@ class TierAnswer(msgspec.Struct, frozen=True):
     pending: bool
 
 
-def set_tier(blobs: BlobStore, request: SetTier) -> TierAnswer:
+def set_tier(blobs: BlobStore, request: SetTier) -> TierResponse:
     pending = blobs.set_tier(request.container, request.name, request.tier, request.priority)
-    return TierAnswer(request.container, request.name, request.tier, pending)
+    return TierResponse(request.container, request.name, request.tier, pending)
 
 
 class RestoreBlob(Fields, frozen=True):
@@ -389,7 +385,7 @@ def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
         "get-blob": Operation(
             handle=partial(get_blob, blobs, passing),
             request=GetBlob,
-            answer=None,
+            response=None,
             summary="Get a blob, or a range of it.\nBytes up to STRONGROOM_MAX_BODY_BYTES pass through; for more the "
             "answer leads to a URL at the storage account, which is good for five minutes. A browser saves what it "
             "could run, such as HTML, instead of showing it.",
@@ -408,7 +404,7 @@ def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
         "put-blob": Operation(
             handle=partial(put_blob, blobs, passing.most),
             request=PutBlob,
-            answer=StoredBlob,
+            response=StoredBlob,
             summary="Store a blob: the body is its bytes.\nWhole or not at all, and checked by its MD5 on the way to "
             "storage. `If-None-Match: *` stores it only where there is none, `If-Match` only over the one with this "
             "ETag.",
@@ -421,7 +417,7 @@ def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
         "delete-blob": Operation(
             handle=partial(delete_blob, blobs),
             request=DeleteBlob,
-            answer=None,
+            response=None,
             summary="Delete a blob.\nWhere the account has soft delete, `restore-blob` brings it back for a while.",
             errors=(*unknown, PreconditionFailed, BlobConflict, *OUTAGES),
             examples=(Example("A file", {"container": "samples", "name": "hello.txt"}),),
@@ -432,7 +428,7 @@ def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
         "copy-blob": Operation(
             handle=partial(copy_blob, blobs),
             request=CopyBlob,
-            answer=CopiedBlob,
+            response=CopiedBlob,
             summary="Copy a blob within the storage account, without its bytes leaving it.",
             errors=(*unknown, PreconditionFailed, BlobConflict, UnsupportedByAccount, *OUTAGES),
             examples=(
@@ -445,7 +441,7 @@ def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
         "set-tier": Operation(
             handle=partial(set_tier, blobs),
             request=SetTier,
-            answer=TierAnswer,
+            response=TierResponse,
             summary="Move a blob to another tier: Hot, Cool, Cold or Archive.\nCooler tiers cost less to keep and "
             "more to read, and are paid for 30, 90 and 180 days at least. An archived blob cannot be read.",
             errors=(*unknown, BlobConflict, UnsupportedByAccount, *OUTAGES),
@@ -454,7 +450,7 @@ def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
         "restore-blob": Operation(
             handle=partial(restore_blob, blobs),
             request=RestoreBlob,
-            answer=RestoredBlob,
+            response=RestoredBlob,
             summary="Bring back a deleted blob, where the account has soft delete.",
             errors=(*unknown, BlobConflict, UnsupportedByAccount, *OUTAGES),
             examples=(Example("A file", {"container": "samples", "name": "hello.txt"}),),

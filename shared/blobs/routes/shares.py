@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from shared.blobs.errors import BlobConflict, BlobTooLarge, UnknownBlob, UnknownShare
 from shared.blobs.names import name_in_path
 from shared.blobs.routes.fields import BlobName, ContainerName
 from shared.blobs.routes.objects import OUTAGES, Passing, answer_headers
@@ -16,16 +17,8 @@ from shared.blobs.sas import Grant, Permissions
 from shared.blobs.shares import MAX_DAYS, Share, blob_of, is_open, is_preview, spend
 from shared.blobs.store.blobs import ANY, BlobStore, Found
 from shared.blobs.store.shares import ShareStore
-from shared.errors import (
-    BlobConflict,
-    BlobTooLarge,
-    StrongroomError,
-    UnknownBlob,
-    UnknownContainer,
-    UnknownShare,
-    invalid_field,
-)
-from shared.web import Answer, Example, Fields, Operation, Request, decode_cursor, encode_cursor, rfc3339
+from shared.errors import StrongroomError, UnknownContainer, invalid_field
+from shared.web import Example, Fields, Operation, Request, Response, decode_cursor, encode_cursor, rfc3339
 from shared.web.respond import problem_fields
 
 MAX_MINUTES = 7 * 24 * 60
@@ -231,7 +224,7 @@ class OpenShare(Fields, frozen=True):
     name: Annotated[str, Meta(description="Of a share of a prefix: the rest of the blob's name.")] | None = None
 
 
-def open_share(blobs: BlobStore, links: ShareStore, passing: Passing, fields: OpenShare, request: Request) -> Answer:
+def open_share(blobs: BlobStore, links: ShareStore, passing: Passing, fields: OpenShare, request: Request) -> Response:
     now = datetime.now(UTC)
     share = links.get(fields.id) if _ID.fullmatch(fields.id) else None
     name = None if share is None else blob_of(share, name_in_path(request.url, "s", 1))
@@ -239,10 +232,10 @@ def open_share(blobs: BlobStore, links: ShareStore, passing: Passing, fields: Op
         raise UnknownShare("It never was, was revoked or used up, or is over.")
     if request.method == "HEAD":
         head = blobs.head(share.container, name)
-        return Answer(200, headers=_headers(head, share, name, passing) | {"content-length": str(head.size)})
+        return Response(200, headers=_headers(head, share, name, passing) | {"content-length": str(head.size)})
     if share.is_limited and is_preview(request.headers):
         text = b"This link gives a file, for a limited number of times. This preview has used none of them up.\n"
-        return Answer(200, text, "text/plain", {"x-robots-tag": "noindex"})
+        return Response(200, text, "text/plain", {"x-robots-tag": "noindex"})
     if share.one_shot:
         return _give_once(blobs, links, passing, share, name, now)
     head = blobs.head(share.container, name)
@@ -258,17 +251,19 @@ def open_share(blobs: BlobStore, links: ShareStore, passing: Passing, fields: Op
         _headers(head, share, name, passing)["content-disposition"],
     )
     url, _ = blobs.signed_url(grant, now)
-    return Answer(307, headers={"location": url, "referrer-policy": "no-referrer"})
+    return Response(307, headers={"location": url, "referrer-policy": "no-referrer"})
 
 
-def _give_once(blobs: BlobStore, links: ShareStore, passing: Passing, share: Share, name: str, now: datetime) -> Answer:
+def _give_once(
+    blobs: BlobStore, links: ShareStore, passing: Passing, share: Share, name: str, now: datetime
+) -> Response:
     """The bytes, to the first who asks. They are read before the share is spent, so that no failure spends it."""
     found = blobs.read(share.container, name, ANY, most=passing.most)
     if found.body is None:
         raise BlobTooLarge("It has grown too large to pass through here.")
     links.update(share.id, lambda newest: spend(newest, found.size, now))
     headers = _headers(found, share, name, passing) | {"referrer-policy": "no-referrer"}
-    return Answer(200, found.body, "application/octet-stream", headers)
+    return Response(200, found.body, "application/octet-stream", headers)
 
 
 def _headers(found: Found, share: Share, name: str, passing: Passing) -> dict[str, str]:
@@ -352,11 +347,11 @@ class RevokeShare(Fields, frozen=True):
     id: str
 
 
-def revoke_share(links: ShareStore, request: RevokeShare) -> Answer:
+def revoke_share(links: ShareStore, request: RevokeShare) -> Response:
     if not _ID.fullmatch(request.id):
         raise UnknownShare("That is no id of a share.")
     links.remove(request.id)
-    return Answer(204)
+    return Response(204)
 
 
 def operations(blobs: BlobStore, links: ShareStore, passing: Passing) -> dict[str, Operation]:
@@ -366,7 +361,7 @@ def operations(blobs: BlobStore, links: ShareStore, passing: Passing) -> dict[st
         "share-blob": Operation(
             handle=partial(share_blob, blobs, links, passing),
             request=ShareBlob,
-            answer=Shared,
+            response=Shared,
             summary="Make a link that opens a blob to whoever has it, to read or to write.\nA plain one is a signed "
             "URL at the storage account: it lasts up to 7 days and cannot be taken back. A revocable one is a URL of "
             "this app: it can be counted, listed and revoked, be for all blobs below a prefix, or work just once.",
@@ -384,7 +379,7 @@ def operations(blobs: BlobStore, links: ShareStore, passing: Passing) -> dict[st
         "open-share": Operation(
             handle=partial(open_share, blobs, links, passing),
             request=OpenShare,
-            answer=None,
+            response=None,
             summary="Open a revocable link.\nIt leads to a URL at the storage account that is good for a minute; a "
             "link that works once gives the bytes itself. A HEAD, and a program that previews links, use nothing up.",
             errors=(*unknown, UnknownShare, BlobConflict, BlobTooLarge, *OUTAGES),
@@ -398,7 +393,7 @@ def operations(blobs: BlobStore, links: ShareStore, passing: Passing) -> dict[st
         "list-shares": Operation(
             handle=partial(list_shares, links),
             request=ListShares,
-            answer=Shares,
+            response=Shares,
             summary="List the revocable links.",
             errors=OUTAGES,
             examples=(Example("All", {}),),
@@ -407,7 +402,7 @@ def operations(blobs: BlobStore, links: ShareStore, passing: Passing) -> dict[st
         "revoke-share": Operation(
             handle=partial(revoke_share, links),
             request=RevokeShare,
-            answer=None,
+            response=None,
             summary="Revoke a link. URLs that it has led to already end within a minute.",
             errors=(UnknownShare, *OUTAGES),
             statuses={204: "Revoked."},

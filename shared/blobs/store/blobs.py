@@ -11,19 +11,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.blobs.errors import BlobConflict, ContainerExists, RangeNotSatisfiable, UnknownBlob, UnsupportedByAccount
 from shared.blobs.names import quote_name
 from shared.blobs.sas import DelegationKey, Grant, sign
 from shared.errors import (
-    BlobConflict,
-    ContainerExists,
     PreconditionFailed,
-    RangeNotSatisfiable,
     StorageForbidden,
     StorageUnavailable,
     StrongroomError,
-    UnknownBlob,
     UnknownContainer,
-    UnsupportedByAccount,
     invalid_field,
 )
 from shared.storage import Storage

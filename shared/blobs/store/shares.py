@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from shared.blobs.errors import UnknownShare
 from shared.blobs.shares import Share, is_open
-from shared.errors import Busy, UnknownShare
+from shared.errors import Busy
 from shared.storage import Storage, storage_errors
 
 if TYPE_CHECKING:

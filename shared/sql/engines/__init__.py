@@ -5,7 +5,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from shared.errors import DatabaseUnavailable, ReadOnly, Unavailable
+from shared.errors import Unavailable
+from shared.sql.errors import DatabaseUnavailable, ReadOnly
 from shared.sql.values import Columns, Cursor, Params, Row
 
 NO_STATEMENT = "There is no statement in this text."

@@ -7,15 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from shared.errors import (
-    Busy,
-    DatabaseUnavailable,
-    MultipleStatements,
-    QueryTimeout,
-    ReadOnly,
-    SqlError,
-    StrongroomError,
-)
+from shared.errors import Busy, StrongroomError
 from shared.sql.engines import (
     MAX_AGE_SECONDS,
     NO_STATEMENT,
@@ -33,6 +25,7 @@ from shared.sql.engines import (
     sign_in,
     write_refused,
 )
+from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError
 from shared.sql.statements import HIDDEN, READING, TRANSACTIONS, check_params, filled, has_second, scan
 from shared.sql.values import Column, Columns, Json, Kind, Params, Row, Scalar, json_or_text
 

@@ -5,15 +5,7 @@ from functools import cache, lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import (
-    Busy,
-    DatabaseUnavailable,
-    MultipleStatements,
-    QueryTimeout,
-    ReadOnly,
-    SqlError,
-    StrongroomError,
-)
+from shared.errors import Busy, StrongroomError
 from shared.sql.engines import (
     MAX_AGE_SECONDS,
     NO_STATEMENT,
@@ -31,6 +23,7 @@ from shared.sql.engines import (
     sign_in,
     write_refused,
 )
+from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError
 from shared.sql.statements import (
     READING,
     TRANSACTIONS,

@@ -8,16 +8,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from shared.errors import (
-    Busy,
-    DatabaseUnavailable,
-    MultipleStatements,
-    QueryTimeout,
-    ReadOnly,
-    SqlError,
-    StrongroomError,
-    UnknownDatabase,
-)
+from shared.errors import Busy, StrongroomError
 from shared.sql.engines import (
     NO_STATEMENT,
     ONE_STATEMENT,
@@ -32,6 +23,7 @@ from shared.sql.engines import (
     grouped_keys,
     write_refused,
 )
+from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError, UnknownDatabase
 from shared.sql.statements import check_params, is_blank, scan
 from shared.sql.values import Columns, Params, Row, sqlite_column
 

@@ -12,7 +12,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from shared.errors import StorageUnavailable, UnknownContainer, UnknownDatabase
+from shared.errors import StorageUnavailable, UnknownContainer
+from shared.sql.errors import UnknownDatabase
 from shared.storage import Storage
 
 if TYPE_CHECKING:

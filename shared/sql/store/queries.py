@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shared.errors import StorageUnavailable, Unavailable, UnknownQuery
+from shared.errors import StorageUnavailable, Unavailable
+from shared.sql.errors import UnknownQuery
 from shared.sql.saved import SavedQuery
 from shared.storage import Storage, storage_errors
 

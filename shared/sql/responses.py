@@ -9,11 +9,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from shared.errors import AnswerTooLarge, InvalidRequest, Unavailable, invalid_field
+from shared.errors import InvalidRequest, Unavailable, invalid_field
 from shared.sql.databases import Database
+from shared.sql.errors import RowTooLarge
 from shared.sql.paging import Position, continued, order_of, position_after
-from shared.sql.values import Cursor, Form, Format, Params, RowTooLarge, read_page
-from shared.web import Answer, decode_base64, encode_base64
+from shared.sql.values import Cursor, Form, Format, Params, RowOverLimit, read_page
+from shared.web import Response, decode_base64, encode_base64
 
 MEDIA_TYPES: Mapping[Format, str] = {
     "json": "application/json",
@@ -75,7 +76,7 @@ def chosen_format(given: Format | None, accept: str | None) -> Format:
     return best[1]
 
 
-def answer_query(database: Database, signer: Signer, ask: Ask) -> Answer:
+def answer_query(database: Database, signer: Signer, ask: Ask) -> Response:
     """Run what is asked for, and answer a page of it."""
     started = perf_counter()
     start = Position(0) if ask.cursor is None else _decode(signer, ask.cursor, ask.question)
@@ -89,8 +90,8 @@ def answer_query(database: Database, signer: Signer, ask: Ask) -> Answer:
         columns = rows.columns
         try:
             page = read_page(rows, ask.form, ask.limit, ask.max_bytes)
-        except RowTooLarge:
-            raise AnswerTooLarge(f"One row alone takes over {ask.max_bytes} bytes. Select less of it.") from None
+        except RowOverLimit:
+            raise RowTooLarge(f"One row alone takes over {ask.max_bytes} bytes. Select less of it.") from None
     cursor = None
     if page.truncated and not ask.explain:
         # Without the table that holds our secret the rows are still good: that there are more is told all the same.
@@ -107,8 +108,8 @@ def answer_query(database: Database, signer: Signer, ask: Ask) -> Answer:
             headers["x-truncated"] = "true"
         if cursor:
             headers["x-cursor"] = cursor
-        return Answer(200, page.rows, MEDIA_TYPES[ask.form.format], headers)
-    answer = {
+        return Response(200, page.rows, MEDIA_TYPES[ask.form.format], headers)
+    response = {
         "columns": page.columns,
         "rows": msgspec.Raw(b"[%b]" % page.rows),
         "row_count": page.row_count,
@@ -116,7 +117,7 @@ def answer_query(database: Database, signer: Signer, ask: Ask) -> Answer:
         "cursor": cursor,
         "elapsed_ms": round((perf_counter() - started) * 1000, 3),
     }
-    return Answer(body=msgspec.json.encode(answer), headers=headers)
+    return Response(body=msgspec.json.encode(response), headers=headers)
 
 
 def _skip(rows: Cursor, count: int) -> None:

@@ -1,0 +1,65 @@
+"""The settings of passwords and users."""
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+from shared.errors import InvalidSetting
+from shared.settings import read_list, read_number, read_text
+
+_PROFILE_MIB = {"owasp": 19, "owasp-46": 46, "rfc9106-low": 64, "rfc9106-high": 2048}
+"""The memory that one hash of each profile takes."""
+
+
+class PasswordSettings(msgspec.Struct, frozen=True):
+    """Built by `load_settings`."""
+
+    hash_memory_mib: int = 512
+    """`STRONGROOM_HASH_MEMORY_MIB`: the memory in MiB that all password hashes at work may take together."""
+    min_length: int = 15
+    """`STRONGROOM_PASSWORD_MIN_LENGTH`: the minimum in code points if the password is the only factor."""
+    min_length_with_second_factor: int = 8
+    """`STRONGROOM_PASSWORD_MIN_LENGTH_SECOND_FACTOR`: the minimum in code points if there is a second factor."""
+    service_names: tuple[str, ...] = ()
+    """`STRONGROOM_SERVICE_NAMES`: words that no password may contain, separated by commas."""
+    profile: str = "owasp"
+    """`STRONGROOM_PASSWORD_PROFILE`: the cost of users' hashes."""
+    pepper_key: str = ""
+    """`STRONGROOM_PEPPER_KEY`: the name of the AES-256 key that encrypts users' hashes. Unset: plain hashes."""
+
+
+def load_settings(environ: Mapping[str, str]) -> PasswordSettings:
+    """Raises InvalidSetting, naming the variable."""
+    hash_memory_mib = read_number(
+        environ, "STRONGROOM_HASH_MEMORY_MIB", _default_hash_memory_mib(), _PROFILE_MIB["owasp"], 1024 * 1024
+    )
+    return PasswordSettings(
+        hash_memory_mib=hash_memory_mib,
+        min_length=read_number(environ, "STRONGROOM_PASSWORD_MIN_LENGTH", 15, 8, 128),
+        min_length_with_second_factor=read_number(environ, "STRONGROOM_PASSWORD_MIN_LENGTH_SECOND_FACTOR", 8, 8, 128),
+        service_names=read_list(environ, "STRONGROOM_SERVICE_NAMES"),
+        profile=_profile(environ, hash_memory_mib),
+        pepper_key=read_text(environ, "STRONGROOM_PEPPER_KEY"),
+    )
+
+
+def _default_hash_memory_mib() -> int:
+    """512 MiB, or a quarter of the machine's memory if that is less; at least the memory of one hash."""
+    quarter = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 // 1024**2
+    return max(_PROFILE_MIB["owasp"], min(512, quarter))
+
+
+def _profile(environ: Mapping[str, str], hash_memory_mib: int) -> str:
+    profile = read_text(environ, "STRONGROOM_PASSWORD_PROFILE") or "owasp"
+    needed_mib = _PROFILE_MIB.get(profile)
+    if needed_mib is None:
+        raise InvalidSetting(
+            f"STRONGROOM_PASSWORD_PROFILE must be owasp, owasp-46, rfc9106-low or rfc9106-high, and is {profile!r}."
+        )
+    if needed_mib > hash_memory_mib:
+        raise InvalidSetting(
+            f"STRONGROOM_PASSWORD_PROFILE is {profile}, which takes {needed_mib} MiB; STRONGROOM_HASH_MEMORY_MIB is "
+            f"{hash_memory_mib}."
+        )
+    return profile

@@ -1,0 +1,83 @@
+"""Keys, signatures and encryption: the routes, and how the app builds what serves them."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from shared.once import Once
+from shared.signing.settings import load_settings
+from shared.storage import Storage
+from shared.web import DELETE, FUNCTION, GET, GET_POST, PATCH, POST, PUBLIC, Operation, Route
+
+if TYPE_CHECKING:
+    from shared.signing.encryption import NamedKeys
+    from shared.signing.store import KeyStore
+
+
+class Signing(NamedTuple):
+    """What the app takes from this capability."""
+
+    routes: tuple[Route, ...]
+    keys: Callable[[], "KeyStore"]
+    named_keys: Callable[[], "NamedKeys"]
+    """Encrypts under a key by its name, for other capabilities."""
+
+
+def build(environ: Mapping[str, str], storage: Callable[[], Storage]) -> Signing:
+    """Connects to nothing. Raises InvalidSetting."""
+    settings = load_settings(environ)
+
+    @Once
+    def keys() -> "KeyStore":
+        from shared.signing.master import master_key
+        from shared.signing.store import KeyStore
+
+        return KeyStore(storage(), master_key(settings.master_key, storage().client_id), settings.key_cache_seconds)
+
+    @Once
+    def named_keys() -> "NamedKeys":
+        from shared.signing.encryption import NamedKeys
+
+        return NamedKeys(keys())
+
+    @Once
+    def signatures() -> Mapping[str, Operation]:
+        from shared.signing.routes import operations
+
+        return operations(keys())
+
+    @Once
+    def encryption() -> Mapping[str, Operation]:
+        from shared.signing.cipher_routes import operations
+
+        return operations(keys())
+
+    @Once
+    def management() -> Mapping[str, Operation]:
+        from shared.signing.key_routes import operations
+
+        return operations(keys())
+
+    return Signing(
+        (
+            Route("sign", "sign", GET_POST, FUNCTION, signatures),
+            Route("verify", "verify", GET_POST, FUNCTION, signatures),
+            Route("encrypt", "encrypt", POST, FUNCTION, encryption),
+            Route("decrypt", "decrypt", POST, FUNCTION, encryption),
+            Route("generate-data-key", "generate-data-key", POST, FUNCTION, encryption),
+            Route("rewrap", "rewrap", POST, FUNCTION, encryption),
+            Route("create-key", "keys", POST, FUNCTION, management),
+            Route("import-key", "keys/import", POST, FUNCTION, management),
+            Route("list-keys", "keys", GET, FUNCTION, management),
+            Route("get-key", "keys/{name}", GET, FUNCTION, management),
+            Route("update-key", "keys/{name}", PATCH, FUNCTION, management),
+            Route("delete-key", "keys/{name}", DELETE, FUNCTION, management),
+            Route("rotate-key", "keys/{name}/rotate", POST, FUNCTION, management),
+            Route("revoke-key", "keys/{name}/revoke", POST, FUNCTION, management),
+            Route("restore-key", "keys/{name}/restore", POST, FUNCTION, management),
+            Route("export-key", "keys/{name}/export", POST, FUNCTION, management),
+            Route("rotate-master-key", "rotate-master-key", POST, FUNCTION, management),
+            Route("jwks", "jwks", GET, PUBLIC, management),
+        ),
+        keys,
+        named_keys,
+    )

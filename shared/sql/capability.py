@@ -1,0 +1,73 @@
+"""SQL over HTTP: the routes, and how the app builds what serves them."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from shared.once import Once
+from shared.sql.settings import load_settings
+from shared.storage import Storage
+from shared.web import DELETE, FUNCTION, GET, GET_POST, POST, PUBLIC, PUT, Operation, Route
+
+if TYPE_CHECKING:
+    from shared.sql.databases import Databases
+    from shared.sql.routes import Link
+    from shared.sql.store.files import Files
+    from shared.sql.store.queries import QueryStore
+
+
+class Sql(NamedTuple):
+    """What the app takes from this capability."""
+
+    routes: tuple[Route, ...]
+    names: tuple[str, ...]
+    """The names of the databases."""
+    ping: Callable[[str], None]
+    """Connects to the database of this name. Raises a StrongroomError if it cannot."""
+
+
+def build(environ: Mapping[str, str], storage: Callable[[], Storage], link: "Link") -> Sql:
+    """Connects to nothing. `link` makes the URL of an exported blob. Raises InvalidSetting."""
+    settings = load_settings(environ)
+
+    @Once
+    def files() -> "Files":
+        from shared.sql.store.files import Files
+
+        return Files(storage())
+
+    @Once
+    def databases() -> "Databases":
+        from shared.sql.databases import Databases
+
+        return Databases(settings, lambda scope: storage().token(scope), files())
+
+    @Once
+    def queries() -> "QueryStore":
+        from shared.sql.store.queries import QueryStore
+
+        return QueryStore(storage())
+
+    @Once
+    def sql() -> Mapping[str, Operation]:
+        from shared.sql.routes import operations
+
+        return operations(databases(), queries(), files(), link)
+
+    def ping(name: str) -> None:
+        databases().get(name).ping()
+
+    return Sql(
+        (
+            Route("query-sql", "query-sql", GET_POST, FUNCTION, sql),
+            Route("execute-sql", "execute-sql", POST, FUNCTION, sql),
+            Route("list-databases", "databases", GET, FUNCTION, sql),
+            Route("export-sql", "export-sql", POST, FUNCTION, sql),
+            Route("save-query", "queries/{query_name}", PUT, FUNCTION, sql),
+            Route("list-queries", "queries", GET, FUNCTION, sql),
+            Route("run-query", "queries/{query_name}", GET_POST, FUNCTION, sql),
+            Route("delete-query", "queries/{query_name}", DELETE, FUNCTION, sql),
+            Route("public-query", "public/{query_name}", GET, PUBLIC, sql),
+        ),
+        tuple(settings),
+        ping,
+    )
