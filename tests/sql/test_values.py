@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.sql.values import Column, Columns, Form, Format, Row, Rows, RowOverLimit, read_page, sqlite_column, unique
+from shared.sql.values import Column, Columns, Form, Format, Row, RowOverLimit, Rows, read_page, sqlite_column, unique
 from shared.web import decode_base64
 
 SCALARS = st.one_of(
