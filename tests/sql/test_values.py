@@ -122,7 +122,7 @@ def test_json_columns_are_json_as_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("declared", "kind", "stored", "answered"),
+    ("declared", "kind", "stored", "result"),
     [
         ("BOOLEAN", "boolean", [0, 1, 2, None, "x"], [False, True, 2, None, "x"]),
         ("decimal(10, 2)", "decimal", [1, 1.5, 0.125, -3.25, "x", None], ["1.00", "1.50", "0.125", "-3.25", "x", None]),
