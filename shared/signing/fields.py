@@ -15,7 +15,7 @@ KeyName = Annotated[
     str,
     msgspec.Meta(
         description="Name of a key.",
-        pattern="^[a-z0-9][a-z0-9-]{0,62}$",
+        pattern="^[a-z0-9][a-z0-9-]{0,62}\\Z",
         max_length=63,
         examples=["default", "invoices"],
     ),

@@ -32,7 +32,7 @@ NewName = Annotated[
     str,
     msgspec.Meta(
         description="Name of the new key: lower-case letters, digits and hyphens.",
-        pattern="^[a-z0-9][a-z0-9-]{0,62}$",
+        pattern="^[a-z0-9][a-z0-9-]{0,62}\\Z",
         max_length=63,
         examples=["invoices"],
     ),

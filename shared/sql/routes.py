@@ -164,14 +164,14 @@ class ExportSql(Fields, frozen=True, kw_only=True):
     sql: Sql
     params: Params = None
     database: DatabaseName = "main"
-    container: Annotated[str, Meta(description="It must be there.", pattern=r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$")]
+    container: Annotated[str, Meta(description="It must be there.", pattern=r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*\Z")]
     name: Annotated[
         str,
         Meta(
             description="Of the blob; one of this name is replaced.",
             min_length=1,
             max_length=1024,
-            pattern=r"^(?!/)(?!(.*/)?\.{1,2}(/|$))[^\x00-\x1f\x7f\\]*[^\x00-\x1f\x7f\\./]$",
+            pattern=r"^(?!/)(?!(.*/)?\.{1,2}(/|$))[^\x00-\x1f\x7f\\]*[^\x00-\x1f\x7f\\./]\Z",
         ),
     ]
     format: Annotated[ExportFormat, Meta(description="Of the file.")] = "csv"

@@ -25,7 +25,7 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     """A parameter of a saved query. Without a `default` it must be given; a default of null makes it optional."""
 
     name: Annotated[
-        str, Meta(description="As in the statement, without the colon.", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")
+        str, Meta(description="As in the statement, without the colon.", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
     ]
     type: ParameterType = "text"
     default: bool | int | float | str | UnsetType | None = UNSET

@@ -37,7 +37,7 @@ PUBLIC_CACHE_SECONDS = 60
 
 BigIntegers = Literal["number", "string"]
 QueryName = Annotated[
-    str, Meta(description="Lower-case letters, digits, hyphens, underscores.", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    str, Meta(description="Lower-case letters, digits, hyphens, underscores.", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")
 ]
 
 

@@ -1,7 +1,7 @@
 """HTTP as the capabilities see it: what a route is, how a request is decoded, and how everything is answered."""
 
 from shared.web.base64url import decode_base64, encode_base64
-from shared.web.cursor import decode_cursor, encode_cursor
+from shared.web.cursor import Cursors, decode_cursor, encode_cursor
 from shared.web.route import (
     DELETE,
     FUNCTION,
@@ -33,6 +33,7 @@ __all__ = [
     "PUBLIC",
     "PUT",
     "Access",
+    "Cursors",
     "Example",
     "Fields",
     "Operation",

@@ -1,7 +1,9 @@
-"""Opaque cursors: where a listing goes on, bound to the question that it belongs to."""
+"""Opaque cursors: the position at which a listing continues, bound to the fields of the request that started it."""
 
-from hashlib import blake2b
-from typing import TypeVar
+import hmac
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -10,25 +12,61 @@ from shared.web.base64url import decode_base64, encode_base64
 
 Position = TypeVar("Position")
 
+MAC_BYTES = 16
+
+
+class Cursors:
+    """Makes and reads cursors with a keyed digest, so that the app accepts only the cursors that it issued.
+
+    `key` returns the 32 bytes of the key; it is called at first use.
+    """
+
+    def __init__(self, key: Callable[[], bytes]) -> None:
+        self._key = key
+        self._lock = Lock()
+        self._decoders: dict[object, msgspec.json.Decoder[Any]] = {}
+
+    def encode(self, position: object, *question: object) -> str:
+        """A cursor for `position` in the listing of `question`: its name and its other fields, as JSON encodes them."""
+        data = msgspec.json.encode(position)
+        return encode_base64(self._mac(question, data) + data)
+
+    def decode(self, cursor: str, kind: type[Position], *question: object) -> Position:
+        """The position in `cursor`. Raises InvalidRequest, naming the field, for any other listing's cursor."""
+        try:
+            data = decode_base64(cursor, "cursor")
+            if not hmac.compare_digest(data[:MAC_BYTES], self._mac(question, data[MAC_BYTES:])):
+                raise ValueError
+            position: Position = self._decoder(kind).decode(data[MAC_BYTES:])
+        except (InvalidRequest, ValueError):
+            raise invalid_field(
+                "cursor",
+                "This cursor does not belong to this listing. Use the cursor of the previous page, with the same "
+                "fields, or leave it out to start again.",
+            ) from None
+        return position
+
+    def _mac(self, question: object, data: bytes) -> bytes:
+        # A JSON text never contains a line feed, so the two parts cannot shift into each other.
+        return hmac.digest(self._key(), msgspec.json.encode(question) + b"\n" + data, "sha256")[:MAC_BYTES]
+
+    def _decoder(self, kind: type[Position]) -> msgspec.json.Decoder[Position]:
+        # Built under a lock: many threads that look at a type for the first time at once can end the process.
+        with self._lock:
+            decoder = self._decoders.get(kind)
+            if decoder is None:
+                decoder = self._decoders[kind] = msgspec.json.Decoder(kind)
+        return decoder
+
 
 def encode_cursor(position: object, *question: object) -> str:
-    """A cursor for `position` (anything JSON holds) in the listing that `question` (its other fields) asked for."""
-    data = msgspec.json.encode(position)
-    return encode_base64(_digest(question, data) + data)
+    """As `Cursors.encode`, without a key: until every listing has the keyed cursors."""
+    return _UNKEYED.encode(position, *question)
 
 
 def decode_cursor(cursor: str, kind: type[Position], *question: object) -> Position:
-    """The position in `cursor`. Raises InvalidRequest, naming the field, where it is no cursor of this very listing."""
-    try:
-        data = decode_base64(cursor, "cursor")
-        if data[:8] != _digest(question, data[8:]):
-            raise ValueError
-        return msgspec.json.decode(data[8:], type=kind)
-    except (InvalidRequest, ValueError):
-        raise invalid_field(
-            "cursor", "is not a cursor of this listing. Take it from the answer before, with the same fields."
-        ) from None
+    """As `Cursors.decode`, without a key."""
+    return _UNKEYED.decode(cursor, kind, *question)
 
 
-def _digest(question: object, position: bytes) -> bytes:
-    return blake2b(msgspec.json.encode(question) + position, digest_size=8).digest()
+_UNKEYED = Cursors(lambda: bytes(32))

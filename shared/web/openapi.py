@@ -70,6 +70,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     structs = {each for one in operations for each in (one.request, *_structs(one)) if each is not None} | {Problem}
     ordered = sorted(structs, key=lambda each: each.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    _use_ecma_anchors(schemas)
     schemas["Problem"]["properties"]["code"]["enum"] = [each.code for each in all_errors()]
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -95,6 +96,21 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _use_ecma_anchors(schema: object) -> None:
+    """Write the end of each pattern as `$`, which ECMA 262 (and so JSON Schema) has in place of Python's `\\Z`.
+
+    Python's own `$` also matches before a line feed at the end, so the request types use `\\Z`.
+    """
+    if isinstance(schema, dict):
+        if isinstance(pattern := schema.get("pattern"), str):
+            schema["pattern"] = pattern.removesuffix(r"\Z") + "$" * pattern.endswith(r"\Z")
+        for value in schema.values():
+            _use_ecma_anchors(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            _use_ecma_anchors(value)
 
 
 def _table_of_errors() -> str:

@@ -15,12 +15,12 @@ ContainerName = Annotated[
     Meta(
         min_length=3,
         max_length=63,
-        pattern=r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs|\$blobchangefeed)$",
+        pattern=r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs|\$blobchangefeed)\Z",
         description="A container: 3 to 63 lower-case letters, digits and single hyphens; or $root, $web, $logs.",
     ),
 ]
 # XML cannot carry these, and the service tells prefix and delimiter again in its answer.
-CARRIED = "^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ufffe\\uffff]*$"
+CARRIED = "^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ufffe\\uffff]*\\Z"
 BlobName = Annotated[str, Meta(min_length=1, max_length=1024, description="A blob's name.", examples=["welcome.txt"])]
 PathName = Annotated[
     str,
@@ -38,7 +38,7 @@ NewName = Annotated[
     Meta(
         min_length=1,
         max_length=1024,
-        pattern="^[^\\x00-\\x1f\\x7f-\\x9f\\ufffe\\uffff]*$",
+        pattern="^[^\\x00-\\x1f\\x7f-\\x9f\\ufffe\\uffff]*\\Z",
         description="The name of a blob that is written: without control characters.",
         examples=["welcome.txt"],
     ),
@@ -46,8 +46,8 @@ NewName = Annotated[
 Tier = Literal["Hot", "Cool", "Cold", "Archive"]
 Metadata = Annotated[
     dict[
-        Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)],
-        Annotated[str, Meta(pattern="^[ -~]*$", max_length=8000)],
+        Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]*\\Z", max_length=128)],
+        Annotated[str, Meta(pattern="^[ -~]*\\Z", max_length=8000)],
     ],
     Meta(max_length=50, description="Names (letters, digits, underscores) and values (ASCII) that are kept with it."),
 ]

@@ -40,12 +40,12 @@ Minutes = Annotated[
 IpRange = Annotated[
     str,
     Meta(
-        pattern=f"^{_IPV4}(-{_IPV4})?$",
+        pattern=f"^{_IPV4}(-{_IPV4})?\\Z",
         description="Who may use it: one IPv4 address, or the first and last of a range, as in 192.0.2.0-192.0.2.255.",
     ),
 ]
 DispositionHeader = Annotated[
-    str, Meta(max_length=256, pattern="^[ -~]+$", description="The Content-Disposition under which it is served.")
+    str, Meta(max_length=256, pattern="^[ -~]+\\Z", description="The Content-Disposition under which it is served.")
 ]
 
 
