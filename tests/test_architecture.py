@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CAPABILITIES = {"signing", "passwords", "sql", "blobs"}
 FLOORS = [
-    {"errors", "version", "once"},
+    {"errors", "version", "once", "deadline"},
     {"settings"},
     {"web"},
     {"storage", "sandbox", "health"},

@@ -1,7 +1,4 @@
-"""The connection to Table and Blob Storage: endpoints, credential, retries, and SDK errors turned into ours.
-
-It connects at first use, so that building it costs nothing.
-"""
+"""One storage account's clients. They connect at first use, so that building `Storage` costs nothing."""
 
 import base64
 import hashlib
@@ -14,10 +11,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode, urlsplit
 
-import msgspec
-
-from shared.errors import Busy, InvalidSetting, StorageForbidden, StorageNetworkForbidden, StorageUnavailable
+from shared.errors import Busy, StorageForbidden, StorageNetworkForbidden, StorageUnavailable
 from shared.settings import StorageSettings
+from shared.storage.account import Account, account_of
+from shared.storage.credential import managed_identity
+from shared.storage.requests import CONNECT_SECONDS, CONNECTIONS, READ_SECONDS, RETRIES, Service, new_transport
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -26,61 +24,7 @@ if TYPE_CHECKING:
 
 API_VERSION = "2023-11-03"
 SCOPE = "https://storage.azure.com/.default"
-CONNECT_SECONDS, READ_SECONDS, RETRIES = 2, 4, 2
-CONNECTIONS, POOL_SECONDS = 32, 10
-"""To Blob Storage at once, and how long a request waits for one of them."""
-
-# Microsoft's published account of the storage emulator, the same on every machine:
-# https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
-EMULATOR_ACCOUNT = "devstoreaccount1"
-EMULATOR_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-
-
-class Account(msgspec.Struct, frozen=True):
-    """A storage account: where it is, and its shared key (or None, where the app's identity is used)."""
-
-    name: str
-    blob_url: str
-    table_url: str
-    key: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Account({self.name}, …)"
-
-
-def account_of(settings: StorageSettings) -> Account:
-    """The account that `settings` name. Raises StorageUnavailable where they name none, or only half of one."""
-    if settings.connection_string is not None:
-        return _from_connection_string(settings.connection_string)
-    if not settings.blob_service_uri or not settings.table_service_uri:
-        raise StorageUnavailable(
-            "Set AzureWebJobsStorage, or AzureWebJobsStorage__blobServiceUri and AzureWebJobsStorage__tableServiceUri."
-        )
-    parts = urlsplit(settings.blob_service_uri)
-    # An emulator has the account in the path, Azure in the host's name.
-    name = parts.path.strip("/") or (parts.hostname or "").partition(".")[0]
-    return Account(name, settings.blob_service_uri, settings.table_service_uri)
-
-
-def _from_connection_string(text: str) -> Account:
-    parts = dict(part.partition("=")[::2] for part in text.split(";") if part)
-    if parts.get("UseDevelopmentStorage", "").lower() == "true":
-        name, key = EMULATOR_ACCOUNT, EMULATOR_KEY
-        parts |= {
-            "BlobEndpoint": f"http://127.0.0.1:10000/{name}",
-            "TableEndpoint": f"http://127.0.0.1:10002/{name}",
-        }
-    else:
-        name, key = parts.get("AccountName", ""), parts.get("AccountKey", "")
-    if not name or not key:
-        raise InvalidSetting("AzureWebJobsStorage has no AccountName or AccountKey.")
-    domain = f"{name}.{{}}.{parts.get('EndpointSuffix', 'core.windows.net')}"
-    return Account(
-        name,
-        parts.get("BlobEndpoint", f"https://{domain.format('blob')}").rstrip("/"),
-        parts.get("TableEndpoint", f"https://{domain.format('table')}").rstrip("/"),
-        key,
-    )
+POOL_SECONDS = 10
 
 
 class Storage:
@@ -88,6 +32,7 @@ class Storage:
 
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
+        self.table_requests = Service("Table Storage")
 
     @property
     def client_id(self) -> str | None:
@@ -96,11 +41,14 @@ class Storage:
 
     @cached_property
     def account(self) -> Account:
-        """Raises StorageUnavailable where the settings name no account."""
+        """Raises StorageNotConfigured where the settings name no account."""
         return account_of(self._settings)
 
     def token(self, scope: str) -> str:
-        """An access token of the app's identity for another service. Raises StorageForbidden or StorageUnavailable."""
+        """An access token of the app's identity for another service.
+
+        Raises StorageForbidden or StorageUnavailable.
+        """
         with storage_errors():
             return self._credential.get_token(scope).token
 
@@ -182,23 +130,20 @@ class Storage:
             respect_retry_after_header=False,  # It may ask for minutes; our own caller is told to wait instead.
         )
 
-    @cached_property
+    @property
     def _credential(self) -> "TokenCredential":
-        from azure.identity import ManagedIdentityCredential
-
-        return ManagedIdentityCredential(client_id=self._settings.client_id)
+        return managed_identity(self._settings.client_id)
 
     @cached_property
     def _tables(self) -> "TableServiceClient":
         from azure.core.credentials import AzureNamedKeyCredential
         from azure.data.tables import TableServiceClient
 
-        # One line a request is ours to write; the SDK's would name every URL.
-        logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
         account = self.account
         return TableServiceClient(
             account.table_url,
             credential=AzureNamedKeyCredential(account.name, account.key) if account.key else self._credential,
+            transport=new_transport(),
             retry_total=RETRIES,
             retry_backoff_factor=0.2,
             connection_timeout=CONNECT_SECONDS,

@@ -1,0 +1,33 @@
+"""The connection to one storage account: its settings, its credential, tables and blobs. No SDK error leaves it."""
+
+from shared.storage.account import EMULATOR_ACCOUNT, EMULATOR_KEY, Account, account_of
+from shared.storage.client import API_VERSION, Storage, shared_key, storage_errors
+from shared.storage.credential import managed_identity
+from shared.storage.errors import RowConflict, StorageNotConfigured, WriteUnconfirmed
+from shared.storage.requests import CONNECTIONS, RETRIES, retry_on_conflict
+from shared.storage.tables import Operation, Row, Table, create, delete, put, replace
+
+__all__ = [
+    "API_VERSION",
+    "CONNECTIONS",
+    "EMULATOR_ACCOUNT",
+    "EMULATOR_KEY",
+    "RETRIES",
+    "Account",
+    "Operation",
+    "Row",
+    "RowConflict",
+    "Storage",
+    "StorageNotConfigured",
+    "Table",
+    "WriteUnconfirmed",
+    "account_of",
+    "create",
+    "delete",
+    "managed_identity",
+    "put",
+    "replace",
+    "retry_on_conflict",
+    "shared_key",
+    "storage_errors",
+]

@@ -1,0 +1,179 @@
+"""How a request to storage is sent: time limits, a bound on connections, retries, and SDK errors turned into ours.
+
+Each SDK call has the SDK's own retries switched off, so that the rules here are the only ones.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from shared.deadline import deadline, seconds_left
+from shared.errors import Busy, StorageForbidden, StorageNetworkForbidden, StorageUnavailable
+from shared.storage.errors import RowConflict, TemporaryFailure
+
+if TYPE_CHECKING:
+    from azure.core.exceptions import AzureError
+    from azure.core.pipeline.transport import RequestsTransport
+
+T = TypeVar("T")
+
+CONNECT_SECONDS, READ_SECONDS = 2.0, 4.0
+"""The most that one attempt waits for a connection, and for the next bytes of a response."""
+RETRIES = 2
+PAUSE_SECONDS = (0.2, 0.4)
+"""Before the first and the second retry. `Retry-After` is not followed: it may ask for minutes."""
+CONFLICT_ATTEMPTS = 20
+CONNECTIONS = 32
+"""To one service at once."""
+SLOT_SECONDS = 10.0
+"""How long a request waits for one of these connections."""
+
+
+def new_transport() -> "RequestsTransport":
+    """The HTTP transport of one SDK client."""
+    import requests
+    from azure.core.pipeline.transport import RequestsTransport
+    from requests.adapters import HTTPAdapter
+
+    # The SDKs would log the URL of every request, and URLs name blobs.
+    logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    session = requests.Session()
+    session.trust_env = False  # Else requests looks for a .netrc file and proxies at each request.
+    adapter = HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=0)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return RequestsTransport(session=session)
+
+
+class Service:
+    """One storage service (tables or blobs): sends requests, a bounded number at once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._slots = BoundedSemaphore(CONNECTIONS)
+
+    def send(self, request: Callable[[dict[str, Any]], T]) -> T:
+        """Call `request` with the time limits for one SDK call.
+
+        Raises TemporaryFailure, StorageForbidden, and Busy where all connections are in use. Any other
+        HttpResponseError of the SDK reaches the caller, which knows what the status means here.
+        """
+        from azure.core.exceptions import AzureError
+
+        if not self._slots.acquire(timeout=max(0.0, min(SLOT_SECONDS, seconds_left()))):
+            raise Busy(f"All connections to {self.name} are in use. Try again.")
+        try:
+            return request(self.limits())
+        except AzureError as error:
+            ours = self._translated(error)
+            if ours is None:
+                raise
+            raise ours from error
+        finally:
+            self._slots.release()
+
+    def limits(self) -> dict[str, Any]:
+        """The SDK's options for the time limits of one attempt. Raises TemporaryFailure where no time is left."""
+        left = seconds_left()
+        if left <= 0:
+            failure = TemporaryFailure(f"The call's time was over before {self.name} responded.")
+            failure.was_sent = False
+            raise failure
+        return {
+            "connection_timeout": min(CONNECT_SECONDS, left),
+            "read_timeout": min(READ_SECONDS, left),
+            "retry_total": 0,
+        }
+
+    def _translated(self, error: "AzureError") -> StorageUnavailable | StorageForbidden | None:
+        from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+
+        status = getattr(error, "status_code", None)
+        if not isinstance(error, HttpResponseError) or status is None:
+            failure = TemporaryFailure(f"{self.name} does not respond.")
+            failure.was_sent = _was_sent(error)
+            return failure
+        code = error_code(error)
+        detail = f"{self.name} responded {status} {code}."
+        if status == 403 and code == "AuthorizationFailure":
+            return StorageNetworkForbidden(detail)
+        if status in (401, 403) or isinstance(error, ClientAuthenticationError):
+            return StorageForbidden(detail)
+        if status == 429 or (status >= 500 and status != 501):
+            failure = TemporaryFailure(detail)
+            failure.responded = True
+            return failure
+        return None
+
+    def unexpected(self, error: Any) -> StorageUnavailable:
+        """The error for a response that this request should never get; its cause is logged, not shown."""
+        return StorageUnavailable(f"{self.name} responded {error.status_code} {error_code(error)}.")
+
+
+def error_code(error: Any) -> str:
+    """The service's own code for an HttpResponseError of an SDK, such as `EntityAlreadyExists`; "" without one."""
+    code = getattr(error, "error_code", None)
+    if code:
+        return str(getattr(code, "value", code))
+    response = error.response
+    if response is None:
+        return ""
+    if header := response.headers.get("x-ms-error-code"):
+        return str(header)
+    try:  # Table Storage may name it in the body alone, and not every method of its SDK reads that.
+        return str(json.loads(response.text())["odata.error"]["code"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def retry(attempt: Callable[[], T]) -> T:
+    """Repeat `attempt` after a TemporaryFailure, up to RETRIES times and within the call's deadline."""
+    for pause in PAUSE_SECONDS[:RETRIES]:
+        try:
+            return attempt()
+        except TemporaryFailure:
+            if seconds_left() <= pause:
+                raise
+        time.sleep(pause)
+    return attempt()
+
+
+def retry_on_conflict(change: Callable[[], T]) -> T:
+    """Repeat `change`, which reads a row and writes it under the ETag that it read, while other writers are faster.
+
+    Of many writers one succeeds in each round. Raises Busy after CONFLICT_ATTEMPTS, or at the call's deadline.
+
+        def count() -> int:
+            row = table.get("counter", "uses") or raise …
+            table.write(replace({**row, "n": row["n"] + 1}, row.etag))
+            return row["n"] + 1
+
+        uses = retry_on_conflict(count)
+    """
+    ends = deadline()
+    for _ in range(CONFLICT_ATTEMPTS):
+        try:
+            return change()
+        except RowConflict:
+            if time.monotonic() > ends:
+                break
+    raise Busy("Other calls are changing the same object. Try again.")
+
+
+def _was_sent(error: Any) -> bool:
+    """Whether the service may have received a request that failed without a response."""
+    from azure.core.exceptions import ServiceRequestError, ServiceRequestTimeoutError
+    from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+
+    if isinstance(error, ServiceRequestTimeoutError):
+        return False
+    if not isinstance(error, ServiceRequestError):
+        return True
+    cause: Any = error.inner_exception
+    if getattr(cause, "args", ()) and isinstance(cause.args[0], MaxRetryError):
+        cause = cause.args[0].reason
+    return not isinstance(cause, NewConnectionError | ConnectTimeoutError)
