@@ -31,7 +31,9 @@ class Settings(msgspec.Struct, frozen=True):
     """The settings of the core; built by `load_settings`."""
 
     storage: StorageSettings = StorageSettings()
-    """`AzureWebJobsStorage`, or `AzureWebJobsStorage__blobServiceUri`, `AzureWebJobsStorage__tableServiceUri` and
+    """The account of our records and the users' blobs: `STRONGROOM_STORAGE`, or `STRONGROOM_STORAGE__blobServiceUri`,
+    `STRONGROOM_STORAGE__tableServiceUri` and `STRONGROOM_STORAGE__clientId`. Without these, the host's own account:
+    `AzureWebJobsStorage`, or `AzureWebJobsStorage__blobServiceUri`, `AzureWebJobsStorage__tableServiceUri` and
     `AzureWebJobsStorage__clientId`."""
     max_body_bytes: int = 8 * 1024 * 1024
     """`STRONGROOM_MAX_BODY_BYTES`: the app responds to a larger request with 413."""
@@ -82,13 +84,17 @@ def read_uri(environ: Mapping[str, str], name: str) -> str | None:
 
 
 def _storage(environ: Mapping[str, str]) -> StorageSettings:
-    name = "AzureWebJobsStorage"
+    """The account of our records and the users' blobs: `STRONGROOM_STORAGE…` if it is set, else the host's own."""
+    own, host = "STRONGROOM_STORAGE", "AzureWebJobsStorage"
+    endpoints = ("", "__blobServiceUri", "__tableServiceUri")
+    name = own if any(read_text(environ, f"{own}{each}") for each in endpoints) else host
+    client_id = read_text(environ, f"{own}__clientId") or read_text(environ, f"{host}__clientId") or None
     if text := read_text(environ, name):
         if "=" not in text:
             raise InvalidSetting(f"{name} must be a connection string, such as UseDevelopmentStorage=true.")
-        return StorageSettings(connection_string=text)
+        return StorageSettings(connection_string=text, client_id=client_id)
     return StorageSettings(
         blob_service_uri=read_uri(environ, f"{name}__blobServiceUri"),
         table_service_uri=read_uri(environ, f"{name}__tableServiceUri"),
-        client_id=environ.get(f"{name}__clientId") or None,
+        client_id=client_id,
     )

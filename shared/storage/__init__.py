@@ -2,8 +2,9 @@
 
 from shared.storage.account import EMULATOR_ACCOUNT, EMULATOR_KEY, Account, account_of
 from shared.storage.client import API_VERSION, Storage, shared_key, storage_errors
+from shared.storage.containers import check_container, is_reserved
 from shared.storage.credential import managed_identity
-from shared.storage.errors import RowConflict, StorageNotConfigured, WriteUnconfirmed
+from shared.storage.errors import ReservedContainer, RowConflict, StorageNotConfigured, WriteUnconfirmed
 from shared.storage.requests import CONNECTIONS, RETRIES, retry_on_conflict
 from shared.storage.tables import Operation, Row, Table, create, delete, put, replace
 
@@ -15,6 +16,7 @@ __all__ = [
     "RETRIES",
     "Account",
     "Operation",
+    "ReservedContainer",
     "Row",
     "RowConflict",
     "Storage",
@@ -22,8 +24,10 @@ __all__ = [
     "Table",
     "WriteUnconfirmed",
     "account_of",
+    "check_container",
     "create",
     "delete",
+    "is_reserved",
     "managed_identity",
     "put",
     "replace",

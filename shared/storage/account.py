@@ -32,7 +32,7 @@ def account_of(settings: StorageSettings) -> Account:
         return _from_connection_string(settings.connection_string)
     if not settings.blob_service_uri or not settings.table_service_uri:
         raise StorageNotConfigured(
-            "Set AzureWebJobsStorage, or AzureWebJobsStorage__blobServiceUri and AzureWebJobsStorage__tableServiceUri."
+            "Set STRONGROOM_STORAGE or AzureWebJobsStorage, or its __blobServiceUri and __tableServiceUri."
         )
     parts = urlsplit(settings.blob_service_uri)
     # The emulator has the account's name in the path, Azure has it in the host name.

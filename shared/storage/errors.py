@@ -1,6 +1,6 @@
 """Errors of the storage package that are not in `shared.errors`, because no other package raises them."""
 
-from shared.errors import Conflict, StorageUnavailable
+from shared.errors import Conflict, StorageUnavailable, StrongroomError
 
 
 class StorageNotConfigured(StorageUnavailable):
@@ -9,8 +9,8 @@ class StorageNotConfigured(StorageUnavailable):
     code = "storage-not-configured"
     title = "No storage account is configured"
     advice = (
-        "Set AzureWebJobsStorage (locally UseDevelopmentStorage=true), or AzureWebJobsStorage__blobServiceUri and "
-        "AzureWebJobsStorage__tableServiceUri, and restart the app."
+        "Set AzureWebJobsStorage or STRONGROOM_STORAGE (locally UseDevelopmentStorage=true), or its "
+        "__blobServiceUri and __tableServiceUri, and restart the app."
     )
 
 
@@ -39,3 +39,11 @@ class RowConflict(Conflict):
 
     code = "changed-meanwhile"
     title = "Another call changed this at the same time"
+
+
+class ReservedContainer(StrongroomError):
+    """The container belongs to the Functions host, to the app or to the storage account."""
+
+    status = 403
+    code = "reserved-container"
+    title = "This container is reserved"

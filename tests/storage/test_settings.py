@@ -1,0 +1,79 @@
+"""Which account the settings name, and which containers no function may touch. Needs no server."""
+
+import pytest
+
+from shared.settings import StorageSettings, load_settings
+from shared.storage import ReservedContainer, StorageNotConfigured, account_of, check_container, is_reserved
+
+HOST = {"AzureWebJobsStorage": "AccountName=host;AccountKey=eA=="}
+OWN_URIS = {
+    "STRONGROOM_STORAGE__blobServiceUri": "https://own.blob.core.windows.net/",
+    "STRONGROOM_STORAGE__tableServiceUri": "https://own.table.core.windows.net",
+}
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        (HOST, "host"),
+        (HOST | {"STRONGROOM_STORAGE": "AccountName=own;AccountKey=eA=="}, "own"),
+        (HOST | OWN_URIS, "own"),
+        (HOST | {"STRONGROOM_STORAGE": " "}, "host"),
+    ],
+)
+def test_our_account_is_the_own_one_else_the_hosts(environ: dict[str, str], name: str) -> None:
+    """`STRONGROOM_STORAGE…` names the account of our records; without it, that is the host's."""
+    account = account_of(load_settings(environ).storage)
+    assert account.name == name
+    assert account.blob_url == f"https://{name}.blob.core.windows.net"
+
+
+def test_half_an_account_is_none() -> None:
+    """Endpoints of ours are not completed by the host's: that would split the records over two accounts."""
+    environ = HOST | {"STRONGROOM_STORAGE__blobServiceUri": "https://own.blob.core.windows.net"}
+    with pytest.raises(StorageNotConfigured):
+        account_of(load_settings(environ).storage)
+
+
+def test_no_account_is_named_as_such() -> None:
+    """Without settings the error names them."""
+    with pytest.raises(StorageNotConfigured) as raised:
+        account_of(StorageSettings())
+    assert "AzureWebJobsStorage" in raised.value.advice
+
+
+def test_the_client_id_may_be_our_own() -> None:
+    """A user-assigned identity is named for our account, or taken from the host's settings."""
+    host = {"AzureWebJobsStorage__clientId": "a"}
+    assert load_settings(host).storage.client_id == "a"
+    assert load_settings(host | {"STRONGROOM_STORAGE__clientId": "b"}).storage.client_id == "b"
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        "azure-webjobs-secrets",
+        "azure-webjobs-hosts",
+        "AZURE-WEBJOBS-SECRETS",
+        "app-package",
+        "app-package-1a2b3c",
+        "scm-releases",
+        "function-releases",
+        "$logs",
+        "$blobchangefeed",
+        "insights-logs-storageread",
+        "strongroom-log",
+    ],
+)
+def test_containers_of_the_host_and_the_app_are_reserved(container: str) -> None:
+    """They are refused with 403, whatever the case of the letters."""
+    assert is_reserved(container)
+    with pytest.raises(ReservedContainer) as raised:
+        check_container(container)
+    assert (raised.value.status, raised.value.code) == (403, "reserved-container")
+
+
+@pytest.mark.parametrize("container", ["samples", "$root", "$web", "app-packages", "azure", "logs", "strongroom", ""])
+def test_other_containers_are_not(container: str) -> None:
+    """A name that only resembles a reserved one is the user's."""
+    check_container(container)
