@@ -12,7 +12,11 @@ from shared.web.respond import respond
 
 app = func.FunctionApp()
 _app = build(os.environ)
-_AUTH_LEVELS = {Access.FUNCTION: func.AuthLevel.FUNCTION, Access.PUBLIC: func.AuthLevel.ANONYMOUS}
+_AUTH_LEVELS = {
+    Access.FUNCTION: func.AuthLevel.FUNCTION,
+    Access.PUBLIC: func.AuthLevel.ANONYMOUS,
+    Access.SESSION: func.AuthLevel.ANONYMOUS,
+}
 
 
 def _handler(route: Route) -> Callable[[func.HttpRequest], func.HttpResponse]:

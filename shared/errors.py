@@ -5,9 +5,10 @@ raise; `web.respond` turns each into a problem (RFC 9457).
 
 StrongroomError
 ├── BadRequest 400          InvalidRequest · InvalidJson · NotAnObject · NotUtf8 · NestedTooDeep · DuplicateParameter
-│                           QueryBesideBody · UnexpectedBody · SecretInUrl
+│                           DuplicateKey · DuplicateHeader · QueryBesideBody · UnexpectedBody · SecretInUrl
+├── Unauthorized 401
 ├── NotFound 404            UnknownContainer
-├── Conflict 409
+├── Conflict 409            StillRunning
 ├── LengthRequired 411
 ├── PreconditionFailed 412
 ├── BodyTooLarge 413
@@ -25,14 +26,14 @@ from typing import ClassVar, NamedTuple
 
 
 class FieldError(NamedTuple):
-    """What is wrong with one field of a request; `field` is its path, as in `params[0]`."""
+    """One wrong field of a request. `field` is its path, such as `params[0]`; `detail` makes sense without it."""
 
     field: str
     detail: str
 
 
 class StrongroomError(Exception):
-    """The root. `detail` is shown to the caller: nothing secret goes in. A 5xx shows its class's `advice` instead."""
+    """The root. Callers see `detail`, so it contains nothing secret. A 5xx shows its class's `advice` instead."""
 
     status: ClassVar[int]
     code: ClassVar[str]
@@ -41,14 +42,21 @@ class StrongroomError(Exception):
     retry_after: int | None = None
     """Whole seconds after which the same call may succeed."""
     headers: Mapping[str, str] = MappingProxyType({})
-    """What the answer carries beside the problem."""
+    """Response headers beside those of every problem."""
 
     def __init__(
-        self, detail: str = "", *, errors: tuple[FieldError, ...] = (), retry_after: int | None = None
+        self,
+        detail: str = "",
+        *,
+        errors: tuple[FieldError, ...] = (),
+        error_count: int | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.errors = errors
+        self.error_count = len(errors) if error_count is None else error_count
+        """How many fields are wrong; `errors` may list only the first."""
         if retry_after is not None:
             self.retry_after = retry_after
 
@@ -67,8 +75,8 @@ class InvalidRequest(BadRequest):
 
 
 def invalid_field(field: str, detail: str) -> InvalidRequest:
-    """The error for a request in which one field is wrong."""
-    return InvalidRequest(f"{field}: {detail}", errors=(FieldError(field, detail),))
+    """The error for a request in which one field is wrong. `detail` is a whole sentence, which names the field."""
+    return InvalidRequest(detail, errors=(FieldError(field, detail),))
 
 
 class InvalidJson(BadRequest):
@@ -76,6 +84,13 @@ class InvalidJson(BadRequest):
 
     code = "invalid-json"
     title = "The body is not JSON"
+
+
+class DuplicateKey(BadRequest):
+    """A JSON object contains the same key twice (RFC 8259, section 4: receivers disagree on its meaning)."""
+
+    code = "duplicate-key"
+    title = "The JSON contains a key twice"
 
 
 class NotAnObject(BadRequest):
@@ -125,6 +140,22 @@ class SecretInUrl(BadRequest):
 
     code = "secret-in-url"
     title = "A secret must not travel in a URL: URLs are logged"
+
+
+class DuplicateHeader(BadRequest):
+    """A header that may occur once came twice; the host joins the two values with a comma."""
+
+    code = "duplicate-header"
+    title = "A header occurs more than once"
+
+
+class Unauthorized(StrongroomError):
+    """The call needs a bearer token of a session (RFC 6750)."""
+
+    status = 401
+    code = "unauthorized"
+    title = "This call needs the access token of a session"
+    headers: Mapping[str, str] = MappingProxyType({"www-authenticate": "Bearer"})
 
 
 class NotFound(StrongroomError):
@@ -185,10 +216,18 @@ class Refused(StrongroomError):
 
 
 class KeyReused(Refused):
-    """An Idempotency-Key came before, with another request."""
+    """The same Idempotency-Key came with another request."""
 
     code = "idempotency-key-reused"
     title = "This Idempotency-Key belongs to another request"
+
+
+class StillRunning(Conflict):
+    """The first request with this Idempotency-Key has not ended. Carries `Retry-After`."""
+
+    retry_after = 2
+    code = "idempotency-key-running"
+    title = "The first request with this Idempotency-Key is still running"
 
 
 class Busy(StrongroomError):

@@ -209,7 +209,7 @@ def test_one_line_is_logged_for_a_request(start_app: StartApp) -> None:
         ("live", "GET", 200, "mine-1"),
         ("verify", "POST", 400, "mine-2"),
     ]
-    assert all(set(each) == {"function", "method", "status", "duration_ms", "request_id"} for each in lines)
+    assert all(set(each) == {"function", "method", "status", "outcome", "duration_ms", "request_id"} for each in lines)
 
 
 def test_storage_that_is_out_is_told(start_app: StartApp) -> None:

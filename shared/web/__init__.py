@@ -2,6 +2,7 @@
 
 from shared.web.base64url import decode_base64, encode_base64
 from shared.web.cursor import Cursors, decode_cursor, encode_cursor
+from shared.web.decoding import convert
 from shared.web.route import (
     DELETE,
     FUNCTION,
@@ -12,6 +13,7 @@ from shared.web.route import (
     POST,
     PUBLIC,
     PUT,
+    SESSION,
     Access,
     Example,
     Fields,
@@ -32,6 +34,7 @@ __all__ = [
     "POST",
     "PUBLIC",
     "PUT",
+    "SESSION",
     "Access",
     "Cursors",
     "Example",
@@ -40,6 +43,7 @@ __all__ = [
     "Request",
     "Response",
     "Route",
+    "convert",
     "decode_base64",
     "decode_cursor",
     "encode_base64",

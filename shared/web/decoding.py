@@ -1,15 +1,16 @@
-"""From a request to its typed fields: the same fields, whether in the query string or in a JSON body."""
+"""Decodes a request into its typed fields: the same fields, whether from the query string or from a JSON body."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from shared.errors import (
     BodyTooLarge,
+    DuplicateKey,
     DuplicateParameter,
     FieldError,
     InvalidJson,
@@ -24,70 +25,90 @@ from shared.errors import (
     UnsupportedMediaType,
     invalid_field,
 )
-from shared.web.route import Fields, Request
+from shared.web.route import HOST_PARAMETERS, Access, Fields, Operation, Request, Route
 
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-"""Methods whose fields stand in the body; those of all others stand in the query string."""
-
-RESERVED = frozenset({"code", "clientid"})
-"""Query parameters that the host and the portal add to any call."""
+"""Methods that take their fields from the body; all others take them from the query string."""
 
 BODY_ONLY = frozenset({"batch"})
-"""Field names that stand in a JSON body alone: a URL is too short for them."""
+"""Fields that only a JSON body may contain, because a URL is too short for them."""
 
 SECRETS = frozenset(
-    {"password", "old_password", "new_password", "passphrase", "private_key", "secret", "token", "access_token"}
+    {
+        "password",
+        "old_password",
+        "new_password",
+        "passphrase",
+        "private_key",
+        "secret",
+        "token",
+        "access_token",
+        "refresh_token",
+        "ticket",
+        "recovery_code",
+        "code_verifier",
+    }
 )
-"""Field names that must never stand in a URL, whatever the function."""
+"""Fields that no URL may contain, whatever the function."""
+
+FORM = "application/x-www-form-urlencoded"
+MAX_ERRORS = 20
+"""An error names this many wrong fields; `error_count` says how many there are."""
+MAX_NAME = 64
+"""A name in an error is cut to this many characters."""
+
+AnyFields = TypeVar("AnyFields", bound=Fields)
+
+_JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
-def decode(
-    kind: type[Fields] | None,
-    request: Request,
-    max_body_bytes: int,
-    *,
-    headers: tuple[str, ...] = (),
-    raw: bool = False,
-) -> Fields | None:
-    """The fields of `request` as a `kind`. Raises a BadRequest (or 411, 413, 415) that says all that is wrong.
+def decode(route: Route, operation: Operation, request: Request, max_body_bytes: int) -> Fields | None:
+    """The fields of `request` for `operation`. Raises a BadRequest, or 411, 413 or 415, that lists every fault.
 
-    `headers` are fields, too. With `raw` no field stands in the body, whose size is the handler's to judge.
+    With `operation.raw`, no field is in the body, and the handler judges its size.
     """
-    pairs = query_pairs(request.url)
+    pairs = query_pairs(request.url, route.reserved)
     _refuse_secrets(pairs)
     if not request.body and "chunked" in request.headers.get("transfer-encoding", "").lower():
         raise LengthRequired("Send the body with a Content-Length, not chunked.")
-    if raw:
-        return _from_query(kind, request, pairs, headers)
+    if operation.raw:
+        return _from_query(operation, request, pairs)
     if len(request.body) > max_body_bytes:
-        raise BodyTooLarge(f"The body has {len(request.body)} bytes; at most {max_body_bytes} are taken.")
+        raise BodyTooLarge(f"The body has {len(request.body)} bytes; the limit is {max_body_bytes}.")
     if request.method in WITH_BODY:
         if pairs:
-            names = ", ".join(sorted({name for name, _ in pairs}))
+            names = ", ".join(cut(name) for name in sorted({name for name, _ in pairs})[:MAX_ERRORS])
             raise QueryBesideBody(f"Move {names} from the query string into the JSON body.")
-        return _from_body(kind, request, headers)
+        return _from_body(route, operation, request)
     if request.body:
         raise UnexpectedBody("Put the fields into the query string, or call by POST.")
-    return _from_query(kind, request, pairs, headers)
+    return _from_query(operation, request, pairs)
 
 
-def query_pairs(url: str) -> list[tuple[str, str]]:
-    """Name and value of each query parameter but the reserved ones, decoded, in order; repeats and empty values stay.
+def cut(name: str) -> str:
+    """`name` as an error shows it: at most MAX_NAME characters."""
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+
+
+def query_pairs(url: str, reserved: frozenset[str] = HOST_PARAMETERS) -> list[tuple[str, str]]:
+    """Name and value of each query parameter, decoded, in order; repeats and empty values stay, reserved ones do not.
 
     Read from the URL, because the host's own list joins repeats and drops empty values.
     """
     query = url.partition("?")[2]
-    if not query:
-        return []
+    return _pairs(query.partition("#")[0], reserved) if query else []
+
+
+def _pairs(text: str, reserved: frozenset[str]) -> list[tuple[str, str]]:
     pairs = []
     try:
-        for part in query.partition("#")[0].split("&"):
+        for part in text.split("&"):
             name, _, value = part.replace("+", " ").partition("=")
             name = _unquote(name)
-            if part and name.lower() not in RESERVED:
+            if part and name.lower() not in reserved:
                 pairs.append((name, _unquote(value)))
     except UnicodeDecodeError:
-        raise NotUtf8("A query parameter is not percent-encoded UTF-8.") from None
+        raise NotUtf8("A parameter is not percent-encoded UTF-8.") from None
     return pairs
 
 
@@ -98,26 +119,31 @@ def _unquote(text: str) -> str:
 def _refuse_secrets(pairs: list[tuple[str, str]]) -> None:
     for name, value in pairs:
         if name.lower() in SECRETS or "PRIVATE KEY-----" in value:
-            raise SecretInUrl(f"Send {name} in the JSON body of a POST, and replace it: this one may be in a log now.")
+            raise SecretInUrl(
+                f"Send {cut(name)} in the JSON body of a POST, and replace it: a log may contain this one now."
+            )
 
 
-def _from_body(kind: type[Fields] | None, request: Request, headers: tuple[str, ...]) -> Fields | None:
+def _from_body(route: Route, operation: Operation, request: Request) -> Fields | None:
     content_type = request.headers.get("content-type", "")
-    # The usual header is let through without being parsed.
-    if content_type not in ("", "application/json") and request.body and not _is_json(content_type):
-        raise UnsupportedMediaType("Send JSON in UTF-8, with the header Content-Type: application/json.")
-    if kind is None:
+    if operation.form and content_type.partition(";")[0].strip().lower() == FORM:
+        try:
+            pairs = _pairs(request.body.decode(), frozenset())
+        except UnicodeDecodeError:
+            raise NotUtf8("A form is UTF-8, and this body is not.") from None
+        return _from_pairs(operation, request, pairs)
+    # The usual header passes without being parsed. A browser sends a POST without Content-Type across origins without
+    # asking, so where a session authorises the call, the header is required.
+    if content_type != "application/json":
+        is_missing = not content_type and route.access is not Access.SESSION
+        if not is_missing and (request.body or route.access is Access.SESSION) and not _is_json(content_type):
+            raise UnsupportedMediaType("Send JSON in UTF-8, with the header Content-Type: application/json.")
+    if operation.request is None:
         return None
-    body = request.body or b"{}"
-    try:
-        if not (request.path_fields or headers):
-            return _decoder(kind).decode(body)
-        parsed = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        parsed = _parse(body)
+    parsed = _parse(request.body or b"{}")
     if not isinstance(parsed, dict):
         raise NotAnObject('Send an object, such as {"key": "default"}.')
-    return _convert(kind, parsed, request, headers)
+    return _convert(operation, request, parsed)
 
 
 def _is_json(content_type: str) -> bool:
@@ -127,50 +153,73 @@ def _is_json(content_type: str) -> bool:
     return is_json and (charset is None or charset[1] in ("utf-8", "utf8", "us-ascii"))
 
 
-@cache
-def _decoder(kind: type[Fields]) -> msgspec.json.Decoder[Fields]:
-    return msgspec.json.Decoder(kind)
-
-
 def _parse(body: bytes) -> object:
-    """`body` as plain JSON, for telling what is wrong with it."""
     try:
-        return msgspec.json.decode(body)
+        parsed = msgspec.json.decode(body)
     except msgspec.DecodeError as error:
         raise InvalidJson(str(error)) from None
     except UnicodeDecodeError:
         raise NotUtf8("JSON is UTF-8 (RFC 8259, section 8.1), and this body is not.") from None
     except RecursionError:
         raise NestedTooDeep("Send flatter JSON.") from None
+    # Every key has a colon after it. If there are more colons than keys, some are in texts, or a key occurs twice.
+    keys = _count_keys(parsed)
+    if keys != body.count(b":") and keys != _JSON_STRING.sub(b"", body).count(b":"):
+        raise DuplicateKey("An object of the body contains the same key twice. Send each key once.")
+    return parsed
 
 
-def _from_query(
-    kind: type[Fields] | None, request: Request, pairs: list[tuple[str, str]], headers: tuple[str, ...]
-) -> Fields | None:
-    given: dict[str, Any] = dict(pairs)
-    if len(given) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        raise DuplicateParameter(f"Give {', '.join(repeated)} once.")
+def _count_keys(parsed: object) -> int:
+    count = 0
+    rest = [parsed]
+    while rest:
+        value = rest.pop()
+        if type(value) is dict:
+            count += len(value)
+            rest.extend(value.values())
+        elif type(value) is list:
+            rest.extend(value)
+    return count
+
+
+def _from_query(operation: Operation, request: Request, pairs: list[tuple[str, str]]) -> Fields | None:
+    if operation.ignore_unknown and operation.request is not None:
+        known = _text_fields(operation.request)
+        pairs = [(name, value) for name, value in pairs if name in known]
+    return _from_pairs(operation, request, pairs)
+
+
+def _from_pairs(operation: Operation, request: Request, pairs: list[tuple[str, str]]) -> Fields | None:
+    values: dict[str, Any] = dict(pairs)
+    if len(values) < len(pairs):
+        names: set[str] = set()
+        repeated: set[str] = set()
+        for name, _ in pairs:
+            (repeated if name in names else names).add(name)
+        raise DuplicateParameter(f"Send {', '.join(cut(name) for name in sorted(repeated)[:MAX_ERRORS])} once.")
+    kind = operation.request
     if kind is None:
-        if pairs:
-            raise InvalidRequest(
-                "This function takes no fields.",
-                errors=tuple(FieldError(name, "is not a field of this function.") for name in given),
+        if pairs and not operation.ignore_unknown:
+            errors = tuple(
+                FieldError(cut(name), f"`{cut(name)}` is not a field: this function takes none.")
+                for name, _ in pairs[:MAX_ERRORS]
             )
+            raise InvalidRequest("This function takes no fields.", errors=errors, error_count=len(pairs))
         return None
     text_fields = _text_fields(kind)
     for name, value in pairs:
         if name in BODY_ONLY:
-            raise invalid_field(name, "is taken by POST alone: a URL is too short for it.")
+            raise invalid_field(name, f"Send `{name}` in the JSON body of a POST: a URL is too short for it.")
         if not text_fields.get(name, True):
-            given[name] = _json_value(value)
-    return _convert(kind, given, request, headers)
+            values[name] = _json_value(value)
+    return _convert(operation, request, values)
 
 
 def _json_value(value: str) -> object:
-    """A query parameter that is no text is JSON: `5`, `true`, `[300]`, `{"id":1}`. What is none stays text, which the
-    field then refuses by name; so does `null`, since a field that is not meant is left out of a URL."""
+    """The value of a query parameter that is not text: JSON, such as `5`, `true`, `[300]`, `{"id":1}`.
+
+    What does not parse stays text, which the field then refuses by name. So does `null`: a URL leaves a field out.
+    """
     try:
         parsed = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
@@ -180,11 +229,11 @@ def _json_value(value: str) -> object:
 
 @cache
 def _text_fields(kind: type[Fields]) -> dict[str, bool]:
-    """For each field, whether its value in a query string is text (and not JSON)."""
+    """For each field, whether its value in a query string is text, and not JSON."""
     from msgspec import inspect  # Only calls by URL need it.
 
     def is_text(found: inspect.Type) -> bool:
-        if isinstance(found, inspect.Metadata):  # What `Annotated[str | None, Meta(description=…)]` becomes.
+        if isinstance(found, inspect.Metadata):  # Annotated[str | None, Meta(description=…)]
             return is_text(found.type)
         if isinstance(found, inspect.UnionType):
             return any(is_text(each) for each in found.types)
@@ -195,38 +244,95 @@ def _text_fields(kind: type[Fields]) -> dict[str, bool]:
     return {each.encode_name: is_text(inspect.type_info(each.type)) for each in msgspec.structs.fields(kind)}
 
 
-def _convert(kind: type[Fields], given: dict[str, Any], request: Request, headers: tuple[str, ...]) -> Fields:
+def _convert(operation: Operation, request: Request, values: dict[str, Any]) -> Fields:
+    kind = operation.request
+    assert kind is not None  # noqa: S101 - the callers handle functions without fields.
     for name, value in request.path_fields.items():
-        if name in given:
-            raise invalid_field(name, "stands in the path already.")
-        given[name] = value
-    for header in headers:
+        if name in values:
+            raise invalid_field(name, f"The path already contains `{name}`. Send it only once.")
+        values[name] = value
+    for header in operation.headers:
         name = header.replace("-", "_")
-        if name in given:
-            raise invalid_field(name, f"is given by the header {header}.")
+        if name in values:
+            raise invalid_field(name, f"Send `{name}` as the header {header}.")
         if header in request.headers:
-            given[name] = request.headers[header]
+            values[name] = request.headers[header]
+    return convert(kind, values, in_url=request.method not in WITH_BODY)
+
+
+def convert(kind: type[AnyFields], values: dict[str, Any], *, in_url: bool = False) -> AnyFields:
+    """The fields of a request, or of one item of a batch, as a `kind`. Raises InvalidRequest, listing every fault."""
     try:
-        return msgspec.convert(given, kind)
+        return msgspec.convert(values, kind)
     except msgspec.ValidationError:
-        errors = tuple(_explain(kind, given, in_url=request.method not in WITH_BODY))
-    raise InvalidRequest(" ".join(f"{each.field}: {each.detail}" for each in errors[:10]), errors=errors)
+        pass
+    values = _with_whole_numbers(kind, values)
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError:
+        errors, count = _explain(kind, values, in_url=in_url)
+    raise InvalidRequest(" ".join(each.detail for each in errors[:5]), errors=errors, error_count=count)
 
 
-def _explain(kind: type[Fields], given: dict[str, Any], *, in_url: bool) -> Iterable[FieldError]:
-    """Every field that is wrong, where msgspec stops at the first."""
+def _with_whole_numbers(kind: type[msgspec.Struct], values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with numbers such as 5.0 or 1e1 as integers where the schema says integer (JSON Schema 2020-12, 6.1.1).
+
+    msgspec reads such a number as a float, so this runs only after a conversion has failed.
+    """
+    from msgspec import inspect
+
+    def converted(value: Any, kind: inspect.Type) -> Any:
+        if isinstance(kind, inspect.Metadata):
+            return converted(value, kind.type)
+        if isinstance(kind, inspect.UnionType):
+            if isinstance(value, float) and any(
+                isinstance(each, inspect.FloatType | inspect.AnyType) for each in kind.types
+            ):
+                return value
+            for each in kind.types:
+                changed = converted(value, each)
+                if changed is not value:
+                    return changed
+            return value
+        if isinstance(kind, inspect.IntType) and isinstance(value, float) and value.is_integer():
+            return int(value)
+        if isinstance(kind, inspect.ListType) and isinstance(value, list):
+            return [converted(each, kind.item_type) for each in value]
+        if isinstance(kind, inspect.DictType) and isinstance(value, dict):
+            return {name: converted(each, kind.value_type) for name, each in value.items()}
+        if isinstance(kind, inspect.StructType) and isinstance(value, dict):
+            types = {field.encode_name: field.type for field in kind.fields}
+            return {name: converted(each, types[name]) if name in types else each for name, each in value.items()}
+        return value
+
+    changed: dict[str, Any] = converted(values, inspect.type_info(kind))
+    return changed
+
+
+def _explain(kind: type[Fields], values: dict[str, Any], *, in_url: bool) -> tuple[tuple[FieldError, ...], int]:
+    """The first MAX_ERRORS wrong fields, and how many there are; msgspec itself stops at the first."""
     known = {each.encode_name: each for each in msgspec.structs.fields(kind)}
-    for name, each in known.items():
-        if name not in given:
-            if each.required:
-                yield FieldError(name, "is missing.")
-            continue
-        try:
-            msgspec.convert(given[name], each.type)
-        except msgspec.ValidationError as error:
-            message, _, path = str(error).partition(" - at `$")
-            is_json = in_url and type(given[name]) is str and not _text_fields(kind)[name]
-            hint = " In a URL it is JSON, such as 5, true or [300]." if is_json else ""
-            yield FieldError(name + path.rstrip("`"), f"is not valid: {message[0].lower()}{message[1:]}.{hint}")
-    for name in given.keys() - known.keys() if kind.__struct_config__.forbid_unknown_fields else ():
-        yield FieldError(name, f"is not a field of this function, whose fields are {', '.join(known)}.")
+
+    def wrong() -> Iterator[FieldError]:
+        for name, each in known.items():
+            if name not in values:
+                if each.required:
+                    yield FieldError(name, f"`{name}` is missing.")
+                continue
+            try:
+                msgspec.convert(values[name], each.type)
+            except msgspec.ValidationError as error:
+                message, _, path = str(error).partition(" - at `$")
+                where = cut(name + path.rstrip("`"))
+                is_json = in_url and type(values[name]) is str and not _text_fields(kind)[name]
+                hint = " In a URL, write it as JSON, such as 5, true or [300]." if is_json else ""
+                yield FieldError(where, f"`{where}` is not valid: {message[0].lower()}{message[1:200]}.{hint}")
+
+    known_errors = list(wrong())
+    is_strict = kind.__struct_config__.forbid_unknown_fields
+    unknown = [name for name in values if is_strict and name not in known]
+    unknown_errors = [
+        FieldError(cut(name), f"`{cut(name)}` is not a field of this function. Its fields are {', '.join(known)}.")
+        for name in unknown[:MAX_ERRORS]
+    ]
+    return (*known_errors, *unknown_errors)[:MAX_ERRORS], len(known_errors) + len(unknown)

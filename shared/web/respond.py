@@ -1,45 +1,72 @@
-"""A request's whole way through a route: decode, call, answer; and the one place where errors become problems."""
+"""A request's way through a route: access, decode, call, respond. The one place where errors become problems, and the
+one place that records a call."""
 
 import logging
 import os
 import re
 import traceback
+from collections.abc import Callable
 from time import perf_counter
+from typing import Protocol
 
 import msgspec
 
-from shared.errors import InternalError, StrongroomError
-from shared.web.decoding import decode
-from shared.web.route import Request, Response, Route
+from shared.errors import DuplicateHeader, InternalError, StrongroomError, Unauthorized
+from shared.web.decoding import MAX_ERRORS, decode
+from shared.web.route import Access, Request, Response, Route
 
 log = logging.getLogger("strongroom")
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
+_LINE = '{"function":"%s","method":"%s","status":%d,"outcome":"%s","duration_ms":%.3f,"request_id":"%s"}'
+_ONCE = ("authorization", "origin")
+"""Headers that may occur once. The host joins two with a comma, and which of them counts would be a guess."""
+_WITHOUT_BODY = frozenset({204, 205, 304})
 
-_LINE = '{"function":"%s","method":"%s","status":%d,"duration_ms":%.3f,"request_id":"%s"}'
+
+class Replays(Protocol):
+    """Keeps the first success of a request with an `Idempotency-Key`, and returns it to later ones."""
+
+    def once(self, route: Route, request: Request, call: Callable[[], Response]) -> Response:
+        """The response to the first such request. Raises KeyReused, StillRunning, InvalidRequest."""
+        ...
 
 
-def respond(route: Route, request: Request, max_body_bytes: int) -> Response:
-    """Answer `request` by `route`. Never raises: what goes wrong is a problem (RFC 9457)."""
+def respond(route: Route, request: Request, max_body_bytes: int, replays: Replays | None = None) -> Response:
+    """Respond to `request` by `route`. Never raises: every failure is a problem (RFC 9457)."""
     started = perf_counter()
-    # Not by `get`, to which a missing header is an exception in the worker's headers.
-    given = "x-request-id" in request.headers and _SANE_REQUEST_ID.fullmatch(request.headers["x-request-id"])
-    request_id = given[0] if given else os.urandom(16).hex()
+    # Not by `get`: the worker's headers raise an exception inside for a missing one.
+    sent_id = "x-request-id" in request.headers and _SANE_REQUEST_ID.fullmatch(request.headers["x-request-id"])
+    request_id = sent_id[0] if sent_id else os.urandom(16).hex()
     cache_seconds = 0
     try:
         operation = route.operation
-        fields = decode(operation.request, request, max_body_bytes, headers=operation.headers, raw=operation.raw)
-        with_request = operation.raw or operation.with_request
-        arguments = () if fields is None else (fields, request) if with_request else (fields,)
-        result = operation.handle(*arguments)
+        for header in _ONCE:
+            if header in request.headers and "," in request.headers[header]:
+                raise DuplicateHeader(f"Send the header {header} once.")
+        session = _session(route, request) if route.access is Access.SESSION else None
+
+        def call() -> Response:
+            fields = decode(route, operation, request, max_body_bytes)
+            arguments: list[object] = [] if fields is None else [fields]
+            if operation.raw or operation.with_request:
+                arguments.append(request)
+            if session is not None:
+                arguments.append(session)
+            result = operation.handle(*arguments)
+            return result if isinstance(result, Response) else Response.json(result)
+
+        if operation.writes and replays is not None and "idempotency-key" in request.headers:
+            response = replays.once(route, request, call)
+        else:
+            response = call()
         cache_seconds = operation.cache_seconds
-        response = result if isinstance(result, Response) else Response.json(result)
     except StrongroomError as error:
         response = problem(error, request_id)
         if error.status >= 500:
             _log_cause(error, request_id)
-    except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, the caller gets a problem.
+    except Exception as error:  # noqa: BLE001 - the last resort: the caller gets a problem in any case.
         response = problem(InternalError(), request_id)
         _log_cause(error, request_id)
     cacheable = cache_seconds and response.status == 200
@@ -48,13 +75,30 @@ def respond(route: Route, request: Request, max_body_bytes: int) -> Response:
         **response.headers,
         "x-request-id": request_id,
         "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
         "cache-control": f"public, max-age={cache_seconds}" if cacheable else "no-store",
     }
+    if response.body and response.status not in _WITHOUT_BODY:
+        # Without it the host sends the body in chunks, and a download shows no size.
+        headers["content-length"] = str(len(response.body))
+    _record(route, request, response, request_id, (perf_counter() - started) * 1000)
+    return Response(response.status, response.body, response.content_type, headers, response.outcome)
+
+
+def _session(route: Route, request: Request) -> object:
+    """The session of the request's bearer token (RFC 6750, section 2.1)."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip() or route.authenticate is None:
+        raise Unauthorized("Send the access token of a session in the header Authorization: Bearer.")
+    return route.authenticate(token.strip())
+
+
+def _record(route: Route, request: Request, response: Response, request_id: str, duration_ms: float) -> None:
+    """One line for each call: the function and its outcome, and nothing that was sent."""
     if log.isEnabledFor(logging.INFO):
-        # As log.info does it, but for the search for the calling line, which takes as long as all the rest of it.
-        told = (route.name, request.method, response.status, (perf_counter() - started) * 1000, request_id)
-        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, _LINE, told, None))
-    return Response(response.status, response.body, response.content_type, headers)
+        # As log.info does it, but without its search for the calling line, which takes as long as all the rest.
+        log_fields = (route.name, request.method, response.status, response.outcome, duration_ms, request_id)
+        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, _LINE, log_fields, None))
 
 
 def problem(error: StrongroomError, request_id: str) -> Response:
@@ -65,11 +109,11 @@ def problem(error: StrongroomError, request_id: str) -> Response:
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
-    return Response(error.status, msgspec.json.encode(body), "application/problem+json", headers)
+    return Response(error.status, msgspec.json.encode(body), "application/problem+json", headers, error.code)
 
 
 def problem_fields(error: StrongroomError) -> dict[str, object]:
-    """The members of `error` as problem details, without a request id: as they stand in the results of a batch."""
+    """The members of `error` as problem details, without a request id: the form of a problem in a batch's results."""
     body: dict[str, object] = {
         "type": f"urn:strongroom:problem:{error.code}",
         "title": error.title,
@@ -78,7 +122,8 @@ def problem_fields(error: StrongroomError) -> dict[str, object]:
         "code": error.code,
     }
     if error.errors:
-        body["errors"] = [each._asdict() for each in error.errors]
+        body["errors"] = [each._asdict() for each in error.errors[:MAX_ERRORS]]
+        body["error_count"] = error.error_count
     return body
 
 
@@ -87,14 +132,14 @@ def _log_cause(error: BaseException, request_id: str) -> None:
 
     The messages of exceptions that are not ours stay out: they quote URLs, rows and request bodies.
     """
-    seen = []
+    causes = []
     cause: BaseException | None = error
     while cause is not None:
         frames = traceback.extract_tb(cause.__traceback__)[-5:]
         places = " < ".join(
             f"{each.filename.rpartition('/')[2]}:{each.lineno} {each.name}" for each in reversed(frames)
         )
-        said = f" ({cause.detail})" if isinstance(cause, StrongroomError) and cause.detail else ""
-        seen.append(f"{type(cause).__module__}.{type(cause).__qualname__}{said} at {places}")
+        detail = f" ({cause.detail})" if isinstance(cause, StrongroomError) and cause.detail else ""
+        causes.append(f"{type(cause).__module__}.{type(cause).__qualname__}{detail} at {places}")
         cause = cause.__cause__ or cause.__context__
-    log.error('{"request_id":"%s","error":%s}', request_id, msgspec.json.encode(" | from ".join(seen)).decode())
+    log.error('{"request_id":"%s","error":%s}', request_id, msgspec.json.encode(" | from ".join(causes)).decode())

@@ -14,34 +14,42 @@ from shared.errors import StrongroomError
 
 
 class Access(Enum):
-    """Who may call: whoever has a key of the function (or of the app), or everyone."""
+    """Who may call a function."""
 
     FUNCTION = "function"
+    """Whoever has a key of the function or of the app. The host checks it."""
     PUBLIC = "public"
+    """Everybody."""
+    SESSION = "session"
+    """Whoever has the access token of a session. The host lets everybody in; the app checks the token."""
 
 
-FUNCTION, PUBLIC = Access.FUNCTION, Access.PUBLIC
+FUNCTION, PUBLIC, SESSION = Access.FUNCTION, Access.PUBLIC, Access.SESSION
 GET, POST, PUT, PATCH, DELETE = ("GET",), ("POST",), ("PUT",), ("PATCH",), ("DELETE",)
 GET_HEAD, GET_POST = ("GET", "HEAD"), ("GET", "POST")
 
 
+HOST_PARAMETERS = frozenset({"code", "clientid"})
+"""Query parameters, in lower case, that the host and the portal add to any call. They are not fields."""
+
+
 class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of what a request may hold, in its query string or in its JSON body. Its repr shows no value."""
+    """Base of the fields of a request, from its query string or from its JSON body. Its repr shows no value."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """An HTTP request, as the host hands it on."""
+    """An HTTP request, as the host passes it on."""
 
     method: str
     url: str
-    """As sent: percent-encoded, query string included."""
+    """As sent: percent-encoded, with the query string."""
     headers: Mapping[str, str]
     """Names in lower case."""
     path_fields: Mapping[str, str]
-    """What stands in the path where the route has `{name}`, decoded."""
+    """The values of the route's `{name}` parts, decoded."""
     body: bytes
 
     def __repr__(self) -> str:
@@ -49,63 +57,83 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """An HTTP response. Handlers return one where a struct and status 200 do not say it."""
+    """An HTTP response. A handler returns one where a struct with status 200 is not enough."""
 
     status: int = 200
     body: bytes = b""
     content_type: str = "application/json"
     headers: dict[str, str] = {}
+    outcome: str = ""
+    """The outcome of the call for the log, such as `wrong-password`, if the status does not show it. Never a name."""
 
     @staticmethod
-    def json(value: object, status: int = 200) -> "Response":
-        """`value` (a struct, or anything msgspec encodes) as JSON."""
-        return Response(status, msgspec.json.encode(value))
+    def json(value: object, status: int = 200, *, outcome: str = "") -> "Response":
+        """`value` (a struct, or anything that msgspec encodes) as JSON."""
+        return Response(status, msgspec.json.encode(value), outcome=outcome)
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A request that really works on the sample data, for the OpenAPI document."""
+    """A request that works on the sample data, for the OpenAPI document."""
 
     summary: str
     fields: Mapping[str, Any]
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """What a function does with a request, and how the OpenAPI document tells of it."""
+    """What a function does with a request, and how the OpenAPI document describes it."""
 
     handle: Callable[..., object]
-    """Takes the decoded `request` (nothing where that is None), returns a struct to answer as JSON, or a Response."""
+    """Takes the decoded `request` (nothing if that is None). Returns a struct, which is sent as JSON, or a Response."""
     request: type[Fields] | None
     response: type[msgspec.Struct] | tuple[type[msgspec.Struct], ...] | None
-    """What a success holds (or which of several), for the OpenAPI document; None where it is no fixed JSON."""
+    """The body of a success (or its alternatives), for the OpenAPI document; None if it is not one fixed JSON."""
     summary: str
     errors: tuple[type[StrongroomError], ...] = ()
-    """Beside those that any function may answer."""
+    """Beside those that any function may return."""
     examples: tuple[Example, ...] = ()
-    statuses: Mapping[int, str] = msgspec.field(default_factory=lambda: {200: "Answered."})
-    """The statuses of success, each with what it means."""
+    statuses: Mapping[int, str] = msgspec.field(default_factory=lambda: {200: "Success."})
+    """The statuses of success, each with its meaning."""
     media_types: tuple[str, ...] = ("application/json",)
-    """What a success may be answered as."""
+    """The media types of a success."""
     cache_seconds: int = 0
-    """How long a public document may be cached; 0 means `no-store`."""
+    """How long a cache may keep a public document; 0 sends `no-store`."""
     headers: tuple[str, ...] = ()
-    """Request headers, in lower case, that arrive as text fields named with underscores: `if-match` as `if_match`."""
+    """Request headers, in lower case, that arrive as text fields with underscores: `if-match` as `if_match`."""
     raw: bool = False
-    """The body is bytes of any type, fields are in path, query and headers alone; `handle` takes the Request, too."""
+    """The body is bytes of any type; fields are only in path, query and headers. `handle` takes the Request, too."""
     with_request: bool = False
-    """`handle` takes the Request as second argument."""
+    """`handle` takes the Request as its second argument."""
+    form: bool = False
+    """The body may also be a form (application/x-www-form-urlencoded)."""
+    ignore_unknown: bool = False
+    """Unknown query parameters are ignored: others append their own (`utm_source`) to a public link."""
+    writes: bool = False
+    """The function changes something, so it accepts an `Idempotency-Key`."""
+
+    def __post_init__(self) -> None:
+        # msgspec examines a type at its first use, and the process can end if many threads do so at the same time.
+        # Operations are built under their capability's lock, so this is the place.
+        if self.request is not None:
+            msgspec.json.Decoder(self.request)
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One HTTP-triggered function: what the host must know of it, and where the rest is."""
+    """One HTTP-triggered function: what the host needs to know of it, and how to load the rest."""
 
     name: str
-    """Of the function: lower case, with hyphens."""
+    """The name of the function: lower case, with hyphens."""
     path: str
-    """Below `/api/`; fields in it stand in braces."""
+    """Below `/api/`, with fields in braces."""
     methods: tuple[str, ...]
     access: Access
     capability: Callable[[], Mapping[str, Operation]]
-    """Loads the capability at the first call of one of its functions; its operations go by the functions' names."""
+    """Loads the capability at the first call of one of its functions. Its operations go by the functions' names."""
+    reserved: frozenset[str] = HOST_PARAMETERS
+    """Query parameters, in lower case, that are not fields. The callback of a sign-in reads `code` itself."""
+    documented: bool = True
+    """Whether the OpenAPI document shows the function."""
+    authenticate: Callable[[str], object] | None = None
+    """For SESSION: the session of an access token, which `handle` takes as its last argument. Raises Unauthorized."""
 
     @property
     def operation(self) -> Operation:

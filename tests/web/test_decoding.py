@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared import errors
-from shared.web import Fields, Request
-from shared.web.decoding import decode
+from shared.web import Access, Fields, Operation, Request, Route, convert, decoding
+from shared.web.route import HOST_PARAMETERS
 
 LIMIT = 1000
 
@@ -35,6 +35,21 @@ class Required(Fields, frozen=True):
     name: str
     size: int
     note: str = ""
+
+
+def decode(
+    kind: type[Fields] | None,
+    request: Request,
+    limit: int,
+    *,
+    access: Access = Access.PUBLIC,
+    reserved: frozenset[str] = HOST_PARAMETERS,
+    **options: Any,
+) -> Any:
+    """The decoded fields of a request to a function with these options."""
+    operation = Operation(lambda: None, kind, None, "", **options)
+    route = Route("f", "f", ("GET", "POST"), access, lambda: {"f": operation}, reserved=reserved)
+    return decoding.decode(route, operation, request, limit)
 
 
 def get(query: str, kind: type[Fields] | None = Sample) -> Any:
@@ -79,7 +94,9 @@ def test_other_fields_are_json() -> None:
     assert get('?params={"id":1}').params == {"id": 1}
 
 
-@pytest.mark.parametrize("query", ["number=", "number=null", "number=five", "number=1.5", "flag=yes", "flag=1"])
+@pytest.mark.parametrize(
+    "query", ["number=", "number=null", "number=five", "number=1.5", "number=1e999", "flag=yes", "flag=1"]
+)
 def test_a_value_of_the_wrong_type_names_its_field(query: str) -> None:
     """A query value that is not of its field's type is refused with the field's name."""
     with pytest.raises(errors.InvalidRequest) as problem:
@@ -92,7 +109,7 @@ def test_every_value_of_the_wrong_type_is_named() -> None:
     with pytest.raises(errors.InvalidRequest) as problem:
         get("?number=five&flag=yes&params=[1")
     assert fields_of(problem) == {"number", "flag", "params"}
-    assert problem.value.detail.count("In a URL it is JSON") == 3
+    assert problem.value.detail.count("In a URL, write it as JSON") == 3
 
 
 @pytest.mark.parametrize("name", ["code", "Code", "CODE", "clientId", "clientid"])
@@ -324,3 +341,133 @@ def test_a_raw_body_is_not_read() -> None:
     """With a raw body the fields are in path and query on any method, and the body is bytes of any kind and size."""
     request = Request("PUT", "https://x/api/f?count=3", {"content-type": "image/png"}, {"name": "n"}, b"\xff" * 2000)
     assert decode(Conditional, request, 1000, raw=True) == Conditional(name="n", count=3)
+
+
+class Anchored(Fields, frozen=True):
+    """Fields with a pattern and with whole numbers at several depths."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z]+\Z")] = "a"
+    count: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    counts: list[int] | None = None
+    by_name: dict[str, int] | None = None
+    ratio: float = 0.0
+    params: list[Any] | None = None
+
+
+def test_a_line_feed_at_the_end_is_refused() -> None:
+    """A pattern covers the whole text, in a body and in a query string."""
+    with pytest.raises(errors.InvalidRequest) as problem:
+        post(b'{"name": "abc\\n"}', Anchored)
+    assert fields_of(problem) == {"name"}
+    with pytest.raises(errors.InvalidRequest) as problem:
+        get("?name=abc%0A", Anchored)
+    assert fields_of(problem) == {"name"}
+
+
+@pytest.mark.parametrize("number", ["5.0", "5e0", "0.5e1", "50e-1"])
+def test_a_whole_number_is_an_integer_however_it_is_written(number: str) -> None:
+    """JSON Schema calls 5.0 an integer, in a field, a list, an object and a query string; a fraction is refused."""
+    body = f'{{"count": {number}, "counts": [{number}], "by_name": {{"a": {number}}}}}'.encode()
+    assert post(body, Anchored) == Anchored(count=5, counts=[5], by_name={"a": 5})
+    assert get(f"?count={number}", Anchored).count == 5
+    with pytest.raises(errors.InvalidRequest) as problem:
+        post(b'{"count": 5.5, "counts": [1.0, 1.5]}', Anchored)
+    assert fields_of(problem) == {"count", "counts[1]"}
+
+
+def test_whole_numbers_stay_as_they_are_where_any_value_is_taken() -> None:
+    """`params` takes any JSON, so 5.0 stays a real number there, and so it does in a field for real numbers."""
+    fields = post(b'{"count": 1.0, "ratio": 2.0, "params": [5.0, 5]}', Anchored)
+    assert [type(each) for each in fields.params] == [float, int]
+    assert (type(fields.ratio), fields.count) == (float, 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"text": "a", "text": "a"}',
+        b'{"text": "a", "te\\u0078t": "b"}',
+        b'{"params": {"a": 1, "a": 2}}',
+        b'{"params": [[{"a": 1, "a": 2}]]}',
+        b'{"text": ":\\":", "params": {"x:": 1, "x:": 2}}',
+    ],
+)
+def test_a_key_that_occurs_twice_is_refused(body: bytes) -> None:
+    """A key occurs once in an object, at any depth and in any spelling."""
+    with pytest.raises(errors.DuplicateKey):
+        post(body)
+
+
+@given(
+    st.dictionaries(st.text(alphabet='a:"\\\\{}', max_size=5), st.text(alphabet='a:"\\\\,{}', max_size=8), max_size=5)
+)
+def test_colons_in_texts_are_not_keys(params: dict[str, str]) -> None:
+    """Colons and quotes in keys and texts never make a correct body look like one with a key twice."""
+    assert post(json.dumps({"params": params}).encode(), Sample).params == params
+
+
+def test_an_error_lists_the_first_twenty_fields() -> None:
+    """However many fields are wrong, an error names twenty, each name cut to 64 characters, and counts them all."""
+    body = json.dumps({"x" * 1000 + str(index): 1 for index in range(5000)}).encode()
+    request = Request("POST", "http://x/api/f", {}, {}, body)
+    with pytest.raises(errors.InvalidRequest) as problem:
+        decode(Sample, request, len(body))
+    assert (len(problem.value.errors), problem.value.error_count) == (20, 5000)
+    assert all(len(each.field) == 64 for each in problem.value.errors)
+    assert len(problem.value.detail) < 5000
+    query = "&".join(f"x{index}=1" for index in range(30))
+    for kind in (Sample, None):
+        with pytest.raises(errors.InvalidRequest) as problem:
+            get("?" + query, kind)
+        assert (len(problem.value.errors), problem.value.error_count) == (20, 30)
+
+
+def test_a_route_has_its_own_reserved_parameters() -> None:
+    """Where a route reserves no parameter, `code` is a field like any other."""
+
+    class Callback(Fields, frozen=True):
+        code: str
+
+    request = Request("GET", "http://x/api/f?code=abc", {}, {}, b"")
+    assert decode(Callback, request, LIMIT, reserved=frozenset()) == Callback(code="abc")
+
+
+def test_a_form_is_decoded_where_the_function_takes_one() -> None:
+    """The fields of a form are those of a query string; `+` is a blank, and a repeated field is refused."""
+    headers = {"content-type": "application/x-www-form-urlencoded; charset=UTF-8"}
+
+    def call(body: bytes) -> Any:
+        return decode(Sample, Request("POST", "http://x/api/f", headers, {}, body), LIMIT, form=True)
+
+    assert call(b"text=a+b%2B&number=5") == Sample(text="a b+", number=5)
+    with pytest.raises(errors.DuplicateParameter):
+        call(b"text=a&text=b")
+    for wrong in (b"text=%FF", b"text=\xff"):
+        with pytest.raises(errors.NotUtf8):
+            call(wrong)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_a_session_needs_a_json_type(body: bytes) -> None:
+    """Where a session authorises the call, a POST without Content-Type is refused: any page could send it."""
+    with pytest.raises(errors.UnsupportedMediaType):
+        decode(Sample, Request("POST", "http://x/api/f", {}, {}, body), LIMIT, access=Access.SESSION)
+    json_type = {"content-type": "application/json"}
+    assert (
+        decode(Sample, Request("POST", "http://x/api/f", json_type, {}, body), LIMIT, access=Access.SESSION) == Sample()
+    )
+
+
+def test_unknown_parameters_are_ignored_where_the_function_says_so() -> None:
+    """A public link works with the parameters that other sites append to it."""
+    request = Request("GET", "http://x/api/f?text=a&utm_source=mail&fbclid=x", {}, {}, b"")
+    assert decode(Sample, request, LIMIT, ignore_unknown=True) == Sample(text="a")
+    assert decode(None, request, LIMIT, ignore_unknown=True) is None
+
+
+def test_an_item_of_a_batch_has_its_own_errors() -> None:
+    """`convert` decodes one item as a request is decoded, and names its wrong fields."""
+    assert convert(Anchored, {"count": 5.0}) == Anchored(count=5)
+    with pytest.raises(errors.InvalidRequest) as problem:
+        convert(Anchored, {"cuont": 5})
+    assert fields_of(problem) == {"cuont"}

@@ -119,6 +119,64 @@ def test_one_line_is_logged_for_a_request(caplog: pytest.LogCaptureFixture) -> N
         "function": "probe",
         "method": "POST",
         "status": 200,
+        "outcome": "",
         "request_id": response.headers["x-request-id"],
     }
     assert SECRET not in caplog.text
+
+
+def route_for(handle: Any, access: Access = Access.PUBLIC, authenticate: Any = None) -> Route:
+    """A POST route with this handler."""
+    operation = Operation(handle, Sent, Told, "")
+    return Route("probe", "probe", ("POST",), access, lambda: {"probe": operation}, authenticate=authenticate)
+
+
+def post(route: Route, headers: dict[str, str]) -> Response:
+    """The response to a POST with these headers."""
+    sent = {"content-type": "application/json"} | headers
+    return respond(route, Request("POST", "http://x/api/probe", sent, {}, b'{"text": "a"}'), 1000)
+
+
+@pytest.mark.parametrize("header", ["authorization", "origin"])
+def test_a_header_that_came_twice_is_refused(header: str) -> None:
+    """The host joins repeated headers with a comma; where one value counts, the app refuses two."""
+    response = post(route_for(lambda _: Told("")), {header: "Bearer a, Bearer b"})
+    assert (response.status, json.loads(response.body)["code"]) == (400, "duplicate-header")
+
+
+@pytest.mark.parametrize(
+    "sent", [{}, {"authorization": "Basic YTpi"}, {"authorization": "Bearer"}, {"authorization": "Bearer  "}]
+)
+def test_a_session_route_needs_a_bearer_token(sent: dict[str, str]) -> None:
+    """Without a bearer token, a session route responds 401 and names the scheme (RFC 6750, section 3)."""
+    called: list[object] = []
+    response = post(route_for(called.append, Access.SESSION, called.append), sent)
+    assert (response.status, response.headers["www-authenticate"]) == (401, "Bearer")
+    assert called == []
+
+
+def test_a_session_route_gets_the_session() -> None:
+    """The handler receives what the capability makes of the token, after the fields."""
+    route = route_for(lambda sent, session: Told(f"{sent.text} {session}"), Access.SESSION, str.upper)
+    response = post(route, {"authorization": "bearer abc"})
+    assert json.loads(response.body) == {"text": "a ABC"}
+
+
+def test_a_body_has_its_length() -> None:
+    """Every response with a body has a Content-Length, and one without a body has none."""
+    assert call(lambda _: Told("é")).headers["content-length"] == str(len('{"text":"é"}'.encode()))
+    assert "content-length" not in call(lambda _: Response(204)).headers
+
+
+def test_every_response_keeps_the_url_to_itself() -> None:
+    """A page that the app serves sends no Referer: a URL may contain a key."""
+    assert call(lambda _: Told("")).headers["referrer-policy"] == "no-referrer"
+    assert call(lambda _: Told(""), b"[").headers["referrer-policy"] == "no-referrer"
+
+
+def test_the_outcome_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The line of a call has the outcome that the handler gives, or the code of the problem."""
+    with caplog.at_level(logging.INFO):
+        call(lambda _: Response.json({}, outcome="wrong-password"))
+        call(lambda _: Told(""), b"[]")
+    assert [json.loads(each.getMessage())["outcome"] for each in caplog.records] == ["wrong-password", "not-an-object"]
