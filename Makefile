@@ -1,6 +1,6 @@
-# The commands of this project. `make start` runs it here; `make test` proves it.
+# The commands of this project. `make start` runs the app; `make test` tests it.
 #
-# PYTHON chooses the interpreter (make test PYTHON=python3.13): each has a virtual environment of its own,
+# PYTHON chooses the interpreter (make test PYTHON=python3.13). Each interpreter has its own virtual environment:
 # .venv for python3 and .venv-3.13 for python3.13.
 
 PYTHON ?= python3
@@ -13,50 +13,57 @@ UV = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/uv --no-config pip com
 .PHONY: help start test lint format bench calibrate infra routes package venv setup lock clean python
 
 help:  ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-15s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-17s%s\n", $$1, $$2 }'
 
-start: python  ## run the app here, with Azurite and sample data (PORT=7080 moves it)
+start: python  ## run the app on this machine, with Azurite and sample data (PORT=7080 changes the port)
 	@$(PYTHON) -m scripts.setup $(VENV) start
 	@exec $(RUN) -m scripts.start
 
-test: setup  ## set up, and run every test (TESTS=tests/web runs some)
+test: setup  ## set up, and run every test (TESTS=tests/web runs some, COVERAGE=1 prints the coverage)
+ifdef COVERAGE
+	@$(RUN) -m coverage erase
+	@$(RUN) -m coverage run -m pytest $(TESTS)
+	@$(RUN) -m coverage combine --quiet
+	@$(RUN) -m coverage report
+else
 	@$(RUN) -m pytest $(TESTS)
+endif
 
-lint: venv  ## format check, lint, types
+lint: venv  ## check format, lint and types
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy
 
-format: venv  ## format, and mend what lint can mend
+format: venv  ## format the code and fix what lint can fix
 	@$(RUN) -m ruff format .
 	@$(RUN) -m ruff check --fix .
 
 bench: setup  ## run the benchmarks
 	@$(RUN) -m bench
 
-calibrate: setup  ## suggest what a password hash should cost here (TARGET_MS=100)
+calibrate: setup  ## suggest the cost of a password hash for this machine (TARGET_MS=100)
 	@$(RUN) -m scripts.calibrate $(TARGET_MS)
 
-infra: setup  ## check the templates, the package, the image and the pipeline; needs no subscription (BICEP=path/to/bicep)
-	@command -v "$${BICEP:-bicep}" >/dev/null || { echo "The Bicep CLI is needed, on the PATH or as BICEP=path/to/bicep." \
-		"Azure CLI gets it (az bicep install puts it into ~/.azure/bin), and so does" \
+infra: setup  ## check the templates, the package, the image and the pipeline, without a subscription (BICEP=path/to/bicep)
+	@command -v "$${BICEP:-bicep}" >/dev/null || { echo "Install the Bicep CLI, on the PATH or as BICEP=path/to/bicep:" \
+		"az bicep install puts it into ~/.azure/bin; other ways:" \
 		"https://learn.microsoft.com/azure/azure-resource-manager/bicep/install" >&2; exit 1; }
 	@$(PYTHON) -m scripts.setup .venv-infra infra
 	@INFRA_CHECKED=1 $(RUN) -m pytest tests/infra tests/container
 
-routes: venv  ## write the table of all functions: docs/routes.md
+routes: venv  ## write the table of all functions to docs/routes.md
 	@$(RUN) -m scripts.routes
 
-package: python  ## build the zip that is deployed: .data/strongroom.zip
+package: python  ## build the deployment package .data/strongroom.zip
 	@$(PYTHON) -m scripts.package
 
-venv: python  ## make the virtual environment
+venv: python  ## create the virtual environment
 	@$(PYTHON) -m scripts.setup $(VENV) venv
 
-setup: python  ## make the virtual environment and fetch Azurite
+setup: python  ## create the virtual environment and install Azurite
 	@$(PYTHON) -m scripts.setup $(VENV) test
 
-lock: python  ## pin requirements*.txt and package-lock.json anew (UPGRADE=--upgrade takes newer versions)
+lock: python  ## pin the versions in requirements*.txt and package-lock.json (UPGRADE=--upgrade takes newer versions)
 	@$(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(UV) requirements.in -o requirements.txt
@@ -65,12 +72,12 @@ lock: python  ## pin requirements*.txt and package-lock.json anew (UPGRADE=--upg
 	$(UV) infra/requirements.in -o infra/requirements.txt
 	npm install --package-lock-only --ignore-scripts --loglevel=error
 
-clean:  ## remove what was installed and built; data under .data stays
-	rm -rf .venv .venv-* node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean:  ## remove everything installed or built; keeps the data in .data
+	rm -rf .venv .venv-* node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One clear line where Python is missing or too old: the scripts themselves may use the syntax of 3.11.
+# One clear line if Python is missing or too old: the scripts use syntax of Python 3.11.
 python:
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed; $(PYTHON) is not here." >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "Install Python 3.11 or newer; $(PYTHON) was not found." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or \
-		sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0] + ".")'
+		sys.exit("Install Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ".")'

@@ -1,7 +1,7 @@
-"""Makes the virtual environment and fetches the npm packages; does nothing where both are as the lock files say.
+"""Creates the virtual environment and installs the npm packages; does nothing if both match the lock files.
 
-Run by make, with the interpreter that the environment is for: `python -m scripts.setup <folder> venv|test|start|infra`.
-It uses the standard library alone, because it runs before anything is installed.
+make runs it with the interpreter that the environment is for: `python -m scripts.setup <folder> venv|test|start|infra`.
+It uses only the standard library, because it runs before anything is installed.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ INFRA = ("infra/requirements.txt",)
 
 
 def fail(message: str) -> NoReturn:
-    """End with one line that says what is wrong."""
+    """Print one line that explains the problem, and exit with status 1."""
     print(message, file=sys.stderr)
     raise SystemExit(1)
 
@@ -42,22 +42,22 @@ def read_stamp(path: Path) -> dict[str, str]:
     return stamp if isinstance(stamp, dict) else {}
 
 
-def run_quietly(command: list[str], log: str, what: str) -> None:
-    """Run a command with its output in a log file; where it fails, say in one line what failed."""
+def run_quietly(command: list[str], log: str, name: str) -> None:
+    """Run a command that installs `name`, with its output in a log file; exit with one line if it fails."""
     path = ROOT / ".data" / log
     with path.open("wb") as output:
         result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=ROOT, check=False)
     if result.returncode:
         text = path.read_text(errors="replace")
         signs = ("Retrying (", "ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "network ")
-        why = "the package index cannot be reached" if any(sign in text for sign in signs) else "see the log"
-        fail(f"{what} could not be installed: {why} (all of the output: .data/{log}).")
+        reason = "the package index is unreachable" if any(sign in text for sign in signs) else "see the log"
+        fail(f"Could not install {name}: {reason} (full output: .data/{log}).")
 
 
-def make_venv(folder: Path, requirements: tuple[str, ...]) -> None:
-    """Make the environment where it is missing or another interpreter's, and install what changed in the lock files."""
+def create_venv(folder: Path, requirements: tuple[str, ...]) -> None:
+    """Create the environment if it is missing or belongs to another interpreter; install changed lock files."""
     stamp_path = folder / "strongroom.json"
-    # The folder counts too: an environment does not survive a move.
+    # The folder is part of the identity: an environment does not survive a move.
     identity = (
         f"{os.path.realpath(sys.executable)} {sys.version_info[0]}.{sys.version_info[1]} {os.path.realpath(folder)}"
     )
@@ -65,82 +65,82 @@ def make_venv(folder: Path, requirements: tuple[str, ...]) -> None:
     if stamp.get("interpreter") != identity:
         if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
             version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-            fail(f"This Python cannot make virtual environments; on Debian or Ubuntu: apt install python{version}-venv")
-        run_quietly([sys.executable, "-m", "venv", "--clear", str(folder)], "venv.log", "The virtual environment")
+            fail(f"This Python cannot create virtual environments. Debian, Ubuntu: apt install python{version}-venv")
+        run_quietly([sys.executable, "-m", "venv", "--clear", str(folder)], "venv.log", "the virtual environment")
         stamp = {"interpreter": identity}
-    wanted = {name: digest(name) for name in requirements}
-    if any(stamp.get(name) != value for name, value in wanted.items()):
-        print("Installing the Python packages (once) …", flush=True)
+    expected = {name: digest(name) for name in requirements}
+    if any(stamp.get(name) != value for name, value in expected.items()):
+        print("Installing the Python packages (only the first time) …", flush=True)
         command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
         command += ["--quiet", "--retries", "2", "--require-hashes"]
         for name in requirements:
             command += ["-r", name]
-        run_quietly(command, "pip.log", "The Python packages")
-        stamp_path.write_text(json.dumps(stamp | wanted))
+        run_quietly(command, "pip.log", "the Python packages")
+        stamp_path.write_text(json.dumps(stamp | expected))
 
 
 def check_node() -> None:
     if shutil.which("node") is None or shutil.which("npm") is None:
-        fail(f"Node {MINIMUM_NODE} or newer with npm is needed (for Azurite), and is not on the PATH.")
+        fail(f"Install Node {MINIMUM_NODE} or newer, with npm (Azurite needs it): it is not on the PATH.")
     result = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
     version = result.stdout.strip()
     if result.returncode or int(version.lstrip("v").split(".")[0]) < MINIMUM_NODE:
-        fail(f"Node {MINIMUM_NODE} or newer is needed (for Azurite); this one is {version or 'broken'}.")
+        fail(f"Install Node {MINIMUM_NODE} or newer (Azurite needs it); this one is {version or 'broken'}.")
 
 
-def fetch_npm_packages() -> None:
-    """Fetch what package-lock.json names, without running install scripts (only Core Tools has one that we want)."""
+def install_npm_packages() -> None:
+    """Install the packages of package-lock.json without their install scripts (we want only Core Tools' script)."""
     stamp_path = ROOT / "node_modules" / "strongroom.json"
-    wanted = {name: digest(name) for name in ("package.json", "package-lock.json")}
+    expected = {name: digest(name) for name in ("package.json", "package-lock.json")}
     stamp = read_stamp(stamp_path)
-    if any(stamp.get(name) != value for name, value in wanted.items()):
-        print("Installing Azurite (once) …", flush=True)
+    if any(stamp.get(name) != value for name, value in expected.items()):
+        print("Installing Azurite (only the first time) …", flush=True)
         command = ["npm", "ci", "--ignore-scripts", "--loglevel=error", "--prefer-offline"]
-        # npm's own patience is three minutes where there is no network at all.
+        # By default npm retries for three minutes without a network.
         command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
         run_quietly(command, "npm.log", "Azurite (npm)")
-        stamp_path.write_text(json.dumps(wanted))
+        stamp_path.write_text(json.dumps(expected))
 
 
-def fetch_core_tools() -> None:
-    """Let Core Tools download their binary, once. They are optional: a closed network is no failure.
+def download_core_tools() -> None:
+    """Let Core Tools download their binary, once. They are optional: without a network the setup still succeeds.
 
-    A network that drops packets in silence is told from a slow one by whether the file grows.
+    If the file has not grown for 20 s, the network drops packets, and the download is stopped.
     """
     stamp_path = CORE_TOOLS / "strongroom.json"
     if os.environ.get("CORE_TOOLS") == "no" or shutil.which("func") or not CORE_TOOLS.exists() or stamp_path.exists():
         return
-    print("Downloading Azure Functions Core Tools (optional, once) …", flush=True)
+    print("Downloading Azure Functions Core Tools (optional, only the first time) …", flush=True)
     with (ROOT / ".data" / "core-tools.log").open("wb") as log:
         command = ["node", str(CORE_TOOLS / "lib" / "install.js")]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        size, grew = -1, time.monotonic()
+        size, grown_at = -1, time.monotonic()
         while process.poll() is None:
             time.sleep(0.2)
-            now = sum(path.stat().st_size for path in CORE_TOOLS.glob("bin/**/*") if path.is_file())
-            if now != size:
-                size, grew = now, time.monotonic()
-            elif time.monotonic() - grew > 20:
+            current_size = sum(path.stat().st_size for path in CORE_TOOLS.glob("bin/**/*") if path.is_file())
+            if current_size != size:
+                size, grown_at = current_size, time.monotonic()
+            elif time.monotonic() - grown_at > 20:
                 process.kill()
                 process.wait()
     if process.returncode:
         shutil.rmtree(CORE_TOOLS / "bin", ignore_errors=True)
-        print("Core Tools could not be downloaded; the local host takes their place (see .data/core-tools.log).")
+        print("Could not download Core Tools; using this project's local host instead (log: .data/core-tools.log).")
     stamp_path.write_text("{}")
 
 
 def main(folder: str, purpose: str) -> None:
     (ROOT / ".data").mkdir(mode=0o700, exist_ok=True)
-    # Two makes at once wait for each other: the second finds everything done.
+    # Two makes at once wait for each other: the second finds nothing left to do.
     with (ROOT / "requirements.txt").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if purpose not in ("venv", "infra"):
             check_node()
-        make_venv(ROOT / folder, {"start": RUNTIME, "infra": INFRA}.get(purpose, EVERYTHING))
+        create_venv(ROOT / folder, {"start": RUNTIME, "infra": INFRA}.get(purpose, EVERYTHING))
         if purpose not in ("venv", "infra"):
-            fetch_npm_packages()
+            install_npm_packages()
         if purpose == "start":
-            fetch_core_tools()
+            download_core_tools()
 
 
 if __name__ == "__main__":

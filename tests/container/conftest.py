@@ -58,14 +58,11 @@ def able() -> None:
     if os.geteuid() != 0:
         pytest.skip("to build and run the image takes root: mounts, another user, a base from debootstrap")
     missing = [name for name in ("buildah", "debootstrap") if shutil.which(name) is None]
-    if missing and shutil.which("apt-get"):
-        install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
-        subprocess.run(
-            install, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, capture_output=True, check=False
-        )
-    missing = [name for name in ("buildah", "debootstrap") if shutil.which(name) is None]
     if missing:
-        pytest.skip(f"{' and '.join(missing)} not installed, and apt-get cannot do it")
+        message = f"not installed: {' and '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine allows no mounts")
 

@@ -207,7 +207,10 @@ def test_broken_settings(checkout: Checkout, text: bytes, line: str) -> None:
 
 @pytest.mark.parametrize(
     ("version", "line"),
-    [(None, "Node 20 or newer .* is not on the PATH."), ("v18.20.1", "Node 20 or newer .*; this one is v18.20.1.")],
+    [
+        (None, "Install Node 20 or newer.* is not on the PATH."),
+        ("v18.20.1", "Install Node 20 .*; this one is v18.20.1."),
+    ],
 )
 def test_no_node(checkout: Checkout, tmp_path: Path, version: str | None, line: str) -> None:
     """A missing Node is one clear line, and so is one that is too old."""
@@ -226,7 +229,7 @@ def test_no_node(checkout: Checkout, tmp_path: Path, version: str | None, line: 
 
 def test_old_python(checkout: Checkout, tmp_path: Path) -> None:
     """A Python that is too old, or not there, is one clear line."""
-    _assert_refused(checkout.start(python=str(tmp_path / "python")), "Python 3.11 or newer is needed; .* is not here.")
+    _assert_refused(checkout.start(python=str(tmp_path / "python")), "Install Python 3.11 or newer; .* was not found.")
 
 
 def test_no_network_for_pip(checkout: Checkout) -> None:
@@ -234,7 +237,7 @@ def test_no_network_for_pip(checkout: Checkout) -> None:
     checkout.venv.unlink()
     for _ in range(2):
         run = checkout.start(environ=_NO_INDEX)
-        _assert_refused(run, r"The Python packages could not be installed: the package index cannot be reached .*")
+        _assert_refused(run, r"Could not install the Python packages: the package index is unreachable .*")
 
 
 def test_no_network_for_npm(checkout: Checkout, tmp_path: Path) -> None:
@@ -242,7 +245,7 @@ def test_no_network_for_npm(checkout: Checkout, tmp_path: Path) -> None:
     checkout.node_modules.unlink()
     environ = {"npm_config_cache": str(tmp_path / "cache"), "npm_config_registry": "http://127.0.0.1:1/"}
     run = checkout.start(environ=environ)
-    _assert_refused(run, r"Azurite \(npm\) could not be installed: the package index cannot be reached .*")
+    _assert_refused(run, r"Could not install Azurite \(npm\): the package index is unreachable .*")
 
 
 def test_another_interpreters_environment(checkout: Checkout) -> None:
@@ -253,7 +256,7 @@ def test_another_interpreters_environment(checkout: Checkout) -> None:
     (checkout.venv / "bin").mkdir()
     (checkout.venv / "bin" / "python").symlink_to("/gone/python3.11")
     run = checkout.start(environ=_NO_INDEX)
-    _assert_refused(run, "The Python packages could not be installed: .*")
+    _assert_refused(run, "Could not install the Python packages: .*")
     assert (checkout.venv / "bin" / "python").resolve() == Path(PYTHON)
 
 

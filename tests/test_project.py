@@ -1,0 +1,74 @@
+"""The project's own files agree with each other: continuous integration, versions, hooks and decisions."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, clean_environ
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def _run_ci(folder: Path, *parts: str, programs: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run .ci/run with a make that only prints its arguments and CI, and with no programs but these."""
+    (folder / "make").write_text('#!/bin/sh\necho "make $* CI=$CI"\n')
+    (folder / "make").chmod(0o755)
+    for name in ("bash", "dirname", "env", "python3", "sh", *programs):
+        path = shutil.which(name)
+        assert path, name
+        (folder / name).symlink_to(path)
+    environ = {name: value for name, value in clean_environ().items() if name != "CI"} | {"PATH": str(folder)}
+    command = [str(ROOT / ".ci" / "run"), *parts]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+
+
+def test_ci_runs_without_apt(tmp_path: Path) -> None:
+    """Without apt-get, .ci/run installs nothing, says so, and runs the parts in order; missing programs are skipped."""
+    done = _run_ci(tmp_path, "lint", "test", "infra")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line for line in done.stdout.splitlines() if line.startswith("make")]
+    assert lines == ["make lint CI=", "make test CI=", "make infra CI="]
+    assert "apt-get is not available: not installing postgresql mariadb-server" in done.stdout
+
+
+def test_ci_names_an_unknown_part(tmp_path: Path) -> None:
+    """.ci/run refuses a part that it does not have, with status 2."""
+    done = _run_ci(tmp_path, "tests")
+    assert done.returncode == 2
+    assert done.stderr == "Unknown part tests: use lint, test, test-newest or infra.\n"
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_the_workflow_checks_with_ci_run_alone(workflow: Path) -> None:
+    """The jobs before the deployment call .ci/run, with parts that it has; they run no make and no apt-get."""
+    checks = workflow.read_text().partition("\n  deploy:")[0]
+    parts = re.findall(r"run: \.ci/run ([\w -]+)\n", checks)
+    assert {part for each in parts for part in each.split()} == {"lint", "test", "infra"}
+    assert not re.search(r"run:.*\b(make|apt-get|pytest)\b", checks)
+
+
+def test_tests_install_nothing_system_wide() -> None:
+    """Only .ci/run installs packages of the system; no test and no script does."""
+    for folder in ("tests", "scripts"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert not re.search(r'"apt-get",\s*"install"', path.read_text()), path
+
+
+def test_one_version_of_azurite() -> None:
+    """package.json, its lock file, compose.yaml, the devcontainer and the docs have the same version of Azurite."""
+    version = json.loads((ROOT / "package.json").read_text())["devDependencies"]["azurite"]
+    lock = json.loads((ROOT / "package-lock.json").read_text())
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    assert lock["packages"]["node_modules/azurite"]["version"] == version
+    named = [
+        ROOT / "compose.yaml",
+        *(ROOT / ".devcontainer").glob("*"),
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+    ]
+    versions = [each for path in named for each in re.findall(r"(?i)azurite[@: ]v?(\d+\.\d+\.\d+)", path.read_text())]
+    assert set(versions) == {version}
