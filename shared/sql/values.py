@@ -23,6 +23,10 @@ READ_BYTES = 1024 * 1024
 """What is read at once, about, from the second time on."""
 MOST_ROWS = 1024
 """That are read at once."""
+FETCH_BYTES = 8 * 1024 * 1024
+"""An engine returns the rows that it has read once their texts and bytes are this long together."""
+MAX_ROW_BYTES = 16 * 1024 * 1024
+"""The most bytes of texts and bytes in one row."""
 INFINITE = "Infinite values, and what is no number, became null."
 
 
@@ -194,7 +198,7 @@ class Cursor(Protocol):
         """In their order; names may repeat."""
 
     def fetch(self, count: int) -> list[Row]:
-        """The next rows, at most `count`; fewer mean that there are no more."""
+        """The next rows: at most `count`, and at most about FETCH_BYTES of them. None are left after an empty list."""
 
 
 class Rows:
@@ -270,6 +274,9 @@ def read_page(cursor: Cursor, form: Form, max_rows: int, max_bytes: int) -> Page
     wanted = min(cursor.first_rows, max_rows + 1)
     while True:
         fetched = cursor.fetch(wanted)
+        if not fetched:
+            truncated = False
+            break
         rows = fetched[: max_rows - total]  # One more than wanted may be there, to know that there are more.
         encoded = writer.encode(rows)
         if size + len(encoded) > max_bytes:
@@ -282,7 +289,7 @@ def read_page(cursor: Cursor, form: Form, max_rows: int, max_bytes: int) -> Page
             total += len(rows)
             last = rows[-1]
         truncated = len(rows) < len(fetched)
-        if truncated or len(fetched) < wanted:
+        if truncated:
             break
         wanted = min(max_rows + 1 - total, max(1, min(MOST_ROWS, READ_BYTES * total // size)))
     body = writer.separator.join(parts)
