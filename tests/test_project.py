@@ -72,3 +72,28 @@ def test_one_version_of_azurite() -> None:
     ]
     versions = [each for path in named for each in re.findall(r"(?i)azurite[@: ]v?(\d+\.\d+\.\d+)", path.read_text())]
     assert set(versions) == {version}
+
+
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+SECTIONS = ["## Context", "## Decision", "## Rejected alternatives", "## Consequences"]
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.name)
+def test_decisions_follow_the_template(path: Path) -> None:
+    """Every decision has the template's sections, its file's number, a date, and the status that the index gives."""
+    text = path.read_text()
+    head = re.match(
+        r"# (\d+)\. (.+)\n\n- Status: (accepted|proposed|superseded by \[\d+\]\(\S+\))\n- Date: [\d-]{10}\n", text
+    )
+    assert head, "the head is not the template's"
+    number, title, status = head.groups()
+    assert path.name.startswith(f"{int(number):04d}-")
+    assert re.findall(r"^## .*$", text, re.M) == SECTIONS
+    row = f"| {number} | [{title}]({path.name}) | {status} |"
+    assert row in (path.parent / "README.md").read_text().splitlines(), f"the index needs the row {row}"
+
+
+def test_the_template_has_the_sections() -> None:
+    """The template itself has the sections that the tests require."""
+    text = (ROOT / "docs" / "decisions" / "template.md").read_text()
+    assert re.findall(r"^## .*$", text, re.M) == SECTIONS
