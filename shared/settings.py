@@ -4,6 +4,7 @@ Each capability has its own `settings.py`, which uses these readers. `function_a
 """
 
 import os
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -37,6 +38,11 @@ class Settings(msgspec.Struct, frozen=True):
     `AzureWebJobsStorage__clientId`."""
     max_body_bytes: int = 8 * 1024 * 1024
     """`STRONGROOM_MAX_BODY_BYTES`: the app responds to a larger request with 413."""
+    url: str = ""
+    """`STRONGROOM_URL`: where callers reach the app, without `/api`. Links, issuers and redirect URIs begin with it.
+    By default `https://` and the host name that Azure gives the app; "" where neither is known."""
+    proxies: int = 0
+    """`STRONGROOM_PROXIES`: how many entries at the end of X-Forwarded-For are from proxies that you trust."""
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -44,6 +50,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     return Settings(
         storage=_storage(environ),
         max_body_bytes=read_number(environ, "STRONGROOM_MAX_BODY_BYTES", 8 * 1024 * 1024, 1024, 100 * 1024 * 1024),
+        url=_url(environ),
+        proxies=read_number(environ, "STRONGROOM_PROXIES", 0, 0, 10),
     )
 
 
@@ -81,6 +89,23 @@ def read_uri(environ: Mapping[str, str], name: str) -> str | None:
     if text and not text.startswith("https://"):
         raise InvalidSetting(f"{name} must be a URL that starts with https://.")
     return text.rstrip("/") or None
+
+
+def _url(environ: Mapping[str, str]) -> str:
+    url = read_text(environ, "STRONGROOM_URL").rstrip("/")
+    if not url:
+        host = read_text(environ, "WEBSITE_HOSTNAME")
+        if not host:
+            return ""
+        # Core Tools and the local host set it, too, to an address of this machine.
+        scheme = "http" if host.partition(":")[0] in ("localhost", "127.0.0.1", "0.0.0.0") else "https"  # noqa: S104
+        return f"{scheme}://{host}"
+    if not re.fullmatch(r"https://[^\s/?#@]+|http://(localhost|127\.0\.0\.1)(:\d+)?", url):
+        raise InvalidSetting(
+            "STRONGROOM_URL must be the app's address without a path, such as https://keys.example.org; http:// only "
+            "for localhost."
+        )
+    return url
 
 
 def _storage(environ: Mapping[str, str]) -> StorageSettings:

@@ -47,6 +47,11 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("STRONGROOM_PASSWORD_MIN_LENGTH_SECOND_FACTOR", "x"),
         ("STRONGROOM_PASSWORD_PROFILE", "weak"),
         ("STRONGROOM_PASSWORD_PROFILE", "rfc9106-high"),
+        ("STRONGROOM_URL", "keys.example.org"),
+        ("STRONGROOM_URL", "http://keys.example.org"),
+        ("STRONGROOM_URL", "https://keys.example.org/api"),
+        ("STRONGROOM_URL", "https://user@keys.example.org"),
+        ("STRONGROOM_PROXIES", "-1"),
         ("AzureWebJobsStorage", "nonsense"),
         ("AzureWebJobsStorage__blobServiceUri", "http://account.blob.core.windows.net"),
         ("DATABASE_MAIN", "main.sqlite"),
@@ -61,6 +66,21 @@ def test_a_setting_that_makes_no_sense_is_named(name: str, value: str) -> None:
     """A setting that cannot be understood is refused at start with its name."""
     with pytest.raises(InvalidSetting, match=name):
         build({name: value})
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, ""),
+        ({"WEBSITE_HOSTNAME": "x.azurewebsites.net"}, "https://x.azurewebsites.net"),
+        ({"WEBSITE_HOSTNAME": "localhost:7071"}, "http://localhost:7071"),
+        ({"WEBSITE_HOSTNAME": "x.azurewebsites.net", "STRONGROOM_URL": "https://k.example/"}, "https://k.example"),
+        ({"STRONGROOM_URL": "http://localhost:7072"}, "http://localhost:7072"),
+    ],
+)
+def test_the_url_is_ours_or_azures(environ: dict[str, str], url: str) -> None:
+    """`STRONGROOM_URL` comes first, then the host name that Azure sets; neither comes from a request."""
+    assert load_settings(environ).url == url
 
 
 def test_prices_are_read() -> None:
