@@ -8,7 +8,6 @@ import azure.functions as func
 
 from shared.app import build
 from shared.web import Access, Request, Route
-from shared.web.respond import respond
 
 app = func.FunctionApp()
 _app = build(os.environ)
@@ -22,8 +21,8 @@ _AUTH_LEVELS = {
 def _handler(route: Route) -> Callable[[func.HttpRequest], func.HttpResponse]:
     def handle(req: func.HttpRequest) -> func.HttpResponse:
         request = Request(req.method, req.url, req.headers, req.route_params, req.get_body())
-        answer = respond(route, request, _app.max_body_bytes)
-        return func.HttpResponse(answer.body, status_code=answer.status, headers=answer.headers)
+        response = _app.respond(route, request)
+        return func.HttpResponse(response.body, status_code=response.status, headers=response.headers)
 
     return handle
 

@@ -3,31 +3,34 @@
 Indexing needs only the route table, so a capability loads at the first call of one of its functions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from shared.blobs import capability as blobs_capability
 from shared.errors import StrongroomError
-from shared.health import Probe
 from shared.once import Once
 from shared.passwords import capability as passwords_capability
 from shared.settings import load_settings
 from shared.signing import capability as signing_capability
 from shared.sql import capability as sql_capability
 from shared.storage import Storage
-from shared.web import GET, PUBLIC, Operation, Route
+from shared.web import FUNCTION, GET, GET_HEAD, PUBLIC, Operation, Request, Response, Route
+from shared.web.respond import respond
+
+if TYPE_CHECKING:
+    from shared.idempotency import Idempotency
 
 
 class App(NamedTuple):
-    """The app: its routes, in the order of their documentation, and its daily task."""
+    """The app: its routes, in the order of their documentation, its responses and its daily task."""
 
     routes: list[Route]
+    respond: Callable[[Route, Request], Response]
     purge: Callable[[datetime], None]
-    """Removes expired records: deleted keys, spent shares, counters of wrong passwords. Where one kind cannot be
-    removed now, the others still are, before its error is raised."""
-    max_body_bytes: int
+    """Removes expired records: deleted keys, spent shares, counters of wrong passwords, idempotency records. If one
+    kind cannot be removed now, the others still are, before its error is raised."""
 
 
 def build(environ: Mapping[str, str]) -> App:
@@ -35,24 +38,27 @@ def build(environ: Mapping[str, str]) -> App:
     settings = load_settings(environ)
     storage = Once(lambda: Storage(settings.storage))
     signing = signing_capability.build(environ, storage)
-    passwords = passwords_capability.build(environ, storage, signing.named_keys)
-    blobs = blobs_capability.build(environ, storage, settings.max_body_bytes)
-    sql = sql_capability.build(environ, storage, blobs.link)
+    passwords = passwords_capability.build(environ, storage, signing.named_keys, signing.cursors)
+    blobs = blobs_capability.build(environ, storage, signing.cursors, settings.max_body_bytes)
+    sql = sql_capability.build(environ, storage, signing.cursors, blobs.link)
+
+    def warnings() -> Iterator[tuple[str, str, str]]:
+        yield from ()
 
     @Once
     def health() -> Mapping[str, Operation]:
-        from shared.health import operations
+        from shared.health import Probe, operations
 
-        probes = {
-            "table-storage": Probe(lambda: signing.keys().probe()),
-            "master-key": Probe(lambda: signing.keys().probe_master_key()),
-            "blob-storage": Probe(lambda: blobs.listings().ping()),
-        }
+        probes = [
+            Probe("table-storage", "storage", lambda: signing.keys().probe()),
+            Probe("blob-storage", "storage", lambda: blobs.listings().ping()),
+            Probe("master-key", "master-key", lambda: signing.keys().probe_master_key()),
+            *(Probe(f"database-{name}", "databases", partial(sql.ping, name), needed=False) for name in sql.names),
+        ]
         if passwords.pepper_key:
-            probes["pepper-key"] = Probe(lambda: signing.named_keys().current_version(passwords.pepper_key))
-        for name in sql.names:
-            probes[f"database-{name}"] = Probe(partial(sql.ping, name), needed=False)
-        return operations(probes)
+            current = partial(signing.named_keys().current_version, passwords.pepper_key)
+            probes.append(Probe("pepper-key", "keys", current))
+        return operations(probes, warnings)
 
     @Once
     def openapi() -> Mapping[str, Operation]:
@@ -60,19 +66,26 @@ def build(environ: Mapping[str, str]) -> App:
 
         return operations(routes)
 
+    @Once
+    def idempotency() -> "Idempotency":
+        from shared.idempotency import Idempotency
+
+        return Idempotency(storage, signing.derive_key)
+
     routes = [
         *signing.routes,
         *passwords.routes,
         *sql.routes,
         *blobs.routes,
-        Route("live", "live", GET, PUBLIC, health),
-        Route("health", "health", GET, PUBLIC, health),
+        Route("live", "live", GET_HEAD, PUBLIC, health),
+        Route("health", "health", GET_HEAD, PUBLIC, health),
+        Route("health-details", "health/details", GET, FUNCTION, health),
         Route("openapi", "openapi.json", GET, PUBLIC, openapi),
     ]
 
     def purge(now: datetime) -> None:
         failures = []
-        for store in (signing.keys, passwords.users, blobs.shares):
+        for store in (signing.keys, passwords.users, blobs.shares, idempotency):
             try:
                 store().purge(now)
             except StrongroomError as error:
@@ -80,4 +93,13 @@ def build(environ: Mapping[str, str]) -> App:
         if failures:
             raise failures[0]
 
-    return App(routes, purge, settings.max_body_bytes)
+    return App(
+        routes,
+        partial(
+            respond,
+            max_body_bytes=settings.max_body_bytes,
+            call_seconds=settings.call_seconds,
+            replays=idempotency,
+        ),
+        purge,
+    )

@@ -8,7 +8,7 @@ StrongroomError
 │                           DuplicateKey · DuplicateHeader · QueryBesideBody · UnexpectedBody · SecretInUrl
 ├── Unauthorized 401
 ├── NotFound 404            UnknownContainer
-├── Conflict 409            StillRunning
+├── Conflict 409            StillRunning · ResponseNotKept
 ├── LengthRequired 411
 ├── PreconditionFailed 412
 ├── BodyTooLarge 413
@@ -228,6 +228,13 @@ class StillRunning(Conflict):
     retry_after = 2
     code = "idempotency-key-running"
     title = "The first request with this Idempotency-Key is still running"
+
+
+class ResponseNotKept(Conflict):
+    """The first request with this Idempotency-Key succeeded, with a response that is too large to keep."""
+
+    code = "idempotency-response-not-kept"
+    title = "The response to the first request was too large to keep"
 
 
 class Busy(StrongroomError):

@@ -43,6 +43,9 @@ class Settings(msgspec.Struct, frozen=True):
     By default `https://` and the host name that Azure gives the app; "" where neither is known."""
     proxies: int = 0
     """`STRONGROOM_PROXIES`: how many entries at the end of X-Forwarded-For are from proxies that you trust."""
+    call_seconds: int = 10
+    """`STRONGROOM_CALL_SECONDS`: how long a call may wait for other services, with all its requests and retries. A
+    function with a `timeout_ms` for the whole call takes that instead."""
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -52,6 +55,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         max_body_bytes=read_number(environ, "STRONGROOM_MAX_BODY_BYTES", 8 * 1024 * 1024, 1024, 100 * 1024 * 1024),
         url=_url(environ),
         proxies=read_number(environ, "STRONGROOM_PROXIES", 0, 0, 10),
+        call_seconds=read_number(environ, "STRONGROOM_CALL_SECONDS", 10, 1, 200),
     )
 
 

@@ -226,9 +226,8 @@ def test_storage_that_is_out_is_told(start_app: StartApp) -> None:
         health = client.get("/api/health")
         assert health.status_code == 503
         assert health.json()["status"] == "down"
-        assert health.json()["services"]["blob-storage"]["status"] == "down"
-        assert health.json()["services"]["table-storage"]["status"] == "down"
-        assert health.json()["services"]["database-main"]["status"] == "ok"
+        assert health.json()["services"]["storage"]["status"] == "down"
+        assert health.json()["services"]["databases"]["status"] == "ok"
         for path in ("/api/sign?message=a", "/api/list-blobs?container=samples"):
             response = client.get(path)
             assert response.status_code == 503

@@ -1,68 +1,115 @@
-"""Health: what each service's state makes of the app's, and that asking is cheap."""
+"""Health: what the state of each service makes of the app's, and that asking is cheap."""
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import httpx
 import pytest
 
 from shared import health
-from shared.health import Health, Probe, check_health
+from shared.health import Health, Probe, check_details, check_health
+from tests.support import App, StartApp
 
 
 def fail() -> None:
-    """A probe of a service that is out."""
-    raise ConnectionError("the secret host db.internal is out")
+    """A probe of a service that is down."""
+    raise ConnectionError("the secret host db.internal is down")
+
+
+def probe(name: str, run: Any = lambda: None, *, needed: bool = True, group: health.Group = "storage") -> Probe:
+    """A probe that succeeds unless `run` fails."""
+    return Probe(name, group, run, needed)
 
 
 @pytest.mark.parametrize(
     ("probes", "status", "http"),
     [
-        ({}, "ok", 200),
-        ({"a": Probe(lambda: None)}, "ok", 200),
-        ({"a": Probe(lambda: None), "b": Probe(fail, needed=False)}, "degraded", 200),
-        ({"a": Probe(fail), "b": Probe(lambda: None)}, "down", 503),
+        ([], "ok", 200),
+        ([probe("a")], "ok", 200),
+        ([probe("a"), probe("b", fail, needed=False)], "degraded", 200),
+        ([probe("a", fail), probe("b")], "down", 503),
     ],
 )
-def test_a_service_that_is_needed_takes_the_app_down(probes: dict[str, Probe], status: str, http: int) -> None:
-    """Only a service that is needed makes the app `down` (503); another one makes it `degraded` (200)."""
+def test_a_needed_service_takes_the_app_down(probes: list[Probe], status: str, http: int) -> None:
+    """Only a service that the app needs makes it `down` (503); another one makes it `degraded` (200)."""
     checks = Health(probes)
-    assert checks.check().status == status
+    assert checks.status() == status
     response = check_health(checks)
     assert response.status == http
     assert b"internal" not in response.body
 
 
-def test_who_asks_at_once_shares_one_round() -> None:
-    """Fifty callers at the same moment, and one after them, cost each service one probe."""
-    asked = []
-    started = threading.Barrier(50)
-    checks = Health({"a": Probe(lambda: asked.append(1))})
+def test_anybody_sees_groups_and_no_names() -> None:
+    """`health` always has the same four services, each down if one of its members is; the names are in the details."""
+    checks = Health([probe("database-secret", fail, needed=False, group="databases"), probe("tables")])
+    shown = json.loads(check_health(checks).body)
+    assert set(shown) == {"status", "version", "services"}
+    assert {name: each["status"] for name, each in shown["services"].items()} == {
+        "storage": "ok",
+        "master-key": "ok",
+        "databases": "down",
+        "keys": "ok",
+    }
+    details = check_details(checks, lambda: [("reader-writes", "main", "Use a role that only reads.")])
+    assert {name: each.status for name, each in details.services.items()} == {"database-secret": "down", "tables": "ok"}
+    assert details.warnings == [health.Advice("reader-writes", "main", "Use a role that only reads.")]
 
-    def ask(_: int) -> str:
+
+def test_concurrent_callers_share_one_round() -> None:
+    """Fifty callers at the same moment, and one after them, cost each service one probe."""
+    runs = []
+    started = threading.Barrier(50)
+    checks = Health([probe("a", lambda: runs.append(1))])
+
+    def call(_: int) -> str:
         started.wait(timeout=30)
-        return checks.check().status
+        return checks.status()
 
     with ThreadPoolExecutor(50) as pool:
-        assert set(pool.map(ask, range(50))) == {"ok"}
-    assert checks.check().status == "ok"
-    assert len(asked) == 1
+        assert set(pool.map(call, range(50))) == {"ok"}
+    assert checks.status() == "ok"
+    assert len(runs) == 1
 
 
-def test_an_old_answer_is_not_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the shared time is over, the services are asked anew."""
-    asked = []
-    checks = Health({"a": Probe(lambda: asked.append(1))})
-    checks.check()
+def test_old_results_are_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the shared time is over, the services are probed again."""
+    runs = []
+    checks = Health([probe("a", lambda: runs.append(1))])
+    checks.services()
     monkeypatch.setattr(health, "SHARED_SECONDS", 0.0)
-    checks.check()
-    assert len(asked) == 2
+    checks.services()
+    assert len(runs) == 2
 
 
 def test_a_probe_that_hangs_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that never answers is down once the probe's time is over, and holds up nobody longer."""
+    """A service that never responds is down once the probe's time is over, and delays nobody longer."""
     monkeypatch.setattr(health, "PROBE_SECONDS", 2.0)
     gate = threading.Event()
-    response = Health({"slow": Probe(lambda: gate.wait(60)), "quick": Probe(lambda: None)}).check()
+    services = Health([probe("slow", lambda: gate.wait(60)), probe("quick")]).services()
     gate.set()
-    assert response.services["slow"].status == "down"
-    assert response.services["quick"].status == "ok"
+    assert (services["slow"].status, services["quick"].status) == ("down", "ok")
+
+
+@pytest.mark.parametrize("path", ["/api/live", "/api/health"])
+def test_head_responds_as_get(running_app: App, path: str) -> None:
+    """A monitor may ask by HEAD: the same status and headers, without a body."""
+    with httpx.Client(base_url=running_app.url, trust_env=False) as client:
+        head, get = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (get.status_code, b"") == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
+def test_the_details_need_a_key(start_app: StartApp) -> None:
+    """Anybody sees the groups; the names of the databases are shown only for a key of `health-details`."""
+    app = start_app({"DATABASE_PAYROLL": "sqlite:////nowhere/payroll.sqlite"})
+    with app.client() as client, app.client("") as anonymous:
+        shown = anonymous.get("/api/health")
+        assert "payroll" not in shown.text
+        assert (shown.status_code, shown.json()["status"]) == (200, "degraded")
+        assert anonymous.get("/api/health/details").status_code == 401
+        details = client.get("/api/health/details").json()
+    assert details["services"]["database-payroll"]["status"] == "down"
+    assert details["services"]["database-main"]["status"] == "ok"
+    assert details["warnings"] == []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from shared.blobs.settings import load_settings
 from shared.once import Once
 from shared.storage import Storage
-from shared.web import DELETE, FUNCTION, GET, GET_HEAD, GET_POST, POST, PUBLIC, PUT, Operation, Route
+from shared.web import DELETE, FUNCTION, GET, GET_HEAD, GET_POST, POST, PUBLIC, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
     from shared.blobs.store.blobs import BlobStore
@@ -25,7 +25,7 @@ class Blobs(NamedTuple):
     """The URL that opens a blob (container, name) for an hour."""
 
 
-def build(environ: Mapping[str, str], storage: Callable[[], Storage], max_body_bytes: int) -> Blobs:
+def build(environ: Mapping[str, str], storage: Callable[[], Storage], cursors: Cursors, max_body_bytes: int) -> Blobs:
     """Connects to nothing. Up to `max_body_bytes` of a blob pass through the app. Raises InvalidSetting."""
     settings = load_settings(environ)
 
@@ -51,7 +51,7 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage], max_body_b
     def lists() -> Mapping[str, Operation]:
         from shared.blobs.routes.listing import operations
 
-        return operations(listings(), settings.prices)
+        return operations(listings(), cursors, settings.prices)
 
     @Once
     def blobs() -> Mapping[str, Operation]:
@@ -62,7 +62,7 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage], max_body_b
         return {
             **objects.operations(blob_store(), passing),
             **containers.operations(blob_store(), listings()),
-            **share_routes.operations(blob_store(), shares(), passing),
+            **share_routes.operations(blob_store(), shares(), cursors, passing),
         }
 
     def link(container: str, name: str) -> str:

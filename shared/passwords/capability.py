@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from shared.once import Once
 from shared.passwords.settings import load_settings
 from shared.storage import Storage
-from shared.web import DELETE, FUNCTION, GET, POST, Operation, Route
+from shared.web import DELETE, FUNCTION, GET, POST, Cursors, Operation, Route
 
 if TYPE_CHECKING:
     from shared.passwords.pepper import Encryptor
@@ -22,7 +22,9 @@ class Passwords(NamedTuple):
     """The name of the key that encrypts users' hashes, or ""."""
 
 
-def build(environ: Mapping[str, str], storage: Callable[[], Storage], keys: Callable[[], "Encryptor"]) -> Passwords:
+def build(
+    environ: Mapping[str, str], storage: Callable[[], Storage], keys: Callable[[], "Encryptor"], cursors: Cursors
+) -> Passwords:
     """Connects to nothing. `keys` encrypts hashes. Raises InvalidSetting."""
     settings = load_settings(environ)
 
@@ -48,7 +50,7 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage], keys: Call
             Policy(settings.min_length, settings.min_length_with_second_factor, settings.service_names),
             PROFILES[settings.profile],
         )
-        return operations(accounts)
+        return operations(accounts, cursors)
 
     return Passwords(
         (

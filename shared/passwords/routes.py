@@ -23,7 +23,7 @@ from shared.passwords.hashing import MAX_PARALLELISM, MAX_TIME_COST, MAX_WORK_KI
 from shared.passwords.names import check_name
 from shared.passwords.policy import Reason
 from shared.passwords.user_routes import EXAMPLE_PASSWORD, Password, SecondFactor, UserName
-from shared.web import Example, Fields, Operation, Response
+from shared.web import Cursors, Example, Fields, Operation, Response
 
 _EXAMPLE_HASH = "$argon2id$v=19$m=19456,t=2,p=1$+NI5kqQquxXEK3BmRVW8cw$62/I3WjMua27AYTR45WvpXHO6fpy2CYoHLWoGP0hr+g"
 
@@ -164,10 +164,11 @@ def _cost(profile: Profile | None, parameters: Argon2Parameters | None) -> Param
     return cost
 
 
-def operations(accounts: Accounts) -> dict[str, Operation]:
+def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
     """The functions of this capability."""
     return {
         "hash-password": Operation(
+            writes=True,
             handle=partial(hash_password, accounts),
             request=HashPasswordRequest,
             response=HashPasswordResponse,
@@ -201,5 +202,5 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
                 Example("A bad one", {"password": "password1234567", "user": "alice@example.org"}),
             ),
         ),
-        **user_routes.operations(accounts),
+        **user_routes.operations(accounts, cursors),
     }

@@ -21,7 +21,7 @@ from shared.passwords.errors import (
 )
 from shared.passwords.names import MAX_NAME_LENGTH, check_name
 from shared.passwords.store import Stored, User
-from shared.web import Example, Fields, Operation, Response, decode_cursor, encode_cursor, rfc3339
+from shared.web import Cursors, Example, Fields, Operation, Response, rfc3339
 
 EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - of https://xkcd.com/936, for the documentation.
 
@@ -132,11 +132,11 @@ def import_user(accounts: Accounts, request: ImportUserRequest) -> Response:
     return Response.json(_named(user), 201)
 
 
-def list_users(accounts: Accounts, request: ListUsersRequest) -> ListUsersResponse:
-    after = "" if request.cursor is None else decode_cursor(request.cursor, str, "users")
+def list_users(accounts: Accounts, cursors: Cursors, request: ListUsersRequest) -> ListUsersResponse:
+    after = "" if request.cursor is None else cursors.decode(request.cursor, str, "users")
     found = accounts.store.page(after, request.limit + 1)
     shown = found[: request.limit]
-    cursor = encode_cursor(shown[-1].user.key, "users") if len(found) > len(shown) else None
+    cursor = cursors.encode(shown[-1].user.key, "users") if len(found) > len(shown) else None
     return ListUsersResponse([_described(each) for each in shown], cursor)
 
 
@@ -149,10 +149,10 @@ def delete_user(accounts: Accounts, request: UserRequest) -> Response:
     return Response(204)
 
 
-def rewrap_passwords(accounts: Accounts, request: RewrapPasswordsRequest) -> RewrapPasswordsResponse:
-    after = "" if request.cursor is None else decode_cursor(request.cursor, str, "rewrap")
+def rewrap_passwords(accounts: Accounts, cursors: Cursors, request: RewrapPasswordsRequest) -> RewrapPasswordsResponse:
+    after = "" if request.cursor is None else cursors.decode(request.cursor, str, "rewrap")
     examined, rewrapped, last = accounts.rewrap(after, request.limit)
-    return RewrapPasswordsResponse(examined, rewrapped, encode_cursor(last, "rewrap") if last else None)
+    return RewrapPasswordsResponse(examined, rewrapped, cursors.encode(last, "rewrap") if last else None)
 
 
 def _name(name: str) -> str:
@@ -179,13 +179,14 @@ def _rfc3339_or_none(moment: datetime | None) -> str | None:
     return None if moment is None else rfc3339(moment)
 
 
-def operations(accounts: Accounts) -> dict[str, Operation]:
+def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
     """The functions for users."""
     alice = "alice@example.org"
     setting = (InvalidPassword, WeakPassword, HashTooLarge, UserChanged, Busy, Unavailable)
 
     return {
         "change-password": Operation(
+            writes=True,
             handle=partial(change_password, accounts),
             request=ChangePasswordRequest,
             response=NamedUser,
@@ -199,6 +200,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
             ),
         ),
         "reset-password": Operation(
+            writes=True,
             handle=partial(reset_password, accounts),
             request=ResetPasswordRequest,
             response=NamedUser,
@@ -208,6 +210,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
             examples=(Example("A new password", {"user": alice, "password": EXAMPLE_PASSWORD}),),
         ),
         "rename-user": Operation(
+            writes=True,
             handle=partial(rename_user, accounts),
             request=RenameUserRequest,
             response=NamedUser,
@@ -216,6 +219,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
             examples=(Example("In other letters", {"user": alice, "new_name": "Alice@example.org"}),),
         ),
         "import-user": Operation(
+            writes=True,
             handle=partial(import_user, accounts),
             request=ImportUserRequest,
             response=NamedUser,
@@ -225,7 +229,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
             statuses={201: "The user is created."},
         ),
         "list-users": Operation(
-            handle=partial(list_users, accounts),
+            handle=partial(list_users, accounts, cursors),
             request=ListUsersRequest,
             response=ListUsersResponse,
             summary="All users, a page at a time, in an order that stays the same.",
@@ -241,6 +245,7 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
             examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
         ),
         "delete-user": Operation(
+            writes=True,
             handle=partial(delete_user, accounts),
             request=UserRequest,
             response=None,
@@ -250,7 +255,8 @@ def operations(accounts: Accounts) -> dict[str, Operation]:
             statuses={204: "The user is gone."},
         ),
         "rewrap-passwords": Operation(
-            handle=partial(rewrap_passwords, accounts),
+            writes=True,
+            handle=partial(rewrap_passwords, accounts, cursors),
             request=RewrapPasswordsRequest,
             response=RewrapPasswordsResponse,
             summary="Have stored hashes rest under the newest version of the pepper, a page at a time.\n\nLogins do "

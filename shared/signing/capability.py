@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from shared.once import Once
 from shared.signing.settings import load_settings
 from shared.storage import Storage
-from shared.web import DELETE, FUNCTION, GET, GET_POST, PATCH, POST, PUBLIC, Operation, Route
+from shared.web import DELETE, FUNCTION, GET, GET_POST, PATCH, POST, PUBLIC, Cursors, Operation, Route
 
 if TYPE_CHECKING:
     from shared.signing.encryption import NamedKeys
@@ -20,11 +20,15 @@ class Signing(NamedTuple):
     keys: Callable[[], "KeyStore"]
     named_keys: Callable[[], "NamedKeys"]
     """Encrypts under a key by its name, for other capabilities."""
+    derive_key: Callable[[str], bytes]
+    """32 bytes for a purpose: the source of the app's own MAC keys."""
+    cursors: Cursors
 
 
 def build(environ: Mapping[str, str], storage: Callable[[], Storage]) -> Signing:
     """Connects to nothing. Raises InvalidSetting."""
     settings = load_settings(environ)
+    cursors = Cursors(lambda: keys().derive_key("cursors"))
 
     @Once
     def keys() -> "KeyStore":
@@ -55,7 +59,7 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage]) -> Signing
     def management() -> Mapping[str, Operation]:
         from shared.signing.key_routes import operations
 
-        return operations(keys())
+        return operations(keys(), cursors)
 
     return Signing(
         (
@@ -80,4 +84,6 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage]) -> Signing
         ),
         keys,
         named_keys,
+        lambda purpose: keys().derive_key(purpose),
+        cursors,
     )

@@ -23,7 +23,7 @@ from shared.signing.errors import (
 from shared.signing.fields import KEY_ERRORS, STORE_ERRORS, KeyName, VersionNumber
 from shared.signing.keyring import Changes, KeyType, Purpose, State
 from shared.signing.store import Key, KeyStore, KeyVersion, NewKey
-from shared.web import Example, Fields, Operation, Response, decode_cursor, encode_cursor, rfc3339
+from shared.web import Cursors, Example, Fields, Operation, Response, rfc3339
 
 JWKS_SECONDS = 60
 """How long others may keep the JWKS; a revocation reaches them no later."""
@@ -281,15 +281,15 @@ def _new_key(fields: CreateKeyFields | ImportKeyFields, key_type: KeyType) -> Ne
     )
 
 
-def list_keys(keys: KeyStore, fields: ListKeysFields) -> ListKeysResponse:
+def list_keys(keys: KeyStore, cursors: Cursors, fields: ListKeysFields) -> ListKeysResponse:
     question = ("keys", fields.prefix, fields.deleted)
-    after = "" if fields.cursor is None else decode_cursor(fields.cursor, str, *question)
+    after = "" if fields.cursor is None else cursors.decode(fields.cursor, str, "list-keys", *question)
     found, more = keys.page(fields.prefix, after, fields.limit, "deleted" if fields.deleted else "active")
     listed = [
         ListedKey(**_head(name, ring), deleted=_time(ring.deleted), restorable_until=_time(keyring.gone_at(ring)))
         for name, ring in found
     ]
-    return ListKeysResponse(listed, encode_cursor(found[-1][0], *question) if more else None)
+    return ListKeysResponse(listed, cursors.encode(found[-1][0], "list-keys", *question) if more else None)
 
 
 def get_key(keys: KeyStore, fields: NamedKeyFields) -> KeyResponse:
@@ -439,10 +439,11 @@ def _time(moment: datetime | None) -> str | msgspec.UnsetType:
     return msgspec.UNSET if moment is None else rfc3339(moment)
 
 
-def operations(keys: KeyStore) -> dict[str, Operation]:
+def operations(keys: KeyStore, cursors: Cursors) -> dict[str, Operation]:
     """What is done with the keys themselves."""
     return {
         "create-key": Operation(
+            writes=True,
             handle=partial(create_key, keys),
             request=CreateKeyFields,
             response=KeyResponse,
@@ -452,7 +453,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             examples=(Example("For signatures", {"name": "invoices", "type": "Ed25519", "published": True}),),
         ),
         "list-keys": Operation(
-            handle=partial(list_keys, keys),
+            handle=partial(list_keys, keys, cursors),
             request=ListKeysFields,
             response=ListKeysResponse,
             summary="List the keys, by name.",
@@ -460,6 +461,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             examples=(Example("All of them", {"limit": 10}),),
         ),
         "import-key": Operation(
+            writes=True,
             handle=partial(import_key, keys),
             request=ImportKeyFields,
             response=KeyResponse,
@@ -489,6 +491,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             examples=(Example("A key", {"name": "sample-ed25519"}),),
         ),
         "update-key": Operation(
+            writes=True,
             handle=partial(update_key, keys),
             request=UpdateKeyFields,
             response=KeyResponse,
@@ -497,6 +500,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             examples=(Example("Let it rotate by itself", {"name": "sample-ed25519", "rotation_days": 365}),),
         ),
         "delete-key": Operation(
+            writes=True,
             handle=partial(delete_key, keys),
             request=NamedKeyFields,
             response=None,
@@ -506,6 +510,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             examples=(Example("A key", {"name": "sample-ed25519"}),),
         ),
         "rotate-key": Operation(
+            writes=True,
             handle=partial(rotate_key, keys),
             request=RotateKeyFields,
             response=KeyResponse,
@@ -515,6 +520,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             examples=(Example("A key", {"name": "sample-ed25519"}),),
         ),
         "revoke-key": Operation(
+            writes=True,
             handle=partial(revoke_key, keys),
             request=RevokeKeyFields,
             response=KeyResponse,
@@ -525,6 +531,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             examples=(Example("A lost laptop", {"name": "sample-ed25519", "version": 1, "reason": "laptop lost"}),),
         ),
         "restore-key": Operation(
+            writes=True,
             handle=partial(restore_key, keys),
             request=NamedKeyFields,
             response=KeyResponse,
@@ -541,6 +548,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             examples=(Example("A key", {"name": "sample-ed25519", "passphrase": "correct horse battery staple"}),),
         ),
         "rotate-master-key": Operation(
+            writes=True,
             handle=partial(rotate_master_key, keys),
             request=None,
             response=MasterKeyResponse,

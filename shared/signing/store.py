@@ -143,6 +143,7 @@ class KeyStore:
         self._reads: dict[str, Future[Key]] = {}
         self._names: dict[str, str] = {}
         self._opened: bytes | None = None
+        self._derived: dict[str, bytes] = {}
 
     # Reading
 
@@ -598,6 +599,20 @@ class KeyStore:
             write()
 
     # The data key
+
+    def derive_key(self, purpose: str) -> bytes:
+        """32 bytes that only this app can derive, the same on every instance: HKDF-SHA256 (RFC 5869) of the data key.
+
+        Each purpose has its own key: MACs of cursors, of records, and so on. Creates the data key if there is none.
+        """
+        derived = self._derived.get(purpose)
+        if derived is None:
+            from cryptography.hazmat.primitives.hashes import SHA256
+            from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+            hkdf = HKDF(SHA256(), 32, salt=None, info=f"strongroom {purpose}".encode())
+            derived = self._derived[purpose] = hkdf.derive(self._data_key(create=True))
+        return derived
 
     def _data_key(self, *, create: bool = False) -> bytes:
         if self._opened is None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from shared.once import Once
 from shared.sql.settings import load_settings
 from shared.storage import Storage
-from shared.web import DELETE, FUNCTION, GET, GET_POST, POST, PUBLIC, PUT, Operation, Route
+from shared.web import DELETE, FUNCTION, GET, GET_POST, POST, PUBLIC, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
     from shared.sql.databases import Databases
@@ -25,7 +25,7 @@ class Sql(NamedTuple):
     """Connects to the database of this name. Raises a StrongroomError if it cannot."""
 
 
-def build(environ: Mapping[str, str], storage: Callable[[], Storage], link: "Link") -> Sql:
+def build(environ: Mapping[str, str], storage: Callable[[], Storage], cursors: Cursors, link: "Link") -> Sql:
     """Connects to nothing. `link` makes the URL of an exported blob. Raises InvalidSetting."""
     settings = load_settings(environ)
 
@@ -51,7 +51,7 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage], link: "Lin
     def sql() -> Mapping[str, Operation]:
         from shared.sql.routes import operations
 
-        return operations(databases(), queries(), files(), link)
+        return operations(databases(), queries(), files(), cursors, link)
 
     def ping(name: str) -> None:
         databases().get(name).ping()

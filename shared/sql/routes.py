@@ -29,7 +29,7 @@ from shared.sql.statements import GivenParams, read_params
 from shared.sql.store.files import Files
 from shared.sql.store.queries import QueryStore
 from shared.sql.values import Form, Format, Kind, Rows, read_page
-from shared.web import Example, Fields, Operation, Response
+from shared.web import Cursors, Example, Fields, Operation, Response
 
 MAX_ROWS = 10_000
 MAX_BYTES = 8 * 1024 * 1024
@@ -314,7 +314,9 @@ ALWAYS = (
 )
 
 
-def operations(databases: Databases, store: QueryStore, files: Files, link: Link) -> dict[str, Operation]:
+def operations(
+    databases: Databases, store: QueryStore, files: Files, cursors: Cursors, link: Link
+) -> dict[str, Operation]:
     """Reading and writing are functions of their own, so that each has keys of its own."""
     return {
         "query-sql": Operation(
@@ -368,6 +370,7 @@ def operations(databases: Databases, store: QueryStore, files: Files, link: Link
             ),
         ),
         "export-sql": Operation(
+            writes=True,
             handle=partial(export_sql, databases, files, link, BoundedSemaphore(EXPORTS_AT_ONCE)),
             request=ExportSql,
             response=ExportResponse,
@@ -388,5 +391,5 @@ def operations(databases: Databases, store: QueryStore, files: Files, link: Link
             response=ListResponse,
             summary="The databases that the settings name, with their tables and columns.",
         ),
-        **saved_routes.operations(databases, store, QueryResponse),
+        **saved_routes.operations(databases, store, cursors, QueryResponse),
     }

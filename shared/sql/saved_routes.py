@@ -24,7 +24,7 @@ from shared.sql.responses import Ask, answer_query, chosen_format
 from shared.sql.saved import Parameter, SavedQuery, bind, check
 from shared.sql.store.queries import QueryStore
 from shared.sql.values import Form, Format
-from shared.web import Example, Fields, Operation, Request, Response, decode_cursor, encode_cursor, rfc3339
+from shared.web import Cursors, Example, Fields, Operation, Request, Response, rfc3339
 from shared.web.decoding import WITH_BODY, query_pairs
 
 MAX_ROWS, MAX_BYTES, SECONDS = 10_000, 8 * 1024 * 1024, 5.0
@@ -110,11 +110,11 @@ def delete_query(store: QueryStore, fields: NamedQuery) -> Response:
     return Response(204)
 
 
-def list_queries(store: QueryStore, fields: ListQueries) -> QueriesResponse:
-    after = "" if fields.cursor is None else decode_cursor(fields.cursor, str, "queries", fields.prefix)
+def list_queries(store: QueryStore, cursors: Cursors, fields: ListQueries) -> QueriesResponse:
+    after = "" if fields.cursor is None else cursors.decode(fields.cursor, str, "queries", fields.prefix)
     found = store.list(fields.prefix, after, fields.limit + 1)
     page = found[: fields.limit]
-    cursor = encode_cursor(page[-1].name, "queries", fields.prefix) if len(found) > len(page) else None
+    cursor = cursors.encode(page[-1].name, "queries", fields.prefix) if len(found) > len(page) else None
     return QueriesResponse(page, cursor)
 
 
@@ -183,7 +183,9 @@ ERRORS = (
 MEDIA_TYPES = ("application/json", "application/x-ndjson", "text/csv")
 
 
-def operations(databases: Databases, store: QueryStore, response: type[msgspec.Struct]) -> dict[str, Operation]:
+def operations(
+    databases: Databases, store: QueryStore, cursors: Cursors, response: type[msgspec.Struct]
+) -> dict[str, Operation]:
     """A key for `run-query` runs what is saved, and nothing else; `public-query` runs what is saved as public."""
     cheap: Mapping[str, Any] = {
         "query_name": "cheap-fruit",
@@ -193,6 +195,7 @@ def operations(databases: Databases, store: QueryStore, response: type[msgspec.S
     }
     return {
         "save-query": Operation(
+            writes=True,
             handle=partial(save_query, databases, store),
             request=SaveQuery,
             response=SavedQuery,
@@ -203,7 +206,7 @@ def operations(databases: Databases, store: QueryStore, response: type[msgspec.S
             examples=(Example("A query that everyone may run", cheap),),
         ),
         "list-queries": Operation(
-            handle=partial(list_queries, store),
+            handle=partial(list_queries, store, cursors),
             request=ListQueries,
             response=QueriesResponse,
             summary="The saved queries.",
@@ -211,6 +214,7 @@ def operations(databases: Databases, store: QueryStore, response: type[msgspec.S
             examples=(Example("All of them", {}),),
         ),
         "delete-query": Operation(
+            writes=True,
             handle=partial(delete_query, store),
             request=NamedQuery,
             response=None,

@@ -1,7 +1,7 @@
 """HTTP as the capabilities see it: what a route is, how a request is decoded, and how everything is answered."""
 
 from shared.web.base64url import decode_base64, encode_base64
-from shared.web.cursor import Cursors, decode_cursor, encode_cursor
+from shared.web.cursor import Cursors
 from shared.web.decoding import convert
 from shared.web.route import (
     DELETE,
@@ -45,8 +45,6 @@ __all__ = [
     "Route",
     "convert",
     "decode_base64",
-    "decode_cursor",
     "encode_base64",
-    "encode_cursor",
     "rfc3339",
 ]

@@ -57,16 +57,3 @@ class Cursors:
             if decoder is None:
                 decoder = self._decoders[kind] = msgspec.json.Decoder(kind)
         return decoder
-
-
-def encode_cursor(position: object, *question: object) -> str:
-    """As `Cursors.encode`, without a key: until every listing has the keyed cursors."""
-    return _UNKEYED.encode(position, *question)
-
-
-def decode_cursor(cursor: str, kind: type[Position], *question: object) -> Position:
-    """As `Cursors.decode`, without a key."""
-    return _UNKEYED.decode(cursor, kind, *question)
-
-
-_UNKEYED = Cursors(lambda: bytes(32))

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from shared.deadline import DEFAULT_SECONDS, call_limit
 from shared.errors import DuplicateHeader, InternalError, StrongroomError, Unauthorized
 from shared.web.decoding import MAX_ERRORS, decode
 from shared.web.route import Access, Request, Response, Route
@@ -33,8 +34,18 @@ class Replays(Protocol):
         ...
 
 
-def respond(route: Route, request: Request, max_body_bytes: int, replays: Replays | None = None) -> Response:
-    """Respond to `request` by `route`. Never raises: every failure is a problem (RFC 9457)."""
+def respond(
+    route: Route,
+    request: Request,
+    max_body_bytes: int,
+    *,
+    call_seconds: float = DEFAULT_SECONDS,
+    replays: Callable[[], Replays] | None = None,
+) -> Response:
+    """Respond to `request` by `route`. Never raises: every failure is a problem (RFC 9457).
+
+    The call may wait `call_seconds` for other services. Without `replays`, an `Idempotency-Key` is ignored.
+    """
     started = perf_counter()
     # Not by `get`: the worker's headers raise an exception inside for a missing one.
     sent_id = "x-request-id" in request.headers and _SANE_REQUEST_ID.fullmatch(request.headers["x-request-id"])
@@ -45,7 +56,8 @@ def respond(route: Route, request: Request, max_body_bytes: int, replays: Replay
         for header in _ONCE:
             if header in request.headers and "," in request.headers[header]:
                 raise DuplicateHeader(f"Send the header {header} once.")
-        session = _session(route, request) if route.access is Access.SESSION else None
+        with call_limit(call_seconds):
+            session = _session(route, request) if route.access is Access.SESSION else None
 
         def call() -> Response:
             fields = decode(route, operation, request, max_body_bytes)
@@ -54,11 +66,14 @@ def respond(route: Route, request: Request, max_body_bytes: int, replays: Replay
                 arguments.append(request)
             if session is not None:
                 arguments.append(session)
-            result = operation.handle(*arguments)
+            seconds = getattr(fields, "timeout_ms") / 1000 if operation.timeout_bounds_call else call_seconds  # noqa: B009
+            with call_limit(seconds):
+                result = operation.handle(*arguments)
             return result if isinstance(result, Response) else Response.json(result)
 
         if operation.writes and replays is not None and "idempotency-key" in request.headers:
-            response = replays.once(route, request, call)
+            with call_limit(call_seconds):
+                response = replays().once(route, request, call)
         else:
             response = call()
         cache_seconds = operation.cache_seconds

@@ -107,6 +107,8 @@ class Operation(msgspec.Struct, frozen=True):
     """The body may also be a form (application/x-www-form-urlencoded)."""
     ignore_unknown: bool = False
     """Unknown query parameters are ignored: others append their own (`utm_source`) to a public link."""
+    timeout_bounds_call: bool = False
+    """The field `timeout_ms` takes the place of STRONGROOM_CALL_SECONDS."""
     writes: bool = False
     """The function changes something, so it accepts an `Idempotency-Key`."""
 

@@ -216,4 +216,4 @@ def test_a_query_string_is_decoded_once(running_app: App, container: ContainerCl
 def test_health_tells_of_blob_storage(running_app: App) -> None:
     """The health of Blob Storage is asked of it."""
     with running_app.client() as client:
-        assert client.get("/api/health").json()["services"]["blob-storage"]["status"] == "ok"
+        assert client.get("/api/health/details").json()["services"]["blob-storage"]["status"] == "ok"

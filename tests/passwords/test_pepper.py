@@ -125,7 +125,7 @@ def test_a_pepper_over_http(start_app: StartApp) -> None:
     with app.client() as client:
         early = client.post("/api/hash-password", json={"user": name, "password": PASSWORD})
         assert (early.status_code, early.json()["code"]) == (503, "pepper-unavailable")
-        assert client.get("/api/health").json()["services"]["pepper-key"]["status"] == "down"
+        assert client.get("/api/health/details").json()["services"]["pepper-key"]["status"] == "down"
         assert client.post("/api/keys", json={"name": key, "type": "AES-256"}).status_code == 201
         assert client.post("/api/hash-password", json={"user": name, "password": PASSWORD}).status_code == 201
         assert client.post("/api/verify-password", json={"user": name, "password": PASSWORD}).json()["valid"]

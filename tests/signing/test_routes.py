@@ -256,7 +256,7 @@ def test_without_a_master_key_it_is_503(start_app: StartApp) -> None:
         health = client.get("/api/health")
         assert health.status_code == 503
         services = health.json()["services"]
-        assert (services["master-key"]["status"], services["table-storage"]["status"]) == ("down", "ok")
+        assert (services["master-key"]["status"], services["storage"]["status"]) == ("down", "ok")
     assert "/nowhere/master.key" in app.log.read_text()
     assert "/nowhere" not in response.text
 
@@ -271,5 +271,5 @@ def test_without_storage_it_is_503(start_app: StartApp) -> None:
                 response = client.get(f"/api/{path}")
                 assert (response.status_code, response.json()["code"]) == (503, "storage-unavailable")
                 assert int(response.headers["retry-after"]) > 0
-            services = client.get("/api/health").json()["services"]
+            services = client.get("/api/health/details").json()["services"]
         assert (services["master-key"]["status"], services["table-storage"]["status"]) == ("ok", "down")

@@ -219,7 +219,7 @@ def test_without_a_writer_execute_is_read_only(start_app: StartApp, tmp_path: Pa
     assert not (tmp_path / "gone.sqlite").exists()
     with app.client() as client:
         listed = {each["name"]: each for each in client.get("/api/databases").json()["databases"]}
-        services = client.get("/api/health").json()["services"]
+        services = client.get("/api/health/details").json()["services"]
     assert (listed["main"]["writable"], listed["main"]["available"], listed["gone"]["available"]) == (
         False,
         True,

@@ -430,7 +430,7 @@ def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server
         listed = {each["name"]: each for each in client.get("/api/databases").json()["databases"]}
         assert (listed["shop"]["available"], listed["main"]["available"]) == (False, True)
         health = client.get("/api/health").json()
-        assert (health["status"], health["services"]["database-shop"]["status"]) == ("degraded", "down")
+        assert (health["status"], health["services"]["databases"]["status"]) == ("degraded", "down")
         again = subprocess.Popen(
             server.process.args, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True, cwd="/",

@@ -57,6 +57,7 @@ def operations(blobs: BlobStore, listings: ListingStore) -> dict[str, Operation]
     """The functions on containers."""
     return {
         "create-container": Operation(
+            writes=True,
             handle=partial(create_container, blobs),
             request=CreateContainer,
             response=CreatedContainer,
@@ -66,6 +67,7 @@ def operations(blobs: BlobStore, listings: ListingStore) -> dict[str, Operation]
             statuses={201: "Made."},
         ),
         "delete-container": Operation(
+            writes=True,
             handle=partial(delete_container, blobs, listings),
             request=DeleteContainer,
             response=None,

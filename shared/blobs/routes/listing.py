@@ -15,7 +15,7 @@ from shared.blobs.routes.fields import CARRIED, ContainerName
 from shared.blobs.store.listings import ListingStore
 from shared.blobs.summary import PrefixTotal, Summing, TierTotal, Totals, prefix_totals, tier_totals
 from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
-from shared.web import Example, Fields, Operation, Response, decode_cursor, encode_cursor
+from shared.web import Cursors, Example, Fields, Operation, Response
 
 MAX_ITEMS = 50_000
 Included = Literal["metadata", "tags", "snapshots", "versions", "deleted", "copy"]
@@ -92,12 +92,12 @@ class Listing(msgspec.Struct, frozen=True):
     """Where the listing goes on; null at its end. A listing may go on after fewer than `limit` items."""
 
 
-def list_blobs(listings: ListingStore, request: ListBlobs) -> Response:
+def list_blobs(listings: ListingStore, cursors: Cursors, request: ListBlobs) -> Response:
     include = _included(request)
     if request.container is None and request.delimiter:
         raise invalid_field("delimiter", "needs a container.")
     question = (request.container, request.prefix, request.delimiter, request.match, include)
-    marker = decode_cursor(request.cursor, str, *question) if request.cursor is not None else ""
+    marker = cursors.decode(request.cursor, str, *question) if request.cursor is not None else ""
     sink = _sink(request, include)
     prefix, keep = request.prefix, None
     if request.match is not None:
@@ -122,7 +122,7 @@ def list_blobs(listings: ListingStore, request: ListBlobs) -> Response:
             include=include,
             keep=keep,
         )
-    return sink.response(encode_cursor(marker, *question) if marker else None)
+    return sink.response(cursors.encode(marker, *question) if marker else None)
 
 
 def _included(request: ListBlobs) -> tuple[Included, ...]:
@@ -189,9 +189,11 @@ class Summary(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-def summarize_blobs(listings: ListingStore, prices: Mapping[str, float], request: SummarizeBlobs) -> Summary:
+def summarize_blobs(
+    listings: ListingStore, cursors: Cursors, prices: Mapping[str, float], request: SummarizeBlobs
+) -> Summary:
     question = ("summary", request.container, request.prefix)
-    totals = Totals() if request.cursor is None else decode_cursor(request.cursor, Totals, *question)
+    totals = Totals() if request.cursor is None else cursors.decode(request.cursor, Totals, *question)
     totals.marker = listings.list_blobs(
         request.container,
         Summing(totals, request.prefix, datetime.now(UTC)),
@@ -211,15 +213,15 @@ def summarize_blobs(listings: ListingStore, prices: Mapping[str, float], request
         totals.oldest,
         round(sum(each.monthly_cost for each in tiers.values()), 6),
         round(sum(each.early_deletion_cost for each in tiers.values()), 6),
-        encode_cursor(totals, *question) if totals.marker else None,
+        cursors.encode(totals, *question) if totals.marker else None,
     )
 
 
-def operations(listings: ListingStore, prices: Mapping[str, float]) -> dict[str, Operation]:
+def operations(listings: ListingStore, cursors: Cursors, prices: Mapping[str, float]) -> dict[str, Operation]:
     """The functions that list."""
     return {
         "list-blobs": Operation(
-            handle=partial(list_blobs, listings),
+            handle=partial(list_blobs, listings, cursors),
             request=ListBlobs,
             response=Listing,
             summary="List the blobs of a container, flat or by folder; or the containers.",
@@ -232,7 +234,7 @@ def operations(listings: ListingStore, prices: Mapping[str, float]) -> dict[str,
             media_types=("application/json", "application/x-ndjson", "text/csv", "text/plain"),
         ),
         "summarize-blobs": Operation(
-            handle=partial(summarize_blobs, listings, prices),
+            handle=partial(summarize_blobs, listings, cursors, prices),
             request=SummarizeBlobs,
             response=Summary,
             summary="Count a container's blobs and bytes by tier and folder, and what they cost a month.",

@@ -402,6 +402,7 @@ def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
             raw=True,
         ),
         "put-blob": Operation(
+            writes=True,
             handle=partial(put_blob, blobs, passing.most),
             request=PutBlob,
             response=StoredBlob,
@@ -415,6 +416,7 @@ def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
             raw=True,
         ),
         "delete-blob": Operation(
+            writes=True,
             handle=partial(delete_blob, blobs),
             request=DeleteBlob,
             response=None,
@@ -426,6 +428,7 @@ def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
             raw=True,
         ),
         "copy-blob": Operation(
+            writes=True,
             handle=partial(copy_blob, blobs),
             request=CopyBlob,
             response=CopiedBlob,
@@ -439,6 +442,7 @@ def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
             ),
         ),
         "set-tier": Operation(
+            writes=True,
             handle=partial(set_tier, blobs),
             request=SetTier,
             response=TierResponse,
@@ -448,6 +452,7 @@ def operations(blobs: BlobStore, passing: Passing) -> dict[str, Operation]:
             examples=(Example("A file", {"container": "samples", "name": "welcome.txt", "tier": "Hot"}),),
         ),
         "restore-blob": Operation(
+            writes=True,
             handle=partial(restore_blob, blobs),
             request=RestoreBlob,
             response=RestoredBlob,

@@ -18,7 +18,7 @@ from shared.blobs.shares import MAX_DAYS, Share, blob_of, is_open, is_preview, s
 from shared.blobs.store.blobs import ANY, BlobStore, Found
 from shared.blobs.store.shares import ShareStore
 from shared.errors import StrongroomError, UnknownContainer, invalid_field
-from shared.web import Example, Fields, Operation, Request, Response, decode_cursor, encode_cursor, rfc3339
+from shared.web import Cursors, Example, Fields, Operation, Request, Response, rfc3339
 from shared.web.respond import problem_fields
 
 MAX_MINUTES = 7 * 24 * 60
@@ -310,9 +310,9 @@ class Shares(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-def list_shares(links: ShareStore, request: ListShares, sent: Request) -> Shares:
+def list_shares(links: ShareStore, cursors: Cursors, request: ListShares, sent: Request) -> Shares:
     question = ("shares", request.container, request.owner)
-    after = "" if request.cursor is None else decode_cursor(request.cursor, str, *question)
+    after = "" if request.cursor is None else cursors.decode(request.cursor, str, *question)
 
     def keep(share: Share) -> bool:
         return request.container in (None, share.container) and request.owner in (None, share.owner)
@@ -338,7 +338,7 @@ def list_shares(links: ShareStore, request: ListShares, sent: Request) -> Shares
         )
         for each in found
     ]
-    return Shares(told, encode_cursor(more, *question) if more else None)
+    return Shares(told, cursors.encode(more, *question) if more else None)
 
 
 class RevokeShare(Fields, frozen=True):
@@ -354,11 +354,12 @@ def revoke_share(links: ShareStore, request: RevokeShare) -> Response:
     return Response(204)
 
 
-def operations(blobs: BlobStore, links: ShareStore, passing: Passing) -> dict[str, Operation]:
+def operations(blobs: BlobStore, links: ShareStore, cursors: Cursors, passing: Passing) -> dict[str, Operation]:
     """The functions on links."""
     unknown = (UnknownContainer, UnknownBlob)
     return {
         "share-blob": Operation(
+            writes=True,
             handle=partial(share_blob, blobs, links, passing),
             request=ShareBlob,
             response=Shared,
@@ -391,7 +392,7 @@ def operations(blobs: BlobStore, links: ShareStore, passing: Passing) -> dict[st
             raw=True,
         ),
         "list-shares": Operation(
-            handle=partial(list_shares, links),
+            handle=partial(list_shares, links, cursors),
             request=ListShares,
             response=Shares,
             summary="List the revocable links.",
@@ -400,6 +401,7 @@ def operations(blobs: BlobStore, links: ShareStore, passing: Passing) -> dict[st
             with_request=True,
         ),
         "revoke-share": Operation(
+            writes=True,
             handle=partial(revoke_share, links),
             request=RevokeShare,
             response=None,
