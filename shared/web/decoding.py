@@ -138,11 +138,14 @@ def _from_body(route: Route, operation: Operation, request: Request) -> Fields |
         is_missing = not content_type and route.access is not Access.SESSION
         if not is_missing and (request.body or route.access is Access.SESSION) and not _is_json(content_type):
             raise UnsupportedMediaType("Send JSON in UTF-8, with the header Content-Type: application/json.")
-    if operation.request is None:
+    if operation.request is None and operation.ignore_unknown:
         return None
     parsed = _parse(request.body or b"{}")
     if not isinstance(parsed, dict):
         raise NotAnObject('Send an object, such as {"key": "default"}.')
+    if operation.request is None:
+        _refuse_fields(list(parsed))
+        return None
     return _convert(operation, request, parsed)
 
 
@@ -199,12 +202,8 @@ def _from_pairs(operation: Operation, request: Request, pairs: list[tuple[str, s
         raise DuplicateParameter(f"Send {', '.join(cut(name) for name in sorted(repeated)[:MAX_ERRORS])} once.")
     kind = operation.request
     if kind is None:
-        if pairs and not operation.ignore_unknown:
-            errors = tuple(
-                FieldError(cut(name), f"`{cut(name)}` is not a field: this function takes none.")
-                for name, _ in pairs[:MAX_ERRORS]
-            )
-            raise InvalidRequest("This function takes no fields.", errors=errors, error_count=len(pairs))
+        if not operation.ignore_unknown:
+            _refuse_fields(list(values))
         return None
     text_fields = _text_fields(kind)
     for name, value in pairs:
@@ -213,6 +212,15 @@ def _from_pairs(operation: Operation, request: Request, pairs: list[tuple[str, s
         if not text_fields.get(name, True):
             values[name] = _json_value(value)
     return _convert(operation, request, values)
+
+
+def _refuse_fields(names: list[str]) -> None:
+    if names:
+        errors = tuple(
+            FieldError(cut(name), f"`{cut(name)}` is not a field: this function takes none.")
+            for name in names[:MAX_ERRORS]
+        )
+        raise InvalidRequest("This function takes no fields.", errors=errors, error_count=len(names))
 
 
 def _json_value(value: str) -> object:

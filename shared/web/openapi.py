@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -11,19 +12,40 @@ from shared.errors import (
     BadRequest,
     BodyTooLarge,
     InternalError,
+    KeyReused,
     LengthRequired,
+    ResponseNotKept,
+    StillRunning,
     StrongroomError,
+    Unauthorized,
+    Unavailable,
     UnsupportedMediaType,
     all_errors,
 )
 from shared.web.decoding import BODY_ONLY, WITH_BODY
 from shared.web.route import Access, Operation, Response, Route
 
+REF = "#/components/schemas/"
+
 MAX_QUERY_LENGTH = 2000
 """A text that may be longer than this is bounded by the URL's own length, when it comes by URL."""
 
 ALWAYS = (BadRequest, LengthRequired, BodyTooLarge, InternalError)
-"""What any function may answer."""
+"""What any function may return."""
+
+
+_SECURITY: dict[Access, list[dict[str, list[str]]]] = {
+    Access.FUNCTION: [{"key": []}, {"code": []}],
+    Access.SESSION: [{"session": []}],
+    Access.PUBLIC: [],
+}
+_IDEMPOTENCY_KEY = {
+    "name": "idempotency-key",
+    "in": "header",
+    "required": False,
+    "description": "Within a day, the same request with the same key gets the first success again and changes nothing.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
+}
 
 
 class ProblemField(msgspec.Struct, frozen=True):
@@ -42,6 +64,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str
     code: str
     errors: list[ProblemField] | msgspec.UnsetType = msgspec.UNSET
+    """The first 20 of `error_count`."""
+    error_count: int | msgspec.UnsetType = msgspec.UNSET
     request_id: str | msgspec.UnsetType = msgspec.UNSET
     """With a 5xx: quote it to whoever runs the app."""
 
@@ -64,18 +88,35 @@ def operations(routes: Sequence[Route]) -> dict[str, Operation]:
     }
 
 
+class Schemas:
+    """The schemas of all request and response types. Two types of one name get different schema names."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        structs = {each for one in operations for each in (one.request, *_structs(one)) if each is not None} | {Problem}
+        ordered = sorted(structs, key=lambda each: (each.__name__, each.__module__))
+        refs, self.components = msgspec.json.schema_components(ordered, ref_template=REF + "{name}")
+        self._names = {kind: str(ref["$ref"]).removeprefix(REF) for kind, ref in zip(ordered, refs, strict=True)}
+        _clean(self.components)
+        self.of(Problem)["properties"]["code"]["enum"] = [each.code for each in all_errors()]
+
+    def ref(self, kind: type[msgspec.Struct]) -> dict[str, Any]:
+        """The reference to the schema of a type."""
+        return {"$ref": REF + self._names[kind]}
+
+    def of(self, kind: type[msgspec.Struct]) -> dict[str, Any]:
+        """The schema of a type."""
+        schema: dict[str, Any] = self.components[self._names[kind]]
+        return schema
+
+
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of `routes`."""
-    operations = [route.operation for route in routes]
-    structs = {each for one in operations for each in (one.request, *_structs(one)) if each is not None} | {Problem}
-    ordered = sorted(structs, key=lambda each: each.__name__)
-    _, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
-    _use_ecma_anchors(schemas)
-    schemas["Problem"]["properties"]["code"]["enum"] = [each.code for each in all_errors()]
+    shown = [route for route in routes if route.documented]
+    schemas = Schemas([route.operation for route in shown])
     paths: dict[str, dict[str, Any]] = {}
-    for route in routes:
+    for route in shown:
         for method in route.methods:
-            # A catch-all is a parameter like any other here: OpenAPI has no word for its slashes.
+            # A catch-all is a parameter like any other here: OpenAPI cannot express its slashes.
             path = f"/{route.path.replace('{*', '{')}"
             paths.setdefault(path, {})[method.lower()] = _describe(route, method, schemas)
     return {
@@ -89,28 +130,32 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         "servers": [{"url": "/api"}],
         "paths": paths,
         "components": {
-            "schemas": schemas,
+            "schemas": schemas.components,
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "x-functions-key"},
                 "code": {"type": "apiKey", "in": "query", "name": "code"},
+                "session": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
             },
         },
     }
 
 
-def _use_ecma_anchors(schema: object) -> None:
-    """Write the end of each pattern as `$`, which ECMA 262 (and so JSON Schema) has in place of Python's `\\Z`.
+def _clean(schema: object) -> None:
+    """Write patterns as ECMA 262 (and so JSON Schema) has them, and descriptions alike on every Python.
 
-    Python's own `$` also matches before a line feed at the end, so the request types use `\\Z`.
+    The request types end a pattern by `\\Z`, because Python's `$` also matches before a line feed at the end. Before
+    Python 3.13, a docstring keeps the indentation of its lines.
     """
     if isinstance(schema, dict):
         if isinstance(pattern := schema.get("pattern"), str):
             schema["pattern"] = pattern.removesuffix(r"\Z") + "$" * pattern.endswith(r"\Z")
+        if isinstance(description := schema.get("description"), str):
+            schema["description"] = cleandoc(description)
         for value in schema.values():
-            _use_ecma_anchors(value)
+            _clean(value)
     elif isinstance(schema, list):
         for value in schema:
-            _use_ecma_anchors(value)
+            _clean(value)
 
 
 def _table_of_errors() -> str:
@@ -118,39 +163,43 @@ def _table_of_errors() -> str:
     return "\n".join(["| status | code | meaning |", "|---|---|---|", *rows])
 
 
-def _describe(route: Route, method: str, schemas: dict[str, Any]) -> dict[str, Any]:
+def _describe(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
     operation = route.operation
     summary, _, more = operation.summary.partition("\n")
     described: dict[str, Any] = {
         "operationId": route.name if method == route.methods[0] else f"{route.name}-{method.lower()}",
         "summary": summary,
-        "security": [{"key": []}, {"code": []}] if route.access is Access.FUNCTION else [],
-        "responses": _responses(route, method),
+        "security": _SECURITY[route.access],
+        "responses": _responses(route, method, schemas),
     }
     if more.strip():
         described["description"] = more.strip()
     if operation.request is None:
-        return described
+        return described | ({"parameters": [_IDEMPOTENCY_KEY]} if operation.writes else {})
     in_path = [part.strip("{*?}") for part in route.path.split("/") if part.startswith("{")]
-    schema = schemas[operation.request.__name__]
+    schema = schemas.of(operation.request)
     in_headers = {header.replace("-", "_"): header for header in operation.headers}
     others = [name for name in schema["properties"] if name not in in_path and name not in in_headers]
     parameters = [_parameter(operation, schema, name, "path") for name in in_path]
     parameters += [_parameter(operation, schema, name, "header") | {"name": in_headers[name]} for name in in_headers]
     if method in WITH_BODY and not operation.raw:
-        described["requestBody"] = _body(operation, schema, others)
+        described["requestBody"] = _body(operation, schemas, others)
     else:
         parameters += [_parameter(operation, schema, name, "query") for name in others if name not in BODY_ONLY]
     if method in WITH_BODY and operation.raw:
         content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
         described["requestBody"] = {"content": content}
+    if operation.writes:
+        parameters.append(_IDEMPOTENCY_KEY)
     if parameters:
         described["parameters"] = parameters
     return described
 
 
-def _body(operation: Operation, described: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    schema: dict[str, Any] = {"$ref": f"#/components/schemas/{described['title']}"}
+def _body(operation: Operation, schemas: Schemas, names: list[str]) -> dict[str, Any]:
+    assert operation.request is not None  # noqa: S101 - _describe asks only for functions with fields.
+    described = schemas.of(operation.request)
+    schema = schemas.ref(operation.request)
     if len(names) < len(described["properties"]):
         schema = {name: value for name, value in described.items() if name not in ("title", "required")}
         schema["properties"] = {name: described["properties"][name] for name in names}
@@ -208,12 +257,12 @@ def _structs(operation: Operation) -> tuple[type[msgspec.Struct], ...]:
     return () if operation.response is None else (operation.response,)
 
 
-def _responses(route: Route, method: str) -> dict[str, Any]:
+def _responses(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
     operation = route.operation
     responses: dict[str, Any] = {}
     for status, meaning in operation.statuses.items():
         response: dict[str, Any] = {"description": meaning}
-        if refs := [{"$ref": f"#/components/schemas/{each.__name__}"} for each in _structs(operation)]:
+        if refs := [schemas.ref(each) for each in _structs(operation)]:
             schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
             response["content"] = {
                 kind: {"schema": schema if kind == "application/json" else {"type": "string"}}
@@ -223,14 +272,18 @@ def _responses(route: Route, method: str) -> dict[str, Any]:
             response["content"] = {kind: {} for kind in operation.media_types}
         responses[str(status)] = response
     if route.access is Access.FUNCTION:
-        responses["401"] = {"description": "No key that this function accepts. Answered by the host, without a body."}
+        responses["401"] = {
+            "description": "By the host, without a body: the request has no key for this function."
+        }
     if method not in WITH_BODY:
-        responses["414"] = {"description": "The URL is over 8 KiB: call by POST. Answered by the host, without a body."}
-    responses["431"] = {"description": "The headers are over 32 KiB. Answered by the host, without a body."}
+        responses["414"] = {
+            "description": "By the host, without a body: the request line is over 8 KiB. Call by POST."
+        }
+    responses["431"] = {"description": "By the host, without a body: the headers are over 32 KiB."}
     for status, errors in sorted(_errors_by_status(route, method).items()):
         described = {
             "description": " ".join(f"`{each.code}`: {each.title}." for each in errors),
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {"application/problem+json": {"schema": schemas.ref(Problem)}},
         }
         if status in (429, 503):
             described["headers"] = {"retry-after": {"description": "Seconds.", "schema": {"type": "integer"}}}
@@ -240,9 +293,15 @@ def _responses(route: Route, method: str) -> dict[str, Any]:
 
 
 def _errors_by_status(route: Route, method: str) -> dict[int, list[type[StrongroomError]]]:
-    named = (*ALWAYS, *route.operation.errors, *((UnsupportedMediaType,) if method in WITH_BODY else ()))
+    named: list[type[StrongroomError]] = [*ALWAYS, *route.operation.errors]
+    if method in WITH_BODY:
+        named.append(UnsupportedMediaType)
+    if route.access is Access.SESSION:
+        named.append(Unauthorized)
+    if route.operation.writes:
+        named += [KeyReused, StillRunning, ResponseNotKept, Unavailable]
     by_status: dict[int, list[type[StrongroomError]]] = {}
     for each in all_errors():
-        if issubclass(each, named):
+        if issubclass(each, tuple(named)):
             by_status.setdefault(each.status, []).append(each)
     return by_status

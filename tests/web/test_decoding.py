@@ -258,6 +258,12 @@ def test_a_function_without_fields_takes_none() -> None:
     with pytest.raises(errors.InvalidRequest) as problem:
         get("?x=1", None)
     assert fields_of(problem) == {"x"}
+    assert post(b"{}", None) is post(b"", None) is None
+    with pytest.raises(errors.InvalidRequest) as problem:
+        post(b'{"x": 1}', None)
+    assert fields_of(problem) == {"x"}
+    with pytest.raises(errors.NotAnObject):
+        post(b"[]", None)
 
 
 def test_bad_percent_encoding_is_refused() -> None:

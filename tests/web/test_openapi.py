@@ -10,8 +10,8 @@ import pytest
 from openapi_spec_validator import validate
 
 from shared.app import build
-from shared.errors import all_errors
-from shared.web import Access, Route
+from shared.errors import StrongroomError, all_errors
+from shared.web import Access, Fields, Operation, Route
 from shared.web.openapi import document
 
 ROUTES = build({}).routes
@@ -51,11 +51,13 @@ def test_access_is_described(described: dict[str, Any]) -> None:
                 assert "401" in operation["responses"]
             else:
                 assert operation["security"] == []
-    schemes = described["components"]["securitySchemes"]
+    schemes = dict(described["components"]["securitySchemes"])
+    bearer = schemes.pop("session")
     assert {(each["in"], each["name"]) for each in schemes.values()} == {
         ("header", "x-functions-key"),
         ("query", "code"),
     }
+    assert bearer == {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
 
 def test_every_code_is_listed(described: dict[str, Any]) -> None:
@@ -67,7 +69,10 @@ def test_every_code_is_listed(described: dict[str, Any]) -> None:
 
 def test_codes_are_unique() -> None:
     """No two errors share a code."""
-    codes = [each.code for each in all_errors()]
+    found = [StrongroomError]
+    for each in found:
+        found += each.__subclasses__()
+    codes = [each.code for each in found if "code" in vars(each)]
     assert len(codes) == len(set(codes))
 
 
@@ -115,3 +120,57 @@ def test_headers_and_raw_bodies_are_described(described: dict[str, Any]) -> None
     assert "if_none_match" not in places
     assert (places["container"], places["name"], places["tier"]) == ("path", "path", "query")
     assert list(operation["requestBody"]["content"]) == ["application/octet-stream"]
+
+
+def route_of(name: str, kind: type[Fields]) -> Route:
+    """A session's route with these fields."""
+    operation = Operation(lambda _: None, kind, None, "")
+    return Route(name, name, ("POST",), Access.SESSION, lambda: {name: operation})
+
+
+def test_types_of_one_name_do_not_collide() -> None:
+    """Two capabilities may use one name for their types: each function is described by its own."""
+
+    def kind(field: str) -> Any:
+        return msgspec.defstruct("Listed", [(field, str)], bases=(Fields,), frozen=True, module=f"m.{field}")
+
+    routes = [route_of("a", kind("one")), route_of("b", kind("two"))]
+    described = json.loads(msgspec.json.encode(document(routes)))
+    fields = []
+    for name in "ab":
+        operation = described["paths"][f"/{name}"]["post"]
+        assert operation["security"] == [{"session": []}]
+        assert operation["responses"]["401"]["content"]
+        ref = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+        fields.append(list(described["components"]["schemas"][ref.rpartition("/")[2]]["properties"]))
+    assert fields == [["one"], ["two"]]
+
+
+def test_a_hidden_route_is_not_described() -> None:
+    """A route can stay out of the document."""
+    route = Route(
+        "a", "a", ("GET",), Access.PUBLIC, lambda: {"a": Operation(lambda: None, None, None, "")}, documented=False
+    )
+    assert document([route])["paths"] == {}
+
+
+def test_the_document_is_the_same_on_every_python() -> None:
+    """The committed digest is that of every supported Python, which treat the indentation of docstrings differently."""
+    for schema in document(ROUTES)["components"]["schemas"].values():
+        for each in (schema, *schema.get("properties", {}).values()):
+            assert "\n  " not in each.get("description", ""), schema["title"]
+
+
+def test_bounds_and_headers_are_described(described: dict[str, Any]) -> None:
+    """Lengths of fields, Retry-After and the Idempotency-Key of a writing function are in the document."""
+    query_sql = described["paths"]["/query-sql"]["post"]
+    schema = described["components"]["schemas"]["QuerySql"]
+    assert schema["properties"]["sql"]["maxLength"] == 100_000
+    # By URL, a long text is bounded by the URL itself.
+    by_url = {each["name"]: each for each in described["paths"]["/query-sql"]["get"]["parameters"]}
+    assert "maxLength" not in by_url["sql"]["schema"]
+    for status in ("429", "503"):
+        assert query_sql["responses"][status]["headers"]["retry-after"]["schema"] == {"type": "integer"}
+    names = {each["name"] for each in described["paths"]["/keys"]["post"]["parameters"]}
+    assert names == {"idempotency-key"}
+    assert "idempotency-key" not in {each["name"] for each in query_sql.get("parameters", [])}
