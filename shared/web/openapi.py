@@ -272,13 +272,9 @@ def _responses(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
             response["content"] = {kind: {} for kind in operation.media_types}
         responses[str(status)] = response
     if route.access is Access.FUNCTION:
-        responses["401"] = {
-            "description": "By the host, without a body: the request has no key for this function."
-        }
+        responses["401"] = {"description": "By the host, without a body: the request has no key for this function."}
     if method not in WITH_BODY:
-        responses["414"] = {
-            "description": "By the host, without a body: the request line is over 8 KiB. Call by POST."
-        }
+        responses["414"] = {"description": "By the host, without a body: the request line is over 8 KiB. Call by POST."}
     responses["431"] = {"description": "By the host, without a body: the headers are over 32 KiB."}
     for status, errors in sorted(_errors_by_status(route, method).items()):
         described = {
