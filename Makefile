@@ -51,7 +51,7 @@ infra: setup  ## check the templates, the package, the image and the pipeline, w
 	@$(PYTHON) -m scripts.setup .venv-infra infra
 	@INFRA_CHECKED=1 $(RUN) -m pytest tests/infra tests/container
 
-routes: venv  ## write the table of all functions to docs/routes.md
+routes: venv  ## write the tables of all functions: docs/routes.md and docs/functions.md
 	@$(RUN) -m scripts.routes
 
 package: python  ## build the deployment package .data/strongroom.zip
