@@ -97,3 +97,33 @@ def test_the_template_has_the_sections() -> None:
     """The template itself has the sections that the tests require."""
     text = (ROOT / "docs" / "decisions" / "template.md").read_text()
     assert re.findall(r"^## .*$", text, re.M) == SECTIONS
+
+
+def test_the_changelog_has_the_usual_categories() -> None:
+    """CHANGELOG.md keeps to the versions and categories of Keep a Changelog, in its order."""
+    order = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    versions = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1:]
+    assert versions[0].startswith("[Unreleased]\n")
+    for version in versions:
+        assert re.match(r"\[(Unreleased|\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d$)", version, re.MULTILINE), version[:40]
+        categories = re.findall(r"^### (.*)$", version, re.MULTILINE)
+        assert categories == [each for each in order if each in categories]
+
+
+def test_pre_commit_runs_the_commands_of_make_lint() -> None:
+    """Each command of `make lint` is the entry of one local hook, so that both check the same."""
+    makefile = (ROOT / "Makefile").read_text()
+    lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert lint
+    commands = [line.removeprefix("\t@$(RUN) ").removesuffix(" .") for line in lint[1].splitlines()]
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"entry: \.venv/bin/python (.*)", hooks) == commands
+    assert re.findall(r"repo: (.*)", hooks) == ["local"]
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    """Every test that docs/threat-model.md cites is defined in the file that it names."""
+    cited = re.findall(r"`([\w/]+\.py)::(test_\w+)`", (ROOT / "docs" / "threat-model.md").read_text())
+    assert cited
+    for file, test in cited:
+        assert f"\ndef {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
