@@ -1,4 +1,4 @@
-"""What tests ask for by name: Azurite, and the real app as a process."""
+"""The fixtures of all tests: Azurite, and the real app as a process."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -11,14 +11,14 @@ from scripts.azurite import Azurite, start_azurite
 from scripts.samples import seed_database
 from tests.support import App, StartApp, app_environ, run_app, run_sample_app
 
-# How long an example takes is the machine's business: no test asserts times.
+# No test asserts times: they depend on the machine.
 settings.register_profile("strongroom", deadline=None)
 settings.load_profile("strongroom")
 
 
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    """An Azurite of this test run alone: on free ports, its data in memory."""
+    """An Azurite for this test run, on free ports, with its data in memory."""
     running = start_azurite(tmp_path_factory.mktemp("storage") / "azurite", in_memory=True)
     yield running
     running.stop()
@@ -32,16 +32,16 @@ def storage_connection(azurite: Azurite) -> str:
 
 @pytest.fixture(scope="session")
 def running_app(storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The app as a process, with the sample data; shared by all tests, which leave each other's data alone."""
+    """The app as a process, with the sample data. All tests share it, so each uses names of its own."""
     with run_sample_app(tmp_path_factory.mktemp("app"), storage_connection) as app:
         yield app
 
 
 @pytest.fixture
 def start_app(storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartApp]:
-    """Starts apps with settings of their own, and ends them: `start_app({"STRONGROOM_MAX_BODY_BYTES": "2048"})`.
+    """Starts apps with their own settings, and ends them: `start_app({"STRONGROOM_MAX_BODY_BYTES": "2048"})`.
 
-    A setting of "" is as if it were not given. Two apps given the same `folder` share a key and a database.
+    A setting of "" counts as unset. Two apps with the same `folder` share a key and a database.
     """
     with ExitStack() as apps:
 

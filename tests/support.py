@@ -1,4 +1,4 @@
-"""Runs the real app for tests: its own folder, settings, keys and port, as a process that a test can end."""
+"""Runs the real app for tests, as a process with its own folder, settings, keys and port."""
 
 import base64
 import hashlib
@@ -28,21 +28,31 @@ from shared.signing.store import TABLE
 from shared.storage import Storage
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("AZURE", "AZURITE", "AzureWebJobs", "DATABASE_", "FUNCTIONS_", "MAKE", "MFLAGS", "PORT", "STRONGROOM_")
+SETTING_PREFIXES = (
+    "AZURE",
+    "AZURITE",
+    "AzureWebJobs",
+    "DATABASE_",
+    "FUNCTIONS_",
+    "MAKE",
+    "MFLAGS",
+    "PORT",
+    "STRONGROOM_",
+)
 START_SECONDS = 60
 STOP_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class App:
-    """A running app: where it is, its keys, and its process."""
+    """A running app: its URL, keys, process and files."""
 
     url: str
     function_key: str = field(repr=False)
     master_key: str = field(repr=False)
     process: subprocess.Popen[bytes]
     log: Path
-    """What the host and the app print."""
+    """The output of the host and the app."""
     database: Path
     """The SQLite file of the database `main`."""
 
@@ -65,22 +75,22 @@ def free_port() -> int:
 
 @contextmanager
 def closed_port() -> Iterator[int]:
-    """A port at which nobody listens, and which nobody else is given meanwhile."""
+    """A port that refuses connections, and that no other process gets while the context is open."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield int(held.getsockname()[1])
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment without the settings of whoever runs the tests, or of the make that runs them."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    """The environment without the settings of the user, and without the variables of a make that runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(SETTING_PREFIXES)}
 
 
 def app_environ(folder: Path, storage: str) -> dict[str, str]:
     """The settings of an app whose data is in `folder` and the storage account `storage`."""
     master_key = folder / "master.key"
     if not master_key.exists():
-        # Whoever shares a storage account shares the key of what rests there.
+        # Apps that share a storage account need the same master key.
         key = hashlib.sha256(storage.encode()).digest()
         master_key.write_bytes(base64.urlsafe_b64encode(key).rstrip(b"=") + b"\n")
     database = f"sqlite:///{folder / 'main.sqlite'}"
@@ -98,7 +108,7 @@ def run_app(folder: Path, environ: Mapping[str, str]) -> Iterator[App]:
     """Run the app with keys enforced, its files in `folder`, until the context ends."""
     app_root = folder / "app"
     if not app_root.exists():
-        # Links, so that local.settings.json of whoever runs the tests has no say.
+        # Links, so that the app does not read the local.settings.json of the user.
         app_root.mkdir(parents=True)
         for name in ("function_app.py", "host.json", "shared"):
             (app_root / name).symlink_to(ROOT / name)
@@ -147,7 +157,7 @@ def run_sample_app(folder: Path, storage: str) -> Iterator[App]:
 
 
 def wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
-    """The port that a host prints into `log` once it listens; an AssertionError where it does not come to that."""
+    """The port that a host prints into `log` once it listens. Raises AssertionError if the host does not start."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         ended = process.poll() is not None
@@ -160,7 +170,7 @@ def wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
 
 
 def restore_users(storage: str) -> None:
-    """Have the sample data's users as they were, after tests that called everything by its examples."""
+    """Restore the users of the sample data after tests that called every function with its examples."""
     store = UserStore(Storage(StorageSettings(storage)))
     for name in ("alice@example.org", "bob@example.org", "carol@example.org"):
         with suppress(UnknownUser):
@@ -170,7 +180,7 @@ def restore_users(storage: str) -> None:
 
 
 def restore_keys(storage: str, master_key: str) -> None:
-    """Have the sample data's keys as they were, after tests that called everything by its examples."""
+    """Restore the keys of the sample data after tests that called every function with its examples."""
     with TableClient.from_connection_string(storage, TABLE) as table:
         for name in (*SAMPLE_KEYS, "invoices", "partner"):
             for row in table.query_entities(f"PartitionKey eq '{name}'", select=["PartitionKey", "RowKey"]):
@@ -179,7 +189,7 @@ def restore_keys(storage: str, master_key: str) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process, gently first, and all that it started."""
+    """End a process: SIGTERM first, SIGKILL if it does not end in time."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:

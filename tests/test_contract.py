@@ -1,4 +1,4 @@
-"""The running app keeps its own OpenAPI document, and what it promises of every call."""
+"""The running app follows its own OpenAPI document, and the rules that hold for every call."""
 
 import json
 import os
@@ -29,7 +29,7 @@ SECRETS = re.compile(r"hunter2|-----BEGIN|\$argon2|code=|x-functions-key|SharedK
 
 @pytest.fixture(scope="module")
 def storage_connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An Azurite for these tests alone: they call everything, and what they change is no other test's business."""
+    """An Azurite for these tests alone: they call every function, and their changes must not disturb other tests."""
     azurite = start_azurite(tmp_path_factory.mktemp("storage") / "azurite", in_memory=True)
     yield azurite.connection_string
     azurite.stop()
@@ -43,11 +43,11 @@ def running_app(storage_connection: str, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.timeout(900)
-def test_calls_by_the_openapi_document_find_no_fault(
+def test_responses_follow_the_openapi_document(
     start_app: StartApp, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Thousands of calls made from the app's own OpenAPI document, valid and not, find no answer outside it."""
-    # A storage account of its own: these calls also delete what they find.
+    """Thousands of generated calls, valid and invalid, get only responses that the OpenAPI document describes."""
+    # A storage account of its own: these calls also delete blobs and containers.
     azurite = start_azurite(tmp_path / "azurite", in_memory=True)
     request.addfinalizer(azurite.stop)
     seed_container(azurite.connection_string)
@@ -60,25 +60,25 @@ def test_calls_by_the_openapi_document_find_no_fault(
         f"{app.url}/api/openapi.json",
     ]
     environ = os.environ | {"SCHEMATHESIS_HOOKS": str(ROOT / "tests" / "schemathesis_hooks.py")}
-    ran = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=840, check=False)
-    found = re.sub(r"(.{100})\1+", r"\1…", ran.stdout)  # Long texts in requests say nothing.
-    assert ran.returncode == 0, found[-20000:] + ran.stderr[-2000:]
-    assert "No issues found" in ran.stdout
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=840, check=False)
+    report = re.sub(r"(.{100})\1+", r"\1…", done.stdout)  # Shortens long repeated texts in requests.
+    assert done.returncode == 0, report[-20000:] + done.stderr[-2000:]
+    assert "No issues found" in done.stdout
     log = app.log.read_text(errors="replace")
     assert '"status":500' not in log
     assert not SECRETS.search(log)
 
 
 def names(routes: list[Route]) -> list[str]:
-    """The functions' names, for the ids of tests."""
+    """The names of the functions, for the ids of tests."""
     return [route.name for route in routes]
 
 
-UNTRIED = {"restore-blob": "Azurite has no soft delete", "revoke-share": "an id is good once"}
+NOT_CALLED = {"restore-blob": "Azurite has no soft delete", "revoke-share": "an id works only once"}
 
 
 def prepare(route: Route, client: httpx.Client) -> None:
-    """Bring about what an example starts from, where the sample data do not have it."""
+    """Create what an example needs, if the sample data does not contain it."""
     if route.name == "delete-blob":
         client.put("/api/blobs/samples/hello.txt", content=b"hello")
     if route.name in ("run-query", "delete-query"):
@@ -95,9 +95,9 @@ def test_every_example_works(route: Route, running_app: App, storage_connection:
     """Every example of the OpenAPI document succeeds on the sample data, by each method that the function has."""
     restore_users(storage_connection)
     restore_keys(storage_connection, app_environ(running_app.database.parent, "")["STRONGROOM_MASTER_KEY"])
-    assert route.operation.examples or route.operation.request is None or route.name in UNTRIED
-    if route.name in UNTRIED:
-        pytest.skip(UNTRIED[route.name])
+    assert route.operation.examples or route.operation.request is None or route.name in NOT_CALLED
+    if route.name in NOT_CALLED:
+        pytest.skip(NOT_CALLED[route.name])
     with running_app.client() as client:
         for example in route.operation.examples or (Example("No fields", {}),):
             fields = dict(example.fields)
@@ -119,22 +119,22 @@ def test_every_example_works(route: Route, running_app: App, storage_connection:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=names(ROUTES))
-def test_only_public_functions_answer_without_a_key(route: Route, running_app: App) -> None:
-    """Without a key only the functions that are public by design answer."""
+def test_only_public_functions_respond_without_a_key(route: Route, running_app: App) -> None:
+    """Without a key only public functions respond; all others are 401."""
     with running_app.client(key="") as client:
         for method in route.methods:
             response = client.request(method, f"/api/{route.path}")
             assert (response.status_code == 401) == (route.access is Access.FUNCTION)
 
 
-def test_what_is_public_is_a_short_list() -> None:
-    """Whoever makes a function public has to say so here, too."""
+def test_the_public_functions_are_listed() -> None:
+    """A function becomes public only if this list names it, too."""
     assert set(names(PUBLIC)) == {"live", "health", "openapi", "open-share", "public-query", "jwks"}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=names(ROUTES))
-def test_every_answer_carries_the_common_headers(route: Route, running_app: App) -> None:
-    """Every answer of every function has its id, tells browsers not to sniff, and no cache keeps what is not public."""
+def test_every_response_has_the_common_headers(route: Route, running_app: App) -> None:
+    """Every response has a request id and `nosniff`, and only public documents may be cached."""
     with running_app.client() as client:
         for method in route.methods:
             for headers in ({}, {"x-request-id": "mine-1"}):
@@ -162,7 +162,7 @@ def test_every_answer_carries_the_common_headers(route: Route, running_app: App)
 def test_a_bad_request_is_a_problem(
     body: bytes, headers: dict[str, str], status: int, code: str, running_app: App
 ) -> None:
-    """Each way in which a request can be malformed is answered by a problem with its own code."""
+    """Each kind of malformed request gets a problem with its own code."""
     with running_app.client() as client:
         response = client.post("/api/hash-password", content=body, headers=headers)
         assert response.status_code == status
@@ -170,15 +170,15 @@ def test_a_bad_request_is_a_problem(
         assert response.json()["code"] == code
 
 
-def test_a_chunked_body_is_not_taken_for_an_empty_one(running_app: App) -> None:
-    """A chunked request, whose body the host drops, is told to send its length."""
+def test_a_chunked_body_is_refused(running_app: App) -> None:
+    """A chunked request is 411, because the host drops its body."""
     with running_app.client() as client:
         response = client.post("/api/hash-password", content=iter([b'{"password": "x"}']))
         assert (response.status_code, response.json()["code"]) == (411, "length-required")
 
 
-def test_a_secret_in_the_url_is_answered_and_not_logged(start_app: StartApp) -> None:
-    """A password in the query string is refused, and stands in no line of the log."""
+def test_a_secret_in_the_url_is_refused_and_not_logged(start_app: StartApp) -> None:
+    """A password in the query string is refused, and no line of the log contains it."""
     app = start_app()
     with app.client() as client:
         response = client.post("/api/hash-password?password=hunter2")
@@ -193,9 +193,9 @@ def test_a_secret_in_the_url_is_answered_and_not_logged(start_app: StartApp) -> 
 
 
 def log_lines(app: App) -> list[dict[str, Any]]:
-    """The lines that the app itself has logged, parsed."""
-    found = [line.partition(": ")[2] for line in app.log.read_text().splitlines() if " strongroom: " in line]
-    return [json.loads(line) for line in found]
+    """The log lines of the app itself, parsed."""
+    lines = [line.partition(": ")[2] for line in app.log.read_text().splitlines() if " strongroom: " in line]
+    return [json.loads(line) for line in lines]
 
 
 def test_one_line_is_logged_for_a_request(start_app: StartApp) -> None:
@@ -212,8 +212,8 @@ def test_one_line_is_logged_for_a_request(start_app: StartApp) -> None:
     assert all(set(each) == {"function", "method", "status", "outcome", "duration_ms", "request_id"} for each in lines)
 
 
-def test_storage_that_is_out_is_told(start_app: StartApp) -> None:
-    """With storage out the app runs on: what needs storage is 503 with Retry-After, health says so, the rest works."""
+def test_storage_outage(start_app: StartApp) -> None:
+    """During a storage outage, calls that need storage are 503 with Retry-After, health reports it, and others work."""
     unreachable = "http://127.0.0.1:9/"
     app = start_app(
         {
@@ -238,14 +238,14 @@ def test_storage_that_is_out_is_told(start_app: StartApp) -> None:
     assert "127.0.0.1:9" not in json.dumps(log_lines(app))
 
 
-def test_a_setting_that_makes_no_sense_is_one_clear_line(start_app: StartApp) -> None:
-    """The app does not start on a setting that it cannot understand, and the line that says so names it."""
+def test_an_invalid_setting_is_one_clear_line(start_app: StartApp) -> None:
+    """The app does not start with an invalid setting, and prints one line that names it."""
     with pytest.raises(AssertionError, match="STRONGROOM_MAX_BODY_BYTES must be a whole number"):
         start_app({"STRONGROOM_MAX_BODY_BYTES": "lots"})
 
 
-def test_what_is_past_its_time_is_purged(running_app: App, storage_connection: str) -> None:
-    """The daily purge removes deleted keys after 30 days, links that are over, and counters of wrong passwords."""
+def test_expired_records_are_purged(running_app: App, storage_connection: str) -> None:
+    """The daily purge removes deleted keys after 30 days, expired links, and counters of wrong passwords."""
     with running_app.client() as client:
         client.post("/api/keys", json={"name": "purged", "type": "P-256", "deletable": True})
         assert client.delete("/api/keys/purged").status_code == 204
@@ -262,8 +262,8 @@ def test_what_is_past_its_time_is_purged(running_app: App, storage_connection: s
             ("strongroomusers", "kind eq 'failures'"),
         )
         with TableServiceClient.from_connection_string(storage_connection) as service:
-            found = [len(list(service.get_table_client(name).query_entities(query))) for name, query in tables]
-        return found[0], found[1], found[2]
+            counts = [len(list(service.get_table_client(name).query_entities(query))) for name, query in tables]
+        return counts[0], counts[1], counts[2]
 
     before = rows()
     purge(datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""Health: what the state of each service makes of the app's, and that asking is cheap."""
+"""Health: how the state of each service determines the state of the app, and the cost of probes."""
 
 import json
 import threading
@@ -84,7 +84,7 @@ def test_old_results_are_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_probe_that_hangs_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that never responds is down once the probe's time is over, and delays nobody longer."""
+    """A service that never responds is down once the probe's time is over, and delays the response no longer."""
     monkeypatch.setattr(health, "PROBE_SECONDS", 2.0)
     gate = threading.Event()
     services = Health([probe("slow", lambda: gate.wait(60)), probe("quick")]).services()
@@ -94,7 +94,7 @@ def test_a_probe_that_hangs_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", ["/api/live", "/api/health"])
 def test_head_responds_as_get(running_app: App, path: str) -> None:
-    """A monitor may ask by HEAD: the same status and headers, without a body."""
+    """A monitor may use HEAD: the same status and headers, without a body."""
     with httpx.Client(base_url=running_app.url, trust_env=False) as client:
         head, get = client.head(path), client.get(path)
     assert (head.status_code, head.content) == (get.status_code, b"") == (200, b"")

@@ -1,4 +1,4 @@
-"""Settings: read in one place, refused with the variable's name, and documented in docs/settings.md."""
+"""Settings: their defaults, their errors, and their documentation in docs/settings.md."""
 
 import json
 import re
@@ -21,7 +21,7 @@ DOCUMENTED = set(re.findall(NAME, "".join(path.read_text() for path in Path(ROOT
 """The settings that the docstrings of the settings classes name."""
 
 
-def test_nothing_set_gives_the_defaults() -> None:
+def test_an_empty_environment_gives_the_defaults() -> None:
     """An empty environment is a valid one."""
     assert load_settings({}).max_body_bytes == 8 * 1024 * 1024
     assert signing.load_settings({}).key_cache_seconds == 30
@@ -62,8 +62,8 @@ def test_nothing_set_gives_the_defaults() -> None:
         ("DATABASE_MAIN_WRITE", "sqlite:///main.sqlite"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_named(name: str, value: str) -> None:
-    """A setting that cannot be understood is refused at start with its name."""
+def test_an_invalid_setting_is_named(name: str, value: str) -> None:
+    """An invalid setting is refused at start, with its name."""
     with pytest.raises(InvalidSetting, match=name):
         build({name: value})
 
@@ -84,13 +84,13 @@ def test_the_url_is_ours_or_azures(environ: dict[str, str], url: str) -> None:
 
 
 def test_prices_are_read() -> None:
-    """Prices by tier are a JSON object; without it they are the list prices."""
+    """Prices by tier are a JSON object; the default is the list prices."""
     assert blobs.load_settings({"STRONGROOM_BLOB_PRICES": '{"Hot": 1}'}).prices == {"Hot": 1.0}
     assert blobs.BLOB_PRICES["Archive"] < blobs.BLOB_PRICES["Hot"] == blobs.load_settings({}).prices["Hot"]
 
 
-def test_databases_go_by_their_names() -> None:
-    """Each DATABASE_<NAME> is a database of that name in lower case, with its writer where one is given."""
+def test_databases_have_the_names_of_their_settings() -> None:
+    """Each DATABASE_<NAME> is a database of that name in lower case, with a writer if one is set."""
     databases = sql.load_settings(
         {"DATABASE_MAIN": "sqlite:///a", "DATABASE_MAIN_WRITE": "sqlite:///b", "DATABASE_BIG_DATA": "sqlite:///c"}
     )
@@ -99,14 +99,14 @@ def test_databases_go_by_their_names() -> None:
     assert databases["big_data"].write_url is None
 
 
-def test_the_master_key_starts_at_the_apps_folder() -> None:
-    """A relative path is the app's, wherever the process was started; an absolute one stays."""
+def test_a_relative_master_key_path_starts_at_the_app() -> None:
+    """A relative path starts at the app's folder, wherever the process was started; an absolute one is kept."""
     assert signing.load_settings({"STRONGROOM_MASTER_KEY": ".data/k"}).master_key == str(Path(ROOT, ".data/k"))
     assert signing.load_settings({"STRONGROOM_MASTER_KEY": "/etc/k"}).master_key == "/etc/k"
 
 
 def test_no_repr_shows_a_secret() -> None:
-    """Connection strings and database URLs, which may hold passwords, stay out of every repr."""
+    """No repr contains a connection string or a database URL: both may contain passwords."""
     environ = {
         "AzureWebJobsStorage": "AccountName=a;AccountKey=hunter2",
         "DATABASE_MAIN": "sqlite:///hunter2",
@@ -123,7 +123,7 @@ def test_the_docs_list_every_setting() -> None:
 
 
 def test_the_example_names_settings_that_exist() -> None:
-    """local.settings.json.example sets every setting that a start needs, and none that nobody reads."""
+    """local.settings.json.example has every setting except endpoints, and no setting that the app does not read."""
     own = {"FUNCTIONS_WORKER_RUNTIME"}
     known = {re.sub("<NAME>", "MAIN", name) for name in DOCUMENTED}
     assert set(EXAMPLE) - own <= known

@@ -200,20 +200,23 @@ def test_cloud_init_takes_the_machines_first_data(tmp_path: Path) -> None:
 
 
 def test_the_machines_scripts_are_clean(tmp_path: Path) -> None:
-    """shellcheck finds nothing in the script of a deployment, nor in the one that cloud-init writes."""
+    """shellcheck finds nothing in the scripts of a deployment, of continuous integration and of the devcontainer."""
     shellcheck = tool("shellcheck")
     written = re.search(r"    content: \|\n((?:      .*\n)*)$", CLOUD_INIT.read_text().partition("registry-login\n")[2])
     assert written
     (tmp_path / "registry-login").write_text(re.sub(r"^      ", "", written[1], flags=re.MULTILINE))
-    done = run(shellcheck, CLOUD_INIT.with_name("deploy.sh"), tmp_path / "registry-login")
+    scripts = [CLOUD_INIT.with_name("deploy.sh"), tmp_path / "registry-login"]
+    done = run(shellcheck, *scripts, ROOT / ".ci" / "run", ROOT / ".devcontainer" / "prepare")
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_pipeline_is_one() -> None:
-    """GitHub's schema takes the pipeline files."""
+    """The pipeline files and Dependabot's settings are valid by GitHub's schemas."""
     assert WORKFLOWS
-    done = run(tool("check-jsonschema"), "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
-    assert done.returncode == 0, done.stdout
+    dependabot = ROOT / ".github" / "dependabot.yml"
+    for schema, files in (("github-workflows", WORKFLOWS), ("dependabot", [dependabot])):
+        done = run(tool("check-jsonschema"), "--builtin-schema", f"vendor.{schema}", *files)
+        assert done.returncode == 0, done.stdout
 
 
 def test_the_pipeline_is_safe() -> None:
