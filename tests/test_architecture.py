@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CAPABILITIES = {"signing", "passwords", "sql", "blobs"}
 LAYERS = [
     {"errors", "version", "once", "deadline"},
-    {"settings"},
+    {"settings", "inflight"},
     {"web"},
     {"storage", "sandbox"},
     {"health", "idempotency"},

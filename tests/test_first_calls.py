@@ -54,9 +54,9 @@ print(json.dumps(responses))
 """
 
 
-@pytest.mark.parametrize("state", ["fresh", "loaded", "loaded", "loaded", "loaded"])
+@pytest.mark.parametrize(("state", "run"), [("fresh", 1), ("loaded", 1), ("loaded", 2), ("loaded", 3), ("loaded", 4)])
 def test_many_first_calls_at_once(
-    state: str, running_app: App, storage_connection: str, tmp_path_factory: pytest.TempPathFactory
+    state: str, run: int, running_app: App, storage_connection: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Sixteen threads make the first call of each function of a fresh process at the same time; all get a response."""
     environ = clean_environ() | app_environ(running_app.database.parent, storage_connection)

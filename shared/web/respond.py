@@ -13,6 +13,7 @@ import msgspec
 
 from shared.deadline import DEFAULT_SECONDS, call_limit
 from shared.errors import DuplicateHeader, InternalError, StrongroomError, Unauthorized
+from shared.inflight import inflight
 from shared.web.decoding import MAX_ERRORS, decode
 from shared.web.route import Access, Request, Response, Route
 
@@ -67,7 +68,7 @@ def respond(
             if session is not None:
                 arguments.append(session)
             seconds = getattr(fields, "timeout_ms") / 1000 if operation.timeout_bounds_call else call_seconds  # noqa: B009
-            with call_limit(seconds):
+            with call_limit(seconds), inflight.call(len(request.body)):
                 result = operation.handle(*arguments)
             return result if isinstance(result, Response) else Response.json(result)
 

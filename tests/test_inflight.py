@@ -1,0 +1,91 @@
+"""The bytes in flight: a bound over all calls, which one call alone never meets."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from shared.errors import Busy
+from shared.inflight import SMALL_BYTES, Inflight, memory_bytes
+
+MIB = 1024**2
+
+
+def test_calls_share_the_limit() -> None:
+    """A call that does not fit beside the others is refused, and fits once one of them has ended."""
+    inflight = Inflight(10 * MIB)
+    with inflight.call(6 * MIB):
+        with pytest.raises(Busy), inflight.call(5 * MIB):
+            pytest.fail("there was no room")
+        with inflight.call(4 * MIB):
+            pass
+    with inflight.call(10 * MIB):
+        pass
+
+
+def test_one_call_alone_always_fits() -> None:
+    """A call that is larger than the limit runs while no other one holds bytes, and may book more."""
+    inflight = Inflight(MIB)
+    with inflight.call(5 * MIB):
+        inflight.book(5 * MIB)
+        with pytest.raises(Busy), inflight.call(SMALL_BYTES + 1):
+            pytest.fail("there was no room")
+        with inflight.call(SMALL_BYTES):
+            pass
+
+
+def test_a_booking_ends_with_its_call() -> None:
+    """What a handler books is free again after the call, also when the call fails."""
+    inflight = Inflight(10 * MIB)
+
+    def fail() -> None:
+        with inflight.call(1):
+            inflight.book(9 * MIB)
+            raise ZeroDivisionError
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            fail()
+    with inflight.call(MIB), inflight.call(9 * MIB):
+        pass
+
+
+def test_a_refused_booking_books_nothing() -> None:
+    """After a refusal the room is what it was before."""
+    inflight = Inflight(10 * MIB)
+    with inflight.call(MIB), inflight.call(MIB):
+        with pytest.raises(Busy):
+            inflight.book(9 * MIB)
+        inflight.book(8 * MIB)
+
+
+def test_outside_of_a_call_nothing_is_booked() -> None:
+    """Timers and scripts have no account."""
+    Inflight(MIB).book(100 * MIB)
+
+
+def test_threads_keep_the_sum() -> None:
+    """After many concurrent calls nothing is left booked."""
+    inflight = Inflight(8 * MIB)
+    gate = threading.Barrier(8)
+
+    def run(_: int) -> None:
+        gate.wait(timeout=30)
+        for _ in range(200):
+            try:
+                with inflight.call(MIB):
+                    inflight.book(MIB)
+            except Busy:
+                pass
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(run, range(8)))
+    with inflight.call(MIB), inflight.call(7 * MIB):
+        pass
+
+
+def test_the_memory_is_that_of_the_machine_or_less() -> None:
+    """The memory of the instance is positive, and never more than the machine has."""
+    with open("/proc/meminfo") as file:  # noqa: PTH123 - as the module itself reads.
+        total = int(file.readline().split()[1]) * 1024
+    assert 0 < memory_bytes() <= total
