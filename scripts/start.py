@@ -195,7 +195,7 @@ def core_tools() -> str | None:
 def start_host(port: int, storage: str) -> subprocess.Popen[bytes]:
     """Start the Functions host: Core Tools where they work, else the local host."""
     func = core_tools()
-    command = [func, "start"] if func else [sys.executable, "-m", "tests.host"]
+    command = [func, "start"] if func else [sys.executable, "-m", "scripts.host"]
     environ = dict(os.environ, VIRTUAL_ENV=sys.prefix, PATH=f"{sys.prefix}/bin:{os.environ.get('PATH', '')}")
     environ.setdefault("FUNCTIONS_CORE_TOOLS_TELEMETRY_OPTOUT", "1")
     if storage:

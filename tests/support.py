@@ -121,7 +121,7 @@ def run_app(folder: Path, environ: Mapping[str, str]) -> Iterator[App]:
             [
                 sys.executable,
                 "-m",
-                "tests.host",
+                "scripts.host",
                 "--app-root",
                 app_root,
                 "--port",

@@ -27,7 +27,7 @@ LAUNCHER = "/azure-functions-host/Microsoft.Azure.WebJobs.Script.WebHost"
 LAUNCH = """#!/bin/sh
 # A stand-in for Microsoft's host: the local host of the tests, on the port of ASPNETCORE_URLS.
 export PYTHONPATH=/standin:/standin/packages:$AzureWebJobsScriptRoot/.python_packages/lib/site-packages
-exec python -m tests.host --address 127.0.0.1 --port "${ASPNETCORE_URLS##*:}" --app-root "$AzureWebJobsScriptRoot"
+exec python -m scripts.host --address 127.0.0.1 --port "${ASPNETCORE_URLS##*:}" --app-root "$AzureWebJobsScriptRoot"
 """
 KEYS = "/var/lib/strongroom/keys"
 USER = 10001
@@ -86,9 +86,9 @@ def base(able: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     (root / "usr/bin/python").symlink_to("python3")
     # The authorities that this machine trusts, for pip.
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
-    (root / "standin/tests").mkdir(parents=True)
-    shutil.copy(ROOT / "tests/__init__.py", root / "standin/tests")
-    shutil.copytree(ROOT / "tests/host", root / "standin/tests/host")
+    (root / "standin/scripts").mkdir(parents=True)
+    shutil.copy(ROOT / "scripts/__init__.py", root / "standin/scripts")
+    shutil.copytree(ROOT / "scripts/host", root / "standin/scripts/host")
     (root / LAUNCHER[1:]).parent.mkdir()
     (root / LAUNCHER[1:]).write_text(LAUNCH)
     (root / LAUNCHER[1:]).chmod(0o755)

@@ -89,7 +89,7 @@ def wait_for(fact: Callable[[], object]) -> None:
 
 def start(app_root: Path, *options: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.host", "--app-root", str(app_root), *options],
+        [sys.executable, "-m", "scripts.host", "--app-root", str(app_root), *options],
         cwd=ROOT,
         env={**os.environ, **(environ or {})},
         stdout=subprocess.PIPE,

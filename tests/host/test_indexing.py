@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from . import Refusal
-from .indexing import Function, index
-from .routing import Router
+from scripts.host import StartError
+from scripts.host.indexing import Function, index
+from scripts.host.routing import Router
+
 from .running import start, write_app
 
 GOOD = """
@@ -97,7 +98,11 @@ def f(req: "Request"):
         "an annotation cannot be evaluated: name 'Request' is not defined",
     ),
     "a function without a trigger": ('@app.function_name("f")\ndef f(req):\n    pass\n', "does not have a trigger"),
-    "a method that there is not": ('@app.route(route="x", methods=["FETCH"])\ndef f(req):\n    pass\n', "FETCH"),
+    "a route that starts with a slash": (
+        '@app.route(route="/x")\ndef f(req):\n    pass\n',
+        "the route /x starts with a slash",
+    ),
+    "an unknown method": ('@app.route(route="x", methods=["FETCH"])\ndef f(req):\n    pass\n', "FETCH"),
 }
 
 
@@ -105,7 +110,7 @@ def f(req: "Request"):
 @pytest.mark.parametrize(("functions", "told"), REFUSED.values(), ids=REFUSED.keys())
 def test_refuses(tmp_path: Path, functions: str, told: str) -> None:
     """What the real worker does not index, the local host does not either, and it names the trouble in one line."""
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(StartError) as refused:
         index_app(tmp_path, functions)
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -114,7 +119,7 @@ def test_refuses(tmp_path: Path, functions: str, told: str) -> None:
 @pytest.mark.usefixtures("fresh_imports")
 def test_refuses_a_folder_without_an_app(tmp_path: Path) -> None:
     """Without a function_app.py there is nothing to serve."""
-    with pytest.raises(Refusal, match=r"there is no function_app\.py"):
+    with pytest.raises(StartError, match=r"there is no function_app\.py"):
         index(tmp_path)
 
 
@@ -173,5 +178,5 @@ def test_says_a_refusal_in_one_line(tmp_path: Path) -> None:
 def test_refuses_a_route_that_it_does_not_know(tmp_path: Path, route: str) -> None:
     """A kind of route that the local host cannot serve as the real one does is refused, not served otherwise."""
     functions = index_app(tmp_path, f'@app.route(route="{route}")\ndef f(req):\n    pass\n')
-    with pytest.raises(Refusal):
+    with pytest.raises(StartError):
         Router(functions, "api")

@@ -1,4 +1,4 @@
-"""Keys that are asked for, or not."""
+"""Access keys: required with --enable-auth, and not without."""
 
 import json
 import stat
@@ -24,7 +24,7 @@ def locked(req: func.HttpRequest) -> str:
 KEYED = ("/api/keyed", "/api/locked", "/admin/host/status", "/admin/functions")
 
 
-def test_keys_are_not_asked_for(tmp_path: Path) -> None:
+def test_keys_are_not_required(tmp_path: Path) -> None:
     """Without --enable-auth every function and admin endpoint is open, as under Core Tools."""
     with running(write_app(tmp_path, APP)) as host:
         assert [host.call("GET", target).status for target in KEYED] == [200] * 4
@@ -32,20 +32,20 @@ def test_keys_are_not_asked_for(tmp_path: Path) -> None:
 
 
 def test_made_keys_are_kept_to_the_owner(tmp_path: Path) -> None:
-    """Keys made at start rest in a file of mode 600 whose path, and no key, is printed; the next start has the same."""
+    """The host writes new keys to a file of mode 600 and prints its path, no key; the next start uses the same keys."""
     path = write_app(tmp_path, APP) / ".data" / "host-keys.json"
     with running(tmp_path, "--enable-auth") as host:
         keys = json.loads(path.read_text())
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert f"Keys: {path}" in host.printed
-        made = [keys["master"], keys["function"]["default"], keys["functions"]["keyed"]["default"]]
+        made = [keys["master"], keys["function"]["default"]]
         assert not any(key in line for key in made for line in host.printed + host.logged)
         assert host.call("GET", "/api/open").status == 200
         assert [host.call("GET", target).status for target in KEYED] == [401] * 4
         statuses = [
             [host.call("GET", target, headers={"x-functions-key": key}).status for target in KEYED] for key in made
         ]
-        assert statuses == [[200] * 4, [200, 401, 403, 403], [200, 401, 401, 401]]
+        assert statuses == [[200] * 4, [200, 401, 403, 403]]
     with running(tmp_path, "--enable-auth") as host:
         assert host.call("GET", f"/api/keyed?code={made[0]}").status == 200
 

@@ -18,12 +18,19 @@ def environ(req: func.HttpRequest) -> str:
 ORIGIN = "https://portal.azure.com"
 
 
-def test_the_environment_wins_over_local_settings(tmp_path: Path) -> None:
-    """A value of local.settings.json is a setting unless the environment has one of that name, before the app loads."""
+def test_the_environment_beats_local_settings(tmp_path: Path) -> None:
+    """A variable of the environment beats local.settings.json, unless it is empty, as with Core Tools."""
     settings = json.dumps({"Values": {"ONE": "file", "TWO": "file"}})
     write_app(tmp_path, ENVIRON, local__settings__json=settings)
-    with running(tmp_path, environ={"TWO": "environ"}) as host:
+    with running(tmp_path, environ={"ONE": "", "TWO": "environ"}) as host:
         assert host.call("GET", "/api/environ").body == b"file,environ,Development"
+
+
+def test_numbers_and_booleans_are_settings(tmp_path: Path) -> None:
+    """A number in local.settings.json is the text that stands in the file, and a boolean is `true` or `false`."""
+    write_app(tmp_path, ENVIRON, local__settings__json='{"Values": {"ONE": 1.50, "TWO": true}}')
+    with running(tmp_path) as host:
+        assert host.call("GET", "/api/environ").body == b"1.50,true,Development"
 
 
 @pytest.mark.parametrize("prefix", ["v1", "v1/app", ""])
@@ -42,12 +49,21 @@ def test_the_route_prefix_is_set_by_host_json(tmp_path: Path, prefix: str) -> No
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("host.json", "{", "host.json is not JSON: "),
+        ("host.json", "{", "host.json is not JSON (comments are not read): "),
         ("host.json", "[]", "host.json must hold a JSON object"),
         ("host.json", '{"version": "1.0"}', 'host.json: "version" must be "2.0"'),
-        ("local.settings.json", '{"Values": {"A": "secret"', "local.settings.json is not JSON: "),
-        ("local.settings.json", '{"Values": {"A": 1}}', "local.settings.json: the value of A must be text"),
-        ("local.settings.json", '{"IsEncrypted": true}', "cannot read encrypted settings"),
+        (
+            "local.settings.json",
+            '{"Values": {"A": "secret"',
+            "local.settings.json is not JSON (comments are not read): ",
+        ),
+        ("local.settings.json", '{"Values": {"A": ["secret"]}}', "local.settings.json: the value of A must be text, a"),
+        (
+            "local.settings.json",
+            '{"Values": {}} // secret',
+            "local.settings.json is not JSON (comments are not read): ",
+        ),
+        ("local.settings.json", '{"IsEncrypted": true}', "decrypt it with: func settings decrypt"),
         (
             "local.settings.json",
             '{"Host": {"CORS": "*", "CORSCredentials": true}}',
@@ -90,20 +106,36 @@ def cors_headers(headers: list[tuple[str, str]]) -> dict[str, str]:
     return {name: value for name, value in headers if name.startswith("access-control-") or name == "vary"}
 
 
-def test_cors_answers_the_origins_listed(tmp_path: Path) -> None:
-    """Every answer to a listed origin, an error too, says that it may be read; no other origin is told so."""
-    with running(cors_app(tmp_path, f"{ORIGIN}, http://localhost:3000")) as host:
+def test_cors_allows_the_origins_listed(tmp_path: Path) -> None:
+    """Every response to a listed origin, errors included, has CORS headers; another origin gets 403 without."""
+    with running(cors_app(tmp_path, f"{ORIGIN},http://localhost:3000")) as host:
         for target, status in (("/api/environ", 200), ("/api/nope", 404)):
             reply = host.call("GET", target, headers={"Origin": ORIGIN})
             assert reply.status == status
             assert cors_headers(reply.headers) == {"access-control-allow-origin": ORIGIN, "vary": "Origin"}
         other = host.call("GET", "/api/environ", headers={"Origin": "https://example.com"})
-        assert (other.status, cors_headers(other.headers)) == (200, {})
+        assert (other.status, cors_headers(other.headers)) == (403, {})
         assert cors_headers(host.call("GET", "/api/environ").headers) == {}
 
 
+@pytest.mark.parametrize("listed", [f"http://localhost:3000, {ORIGIN}", f"{ORIGIN}/", ORIGIN.upper()])
+def test_an_origin_that_core_tools_would_not_match(tmp_path: Path, listed: str) -> None:
+    """An origin with a blank, a final slash or capitals never matches, as with `func`; a warning says so."""
+    with running(cors_app(tmp_path, listed)) as host:
+        assert cors_headers(host.call("GET", "/api/environ", headers={"Origin": ORIGIN}).headers) == {}
+    assert sum("warning: CORS in local.settings.json" in line for line in host.logged) == 1
+
+
+def test_the_cors_option_replaces_the_file(tmp_path: Path) -> None:
+    """`--cors` takes the place of the file's origins, as with `func`."""
+    other = "http://localhost:5173"
+    with running(cors_app(tmp_path, ORIGIN), "--cors", other) as host:
+        assert cors_headers(host.call("GET", "/api/environ", headers={"Origin": other}).headers)
+        assert host.call("GET", "/api/environ", headers={"Origin": ORIGIN}).status == 403
+
+
 def test_cors_preflight(tmp_path: Path) -> None:
-    """A preflight is answered by the host, 204, with what was asked for; an origin that is not listed gets no leave."""
+    """The host responds to a preflight: 204, with the method and headers requested; none for an origin not listed."""
     asked = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type, x-functions-key",
@@ -129,8 +161,8 @@ def test_cors_for_all(tmp_path: Path) -> None:
 
 
 def test_no_cors_without_the_setting(tmp_path: Path) -> None:
-    """Without the setting OPTIONS is a method like another, and no answer speaks of origins."""
+    """Without the setting OPTIONS is a method like another, and no response has a CORS header."""
     with running(write_app(tmp_path, ENVIRON)) as host:
-        asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
-        reply = host.call("OPTIONS", "/api/environ", headers=asked)
+        headers = {"Origin": f"http://localhost:{host.port}", "Access-Control-Request-Method": "POST"}
+        reply = host.call("OPTIONS", "/api/environ", headers=headers)
         assert (reply.status, cors_headers(reply.headers)) == (200, {})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .urls import BadTarget, params, read_query, read_target
+from scripts.host.urls import BadTarget, params, read_query, read_target
 
 
 def test_an_escaped_slash_and_an_escaped_escape_arrive_alike() -> None:

@@ -1,4 +1,4 @@
-"""Imports function_app.py and lists its functions, refusing what the Python worker and the host refuse to index."""
+"""Imports function_app.py and lists its functions. Raises StartError for an app that Azure would not index."""
 
 import importlib
 import inspect
@@ -17,7 +17,7 @@ from azure.functions.decorators.function_app import FunctionRegister
 from azure.functions.http import HttpRequestConverter, HttpResponseConverter
 from azure.functions.timer import TimerRequestConverter
 
-from . import Refusal
+from . import StartError
 
 _FUNCTION_NAME = re.compile(r"[a-z][a-z0-9_-]{0,127}", re.IGNORECASE | re.ASCII)
 _BINDING_NAME = re.compile(r"[a-z][a-z0-9]{0,127}|\$return", re.IGNORECASE | re.ASCII)
@@ -51,18 +51,18 @@ def index(app_root: Path) -> list[Function]:
     try:
         functions = [_check(function) for function in app.get_functions()]
     except ValueError as error:
-        raise Refusal(f"function_app.py cannot be indexed: {_one_line(error)}") from error
-    seen: set[str] = set()
+        raise StartError(f"function_app.py cannot be indexed: {_one_line(error)}") from error
+    names: set[str] = set()
     for function in functions:
-        if function.name.lower() in seen:
-            raise Refusal(f"{function.name}: two functions have this name")
-        seen.add(function.name.lower())
+        if function.name.lower() in names:
+            raise StartError(f"{function.name}: two functions have this name")
+        names.add(function.name.lower())
     return sorted(functions, key=lambda function: function.name.lower())
 
 
 def _import_app(app_root: Path) -> Any:
     if not (app_root / "function_app.py").is_file():
-        raise Refusal(f"there is no function_app.py in {app_root}")
+        raise StartError(f"there is no function_app.py in {app_root}")
     sys.path.insert(0, str(app_root))
     try:
         return importlib.import_module("function_app")
@@ -70,16 +70,17 @@ def _import_app(app_root: Path) -> Any:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if Path(frame.filename).is_relative_to(app_root)]
         where = f" ({Path(own[-1].filename).relative_to(app_root)}, line {own[-1].lineno})" if own else ""
-        told = f"{type(error).__name__}: {_one_line(error)}{where}"
-        raise Refusal(f"function_app.py cannot be imported: {told}") from error
+        raise StartError(
+            f"function_app.py cannot be imported: {type(error).__name__}: {_one_line(error)}{where}"
+        ) from error
 
 
 def _find_app(module: Any) -> FunctionRegister:
     names = [name for name, value in vars(module).items() if isinstance(value, FunctionRegister)]
     if not names:
-        raise Refusal("function_app.py has no FunctionApp at its top level")
+        raise StartError("function_app.py has no FunctionApp at its top level")
     if len(names) > 1:
-        raise Refusal(f"function_app.py has more than one name for a FunctionApp: {', '.join(names)}")
+        raise StartError(f"function_app.py has more than one name for a FunctionApp: {', '.join(names)}")
     app: FunctionRegister = getattr(module, names[0])
     return app
 
@@ -89,28 +90,30 @@ def _check(function: DecoratedFunction) -> Function:
     handler = function.get_user_function()
     trigger: Any = function.get_trigger()
     if not _FUNCTION_NAME.fullmatch(name) or name.lower() == "host":
-        raise Refusal(f"{name}: not a name that the host accepts for a function")
+        raise StartError(f"{name}: not a name that the host accepts for a function")
     # Binding and Trigger declare little of what they hold; their own attributes are read as they are.
     bindings: list[Any] = function.get_bindings()
     for binding in bindings:
         if not _BINDING_NAME.fullmatch(binding.name):
-            raise Refusal(f"{name}: not a name that the host accepts for a binding: {binding.name}")
+            raise StartError(f"{name}: not a name that the host accepts for a binding: {binding.name}")
     hints = _hints(name, handler)
     bound = {binding.name for binding in bindings} - {"$return"}
     parameters = set(inspect.signature(handler).parameters)
     wants_context = "context" in parameters - bound
     _check_parameters(name, parameters - ({"context"} if wants_context else set()), bound)
     if wants_context and "context" in hints and getattr(hints["context"], "__name__", "") != "Context":
-        raise Refusal(f"{name}: the parameter context must be an azure.functions.Context")
+        raise StartError(f"{name}: the parameter context must be an azure.functions.Context")
     converter = _TRIGGERS.get(trigger.type)
     expected = hints.get(trigger.name)
     if converter and expected and not (isinstance(expected, type) and converter.check_input_type_annotation(expected)):
-        raise Refusal(f"{name}: the annotation of {trigger.name} does not fit its trigger, {trigger.type}")
+        raise StartError(f"{name}: the annotation of {trigger.name} does not fit its trigger, {trigger.type}")
     is_http = trigger.type == "httpTrigger"
+    if is_http and (trigger.route or "").startswith("/"):
+        raise StartError(f"{name}: the route {trigger.route} starts with a slash, which stops the whole app in Azure")
     if is_http and "return" in hints:
-        answer = hints["return"]
-        if not (isinstance(answer, type) and HttpResponseConverter.check_output_type_annotation(answer)):
-            raise Refusal(f"{name}: the return annotation must be azure.functions.HttpResponse, str or none")
+        returned = hints["return"]
+        if not (isinstance(returned, type) and HttpResponseConverter.check_output_type_annotation(returned)):
+            raise StartError(f"{name}: the return annotation must be azure.functions.HttpResponse, str or none")
     methods = getattr(trigger, "methods", None)
     return Function(
         name=name,
@@ -130,14 +133,16 @@ def _hints(name: str, handler: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(handler)
     except Exception as error:
-        raise Refusal(f"{name}: an annotation cannot be evaluated: {_one_line(error)}") from error
+        raise StartError(f"{name}: an annotation cannot be evaluated: {_one_line(error)}") from error
 
 
 def _check_parameters(name: str, declared: set[str], bound: set[str]) -> None:
     if declared - bound:
-        raise Refusal(f"{name}: parameters that no binding fills: {', '.join(sorted(declared - bound))}")
+        raise StartError(f"{name}: parameters that no binding fills: {', '.join(sorted(declared - bound))}")
     if bound - declared:
-        raise Refusal(f"{name}: bindings that the handler has no parameter for: {', '.join(sorted(bound - declared))}")
+        raise StartError(
+            f"{name}: bindings that the handler has no parameter for: {', '.join(sorted(bound - declared))}"
+        )
 
 
 def _one_line(error: Exception) -> str:

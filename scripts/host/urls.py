@@ -1,4 +1,4 @@
-"""Reads a request target as Kestrel does: the decoded path, the URL that the worker is told, and the query."""
+"""Reads a request target as Kestrel does: the decoded path, the URL that the worker gets, and the query."""
 
 import re
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Sends every recorded request to the local host, and compares its answers with those of the real one."""
+"""Sends every recorded request to the local host, and compares its responses with those of the real host."""
 
 import base64
 import json
@@ -12,7 +12,8 @@ from azure.functions.http import HttpResponseConverter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .answers import read_result
+from scripts.host.responses import read_result
+
 from .running import PROBE, ROOT, Reply, RunningHost, running
 
 RECORDED = ROOT / "tests" / "vectors" / "host" / "answers.jsonl"
@@ -29,11 +30,11 @@ TEXTS = WORDS | st.sampled_from(["a=b", "a=b; Path=/; HttpOnly"])
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
-    """The host with the probe, which asks for the keys above."""
+    """The host with the probe, which requires the keys above."""
     keys = tmp_path_factory.mktemp("keys") / "keys.json"
     own = {"keyed": {"default": KEYS["OWN_KEY"]}, "keyed-too": {"default": KEYS["OTHER_KEY"]}}
-    told = {"master": KEYS["MASTER_KEY"], "function": {"default": KEYS["FUNCTION_KEY"]}, "functions": own}
-    keys.write_text(json.dumps(told))
+    content = {"master": KEYS["MASTER_KEY"], "function": {"default": KEYS["FUNCTION_KEY"]}, "functions": own}
+    keys.write_text(json.dumps(content))
     # The recorded worker had no orjson, with which azure.functions reads big integers otherwise where it is installed.
     hidden = tmp_path_factory.mktemp("hidden")
     (hidden / "orjson.py").write_text("raise ImportError\n")
@@ -83,11 +84,43 @@ def _has(shown: dict[str, Any], expected: dict[str, Any] | list[str]) -> bool:
     return expected.items() <= shown.items()
 
 
+_BODY = "uvicorn explains a bad request in a text, where Kestrel sends an empty body; the status agrees"
+DIFFERENCES = {
+    "method: CORS preflight": (403, "the local host rejects pages of other origins: without keys they could call"),
+    "method: CORS simple": (403, "the local host rejects pages of other origins: without keys they could call"),
+    "header: other host": (403, "the local host checks Host: a foreign name may be DNS rebinding"),
+    "query: bare question mark": (200, "uvicorn drops the question mark of an empty query, so `url` lacks it"),
+    "answer: status 600": (500, "uvicorn sends no status over 599"),
+    "answer: status 999": (500, "uvicorn sends no status over 599"),
+    "answer: connection": (200, "h11 keeps to RFC 9112: it says close where the connection closes"),
+    "header: no host": (400, _BODY),
+    "broken: no version": (400, "h11 does not read an HTTP/0.9 request line; Kestrel reads it and responds 505"),
+    "broken: garbage": (400, _BODY),
+    "broken: header without a colon": (400, _BODY),
+    "broken: space before the colon": (400, _BODY),
+    "broken: length is no number": (400, _BODY),
+    "broken: two lengths": (400, _BODY),
+}
+"""Recorded cases with another response here: the status here, and the reason."""
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
-def test_answers_as_the_real_host_does(host: RunningHost, case: dict[str, Any]) -> None:
-    """The local host gives the real host's status, headers and body."""
+def test_responds_as_the_real_host_does(host: RunningHost, case: dict[str, Any]) -> None:
+    """The local host sends the real host's status, headers and body, but for the differences listed above."""
     reply = host.send(_sent(case["send"], host.port).encode("latin-1"))
-    assert _agrees(case, reply, host.port), (case, reply)
+    if case["case"] in DIFFERENCES:
+        status, reason = DIFFERENCES[case["case"]]
+        assert reply.status == status, (case, reply)
+        assert not _agrees(case, reply, host.port), f"no longer a difference: {reason}"
+    else:
+        assert _agrees(case, reply, host.port), (case, reply)
+
+
+def test_the_differences_are_few_and_recorded() -> None:
+    """Every difference names a recorded case, and at least 230 of the 246 cases agree."""
+    names = {case["case"] for case in CASES}
+    assert set(DIFFERENCES) <= names
+    assert len(CASES) - len(DIFFERENCES) >= 230
 
 
 @given(
@@ -97,13 +130,15 @@ def test_answers_as_the_real_host_does(host: RunningHost, case: dict[str, Any]) 
     status_code=st.sampled_from([None, 200, 404, HTTPStatus.CREATED]),
     body=st.sampled_from([None, b"", b"bytes", "text"]),
 )
-def test_reads_a_response_as_the_worker_does(headers: dict[str, str], **told: Any) -> None:
+def test_reads_a_response_as_the_worker_does(headers: dict[str, str], **options: Any) -> None:
     """Status, headers, number of cookies and body are those that azure.functions' own converter makes for the host."""
-    theirs = HttpResponseConverter.encode(HttpResponse(headers=headers, **told), expected_type=None).value
-    ours = read_result(HttpResponse(headers=headers, **told), "GET")
-    assert str(ours.status) == theirs["status_code"].value
-    expected = [(name.lower(), header.value) for name, header in theirs["headers"].items()]
-    assert [each for each in ours.headers if each[0] != "set-cookie"] == expected
-    cookies = sum(len(cookie) for cookie in theirs["cookies"] or ())
-    assert [name for name, _ in ours.headers].count("set-cookie") == cookies
-    assert ours.body == theirs["body"].value
+    encoded = HttpResponseConverter.encode(HttpResponse(headers=headers, **options), expected_type=None).value
+    response = read_result(HttpResponse(headers=headers, **options), "GET")
+    assert str(response.status) == encoded["status_code"].value
+    # Of names that differ only in case, the host keeps the last.
+    expected = {name.lower(): header.value for name, header in encoded["headers"].items()}
+    left_out = ("set-cookie", "content-length")
+    assert {name: value for name, value in response.headers if name not in left_out} == expected
+    cookies = sum(len(cookie) for cookie in encoded["cookies"] or ())
+    assert [name for name, _ in response.headers].count("set-cookie") == cookies
+    assert response.body == encoded["body"].value

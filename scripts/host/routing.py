@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from . import Refusal
+from . import StartError
 from .indexing import Function
 
 _PARAMETER = re.compile(r"\{(?P<all>\*?)(?P<name>\w+)(?P<constraint>:int)?(?P<optional>\??)\}")
@@ -99,11 +99,11 @@ def _parse(function: str, route: str) -> list[Segment]:
                 catch_all=bool(found["all"]),
             )
         elif "{" in piece or "}" in piece:
-            raise Refusal(f"{function}: the local host does not know the route segment {piece!r}")
+            raise StartError(f"{function}: the local host does not know the route segment {piece!r}")
         else:
             segment = Segment(literal=piece.lower())
         if segments and segments[-1].catch_all:
-            raise Refusal(f"{function}: a catch-all parameter can only be the last of a route")
+            raise StartError(f"{function}: a catch-all parameter can only be the last of a route")
         segments.append(segment)
     return segments
 
