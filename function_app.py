@@ -1,4 +1,4 @@
-"""The Azure edge: turns the route table into HTTP-triggered functions. All else is in `shared/`."""
+"""The Azure edge: turns the route table into HTTP-triggered functions. Everything else is in `shared/`."""
 
 import os
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def _handler(route: Route) -> Callable[[func.HttpRequest], func.HttpResponse]:
 @app.function_name("purge")
 @app.timer_trigger(arg_name="timer", schedule="0 30 3 * * *")  # Daily at 3:30 UTC.
 def purge(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the name of the binding, which the host requires.
-    """Remove what is past its time. A failure is logged by the host, and tomorrow it is tried again."""
+    """Remove expired records. The host logs a failure, and the next day's run tries again."""
     _app.purge(datetime.now(UTC))
 
 

@@ -1,3 +1,3 @@
-"""The core of Strongroom: everything but the Azure edge, which is `function_app.py`."""
+"""The core of Strongroom: everything except the Azure edge, `function_app.py`."""
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
 """One deadline per call, shared by all its requests to other services and their retries.
 
-`web.respond` sets it around the handler; whoever waits for a storage account, a vault or a database asks for the time
-that is left. It lives below everything else, so that every layer can use it.
+`web.respond` sets it around the handler; code that waits for storage, a vault or a database
+reads the remaining time here. The module is below all others, so that every layer can use it.
 """
 
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from contextvars import ContextVar
 from time import monotonic
 
 DEFAULT_SECONDS = 10.0
-"""For work outside of a call: timers, scripts, threads of our own."""
+"""The limit of work outside a call: timers, scripts, the app's own threads."""
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
-"""By the monotonic clock."""
+"""On the monotonic clock."""
 
 
 @contextmanager
 def call_limit(seconds: float) -> Iterator[None]:
-    """Limit the work inside to `seconds` from now. An inner limit replaces the outer one, also by a later one."""
+    """Limit the work inside to `seconds` from now. An inner limit replaces the outer one, even if it ends later."""
     token = _deadline.set(monotonic() + seconds)
     try:
         yield
@@ -27,7 +27,7 @@ def call_limit(seconds: float) -> Iterator[None]:
 
 
 def deadline() -> float:
-    """When the present call must end, by the monotonic clock; without a limit DEFAULT_SECONDS from now."""
+    """When the current call must end, on the monotonic clock; without a limit DEFAULT_SECONDS from now."""
     limit = _deadline.get()
     return monotonic() + DEFAULT_SECONDS if limit is None else limit
 

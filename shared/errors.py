@@ -62,16 +62,16 @@ class StrongroomError(Exception):
 
 
 class BadRequest(StrongroomError):
-    """The request is malformed: no retry of it can succeed."""
+    """The request is malformed: a retry cannot succeed."""
 
     status = 400
 
 
 class InvalidRequest(BadRequest):
-    """Fields are unknown, missing, mistyped or out of bounds; `errors` names each."""
+    """Fields are unknown, missing, mistyped or out of bounds; `errors` names each of them."""
 
     code = "invalid-request"
-    title = "The request has fields that are missing, unknown or not valid"
+    title = "Fields of the request are missing, unknown or invalid"
 
 
 def invalid_field(field: str, detail: str) -> InvalidRequest:
@@ -90,56 +90,56 @@ class DuplicateKey(BadRequest):
     """A JSON object contains the same key twice (RFC 8259, section 4: receivers disagree on its meaning)."""
 
     code = "duplicate-key"
-    title = "The JSON contains a key twice"
+    title = "A JSON object contains a key twice"
 
 
 class NotAnObject(BadRequest):
-    """The body is JSON, but no object."""
+    """The body is JSON, but not an object."""
 
     code = "not-an-object"
     title = "The body is JSON, but not an object"
 
 
 class NotUtf8(BadRequest):
-    """Text that is not UTF-8, in the body or behind percent-encoding."""
+    """Text that is not UTF-8, in the body or percent-encoded in the URL."""
 
     code = "not-utf-8"
-    title = "The request holds text that is not UTF-8"
+    title = "The request contains text that is not UTF-8"
 
 
 class NestedTooDeep(BadRequest):
-    """JSON nested deeper than the parser follows."""
+    """JSON that is nested deeper than the parser allows."""
 
     code = "nested-too-deep"
-    title = "The JSON is nested too deep"
+    title = "The JSON is nested too deeply"
 
 
 class DuplicateParameter(BadRequest):
-    """A query parameter stands twice, so that what is meant is a guess."""
+    """A query parameter occurs twice; choosing one of the values would be a guess."""
 
     code = "duplicate-parameter"
-    title = "A query parameter is given more than once"
+    title = "A query parameter occurs more than once"
 
 
 class QueryBesideBody(BadRequest):
-    """A call that takes its fields from the body carries a query string, too."""
+    """A call that takes its fields from the body also has a query string."""
 
     code = "query-beside-body"
-    title = "This call takes its fields from the JSON body alone"
+    title = "This call takes its fields only from the JSON body"
 
 
 class UnexpectedBody(BadRequest):
-    """A call that takes its fields from the query string carries a body, too."""
+    """A call that takes its fields from the query string also has a body."""
 
     code = "unexpected-body"
-    title = "This call takes its fields from the query string alone"
+    title = "This call takes its fields only from the query string"
 
 
 class SecretInUrl(BadRequest):
-    """A password, private key or token in the query string, where it is logged on the way."""
+    """A password, private key or token in the query string, where servers and proxies log it."""
 
     code = "secret-in-url"
-    title = "A secret must not travel in a URL: URLs are logged"
+    title = "Secrets are not allowed in a URL, because URLs are logged"
 
 
 class DuplicateHeader(BadRequest):
@@ -159,7 +159,7 @@ class Unauthorized(StrongroomError):
 
 
 class NotFound(StrongroomError):
-    """There is no such thing."""
+    """The named object does not exist."""
 
     status = 404
 
@@ -168,21 +168,21 @@ class UnknownContainer(NotFound):
     """The storage account has no container of this name."""
 
     code = "unknown-container"
-    title = "There is no such container"
+    title = "This container does not exist"
 
 
 class Conflict(StrongroomError):
-    """What is there stands against what was asked."""
+    """The current state conflicts with the request."""
 
     status = 409
 
 
 class PreconditionFailed(StrongroomError):
-    """If-Match, If-None-Match or their like do not hold (RFC 9110, section 13)."""
+    """If-Match, If-None-Match or another condition is false (RFC 9110, section 13)."""
 
     status = 412
     code = "precondition-failed"
-    title = "The condition does not hold"
+    title = "A condition of the request is false"
 
 
 class LengthRequired(StrongroomError):
@@ -190,11 +190,11 @@ class LengthRequired(StrongroomError):
 
     status = 411
     code = "length-required"
-    title = "A chunked body does not arrive: send a Content-Length"
+    title = "The request needs a Content-Length"
 
 
 class BodyTooLarge(StrongroomError):
-    """The body is over the limit of the settings."""
+    """The body is larger than STRONGROOM_MAX_BODY_BYTES."""
 
     status = 413
     code = "body-too-large"
@@ -210,7 +210,7 @@ class UnsupportedMediaType(StrongroomError):
 
 
 class Refused(StrongroomError):
-    """Well-formed, and refused for a reason that the caller can mend."""
+    """The request is well-formed, but the app refuses it for a reason that the caller can correct."""
 
     status = 422
 
@@ -243,37 +243,37 @@ class Busy(StrongroomError):
     status = 429
     retry_after = 1
     code = "busy"
-    title = "Too much at once"
+    title = "Too many calls at the same time"
 
 
 class InternalError(StrongroomError):
-    """What an unknown exception becomes."""
+    """Any exception that the app does not expect."""
 
     status = 500
     code = "internal-error"
-    title = "Something went wrong on our side"
-    advice = "Try again, and give the request id to whoever runs this app: the log says more."
+    title = "The app failed unexpectedly"
+    advice = "Try again. If it fails again, give the request id to the operator of this app: the log has the details."
 
 
 class Unavailable(StrongroomError):
-    """A backing service is out. Carries `Retry-After`."""
+    """A backing service is unavailable. Carries `Retry-After`."""
 
     status = 503
     retry_after = 5
     code = "unavailable"
-    title = "A service that this call needs is out of reach"
-    advice = "Nothing was changed. Try again after the seconds in Retry-After; /api/health says which service it is."
+    title = "A service that this call needs is unavailable"
+    advice = "Nothing was changed. Try again after the seconds in Retry-After; /api/health shows which service it is."
 
 
 class StorageUnavailable(Unavailable):
-    """Blob or Table Storage does not answer, or answers nonsense."""
+    """Blob or Table Storage does not respond, or its response makes no sense."""
 
     code = "storage-unavailable"
-    title = "Azure Storage does not answer"
+    title = "Azure Storage does not respond"
 
 
 class StorageForbidden(Unavailable):
-    """Storage refuses our identity; the log names the role that is missing."""
+    """Storage refuses the app's identity; the log names the missing role."""
 
     code = "storage-forbidden"
     title = "Azure Storage refuses this app's identity"
@@ -281,27 +281,27 @@ class StorageForbidden(Unavailable):
 
 
 class StorageNetworkForbidden(StorageForbidden):
-    """Storage refuses where we come from, or what a key may do: the account's own rules, not a role."""
+    """The account's network or key rules refuse the app; no role is missing."""
 
     code = "storage-network-forbidden"
     title = "The storage account's rules refuse this app"
-    advice = "Let the app's subnet into the storage account's network rules, and allow what its key or identity does."
+    advice = "Allow the app's subnet in the storage account's network rules, and what its key or identity does."
 
 
 class InvalidSetting(StrongroomError):
-    """A setting that cannot be understood. Most are told when the app is indexed, with the setting's name."""
+    """A setting is invalid. Most stop the app when the host indexes it, with one line that names the setting."""
 
     status = 500
     code = "invalid-setting"
-    title = "A setting of this app is not valid"
-    advice = "Give the request id to whoever runs this app: the log names the setting."
+    title = "A setting of this app is invalid"
+    advice = "Give the request id to the operator of this app: the log names the setting."
 
 
 def all_errors() -> list[type[StrongroomError]]:
-    """Every error with a code of its own, by status and code: what the OpenAPI document lists."""
+    """Every error with its own code, ordered by status and code, for the OpenAPI document."""
 
     def below(cls: type[StrongroomError]) -> list[type[StrongroomError]]:
-        return [cls, *(found for child in cls.__subclasses__() for found in below(child))]
+        return [cls, *(each for child in cls.__subclasses__() for each in below(child))]
 
     coded = {cls.code: cls for cls in below(StrongroomError) if "code" in vars(cls)}
     return sorted(coded.values(), key=lambda cls: (cls.status, cls.code))

@@ -12,7 +12,7 @@ from shared import __version__
 from shared.web import Operation, Response
 
 SHARED_SECONDS = 5.0
-"""Callers share the results of one round of probes for this long, so that nobody can load the services by asking."""
+"""Callers share the results of one round of probes for this long, so that frequent calls do not load the services."""
 PROBE_SECONDS = 5.0
 
 Group = Literal["storage", "master-key", "databases", "keys"]

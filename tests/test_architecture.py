@@ -104,7 +104,7 @@ def modules_after(code: str) -> set[str]:
 def test_indexing_loads_little() -> None:
     """Indexing the app loads only azure.functions, msgspec, the app's modules and a few of the standard library."""
     added = modules_after("import function_app") - modules_after("import azure.functions, msgspec")
-    ours = {each for each in added if each == "function_app" or each.split(".")[0] == "shared"}
+    own = {each for each in added if each == "function_app" or each.split(".")[0] == "shared"}
     cheap = {
         "pathlib",
         "ntpath",
@@ -118,7 +118,7 @@ def test_indexing_loads_little() -> None:
         "queue",
         "_queue",
     }
-    assert added - ours <= cheap
+    assert added - own <= cheap
     heavy = {"cryptography", "argon2", "urllib3", "azure.core", "azure.data", "azure.identity", "sqlite3", "requests"}
     loaded = modules_after("import function_app")
     assert not {each for each in heavy if each in loaded}

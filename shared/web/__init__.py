@@ -1,4 +1,4 @@
-"""HTTP as the capabilities see it: what a route is, how a request is decoded, and how everything is answered."""
+"""HTTP for the capabilities: routes, decoding of requests, responses, cursors, the OpenAPI document."""
 
 from shared.web.base64url import decode_base64, encode_base64
 from shared.web.cursor import Cursors

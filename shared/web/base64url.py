@@ -1,4 +1,4 @@
-"""Base64 (RFC 4648) as the API takes and gives it."""
+"""Base64 (RFC 4648) in requests and responses."""
 
 import binascii
 
@@ -14,10 +14,12 @@ def encode_base64(data: bytes) -> str:
 
 
 def decode_base64(text: str, field: str) -> bytes:
-    """The bytes behind base64 or base64url, padded or not. Raises InvalidRequest, naming `field`."""
+    """The bytes of base64 or base64url text, padded or not. Raises InvalidRequest, naming `field`."""
     if " " in text:
         raise invalid_field(
-            field, "has a space: in a URL a '+' means one. Write '+' as %2B, or send base64url ('-' for '+')."
+            field,
+            f"`{field}` contains a space, because a '+' in a URL is a space. Write '+' as %2B, or send base64url "
+            "('-' instead of '+').",
         )
     try:
         data = text.encode("ascii").translate(_TO_STANDARD).rstrip(b"=")
@@ -25,4 +27,4 @@ def decode_base64(text: str, field: str) -> bytes:
             raise ValueError
         return binascii.a2b_base64(data + b"=" * (-len(data) % 4), strict_mode=True)
     except ValueError:
-        raise invalid_field(field, "is not base64 or base64url (RFC 4648).") from None
+        raise invalid_field(field, f"`{field}` is not base64 or base64url (RFC 4648).") from None

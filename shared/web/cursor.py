@@ -16,7 +16,7 @@ MAC_BYTES = 16
 
 
 class Cursors:
-    """Makes and reads cursors with a keyed digest, so that the app accepts only the cursors that it issued.
+    """Issues and reads cursors with a keyed digest, so that the app accepts only cursors that it issued.
 
     `key` returns the 32 bytes of the key; it is called at first use.
     """

@@ -1,4 +1,4 @@
-"""Decodes a request into its typed fields: the same fields, whether from the query string or from a JSON body."""
+"""Decodes a request into typed fields: the same fields in a query string and in a JSON body."""
 
 import re
 from collections.abc import Iterator
@@ -63,9 +63,9 @@ _JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def decode(route: Route, operation: Operation, request: Request, max_body_bytes: int) -> Fields | None:
-    """The fields of `request` for `operation`. Raises a BadRequest, or 411, 413 or 415, that lists every fault.
+    """The fields of `request` for `operation`. Raises a BadRequest that lists every wrong field, or 411, 413 or 415.
 
-    With `operation.raw`, no field is in the body, and the handler judges its size.
+    With `operation.raw`, no field is in the body, and the handler checks its size.
     """
     pairs = query_pairs(request.url, route.reserved)
     _refuse_secrets(pairs)
@@ -81,7 +81,7 @@ def decode(route: Route, operation: Operation, request: Request, max_body_bytes:
             raise QueryBesideBody(f"Move {names} from the query string into the JSON body.")
         return _from_body(route, operation, request)
     if request.body:
-        raise UnexpectedBody("Put the fields into the query string, or call by POST.")
+        raise UnexpectedBody("Put the fields into the query string, or use POST.")
     return _from_query(operation, request, pairs)
 
 
@@ -130,10 +130,10 @@ def _from_body(route: Route, operation: Operation, request: Request) -> Fields |
         try:
             pairs = _pairs(request.body.decode(), frozenset())
         except UnicodeDecodeError:
-            raise NotUtf8("A form is UTF-8, and this body is not.") from None
+            raise NotUtf8("Send the form in UTF-8.") from None
         return _from_pairs(operation, request, pairs)
-    # The usual header passes without being parsed. A browser sends a POST without Content-Type across origins without
-    # asking, so where a session authorises the call, the header is required.
+    # The usual header needs no parsing. Any page can make a browser send a POST without Content-Type across origins, so
+    # the header is required if a session authorises the call.
     if content_type != "application/json":
         is_missing = not content_type and route.access is not Access.SESSION
         if not is_missing and (request.body or route.access is Access.SESSION) and not _is_json(content_type):
@@ -162,7 +162,7 @@ def _parse(body: bytes) -> object:
     except msgspec.DecodeError as error:
         raise InvalidJson(str(error)) from None
     except UnicodeDecodeError:
-        raise NotUtf8("JSON is UTF-8 (RFC 8259, section 8.1), and this body is not.") from None
+        raise NotUtf8("Send the JSON in UTF-8 (RFC 8259, section 8.1).") from None
     except RecursionError:
         raise NestedTooDeep("Send flatter JSON.") from None
     # Every key has a colon after it. If there are more colons than keys, some are in texts, or a key occurs twice.
@@ -226,7 +226,7 @@ def _refuse_fields(names: list[str]) -> None:
 def _json_value(value: str) -> object:
     """The value of a query parameter that is not text: JSON, such as `5`, `true`, `[300]`, `{"id":1}`.
 
-    What does not parse stays text, which the field then refuses by name. So does `null`: a URL leaves a field out.
+    A value that does not parse stays text, and the field then refuses it. So does `null`: leave the field out instead.
     """
     try:
         parsed = msgspec.json.decode(value)
@@ -237,17 +237,17 @@ def _json_value(value: str) -> object:
 
 @cache
 def _text_fields(kind: type[Fields]) -> dict[str, bool]:
-    """For each field, whether its value in a query string is text, and not JSON."""
+    """For each field, whether its value in a query string is text (true) or JSON."""
     from msgspec import inspect  # Only calls by URL need it.
 
-    def is_text(found: inspect.Type) -> bool:
-        if isinstance(found, inspect.Metadata):  # Annotated[str | None, Meta(description=…)]
-            return is_text(found.type)
-        if isinstance(found, inspect.UnionType):
-            return any(is_text(each) for each in found.types)
-        if isinstance(found, inspect.LiteralType):
-            return any(isinstance(value, str) for value in found.values)
-        return isinstance(found, inspect.StrType | inspect.EnumType)
+    def is_text(kind: inspect.Type) -> bool:
+        if isinstance(kind, inspect.Metadata):  # Annotated[str | None, Meta(description=…)]
+            return is_text(kind.type)
+        if isinstance(kind, inspect.UnionType):
+            return any(is_text(each) for each in kind.types)
+        if isinstance(kind, inspect.LiteralType):
+            return any(isinstance(value, str) for value in kind.values)
+        return isinstance(kind, inspect.StrType | inspect.EnumType)
 
     return {each.encode_name: is_text(inspect.type_info(each.type)) for each in msgspec.structs.fields(kind)}
 
@@ -269,7 +269,7 @@ def _convert(operation: Operation, request: Request, values: dict[str, Any]) -> 
 
 
 def convert(kind: type[AnyFields], values: dict[str, Any], *, in_url: bool = False) -> AnyFields:
-    """The fields of a request, or of one item of a batch, as a `kind`. Raises InvalidRequest, listing every fault."""
+    """The fields of a request or of one item of a batch. Raises InvalidRequest, listing every wrong field."""
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError:

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the route table, so that the two cannot disagree."""
+"""The OpenAPI 3.1 document, generated from the route table, so that the two cannot disagree."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -28,10 +28,10 @@ from shared.web.route import Access, Operation, Response, Route
 REF = "#/components/schemas/"
 
 MAX_QUERY_LENGTH = 2000
-"""A text that may be longer than this is bounded by the URL's own length, when it comes by URL."""
+"""In a URL, the length of the URL itself limits longer texts, so their `maxLength` is left out."""
 
 ALWAYS = (BadRequest, LengthRequired, BodyTooLarge, InternalError)
-"""What any function may return."""
+"""The errors that any function may return."""
 
 
 _SECURITY: dict[Access, list[dict[str, list[str]]]] = {
@@ -49,14 +49,14 @@ _IDEMPOTENCY_KEY = {
 
 
 class ProblemField(msgspec.Struct, frozen=True):
-    """One field that is wrong."""
+    """One wrong field."""
 
     field: str
     detail: str
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Problem details (RFC 9457). `code` is stable; `errors` names each field of a request that does not validate."""
+    """Problem details (RFC 9457). `code` is stable; `errors` names each invalid field of the request."""
 
     type: str
     title: str
@@ -67,7 +67,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """The first 20 of `error_count`."""
     error_count: int | msgspec.UnsetType = msgspec.UNSET
     request_id: str | msgspec.UnsetType = msgspec.UNSET
-    """With a 5xx: quote it to whoever runs the app."""
+    """Only with a 5xx: give it to the operator of the app."""
 
 
 def operations(routes: Sequence[Route]) -> dict[str, Operation]:
@@ -116,7 +116,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in shown:
         for method in route.methods:
-            # A catch-all is a parameter like any other here: OpenAPI cannot express its slashes.
+            # A catch-all is an ordinary parameter here: OpenAPI cannot express that it may contain slashes.
             path = f"/{route.path.replace('{*', '{')}"
             paths.setdefault(path, {})[method.lower()] = _describe(route, method, schemas)
     return {
@@ -197,7 +197,7 @@ def _describe(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
 
 
 def _body(operation: Operation, schemas: Schemas, names: list[str]) -> dict[str, Any]:
-    assert operation.request is not None  # noqa: S101 - _describe asks only for functions with fields.
+    assert operation.request is not None  # noqa: S101 - _describe calls it only for functions with fields.
     described = schemas.of(operation.request)
     schema = schemas.ref(operation.request)
     if len(names) < len(described["properties"]):
@@ -236,7 +236,7 @@ def _parameter(operation: Operation, described: dict[str, Any], name: str, place
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """`schema` as a query string can carry it: a field that is not given is absent, never null."""
+    """`schema` for a query string, where a field can be absent but not null."""
     plain = {name: value for name, value in schema.items() if not (name == "default" and value is None)}
     if "anyOf" in plain:
         kinds = [each for each in plain["anyOf"] if each.get("type") != "null"]
@@ -272,10 +272,10 @@ def _responses(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
             response["content"] = {kind: {} for kind in operation.media_types}
         responses[str(status)] = response
     if route.access is Access.FUNCTION:
-        responses["401"] = {"description": "By the host, without a body: the request has no key for this function."}
+        responses["401"] = {"description": "From the host, without a body: the request has no key for this function."}
     if method not in WITH_BODY:
-        responses["414"] = {"description": "By the host, without a body: the request line is over 8 KiB. Call by POST."}
-    responses["431"] = {"description": "By the host, without a body: the headers are over 32 KiB."}
+        responses["414"] = {"description": "From the host, without a body: the request line is over 8 KiB. Use POST."}
+    responses["431"] = {"description": "From the host, without a body: the headers are over 32 KiB."}
     for status, errors in sorted(_errors_by_status(route, method).items()):
         described = {
             "description": " ".join(f"`{each.code}`: {each.title}." for each in errors),

@@ -1,5 +1,5 @@
-"""A request's way through a route: access, decode, call, respond. The one place where errors become problems, and the
-one place that records a call."""
+"""The path of a request through a route: access, decode, call, respond. Only this module turns errors into problems
+and records calls."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 _LINE = '{"function":"%s","method":"%s","status":%d,"outcome":"%s","duration_ms":%.3f,"request_id":"%s"}'
 _ONCE = ("authorization", "origin")
-"""Headers that may occur once. The host joins two with a comma, and which of them counts would be a guess."""
+"""Headers that may occur only once. The host joins two with a comma; choosing one of them would be a guess."""
 _WITHOUT_BODY = frozenset({204, 205, 304})
 
 
@@ -48,7 +48,7 @@ def respond(
     The call may wait `call_seconds` for other services. Without `replays`, an `Idempotency-Key` is ignored.
     """
     started = perf_counter()
-    # Not by `get`: the worker's headers raise an exception inside for a missing one.
+    # Without `get`: for a missing header the worker's class raises and catches an exception, which is slow.
     sent_id = "x-request-id" in request.headers and _SANE_REQUEST_ID.fullmatch(request.headers["x-request-id"])
     request_id = sent_id[0] if sent_id else os.urandom(16).hex()
     cache_seconds = 0
@@ -110,7 +110,7 @@ def _session(route: Route, request: Request) -> object:
 
 
 def _record(route: Route, request: Request, response: Response, request_id: str, duration_ms: float) -> None:
-    """One line for each call: the function and its outcome, and nothing that was sent."""
+    """Log one line per call: the function and its outcome, and nothing that the caller sent."""
     if log.isEnabledFor(logging.INFO):
         # As log.info does it, but without its search for the calling line, which takes as long as all the rest.
         log_fields = (route.name, request.method, response.status, response.outcome, duration_ms, request_id)
@@ -144,18 +144,16 @@ def problem_fields(error: StrongroomError) -> dict[str, object]:
 
 
 def _log_cause(error: BaseException, request_id: str) -> None:
-    """Log what went wrong and where, for each exception of the chain.
+    """Log each exception of the chain with the code that raised it.
 
-    The messages of exceptions that are not ours stay out: they quote URLs, rows and request bodies.
+    It leaves out the messages of other libraries' exceptions: they quote URLs, rows and request bodies.
     """
     causes = []
     cause: BaseException | None = error
     while cause is not None:
         frames = traceback.extract_tb(cause.__traceback__)[-5:]
-        places = " < ".join(
-            f"{each.filename.rpartition('/')[2]}:{each.lineno} {each.name}" for each in reversed(frames)
-        )
+        calls = " < ".join(f"{each.filename.rpartition('/')[2]}:{each.lineno} {each.name}" for each in reversed(frames))
         detail = f" ({cause.detail})" if isinstance(cause, StrongroomError) and cause.detail else ""
-        causes.append(f"{type(cause).__module__}.{type(cause).__qualname__}{detail} at {places}")
+        causes.append(f"{type(cause).__module__}.{type(cause).__qualname__}{detail} at {calls}")
         cause = cause.__cause__ or cause.__context__
     log.error('{"request_id":"%s","error":%s}', request_id, msgspec.json.encode(" | from ".join(causes)).decode())

@@ -1,7 +1,6 @@
-"""What a route is, and what goes in and out of one.
+"""The types of a route: access, request, response, operation.
 
-These are msgspec's structs, where a dataclass would do as well, because each dataclass takes half a millisecond to
-define, and every cold start pays for that.
+They are msgspec structs: defining a dataclass would take half a millisecond of each cold start (decision 1).
 """
 
 from collections.abc import Callable, Mapping
@@ -17,11 +16,11 @@ class Access(Enum):
     """Who may call a function."""
 
     FUNCTION = "function"
-    """Whoever has a key of the function or of the app. The host checks it."""
+    """Callers with a key of the function or of the app. The host checks it."""
     PUBLIC = "public"
-    """Everybody."""
+    """Anybody."""
     SESSION = "session"
-    """Whoever has the access token of a session. The host lets everybody in; the app checks the token."""
+    """Callers with the access token of a session. The host checks nothing; the app checks the token."""
 
 
 FUNCTION, PUBLIC, SESSION = Access.FUNCTION, Access.PUBLIC, Access.SESSION
@@ -34,14 +33,14 @@ HOST_PARAMETERS = frozenset({"code", "clientid"})
 
 
 class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of the fields of a request, from its query string or from its JSON body. Its repr shows no value."""
+    """Base class of the fields of a request, from its query string or its JSON body. Its repr shows no value."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
 
 
 class Request(msgspec.Struct, frozen=True):
-    """An HTTP request, as the host passes it on."""
+    """An HTTP request, as the host passes it to the worker."""
 
     method: str
     url: str
@@ -80,7 +79,7 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """What a function does with a request, and how the OpenAPI document describes it."""
+    """The handler of a function, and its description for the OpenAPI document."""
 
     handle: Callable[..., object]
     """Takes the decoded `request` (nothing if that is None). Returns a struct, which is sent as JSON, or a Response."""
@@ -89,7 +88,7 @@ class Operation(msgspec.Struct, frozen=True):
     """The body of a success (or its alternatives), for the OpenAPI document; None if it is not one fixed JSON."""
     summary: str
     errors: tuple[type[StrongroomError], ...] = ()
-    """Beside those that any function may return."""
+    """The errors that it may return, in addition to those of any function."""
     examples: tuple[Example, ...] = ()
     statuses: Mapping[int, str] = msgspec.field(default_factory=lambda: {200: "Success."})
     """The statuses of success, each with its meaning."""
@@ -120,16 +119,16 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One HTTP-triggered function: what the host needs to know of it, and how to load the rest."""
+    """One HTTP-triggered function: the facts that the host needs, and how to load the rest."""
 
     name: str
     """The name of the function: lower case, with hyphens."""
     path: str
-    """Below `/api/`, with fields in braces."""
+    """The path below `/api/`, with fields in braces."""
     methods: tuple[str, ...]
     access: Access
     capability: Callable[[], Mapping[str, Operation]]
-    """Loads the capability at the first call of one of its functions. Its operations go by the functions' names."""
+    """Loads the capability at the first call of one of its functions. Maps function names to operations."""
     reserved: frozenset[str] = HOST_PARAMETERS
     """Query parameters, in lower case, that are not fields. The callback of a sign-in reads `code` itself."""
     documented: bool = True

@@ -1,4 +1,4 @@
-"""Base64 as the API takes and gives it."""
+"""Base64 in requests and responses."""
 
 import base64
 
@@ -11,8 +11,8 @@ from shared.web import decode_base64, encode_base64
 
 
 @given(st.binary())
-def test_every_spelling_is_read(data: bytes) -> None:
-    """Standard and URL-safe base64, padded and not, all give the same bytes back."""
+def test_every_variant_is_decoded(data: bytes) -> None:
+    """Standard and URL-safe base64, padded or not, decode to the same bytes."""
     standard, url_safe = base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()
     for text in (standard, url_safe, standard.rstrip("="), url_safe.rstrip("=")):
         assert decode_base64(text, "field") == data
@@ -25,14 +25,14 @@ def test_output_is_url_safe_without_padding(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", ["a", "abcde", "ab=c", "ab==cd", "====", "abc=====", "ab\n", "é", "a!b="])
-def test_what_is_not_base64_is_refused(text: str) -> None:
-    """Anything else is refused with the field's name, instead of being half read."""
+def test_invalid_base64_is_refused(text: str) -> None:
+    """Any other text is refused as a whole, with the field's name."""
     with pytest.raises(InvalidRequest) as problem:
         decode_base64(text, "signature")
     assert problem.value.errors[0].field == "signature"
 
 
 def test_a_plus_lost_in_a_url_is_explained() -> None:
-    """A space, which is what a '+' in a URL becomes, is answered with that hint."""
+    """A space, which a '+' in a URL becomes, gets an error that explains it."""
     with pytest.raises(InvalidRequest, match="%2B"):
         decode_base64("ab c", "signature")

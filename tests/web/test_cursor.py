@@ -12,7 +12,7 @@ CURSORS = Cursors(lambda: b"k" * 32)
 
 @given(st.lists(st.text() | st.integers(-(2**63), 2**63) | st.none()), st.text(), st.integers(0, 5000))
 def test_a_cursor_returns_its_position(position: list[object], prefix: str, limit: int) -> None:
-    """Whatever position goes in comes out again for the same fields."""
+    """With the same fields, a cursor decodes to the position that it was made from."""
     cursor = CURSORS.encode(position, prefix, limit)
     assert CURSORS.decode(cursor, list, prefix, limit) == position
 
@@ -26,7 +26,7 @@ def test_a_cursor_belongs_to_one_listing() -> None:
 
 
 def test_a_cursor_of_another_key_is_refused() -> None:
-    """A cursor that was made without the app's key is refused, though its form is right."""
+    """A cursor that was made with another key is refused, although its form is right."""
     foreign = Cursors(lambda: b"x" * 32).encode("m", "keys")
     with pytest.raises(InvalidRequest, match="cursor"):
         CURSORS.decode(foreign, str, "keys")
@@ -35,7 +35,7 @@ def test_a_cursor_of_another_key_is_refused() -> None:
 @pytest.mark.parametrize(
     "cursor", ["", "x", "not a cursor", "AAAA", CURSORS.encode(1, "q"), CURSORS.encode("a", "q")[:-3]]
 )
-def test_what_is_not_a_cursor_is_refused(cursor: str) -> None:
+def test_other_texts_are_refused(cursor: str) -> None:
     """Any other text, a cut cursor and a position of another type are refused, naming the field."""
     with pytest.raises(InvalidRequest) as raised:
         CURSORS.decode(cursor, str, "q")

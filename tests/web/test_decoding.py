@@ -18,7 +18,7 @@ LIMIT = 1000
 
 
 class Sample(Fields, frozen=True):
-    """One field of each kind that a request can hold."""
+    """One field of each kind that a request can contain."""
 
     text: str = "default"
     maybe: str | None = None
@@ -30,7 +30,7 @@ class Sample(Fields, frozen=True):
 
 
 class Required(Fields, frozen=True):
-    """Two fields that must be there, and one that need not."""
+    """Two required fields and an optional one."""
 
     name: str
     size: int
@@ -53,14 +53,14 @@ def decode(
 
 
 def get(query: str, kind: type[Fields] | None = Sample) -> Any:
-    """What a GET with this query string decodes to."""
+    """The decoded fields of a GET with this query string."""
     return decode(kind, Request("GET", f"http://x/api/f{query}", {}, {}, b""), LIMIT)
 
 
 def post(
     body: bytes, kind: type[Fields] | None = Sample, content_type: str = "application/json", query: str = ""
 ) -> Any:
-    """What a POST with this body decodes to."""
+    """The decoded fields of a POST with this body."""
     headers = {"content-type": content_type} if content_type else {}
     return decode(kind, Request("POST", f"http://x/api/f{query}", headers, {}, body), LIMIT)
 
@@ -70,7 +70,7 @@ def fields_of(problem: pytest.ExceptionInfo[errors.InvalidRequest]) -> set[str]:
     return {each.field for each in problem.value.errors}
 
 
-def test_no_query_string_means_the_defaults() -> None:
+def test_no_query_string_gives_the_defaults() -> None:
     """A call without a query string gets every default."""
     assert get("") == get("?") == Sample()
 
@@ -82,7 +82,7 @@ def test_an_empty_value_is_a_value() -> None:
 
 
 def test_text_stays_text() -> None:
-    """Text that looks like another type is left alone in a text field."""
+    """In a text field, text that looks like another type stays text."""
     assert get("?text=5&maybe=null").text == "5"
     assert get("?text=5&maybe=null").maybe == "null"
     assert get("?key=%7Bnot-json").key == "{not-json"
@@ -105,7 +105,7 @@ def test_a_value_of_the_wrong_type_names_its_field(query: str) -> None:
 
 
 def test_every_value_of_the_wrong_type_is_named() -> None:
-    """One answer names every query value that is not of its field's type, and says how such a value is written."""
+    """One error names every query value of a wrong type, and explains how to write such a value."""
     with pytest.raises(errors.InvalidRequest) as problem:
         get("?number=five&flag=yes&params=[1")
     assert fields_of(problem) == {"number", "flag", "params"}
@@ -113,21 +113,21 @@ def test_every_value_of_the_wrong_type_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["code", "Code", "CODE", "clientId", "clientid"])
-def test_the_hosts_own_parameters_pass(name: str) -> None:
-    """The parameters that the host and the portal add are no fields, on GET and on POST."""
+def test_parameters_of_the_host_are_ignored(name: str) -> None:
+    """Parameters that the host and the portal add are not fields, neither in a GET nor in a POST."""
     assert get(f"?{name}=x&text=a").text == "a"
     assert post(b'{"text":"a"}', query=f"?{name}=x").text == "a"
 
 
 def test_a_repeated_parameter_is_refused() -> None:
-    """A parameter given twice is refused by name, and so is one that differs only in its encoding."""
+    """A parameter that occurs twice is refused by name, also if the two differ only in their encoding."""
     for query in ("?text=a&text=b", "?text=a&te%78t=b"):
         with pytest.raises(errors.DuplicateParameter, match="text"):
             get(query)
 
 
 def test_all_wrong_fields_are_named_at_once() -> None:
-    """One answer names every unknown, missing and mistyped field, whichever way the call was made."""
+    """One error names every unknown, missing and mistyped field, in a GET and in a POST."""
     with pytest.raises(errors.InvalidRequest) as problem:
         post(b'{"nmae": "x", "size": "big", "zzz": 1}', Required)
     assert fields_of(problem) == {"name", "size", "nmae", "zzz"}
@@ -160,8 +160,8 @@ def test_a_value_out_of_bounds_names_its_field() -> None:
         (b"x" * (LIMIT + 1), errors.BodyTooLarge),
     ],
 )
-def test_a_bad_body_is_told_apart(body: bytes, error: type[errors.StrongroomError]) -> None:
-    """What is not JSON, not UTF-8, no object or too large is each an error of its own."""
+def test_each_bad_body_has_its_own_error(body: bytes, error: type[errors.StrongroomError]) -> None:
+    """Not JSON, not UTF-8, not an object and too large are four different errors."""
     with pytest.raises(error):
         post(body)
 
@@ -175,15 +175,15 @@ def test_deep_nesting_is_refused(place: str) -> None:
         decode(Sample, request, len(body))
 
 
-def test_a_body_at_the_limit_is_taken() -> None:
-    """A body of exactly the limit passes."""
+def test_a_body_at_the_limit_is_accepted() -> None:
+    """A body of exactly the limit is accepted."""
     body = json.dumps({"text": "a" * (LIMIT - 12)}).encode()
     assert len(body) == LIMIT
     assert len(post(body).text) == LIMIT - 12
 
 
 def test_an_empty_body_is_an_empty_object() -> None:
-    """A POST without a body gets the defaults, or is told what is missing."""
+    """A POST without a body gets the defaults, or an error that names the missing fields."""
     assert post(b"", content_type="") == Sample()
     with pytest.raises(errors.InvalidRequest) as problem:
         post(b"", Required)
@@ -225,14 +225,14 @@ def test_fields_come_from_one_place() -> None:
     "query", ["password=x", "Old_Password=x", "token=a.b.c", "public_key=-----BEGIN%20PRIVATE%20KEY-----"]
 )
 def test_a_secret_in_the_url_is_refused(query: str) -> None:
-    """A secret in the query string is refused as such, on every method, before anything else is said."""
+    """A secret in the query string is refused as such, with every method and before any other check."""
     for method in ("GET", "POST", "DELETE"):
         with pytest.raises(errors.SecretInUrl):
             decode(Sample, Request(method, f"http://x/api/f?{query}&{query}", {}, {}, b""), LIMIT)
 
 
-def test_a_dropped_chunked_body_is_not_taken_for_an_empty_one() -> None:
-    """A chunked request whose body the host dropped is answered with what to do."""
+def test_a_dropped_chunked_body_is_refused() -> None:
+    """A chunked request whose body the host dropped gets an error that says what to do."""
     headers = {"transfer-encoding": "chunked", "content-type": "application/json"}
     with pytest.raises(errors.LengthRequired):
         decode(Sample, Request("POST", "http://x/api/f", headers, {}, b""), LIMIT)
@@ -240,7 +240,7 @@ def test_a_dropped_chunked_body_is_not_taken_for_an_empty_one() -> None:
 
 
 def test_fields_of_the_path_join_the_others() -> None:
-    """What stands in the path is a field like any other, and cannot be given a second time."""
+    """A value in the path is a field like any other, and cannot occur a second time."""
 
     def call(method: str, query: str = "", body: bytes = b"") -> Any:
         return decode(Required, Request(method, f"http://x/api/f/a{query}", {}, {"name": "a"}, body), LIMIT)
@@ -253,7 +253,7 @@ def test_fields_of_the_path_join_the_others() -> None:
 
 
 def test_a_function_without_fields_takes_none() -> None:
-    """A function that takes no fields refuses a parameter by name, and answers without one."""
+    """A function without fields refuses a parameter by name, and works without one."""
     assert get("?code=x", None) is None
     with pytest.raises(errors.InvalidRequest) as problem:
         get("?x=1", None)
@@ -274,14 +274,14 @@ def test_bad_percent_encoding_is_refused() -> None:
 
 
 def test_a_request_shows_no_value() -> None:
-    """The repr of a decoded request holds nothing that the caller sent."""
+    """The repr of a decoded request contains nothing that the caller sent."""
     assert "hunter2" not in repr(get("?text=hunter2"))
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 100), st.booleans())
 @example("a+b &=%#?/", 1, True)
-def test_both_ways_of_calling_mean_the_same(text: str, number: int, flag: bool) -> None:
-    """Any text, number and flag decode alike from a query string and from a body."""
+def test_query_and_body_decode_alike(text: str, number: int, flag: bool) -> None:
+    """Any text, number and flag decode to the same value from a query string and from a body."""
     body = json.dumps({"text": text, "number": number, "flag": flag}).encode()
     tail = f"&number={number}&flag={json.dumps(flag)}"
     request = Request("POST", "http://x/api/f", {}, {}, body)
@@ -291,7 +291,7 @@ def test_both_ways_of_calling_mean_the_same(text: str, number: int, flag: bool) 
 
 
 def outcome(call: Callable[[], object]) -> object:
-    """The fields that a call decodes to, or the status that its refusal is answered with."""
+    """The decoded fields of a call, or the status of its error."""
     try:
         return call()
     except errors.StrongroomError as error:
@@ -300,14 +300,14 @@ def outcome(call: Callable[[], object]) -> object:
 
 @given(st.binary(max_size=200))
 def test_any_body_is_decoded_or_refused(body: bytes) -> None:
-    """Whatever bytes arrive, the outcome is the fields or a refusal as malformed."""
+    """Any bytes as the body give fields or a 4xx error, never another exception."""
     found = outcome(lambda: post(body))
     assert isinstance(found, Sample) or found == 400
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=100))
 def test_any_query_is_decoded_or_refused(query: str) -> None:
-    """Whatever stands behind the question mark, the outcome is the fields or a refusal as malformed."""
+    """Any text after the question mark gives fields or a 4xx error, never another exception."""
     found = outcome(lambda: get("?" + query))
     assert isinstance(found, Sample) or found == 400
 
@@ -322,7 +322,7 @@ class Conditional(Fields, frozen=True):
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_header_is_a_field(method: str) -> None:
-    """A header that the route names arrives as a text field; others do not."""
+    """A header that the operation names becomes a text field; others do not."""
     request = Request(
         method,
         "https://x/api/f" + ("?count=2" if method == "GET" else ""),
@@ -333,7 +333,7 @@ def test_a_header_is_a_field(method: str) -> None:
     assert decode(Conditional, request, 1000, headers=("if-match",)) == Conditional(name="n", if_match='"0x1"', count=2)
 
 
-def test_a_header_is_given_by_the_header_alone() -> None:
+def test_a_header_field_comes_only_from_the_header() -> None:
     """A field that is a header is refused in the query string and in the body."""
     for request in (
         Request("GET", "https://x/api/f?if_match=1", {}, {"name": "n"}, b""),
@@ -381,7 +381,7 @@ def test_a_whole_number_is_an_integer_however_it_is_written(number: str) -> None
     assert fields_of(problem) == {"count", "counts[1]"}
 
 
-def test_whole_numbers_stay_as_they_are_where_any_value_is_taken() -> None:
+def test_numbers_are_unchanged_in_a_field_for_any_json() -> None:
     """`params` takes any JSON, so 5.0 stays a real number there, and so it does in a field for real numbers."""
     fields = post(b'{"count": 1.0, "ratio": 2.0, "params": [5.0, 5]}', Anchored)
     assert [type(each) for each in fields.params] == [float, int]

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the app does."""
+"""The OpenAPI document describes what the app does."""
 
 import json
 from collections.abc import Iterator
@@ -19,30 +19,30 @@ ROUTES = build({}).routes
 
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
-    """The document, as a client reads it."""
+    """The document as a client reads it."""
     parsed: dict[str, Any] = json.loads(msgspec.json.encode(document(ROUTES)))
     return parsed
 
 
 def path_of(route: Route) -> str:
-    """The path of a route as OpenAPI writes it, which has no word for a parameter with slashes."""
+    """The path of a route as OpenAPI writes it: it has no notation for a parameter with slashes."""
     return f"/{route.path.replace('{*', '{')}"
 
 
-def test_it_is_openapi_3_1(described: dict[str, Any]) -> None:
+def test_the_document_is_openapi_3_1(described: dict[str, Any]) -> None:
     """The document validates as OpenAPI 3.1."""
     assert described["openapi"].startswith("3.1")
     validate(described)
 
 
 def test_every_function_is_described(described: dict[str, Any]) -> None:
-    """Every route and method stands in the document, and nothing else."""
+    """The document contains every route and method, and nothing else."""
     found = {(path, method) for path, methods in described["paths"].items() for method in methods}
     assert found == {(path_of(route), method.lower()) for route in ROUTES for method in route.methods}
 
 
 def test_access_is_described(described: dict[str, Any]) -> None:
-    """What wants a key names both ways to give one and the 401; what is public names none."""
+    """A function that needs a key names both ways to send it, and the 401; a public one names neither."""
     for route in ROUTES:
         for method in route.methods:
             operation = described["paths"][path_of(route)][method.lower()]
@@ -61,7 +61,7 @@ def test_access_is_described(described: dict[str, Any]) -> None:
 
 
 def test_every_code_is_listed(described: dict[str, Any]) -> None:
-    """Every code that a problem can carry is in the document."""
+    """The document lists every code of a problem."""
     assert described["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] == [
         each.code for each in all_errors()
     ]
@@ -77,7 +77,7 @@ def test_codes_are_unique() -> None:
 
 
 def test_every_function_with_a_body_has_an_example(described: dict[str, Any]) -> None:
-    """Each call that takes a body shows at least one that works."""
+    """Each function with a body has at least one example."""
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
             if "application/json" in operation.get("requestBody", {}).get("content", {}):
@@ -85,13 +85,13 @@ def test_every_function_with_a_body_has_an_example(described: dict[str, Any]) ->
 
 
 def test_every_operation_has_its_route() -> None:
-    """A capability has an operation for each of its routes, and none that no route leads to."""
+    """A capability has exactly one operation for each of its routes."""
     for capability in {id(route.capability): route.capability for route in ROUTES}.values():
         assert set(capability()) == {route.name for route in ROUTES if route.capability is capability}
 
 
 def kinds_in(found: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
-    """A type and all that it is made of."""
+    """A type and all types that it contains."""
     yield found
     for name in ("types", "fields", "item_type", "key_type", "value_type", "type"):
         inner = getattr(found, name, ())
@@ -102,7 +102,7 @@ def kinds_in(found: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
                 yield from kinds_in(each)
 
 
-def test_no_pattern_stands_beside_a_list_or_an_object() -> None:
+def test_no_pattern_is_beside_a_list_or_an_object() -> None:
     """No field is both patterned text and a list or an object: msgspec 0.22 corrupts its memory over that."""
     requests = [route.operation.request for route in ROUTES if route.operation.request]
     for union in (each for request in requests for each in kinds_in(msgspec.inspect.type_info(request))):
@@ -113,7 +113,7 @@ def test_no_pattern_stands_beside_a_list_or_an_object() -> None:
 
 
 def test_headers_and_raw_bodies_are_described(described: dict[str, Any]) -> None:
-    """A header that is a field is a header parameter, and not one of the query; a raw body is bytes."""
+    """A field in a header is a header parameter and not a query parameter; a raw body is bytes."""
     operation = described["paths"]["/blobs/{container}/{name}"]["put"]
     places = {each["name"]: each["in"] for each in operation["parameters"]}
     assert places["if-none-match"] == "header"
@@ -155,7 +155,7 @@ def test_a_hidden_route_is_not_described() -> None:
 
 
 def test_the_document_is_the_same_on_every_python() -> None:
-    """The committed digest is that of every supported Python, which treat the indentation of docstrings differently."""
+    """No description has indented lines: versions of Python treat the indentation of docstrings differently."""
     for schema in document(ROUTES)["components"]["schemas"].values():
         for each in (schema, *schema.get("properties", {}).values()):
             assert "\n  " not in each.get("description", ""), schema["title"]

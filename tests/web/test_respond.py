@@ -1,4 +1,4 @@
-"""Answering: every outcome is a response of ours, with its headers, and nothing secret leaks."""
+"""Responses: every outcome has the common headers, and nothing secret leaks."""
 
 import json
 import logging
@@ -20,22 +20,22 @@ class Sent(Fields, frozen=True):
     text: str = ""
 
 
-class Told(msgspec.Struct):
-    """The answer of the route below."""
+class Echo(msgspec.Struct):
+    """The response of the route below."""
 
     text: str
 
 
 def call(handle: Any, body: bytes = b"{}", headers: dict[str, str] | None = None, cache_seconds: int = 0) -> Response:
-    """Answer a POST by a route with this handler."""
-    operation = Operation(handle, Sent, Told, "", cache_seconds=cache_seconds)
+    """The response to a POST of a route with this handler."""
+    operation = Operation(handle, Sent, Echo, "", cache_seconds=cache_seconds)
     route = Route("probe", "probe", ("POST",), Access.PUBLIC, lambda: {"probe": operation})
     return respond(route, Request("POST", "http://x/api/probe", headers or {}, {}, body), 1000)
 
 
-def test_a_struct_is_answered_as_json() -> None:
-    """What a handler returns is the JSON of a 200, which no cache may keep and no browser may sniff."""
-    response = call(lambda sent: Told(sent.text), b'{"text": "a"}')
+def test_a_struct_becomes_json() -> None:
+    """The struct that a handler returns becomes the JSON of a 200 with `no-store` and `nosniff`."""
+    response = call(lambda sent: Echo(sent.text), b'{"text": "a"}')
     assert (response.status, response.content_type, json.loads(response.body)) == (
         200,
         "application/json",
@@ -46,29 +46,29 @@ def test_a_struct_is_answered_as_json() -> None:
 
 
 def test_a_public_document_may_be_cached_and_a_problem_may_not() -> None:
-    """Only a success of a route that says so is cacheable."""
-    assert call(lambda _: Told(""), cache_seconds=60).headers["cache-control"] == "public, max-age=60"
-    assert call(lambda _: Told(""), b"[", cache_seconds=60).headers["cache-control"] == "no-store"
+    """Only a success of a route with `cache_seconds` may be cached."""
+    assert call(lambda _: Echo(""), cache_seconds=60).headers["cache-control"] == "public, max-age=60"
+    assert call(lambda _: Echo(""), b"[", cache_seconds=60).headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("given", ["abc-1.2_3~4", "a" * 128])
-def test_a_sane_request_id_comes_back(given: str) -> None:
+@pytest.mark.parametrize("sent", ["abc-1.2_3~4", "a" * 128])
+def test_a_sane_request_id_comes_back(sent: str) -> None:
     """The caller's own request id is echoed."""
-    assert call(lambda _: Told(""), headers={"x-request-id": given}).headers["x-request-id"] == given
+    assert call(lambda _: Echo(""), headers={"x-request-id": sent}).headers["x-request-id"] == sent
 
 
-@pytest.mark.parametrize("given", ["", "a b", "a,b", "a" * 129, 'x"}', "é", "a\r\nb"])
-def test_any_other_request_id_is_replaced(given: str) -> None:
-    """What could break a log line or a header is not echoed: a fresh id stands there."""
-    headers = {"x-request-id": given}
-    ids = {call(lambda _: Told(""), headers=headers).headers["x-request-id"] for _ in range(2)}
+@pytest.mark.parametrize("sent", ["", "a b", "a,b", "a" * 129, 'x"}', "é", "a\r\nb"])
+def test_any_other_request_id_is_replaced(sent: str) -> None:
+    """An id that could break a log line or a header is replaced by a new one."""
+    headers = {"x-request-id": sent}
+    ids = {call(lambda _: Echo(""), headers=headers).headers["x-request-id"] for _ in range(2)}
     assert len(ids) == 2
-    assert given not in ids
+    assert sent not in ids
 
 
 @pytest.mark.parametrize("error", errors.all_errors())
 def test_every_error_is_a_problem(error: type[errors.StrongroomError]) -> None:
-    """Each error of ours becomes problem details of RFC 9457 with its code, and a 5xx keeps its detail to itself."""
+    """Each error of the app becomes problem details (RFC 9457) with its code; a 5xx does not show its detail."""
 
     def handle(_: object) -> None:
         raise error(SECRET, errors=(errors.FieldError("a", "b"),), retry_after=7)
@@ -90,7 +90,7 @@ def test_every_error_is_a_problem(error: type[errors.StrongroomError]) -> None:
 
 
 def test_an_unknown_exception_is_a_bare_500(caplog: pytest.LogCaptureFixture) -> None:
-    """An exception that nobody foresaw answers nothing of itself; the log says where it was raised, by request id."""
+    """The response to an unexpected exception shows nothing of it; the log has its type, place and request id."""
 
     def handle(_: object) -> None:
         try:
@@ -109,9 +109,9 @@ def test_an_unknown_exception_is_a_bare_500(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_one_line_is_logged_for_a_request(caplog: pytest.LogCaptureFixture) -> None:
-    """A request is one log line of JSON with function, status, duration and id, and nothing that was sent."""
+    """A request is one log line of JSON with function, status, duration and id, and nothing that the caller sent."""
     with caplog.at_level(logging.INFO):
-        response = call(lambda _: Told(SECRET), json.dumps({"text": SECRET}).encode(), {"x-functions-key": SECRET})
+        response = call(lambda _: Echo(SECRET), json.dumps({"text": SECRET}).encode(), {"x-functions-key": SECRET})
     (record,) = caplog.records
     line = json.loads(record.getMessage())
     assert line.pop("duration_ms") >= 0
@@ -127,7 +127,7 @@ def test_one_line_is_logged_for_a_request(caplog: pytest.LogCaptureFixture) -> N
 
 def route_for(handle: Any, access: Access = Access.PUBLIC, authenticate: Any = None) -> Route:
     """A POST route with this handler."""
-    operation = Operation(handle, Sent, Told, "")
+    operation = Operation(handle, Sent, Echo, "")
     return Route("probe", "probe", ("POST",), access, lambda: {"probe": operation}, authenticate=authenticate)
 
 
@@ -140,7 +140,7 @@ def post(route: Route, headers: dict[str, str]) -> Response:
 @pytest.mark.parametrize("header", ["authorization", "origin"])
 def test_a_header_that_came_twice_is_refused(header: str) -> None:
     """The host joins repeated headers with a comma; where one value counts, the app refuses two."""
-    response = post(route_for(lambda _: Told("")), {header: "Bearer a, Bearer b"})
+    response = post(route_for(lambda _: Echo("")), {header: "Bearer a, Bearer b"})
     assert (response.status, json.loads(response.body)["code"]) == (400, "duplicate-header")
 
 
@@ -156,27 +156,27 @@ def test_a_session_route_needs_a_bearer_token(sent: dict[str, str]) -> None:
 
 
 def test_a_session_route_gets_the_session() -> None:
-    """The handler receives what the capability makes of the token, after the fields."""
-    route = route_for(lambda sent, session: Told(f"{sent.text} {session}"), Access.SESSION, str.upper)
+    """The handler receives the session of the token, after the fields."""
+    route = route_for(lambda sent, session: Echo(f"{sent.text} {session}"), Access.SESSION, str.upper)
     response = post(route, {"authorization": "bearer abc"})
     assert json.loads(response.body) == {"text": "a ABC"}
 
 
 def test_a_body_has_its_length() -> None:
     """Every response with a body has a Content-Length, and one without a body has none."""
-    assert call(lambda _: Told("é")).headers["content-length"] == str(len('{"text":"é"}'.encode()))
+    assert call(lambda _: Echo("é")).headers["content-length"] == str(len('{"text":"é"}'.encode()))
     assert "content-length" not in call(lambda _: Response(204)).headers
 
 
-def test_every_response_keeps_the_url_to_itself() -> None:
+def test_every_response_forbids_referrers() -> None:
     """A page that the app serves sends no Referer: a URL may contain a key."""
-    assert call(lambda _: Told("")).headers["referrer-policy"] == "no-referrer"
-    assert call(lambda _: Told(""), b"[").headers["referrer-policy"] == "no-referrer"
+    assert call(lambda _: Echo("")).headers["referrer-policy"] == "no-referrer"
+    assert call(lambda _: Echo(""), b"[").headers["referrer-policy"] == "no-referrer"
 
 
 def test_the_outcome_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The line of a call has the outcome that the handler gives, or the code of the problem."""
+    """The log line of a call has the outcome that the handler sets, or the code of the problem."""
     with caplog.at_level(logging.INFO):
         call(lambda _: Response.json({}, outcome="wrong-password"))
-        call(lambda _: Told(""), b"[]")
+        call(lambda _: Echo(""), b"[]")
     assert [json.loads(each.getMessage())["outcome"] for each in caplog.records] == ["wrong-password", "not-an-object"]
