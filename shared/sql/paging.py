@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from shared.sql.statements import Dialect, clip
+from shared.sql.dialects import Dialect
+from shared.sql.statements import clip
 from shared.sql.values import Column, Params, Scalar
 
 COMPARED_EXACTLY: Mapping[Dialect, frozenset[str]] = {

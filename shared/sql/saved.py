@@ -11,7 +11,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from shared.errors import FieldError, InvalidRequest, invalid_field
 from shared.sql.errors import ReadOnly
-from shared.sql.statements import MAX_INTEGER, MIN_INTEGER, READING, Dialect, scan
+from shared.sql.dialects import DIALECTS, Dialect
+from shared.sql.statements import MAX_INTEGER, MIN_INTEGER, scan
 from shared.sql.values import Scalar
 from shared.web import decode_base64
 
@@ -69,7 +70,7 @@ def check(sql: str, dialect: Dialect, parameters: list[Parameter]) -> None:
     errors += [FieldError("parameters", f"declare {name}, which the statement does not have.") for name in unused]
     if errors:
         raise InvalidRequest(" ".join(f"{each.field} {each.detail}" for each in errors[:10]), errors=tuple(errors))
-    if scanned.first not in READING | ({"PRAGMA"} if dialect == "sqlite" else set()):
+    if scanned.first not in DIALECTS[dialect].reads:
         raise ReadOnly(f"A saved query reads, and this one starts with {scanned.first or 'nothing'}.")
 
 

@@ -1,71 +1,43 @@
-"""What can be known of a statement and its parameters without asking a database."""
+"""What the app knows of a statement and its parameters before a database sees them.
+
+The scanner splits a text into tokens as the engine's own lexer does. It refuses a text that it cannot account for to the
+last character, since one that the engine reads differently could hide a statement. Its time is linear in the text.
+"""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from shared.errors import FieldError, InvalidRequest, invalid_field
+from shared.sql.dialects import DIALECTS, SHOWN, SHOWN_AS_CREATED, SHOWN_IN_FULL, Dialect
+from shared.sql.errors import SqlError
 from shared.sql.values import Params, Scalar
 from shared.web import decode_base64
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
-HIDDEN = "/*!"
-"""Stands among the words for a comment of MySQL's that is code. https://dev.mysql.com/doc/refman/8.4/en/comments.html"""
 MAX_PARAMETERS = 10_000
 REMEMBERED_LENGTH = 8192
 """Statements up to this many characters are scanned once."""
+HINTS = ("MAX_EXECUTION_TIME", "SET_VAR", "RESOURCE_GROUP")
+"""Optimizer hints of MySQL's that change what the app limits."""
+LOCKING = frozenset({("FOR", "UPDATE"), ("FOR", "SHARE"), ("LOCK", "IN")})
+"""Words that let a reader keep writers waiting. https://dev.mysql.com/doc/refman/8.4/en/innodb-locking-reads.html"""
 
-Dialect = Literal["sqlite", "postgresql", "mysql"]
+_BLANKS = frozenset({"blank", "comment"})
+_SLICED = frozenset({"word", "name", "number", "text", "position", "parameter", "dollar_position"})
+"""Kinds of tokens after which, inside brackets, a colon separates the bounds of a slice."""
+_NOT_SLICED = frozenset({"AND", "BETWEEN", "CASE", "ELSE", "IN", "IS", "LIKE", "NOT", "OR", "THEN", "WHEN"})
 
 
-def _nested_comment() -> str:
-    """PostgreSQL's comments nest; eight deep is enough for what people write."""
-    comment = r"/\*(?:[^*/]|\*(?!/)|/(?!\*))*\*/"
-    for _ in range(7):
-        comment = rf"/\*(?:[^*/]|\*(?!/)|/(?!\*)|{comment})*\*/"
-    return comment
+class Token(NamedTuple):
+    """A token: what it is, and where it starts and ends."""
 
-
-_COMMENTS: dict[Dialect, str] = {
-    "sqlite": r"(?>--[^\n]*|/\*.*?(?:\*/|\Z))",
-    "postgresql": rf"(?>--[^\n]*|{_nested_comment()}|/\*.*)",
-    "mysql": r"(?>--(?=\s|\Z)[^\n]*|\#[^\n]*|/\*.*?(?:\*/|\Z))",
-}
-_QUOTED: dict[Dialect, str] = {
-    # https://www.sqlite.org/lang_expr.html#literal_values_constants_
-    "sqlite": r"""'(?:[^']|'')*(?:'|\Z)|"(?:[^"]|"")*(?:"|\Z)|`(?:[^`]|``)*(?:`|\Z)|\[[^\]]*(?:\]|\Z)""",
-    # https://www.postgresql.org/docs/current/sql-syntax-lexical.html
-    "postgresql": r"""[eE]'(?:[^'\\]|''|\\.)*(?:'|\Z)|'(?:[^']|'')*(?:'|\Z)|"(?:[^"]|"")*(?:"|\Z)"""
-    r"""|\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)|::|:=""",
-    # https://dev.mysql.com/doc/refman/8.4/en/string-literals.html
-    "mysql": r"""'(?:[^'\\]|''|\\.)*(?:'|\Z)|"(?:[^"\\]|""|\\.)*(?:"|\Z)|`(?:[^`]|``)*(?:`|\Z)|:=""",
-}
-_PARAMETERS: dict[Dialect, str] = {
-    # https://www.sqlite.org/lang_expr.html#varparam
-    "sqlite": r"\?(?P<number>\d*)|[:@$](?P<name>[\w$]+)",
-    "postgresql": r"(?P<operator>\?\?)|\?(?P<number>\d*)|\$(?P<dollar>\d+)|:(?P<name>[^\W\d]\w*)",
-    "mysql": r"\?(?P<number>\d*)|:(?P<name>[^\W\d]\w*)",
-}
-_TOKENS = {
-    dialect: re.compile(
-        rf"(?P<comment>{_COMMENTS[dialect]})|{_QUOTED[dialect]}|(?P<word>[^\W\d][\w$]*)|{_PARAMETERS[dialect]}",
-        re.DOTALL,
-    )
-    for dialect in _COMMENTS
-}
-"""What must be known of each dialect to find its parameters: comments, strings, quoted names and words hold none."""
-_BLANK = {dialect: re.compile(rf"(?:[\s;]|{comment})*", re.DOTALL) for dialect, comment in _COMMENTS.items()}
-
-READING = frozenset({"SELECT", "VALUES", "WITH", "TABLE", "SHOW", "EXPLAIN", "DESCRIBE", "DESC"})
-"""The first words of what a reader may ask PostgreSQL or MySQL for. Their read-only transactions forbid writing tables;
-commands such as COPY, CALL and DO, which reach further than tables, have no business there."""
-TRANSACTIONS = frozenset(
-    {"BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE", "PREPARE", "XA", "COPY", "LOAD"}
-)
-"""The first words of what a writer may not run: the transaction is ours, and files are not read or written."""
+    kind: str
+    start: int
+    end: int
 
 
 class Scanned(NamedTuple):
@@ -82,6 +54,8 @@ class Scanned(NamedTuple):
     """Of values that are wanted by position."""
     words: tuple[str, ...]
     """All bare words, in upper case."""
+    forbidden: str = ""
+    """What callers may not run: a function, a relation, a command or a hint, as the statement writes it."""
 
     @property
     def first(self) -> str:
@@ -99,9 +73,56 @@ Param = None | bool | int | float | str | Base64
 GivenParams = list[Param] | dict[str, Param]
 
 
+def tokens(sql: str, dialect: Dialect) -> Iterator[Token]:
+    """The tokens of `sql`, blanks and comments included. Raises SqlError where the engine's lexer or ours would fail."""
+    facts = DIALECTS[dialect]
+    place, length = 0, len(sql)
+    while place < length:
+        found = facts.token.match(sql, place)
+        kind = (found.lastgroup or "") if found else ""
+        if found is None or kind == "open":
+            raise SqlError(_unread(sql, place, kind))
+        end = found.end()
+        if kind in ("nested", "dollar"):
+            end = _nested_end(sql, place) if kind == "nested" else _quoted_end(sql, found[0], end)
+            if end < 0:
+                raise SqlError(_unread(sql, place, "open"))
+            kind = "comment" if kind == "nested" else "text"
+        yield Token(kind, place, end)
+        place = end
+
+
+def _quoted_end(sql: str, tag: str, start: int) -> int:
+    """Where the string in dollar quotes ends; -1 if it does not."""
+    found = sql.find(tag, start)
+    return found if found < 0 else found + len(tag)
+
+
+def _nested_end(sql: str, start: int) -> int:
+    """Where the block comment that starts at `start` ends; -1 if it does not. PostgreSQL's comments nest."""
+    depth = 0
+    for found in _COMMENT_ENDS.finditer(sql, start):
+        depth += 1 if found[0] == "/*" else -1
+        if depth == 0:
+            return found.end()
+    return -1
+
+
+_COMMENT_ENDS = re.compile(r"/\*|\*/")
+
+
+def _unread(sql: str, place: int, kind: str) -> str:
+    if kind == "open":
+        return f"The quoted text or comment that starts at character {place + 1} has no end."
+    return f"The character {place + 1}, {sql[place]!r}, is not part of any token of this engine's SQL."
+
+
 def is_blank(sql: str, dialect: Dialect = "sqlite") -> bool:
     """Whether `sql` holds nothing but white space, comments and semicolons."""
-    return _BLANK[dialect].fullmatch(sql) is not None
+    try:
+        return all(token.kind in _BLANKS or sql[token.start] == ";" for token in tokens(sql, dialect))
+    except SqlError:
+        return False
 
 
 def read_params(given: GivenParams | None, field: str = "params") -> list[Scalar] | dict[str, Scalar]:
@@ -120,67 +141,235 @@ def _scalar(value: Param, field: str) -> Scalar:
 
 
 def scan(sql: str, dialect: Dialect) -> Scanned:
-    """`sql`, taken apart. Raises InvalidRequest where some of its parameters are named, and some are not."""
+    """`sql`, taken apart. Raises SqlError where it cannot be, and InvalidRequest where it mixes styles of parameters."""
     return _remembered(sql, dialect) if len(sql) <= REMEMBERED_LENGTH else _scan(sql, dialect)
 
 
 def _scan(sql: str, dialect: Dialect) -> Scanned:
+    if "\0" in sql:
+        raise invalid_field("sql", "contains a NUL character: bind it as a parameter.")
     pieces: list[str] = []
     slots: list[str | int] = []
     spans: list[tuple[int, int]] = []
-    words: list[str] = []
+    code: list[Token] = []
+    forbidden = ""
     text = ""
     start = highest = 0
-    for token in _TOKENS[dialect].finditer(sql):
-        found = token.groupdict()
-        if found["word"]:
-            words.append(found["word"].upper())
+    for token in _sliced(sql, tokens(sql, dialect)):
+        kind = token.kind
+        if kind == "blank":
             continue
-        if dialect == "mysql" and (found["comment"] or "").startswith(("/*!", "/*M!")):
-            words.append(HIDDEN)
+        if kind == "comment":
+            hint = sql[token.start : token.end].upper() if sql.startswith("/*+", token.start) else ""
+            forbidden = forbidden or next((each for each in HINTS if dialect == "mysql" and each in hint), "")
             continue
+        code.append(token)
         slot: str | int
-        if found["name"]:
-            slot = found["name"]
-        elif (number := found["number"]) is not None or (number := found.get("dollar")) is not None:
+        if kind == "parameter":
+            slot = sql[token.start + 1 : token.end]
+        elif kind in ("position", "dollar_position"):
+            number = sql[token.start + 1 : token.end]
             slot = int(number[:9]) if number else highest + 1
             highest = max(highest, slot)
-        elif found.get("operator"):
-            text += sql[start : token.start()] + "?"
-            start = token.end()
+        elif kind == "operator":
+            text += sql[start : token.start] + "?"
+            start = token.end
             continue
         else:
             continue
-        pieces.append(text + sql[start : token.start()])
+        pieces.append(text + sql[start : token.start])
         slots.append(slot)
-        spans.append(token.span())
-        text, start = "", token.end()
+        spans.append((token.start, token.end))
+        text, start = "", token.end
     pieces.append(text + sql[start:])
     names = tuple(dict.fromkeys(slot for slot in slots if isinstance(slot, str)))
     if names and highest:
         raise invalid_field("sql", "has parameters by position and by name: write all of them in one way.")
     if highest > MAX_PARAMETERS:
-        raise invalid_field("sql", f"has a parameter {highest}; at most {MAX_PARAMETERS} are taken.")
-    return Scanned(tuple(pieces), tuple(slots), tuple(spans), names, highest, tuple(words))
+        raise invalid_field("sql", f"has a parameter {highest}; at most {MAX_PARAMETERS} are accepted.")
+    words = tuple([sql[each.start : each.end].upper() for each in code if each.kind == "word"])
+    forbidden = forbidden or _forbidden(sql, code, words, dialect)
+    return Scanned(tuple(pieces), tuple(slots), tuple(spans), names, highest, words, forbidden)
 
 
 _remembered = lru_cache(maxsize=512)(_scan)
 
 
+def _sliced(sql: str, found: Iterator[Token]) -> Iterator[Token]:
+    """`found`, where `:j` in `a[i:j]` is no parameter but a colon and a column: the bound of a slice."""
+    open_brackets: list[str] = []
+    before = Token("blank", 0, 0)
+    for token in found:
+        kind = token.kind
+        first = sql[token.start]
+        if first in "([" and kind in ("sign", "symbol"):
+            open_brackets.append(first)
+        elif first in ")]" and kind in ("sign", "symbol") and open_brackets:
+            open_brackets.pop()
+        elif kind == "parameter" and first == ":" and open_brackets and open_brackets[-1] == "[" and _is_bound(sql, before):
+            yield Token("sign", token.start, token.start + 1)
+            token = Token("word", token.start + 1, token.end)  # noqa: PLW2901
+        if token.kind not in _BLANKS:
+            before = token
+        yield token
+
+
+def _is_bound(sql: str, token: Token) -> bool:
+    """Whether `token` ends an expression, so that a colon behind it separates the bounds of a slice."""
+    if token.kind == "word":
+        return sql[token.start : token.end].upper() not in _NOT_SLICED
+    return token.kind in _SLICED or sql[token.start] in ")]"
+
+
+# ---- What callers may not run, however it is written.
+
+
+def _forbidden(sql: str, code: list[Token], words: tuple[str, ...], dialect: Dialect) -> str:
+    """The first function, relation or command in `code` that callers may not run; "" if there is none."""
+    if dialect == "sqlite":
+        return ""
+    if dialect == "mysql" and (command := _forbidden_command(sql, code, words)):
+        return command
+    return _forbidden_name(sql, code, dialect)
+
+
+def _forbidden_command(sql: str, code: list[Token], words: tuple[str, ...]) -> str:
+    if any(token.kind == "code" for token in code):
+        return "/*! … */"
+    if "OUTFILE" in words or "DUMPFILE" in words:
+        return "INTO OUTFILE"
+    first, second, third = (*words, "", "", "")[:3]
+    if first == "SHOW":
+        shown = {"FULL": SHOWN_IN_FULL, "CREATE": SHOWN_AS_CREATED}.get(second)
+        if (third not in shown) if shown is not None else (second not in SHOWN):
+            return f"SHOW {second} {third}".strip() if shown is not None else f"SHOW {second}"
+    if first in ("EXPLAIN", "DESCRIBE", "DESC") and "CONNECTION" in words and "FOR" in words:
+        place = words.index("CONNECTION")
+        if words[place - 1] == "FOR":
+            return "EXPLAIN FOR CONNECTION"
+    if first in ("GRANT", "REVOKE") and not {"IDENTIFIED", "ROLE"}.isdisjoint(words):
+        return f"{first} IDENTIFIED"
+    return ""
+
+
+_FROM = frozenset({"FROM", "JOIN", "TABLE", "ONLY", "LATERAL", "UPDATE", "INTO", "USING"})
+"""Words behind which PostgreSQL expects a relation."""
+_ENDS_FROM = frozenset(
+    {"WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "OFFSET", "FETCH", "SET", "SELECT", "VALUES", "UNION", "EXCEPT",
+     "INTERSECT", "RETURNING", "WINDOW", "FOR"}
+)  # fmt: skip
+_BEFORE_COLUMNS = frozenset({"INTO", "TABLE", "EXISTS", "ON", "REFERENCES", "VIEW", "AS", "WITH", "RECURSIVE", "INDEX"})
+"""Words behind which a name with parentheses is a relation and its columns, not a call."""
+
+
+def _forbidden_name(sql: str, code: list[Token], dialect: Dialect) -> str:
+    """The first call of a function, or relation, that the facts of the dialect forbid.
+
+    Names count where they are used as such: a column, an alias, a table of one's own or a text may have any name.
+    """
+    facts = DIALECTS[dialect]
+    clauses = ["other"]
+    for place, token in enumerate(code):
+        kind, first = token.kind, sql[token.start]
+        word = sql[token.start : token.end].upper() if kind == "word" else ""
+        before = _text(sql, code, place - 1)
+        if kind in ("sign", "symbol"):
+            if first == "(":
+                clauses.append("from" if clauses[-1] == "from" and before in {*_FROM, ",", "("} else "other")
+            elif first == ")" and len(clauses) > 1:
+                clauses.pop()
+            elif first == "," and clauses[-1] == "on":
+                clauses[-1] = "from"
+            continue
+        if kind not in ("word", "name"):
+            continue
+        name = _identifier(sql, code, place, dialect)
+        following = _text(sql, code, place + 1)
+        schema = _identifier(sql, code, place - 2, dialect) if before == "." and place > 1 else ""
+        if following == "(":
+            start = place - 2 if schema else place
+            is_call = _text(sql, code, start - 1) not in _BEFORE_COLUMNS
+            if is_call and (name in facts.functions or name.startswith(facts.function_prefixes or ("\0",))):
+                return f"{name}()"
+        if schema in facts.schemas and (not facts.schemas[schema] or name in facts.schemas[schema]):
+            return f"{schema}.{name}"
+        if name == "pg_settings" and "UPDATE" in (before, _text(sql, code, place - (3 if schema else 2))):
+            return "update pg_settings"
+        is_relation = clauses[-1] == "from" and before in {*_FROM, ",", "("} and following not in (".", "(")
+        if name in facts.relations and (is_relation or before in ("TABLE", "UPDATE")) and not schema:
+            return name
+        if word in _FROM and word != "USING":
+            clauses[-1] = "from"
+        elif word == "ON" and clauses[-1] == "from":
+            clauses[-1] = "on"
+        elif word in _ENDS_FROM:
+            clauses[-1] = "other"
+    return ""
+
+
+def _text(sql: str, code: list[Token], place: int) -> str:
+    """A word in upper case, or a sign; "" where the token is another, or is not there."""
+    if not 0 <= place < len(code):
+        return ""
+    token = code[place]
+    return sql[token.start : token.end].upper() if token.kind in ("word", "sign", "symbol") else ""
+
+
+_UNICODE = re.compile(r"\\\\|\\\+([0-9A-Fa-f]{6})|\\([0-9A-Fa-f]{4})")
+
+
+def _identifier(sql: str, code: list[Token], place: int, dialect: Dialect) -> str:
+    """The name that a token is, as the engine compares it; "" where it is none.
+
+    PostgreSQL folds what is not quoted; MySQL ignores case, also that of letters which Unicode folds to ASCII.
+    """
+    token = code[place]
+    text = sql[token.start : token.end]
+    if token.kind == "word":
+        return text.lower() if dialect == "postgresql" else text.upper().casefold()
+    if token.kind != "name":
+        return ""
+    if dialect == "mysql":
+        return text[1:-1].replace("``", "`").upper().casefold()
+    if text[0] == '"':
+        return text[1:-1].replace('""', '"')
+    escape = "\\"
+    if _text(sql, code, place + 1) == "UESCAPE" and place + 2 < len(code):
+        escape = sql[code[place + 2].start : code[place + 2].end].strip("'") or "\\"
+    plain = text[3:-1].replace('""', '"')
+    if escape != "\\":
+        plain = plain.replace("\\", "\0").replace(escape, "\\")
+    return _UNICODE.sub(_character, plain).replace("\0", "\\")
+
+
+def _character(found: re.Match[str]) -> str:
+    digits = found[1] or found[2]
+    return chr(min(int(digits, 16), 0x10FFFF)) if digits else "\\"
+
+
+def identifiers(sql: str, dialect: Dialect) -> frozenset[str]:
+    """Every word and quoted name of `sql`, as the engine compares names."""
+    code = [token for token in tokens(sql, dialect) if token.kind in ("word", "name", "number")]
+    return frozenset(_identifier(sql, code, place, dialect) for place in range(len(code)))
+
+
 def has_second(sql: str, dialect: Dialect) -> bool:
-    """Whether a semicolon stands between statements. One in the body of a function does, too: ask the engine first."""
-    for token in re.finditer(rf"{_TOKENS[dialect].pattern}|(?P<semicolon>;)", sql, re.DOTALL):
-        if token["semicolon"]:
-            return not is_blank(sql[token.end() :], dialect)
+    """Whether a semicolon separates statements. One in the body of a function does, too: ask the engine first."""
+    separated = False
+    for token in tokens(sql, dialect):
+        if sql[token.start] == ";" and token.kind in ("sign", "symbol"):
+            separated = True
+        elif separated and token.kind not in _BLANKS:
+            return True
     return False
 
 
 def clip(sql: str, dialect: Dialect) -> str:
     """`sql` without the comments, semicolons and white space behind it."""
     end = 0
-    for token in re.finditer(rf"{_TOKENS[dialect].pattern}|(?P<blank>[\s;]+)|.", sql, re.DOTALL):
-        if not token["blank"] and not token["comment"]:
-            end = token.end()
+    for token in tokens(sql, dialect):
+        if token.kind not in _BLANKS and sql[token.start] != ";":
+            end = token.end
     return sql[:end]
 
 

@@ -41,7 +41,6 @@ def wanting(names: tuple[str, ...], number: int) -> Scanned:
         ("select 1 -- ?\n, ?", (), 1),
         ("select /* :a ' */ ?", (), 1),
         ("select /* open ?", (), 0),
-        ("select 'open ?", (), 0),
         ("select a->'$.b', :c", ("c",), 0),
         ("select a$b, é, :größe", ("größe",), 0),
         ("select x'00', 1e5, :a", ("a",), 0),
@@ -55,7 +54,7 @@ def test_parameters_are_found(sql: str, names: tuple[str, ...], number: int) -> 
 
 def test_two_styles_at_once_are_refused() -> None:
     """A statement names its parameters or counts them, and does not do both."""
-    with pytest.raises(InvalidRequest, match="sql: has parameters by position and by name"):
+    with pytest.raises(InvalidRequest, match="has parameters by position and by name"):
         scan("select ?, :a", "sqlite")
 
 
@@ -133,7 +132,6 @@ def test_a_statement_is_not_blank(sql: str) -> None:
         ("postgresql", "select a::text, :b::int, x := :c", ("b", "c"), 0),
         ("postgresql", "select $1, $2", (), 2),
         ("postgresql", "select $$ ? :a $$, $x$ $$ ? $x$, ?", (), 1),
-        ("postgresql", "select $$ open ?", (), 0),
         ("postgresql", r"select 'a\', ?, E'it\'s ?', ?", (), 2),
         ("postgresql", "select /* a /* ? */ ? */ ?", (), 1),
         ("postgresql", "select j ?? 'a', j ??| :keys, '??'", ("keys",), 0),
@@ -197,6 +195,6 @@ def test_the_first_word_is_behind_comments() -> None:
 
 def test_code_in_a_comment_is_seen() -> None:
     """MySQL runs comments of a certain kind: such a one is told from the others."""
-    assert "/*!" in scan("select 1 /*!50000 into outfile 'a' */", "mysql").words
-    assert "/*!" in scan("select 1 /*M! into outfile 'a' */", "mysql").words
-    assert "/*!" not in scan("select 1 /* !into outfile 'a' */", "mysql").words
+    assert scan("select 1 /*!50000 into outfile 'a' */", "mysql").forbidden
+    assert scan("select 1 /*M! into outfile 'a' */", "mysql").forbidden
+    assert not scan("select 1 /* !into outfile 'a' */", "mysql").forbidden

@@ -1,18 +1,23 @@
 """What a database engine offers, whatever its kind. Each module beside this one is the only one to touch its driver."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from shared.errors import Unavailable
-from shared.sql.errors import DatabaseUnavailable, ReadOnly
+from shared.sql.errors import DatabaseUnavailable, ReadOnly, SqlError
 from shared.sql.values import Columns, Cursor, Params, Row
 
-NO_STATEMENT = "There is no statement in this text."
-ONE_STATEMENT = "Send one statement a call; execute-sql takes more of them in `statements`."
-WRITES_ELSEWHERE = "Writing goes by execute-sql."
-OVER = "The time limit is over. Give more by timeout_ms, or ask for less."
+NO_STATEMENT = "The text contains no statement."
+ONE_STATEMENT = "Send one statement in each call; execute-sql runs several in `statements`."
+WRITES_ELSEWHERE = "Use execute-sql to write."
+OVER = "The time limit is over. Raise timeout_ms, or select less."
+ENDED = (
+    "A statement ended the call's transaction, or changed how texts are read. What ran before it may have been kept: "
+    "check the data before you send the call again."
+)
+ROW_TOO_LARGE = "One row has more than 16 MiB. Select fewer columns, or parts of them."
 RETRY_AFTER_SECONDS = 5
 TOKEN_SCOPE = "https://ossrdbms-aad.database.windows.net/.default"  # noqa: S105 - the name of a scope.
 """What the app's identity asks a token for, to sign in to Azure Database for PostgreSQL or MySQL."""
@@ -31,6 +36,11 @@ def sign_in(token: Callable[[str], str]) -> str:
         return token(TOKEN_SCOPE)
     except Unavailable as error:
         raise DatabaseUnavailable("The app's identity gets no token.", retry_after=RETRY_AFTER_SECONDS) from error
+
+
+def not_allowed(command: str) -> SqlError:
+    """The error for what callers may not run, since it outlasts the call, or shows what other callers do."""
+    return SqlError(f"{command} is not allowed: each call runs in the app's own transaction and session.")
 
 
 def write_refused(*, writes: bool) -> ReadOnly:
@@ -128,8 +138,14 @@ class Session(Protocol):
         Where it is not `alone`, what cannot be undone with the transaction is refused.
         """
 
+    def check_undoable(self, statements: Sequence[Statement]) -> None:
+        """Raise SqlError, before any of `statements` runs, where the database could not undo one of them."""
+
+    def check_commit(self) -> None:
+        """Raise the error that a commit would: constraints and triggers may be deferred to it."""
+
     def commit(self) -> None:
-        """Make what the transaction did last."""
+        """Commit the transaction. Raises SqlError where it is not the one that `start` began."""
 
     def end(self) -> None:
         """Undo what is not committed, and leave the connection as it was when it was opened.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from itertools import islice, pairwise
+from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -10,10 +10,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from shared.errors import Busy, StrongroomError
 from shared.sql.engines import (
     MAX_AGE_SECONDS,
+    ENDED,
     NO_STATEMENT,
     ONE_STATEMENT,
     OVER,
     RETRY_AFTER_SECONDS,
+    ROW_TOO_LARGE,
     WRITES_ELSEWHERE,
     Outcome,
     Statement,
@@ -22,24 +24,31 @@ from shared.sql.engines import (
     grouped_indexes,
     grouped_keys,
     in_azure,
+    not_allowed,
     sign_in,
     write_refused,
 )
-from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError
-from shared.sql.statements import HIDDEN, READING, TRANSACTIONS, check_params, filled, has_second, scan
-from shared.sql.values import Column, Columns, Json, Kind, Params, Row, Scalar, json_or_text
+from shared.sql.dialects import DIALECTS
+from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, RowTooLarge, SqlError
+from shared.sql.statements import LOCKING, Scanned, check_params, filled, has_second, identifiers, scan
+from shared.sql.values import FETCH_BYTES, Column, Columns, Json, Kind, Params, Row, Scalar, json_or_text
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
     from pymysql.cursors import SSCursor
 
+FACTS = DIALECTS["mysql"]
 COM_RESET_CONNECTION = 0x1F
+IN_TRANSACTION = 0x0001
+"""The server's status flag: a transaction is open."""
+NOT_THERE = 1305
+"""The error number of a savepoint that does not exist."""
+TEXT_MODES = frozenset({"NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "ANSI", "ORACLE", "MSSQL", "DB2", "MAXDB", "POSTGRESQL"})
+"""SQL modes under which the server splits a text into tokens in another way than the scanner."""
+MAX_PACKET = 0xFFFFFF
+"""The length of a packet that another one continues: the row is longer than 16 MiB."""
 GRACE_SECONDS = 0.1
 """After the time limit, before a server that did not see it itself is told to stop."""
-UNDOABLE = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN"})
-"""The first words of what a rollback undoes. All else ends the transaction before it runs."""
-LOCKING = frozenset({("FOR", "UPDATE"), ("FOR", "SHARE"), ("LOCK", "IN")})
-"""Words that let a reader keep writers waiting. https://dev.mysql.com/doc/refman/8.4/en/innodb-locking-reads.html"""
 BINARY = 63
 """The number of the character set that means bytes."""
 
@@ -55,6 +64,7 @@ _KINDS: dict[int, Kind] = {
 """Our types of MySQL's field types. https://dev.mysql.com/doc/dev/mysql-server/latest/field__types_8h.html"""
 _DECODERS: dict[Any, Any] = {1: int, 2: int, 3: int, 4: float, 5: float, 8: int, 9: int, 13: int}
 """What PyMySQL makes of each field type; all else stays text or bytes."""
+FILES = "INTO OUTFILE and INTO DUMPFILE write files, which is not allowed."
 REST_SECONDS = 0.05
 """How long the end of a result may be on its way. It comes with the last row."""
 TINY, TIMESTAMP, DATETIME, VECTOR, BLOB = 1, 7, 12, 242, 252
@@ -73,34 +83,29 @@ class MysqlSession:
         self._deadline = 0.0
         self._columns = Columns()
         self._cursor: SSCursor | None = None
+        self._sent = 0
+        self._spoiled = False
+        self._is_late = False
         self._connect = _connector(url, token)
         try:
             # PyMySQL's Connection; not all that we need of it is public.
             self._db: Any = self._connect()
             ((version, mode, self._database),) = self._ask("select version(), @@sql_mode, database()")
             self._is_mariadb = "mariadb" in version.lower()
-            # What decides how a text is taken apart must be as we take it apart.
-            modes = [each for each in mode.split(",") if each not in ("NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "ANSI")]
-            self._mode = ",".join(modes)
+            self._mode = ",".join(each for each in mode.split(",") if each not in TEXT_MODES)
             self._is_json: dict[tuple[str, str, str], bool] = {}
         except self._failures as error:
             # A locked account, an insecure connection, a plugin that we lack: no fault of the statement.
-            raise DatabaseUnavailable("MySQL lets nobody in.", retry_after=RETRY_AFTER_SECONDS) from error
+            raise DatabaseUnavailable("Could not connect to MySQL, or authentication failed.", retry_after=RETRY_AFTER_SECONDS) from error
 
     # ---- One call.
 
     def start(self, seconds: float) -> None:
         self._deadline = monotonic() + seconds
+        self._sent, self._spoiled = 0, False
         self._db._read_timeout = seconds + GRACE_SECONDS
-        if self._is_mariadb:
-            limit = f"max_statement_time = {max(seconds, 0.001):.3f}"
-        else:
-            limit = f"max_execution_time = {max(1, int(seconds * 1000))}"
         try:
-            self._ask(
-                f"set character_set_client = utf8mb4, character_set_connection = utf8mb4, "
-                f"character_set_results = utf8mb4, time_zone = '+00:00', sql_mode = '{self._mode}', {limit}"
-            )
+            self._set_limits()
             # After a commit that a statement implies, the next transaction is read-only, too.
             if not self._writes:
                 self._ask("set session transaction read only")
@@ -108,15 +113,31 @@ class MysqlSession:
         except self._failures as error:
             raise self._ours(error) from error
 
+    def _set_limits(self, *, rows: int | None = None) -> None:
+        """Set what a statement before could have changed: the limit of time, and how texts are read."""
+        left = self._deadline - monotonic()
+        if left <= 0:
+            raise QueryTimeout(OVER)
+        if self._is_mariadb:
+            limit = f"max_statement_time = {max(left, 0.001):.3f}"
+        else:
+            limit = f"max_execution_time = {max(1, int(left * 1000))}"
+        if rows is not None:
+            limit += f", sql_select_limit = {rows}"
+        self._ask(
+            f"set character_set_client = utf8mb4, character_set_connection = utf8mb4, "
+            f"character_set_results = utf8mb4, time_zone = '+00:00', sql_mode = '{self._mode}', {limit}"
+        )
+
     def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> "MysqlSession":
         scanned = scan(sql, "mysql")
         check_params(scanned, params)
-        if not scanned.words:
+        if not scanned.words and not scanned.forbidden:
             raise SqlError(NO_STATEMENT)
-        if scanned.first not in READING:
+        if scanned.forbidden:
+            raise not_allowed(scanned.forbidden) if "OUTFILE" not in scanned.forbidden else ReadOnly(FILES)
+        if scanned.first not in FACTS.reads:
             raise ReadOnly(f"{scanned.first} is not allowed here. {WRITES_ELSEWHERE}")
-        if not {"OUTFILE", "DUMPFILE", HIDDEN}.isdisjoint(scanned.words):
-            raise ReadOnly("INTO OUTFILE and INTO DUMPFILE write files; comments that are code could hold them.")
         if not LOCKING.isdisjoint(pairwise(scanned.words)):
             raise ReadOnly(f"A query locks no rows. {WRITES_ELSEWHERE}")
         try:
@@ -135,40 +156,119 @@ class MysqlSession:
 
     def fetch(self, count: int) -> list[Row]:
         assert self._cursor is not None  # noqa: S101 - a query ran before.
-        try:
-            rows = list(self._cursor.fetchmany(count)) if self._columns else []
-        except self._failures as error:
-            raise self._ours(error) from error
+        rows = self._read(self._cursor, count)[0] if self._columns else []
         if monotonic() > self._deadline:  # SLEEP and BENCHMARK end early, and call that a result.
             raise QueryTimeout(OVER)
         return rows
 
+    def _read(self, cursor: "SSCursor", count: int, max_bytes: int = FETCH_BYTES) -> tuple[list[Row], int]:
+        """The next rows, at most `count` and about `max_bytes` of them, and their bytes."""
+        rows: list[Row] = []
+        size = 0
+        deadline = self._deadline
+        self._db._read_timeout = max(deadline - monotonic(), 0.0) + GRACE_SECONDS
+        try:
+            while len(rows) < count and size < max_bytes and (row := cursor.fetchone()) is not None:
+                rows.append(row)
+                for value in row:
+                    if type(value) is str or type(value) is bytes:
+                        size += len(value)
+                if monotonic() > deadline:  # Rows that trickle in reach no limit of a single read.
+                    raise QueryTimeout(OVER)
+        except self._failures as error:
+            raise self._ours(error) from error
+        return rows, size
+
     def execute(self, statement: Statement, *, alone: bool, max_rows: int) -> Outcome:
         scanned = scan(statement.sql, "mysql")
         check_params(scanned, statement.params)
-        if scanned.first in TRANSACTIONS or scanned.first == "SET":
-            raise SqlError(f"{scanned.first} is not allowed here: the transaction is this call's own.")
-        if not alone and scanned.first not in UNDOABLE:
-            raise SqlError(
-                f"{scanned.first} cannot be undone by MySQL: send it in a call of its own, not as a dry run."
-            )
+        if not scanned.words and not scanned.forbidden:
+            raise SqlError(NO_STATEMENT)
+        self._check_allowed(scanned, alone=alone)
+        if self._sent:
+            self._check_transaction()
+        self._sent += 1
         left = self._deadline - monotonic()
         if left <= 0:
             raise QueryTimeout(OVER)
         self._db._read_timeout = left + GRACE_SECONDS  # The server's own limit is that of each statement.
         try:
+            if self._sent == 1 and not alone:
+                # The server keeps a savepoint as long as its transaction: whether it is there shows which one is open.
+                self._ask("savepoint strongroom")
             cursor = self._db.cursor()
             cursor.execute(filled(scanned, statement.params, _literal))
             columns = self._described()
-            rows = list(islice(iter(cursor.fetchone, None), max_rows)) if columns else []
+            rows = self._read(cursor, max_rows)[0] if columns else []
+            while columns and self._read(cursor, 1024)[0]:
+                pass  # The statement writes until its last row is read.
+            affected, last_row_id = max(cursor.rowcount, 0), cursor.lastrowid or None
             cursor.close()
         except self._failures as error:
             raise self._ours(error, statement.sql) from error
+        if scanned.first in FACTS.undoable and not self._db.server_status & IN_TRANSACTION:
+            raise SqlError(ENDED)
         if columns:
             return Outcome(len(rows) if scanned.first in ("INSERT", "DELETE", "REPLACE") else 0, None, columns, rows)
-        return Outcome(max(cursor.rowcount, 0), cursor.lastrowid or None, Columns(), [])
+        return Outcome(affected, last_row_id, Columns(), [])
+
+    def _check_allowed(self, scanned: Scanned, *, alone: bool) -> None:
+        second = (*scanned.words, "")[1]
+        if scanned.forbidden:
+            raise not_allowed(scanned.forbidden)
+        if scanned.first not in FACTS.writes:
+            raise not_allowed(scanned.first)
+        if scanned.first in ("ALTER", "CREATE", "DROP", "RENAME") and second in ("USER", "ROLE", "SERVER"):
+            raise not_allowed(f"{scanned.first} {second}")
+        if not alone and scanned.first not in FACTS.undoable:
+            raise SqlError(
+                f"{scanned.first} cannot be undone by MySQL. Send it in a call of its own, and not as a dry run."
+            )
+        if second in ("DATABASE", "SCHEMA"):
+            self._spoiled = True  # It may be the connection's own.
+
+    def _check_transaction(self) -> None:
+        """Ask the server whether this is still the transaction that was begun, and set its limits again.
+
+        Raises SqlError where a statement before ended it, unseen by the scanner.
+        """
+        try:
+            self._ask("release savepoint strongroom")
+            self._ask("savepoint strongroom")
+            self._set_limits()
+        except self._failures as error:
+            if error.args and error.args[0] == NOT_THERE:
+                raise SqlError(ENDED) from error
+            raise self._ours(error) from error
+
+    def check_undoable(self, statements: Sequence[Statement]) -> None:
+        try:
+            tables = {name.upper().casefold() for (name,) in self._ask(NOT_TRANSACTIONAL)}
+            if not tables:
+                return
+            code = [(name.upper().casefold(), text or "") for name, text in self._ask(STORED_CODE)]
+        except self._failures as error:
+            raise self._ours(error) from error
+        reached: set[str] = set()
+        for statement in statements:
+            reached |= identifiers(statement.sql, "mysql")
+        while more := {name for name, _ in code} & reached:
+            texts = [text for name, text in code if name in more]
+            code = [each for each in code if each[0] not in more]
+            for text in texts:
+                reached |= identifiers(text, "mysql")
+        if found := tables & reached:
+            raise SqlError(
+                f"The table {min(found)} has no transactions: MySQL could not undo a write to it. Send the statement "
+                "alone and not as a dry run, or move the table to InnoDB."
+            )
+
+    def check_commit(self) -> None:
+        """MySQL defers no constraint."""
 
     def commit(self) -> None:
+        if self._sent > 1:
+            self._check_transaction()
         try:
             self._ask("commit")
         except self._failures as error:
@@ -176,8 +276,8 @@ class MysqlSession:
 
     def end(self) -> None:
         try:
-            if self._has_more():
-                # To read all rows that are still coming, only to drop them, takes longer than to connect anew.
+            if self._spoiled or self._has_more():
+                # Reading the rows that are still coming, only to drop them, takes longer than connecting anew.
                 raise DatabaseUnavailable("The connection is still busy.")
             self._cursor = None
             # Undoes the transaction, unlocks, drops temporary tables, and forgets what was set.
@@ -216,9 +316,12 @@ class MysqlSession:
         return bool(self._db.open) and monotonic() - self._opened < MAX_AGE_SECONDS
 
     def close(self) -> None:
+        result = self._db._result
+        if self._is_late or (result is not None and result.unbuffered_active):
+            self._kill()
         # At once: what is still coming is not read, neither now nor when the result is forgotten.
-        if self._db._result is not None:
-            self._db._result.unbuffered_active = False
+        if result is not None:
+            result.unbuffered_active = False
         self._db._force_close()
 
     def _ask(self, sql: str) -> list[Row]:
@@ -268,27 +371,24 @@ class MysqlSession:
             return QueryTimeout(OVER)
         late = self._deadline and monotonic() >= self._deadline
         if late and (number in (2006, 2013) or isinstance(error, OSError)):
-            self._kill()
+            self._is_late = True
+            self.close()
             return QueryTimeout(OVER)
         if number in (1290, 1792):
             return write_refused(writes=self._writes)
         if number in (1205, 1213, 3572):
-            return Busy("Another transaction is in the way.", retry_after=1)
+            return Busy("Another transaction holds a lock that this one needs.", retry_after=1)
         if number in OUT or isinstance(error, OSError | pymysql.InterfaceError) or (number == 0 and not message):
-            return DatabaseUnavailable(f"MySQL is out ({number}).", retry_after=RETRY_AFTER_SECONDS)
+            return DatabaseUnavailable(f"MySQL is unavailable ({number}).", retry_after=RETRY_AFTER_SECONDS)
         if number == 1064 and has_second(sql, "mysql"):
             return MultipleStatements(ONE_STATEMENT)
         return SqlError(f"{message} ({number})")
 
     def _kill(self) -> None:
-        """Tell the server, by another connection, to stop what this one runs, and drop this one."""
+        """Stop, by another connection, what the server runs for this one: closing alone leaves it running."""
         thread: int = self._db.thread_id()
-        self.close()
-        with suppress(*self._failures, DatabaseUnavailable):
-            other = self._connect()
-            with other.cursor() as cursor:
-                cursor.execute(f"kill {int(thread)}")
-            other.close()
+        with suppress(*self._failures, DatabaseUnavailable), closing(self._connect()) as other:
+            _asked(other, f"kill {int(thread)}")
 
 
 class _NoClearPassword:
@@ -306,8 +406,7 @@ class _NoClearPassword:
 
 def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connection[Any]]":
     """What opens a connection. It raises what PyMySQL raises, and DatabaseUnavailable where there is no token."""
-    import pymysql
-    from pymysql.connections import TEXT_TYPES
+    from pymysql.connections import TEXT_TYPES, Connection
     from pymysql.constants import CLIENT
     from pymysql.cursors import SSCursor
 
@@ -340,10 +439,18 @@ def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connectio
     else:
         given["auth_plugin_map"] = {"mysql_clear_password": _NoClearPassword, "dialog": _NoClearPassword}
 
+    class BoundedConnection(Connection[Any]):
+        def _read_bytes(self, num_bytes: int) -> bytes:
+            if num_bytes == MAX_PACKET:
+                self._force_close()
+                raise RowTooLarge(ROW_TOO_LARGE)
+            data: bytes = super()._read_bytes(num_bytes)
+            return data
+
     def connect() -> "Connection[Any]":
         if azure and not given["password"]:
-            return pymysql.connect(**(given | {"password": sign_in(token)}))
-        return pymysql.connect(**given)
+            return BoundedConnection(**(given | {"password": sign_in(token)}))
+        return BoundedConnection(**given)
 
     return connect
 
@@ -392,6 +499,18 @@ def _json(value: str | None) -> Json | None:
     return None if value is None else Json.of(value)
 
 
+_SYSTEM = "('mysql', 'information_schema', 'performance_schema', 'sys')"
+NOT_TRANSACTIONAL = f"""
+select t.table_name from information_schema.tables t left join information_schema.engines e on e.engine = t.engine
+where t.table_type = 'BASE TABLE' and coalesce(e.transactions, 'NO') <> 'YES' and t.table_schema not in {_SYSTEM}
+"""  # noqa: S608 - put together of constants.
+STORED_CODE = f"""
+select event_object_table, action_statement from information_schema.triggers where trigger_schema not in {_SYSTEM}
+union all select routine_name, routine_definition from information_schema.routines
+where routine_schema not in {_SYSTEM}
+union all select table_name, view_definition from information_schema.views where table_schema not in {_SYSTEM}
+"""  # noqa: S608
+"""What runs where a statement names it, and its text: triggers by their table, routines, and views."""
 JSON_COLUMNS = """
 select constraint_schema, table_name, constraint_name from information_schema.check_constraints
 where constraint_schema = database() and level = 'Column' and check_clause like 'json_valid(%'

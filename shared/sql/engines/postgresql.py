@@ -1,17 +1,21 @@
 """PostgreSQL, by psycopg: every call is one transaction, a reader's is read-only, and rows come through a cursor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache, lru_cache
+from random import random
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Busy, StrongroomError
 from shared.sql.engines import (
     MAX_AGE_SECONDS,
+    ENDED,
     NO_STATEMENT,
     ONE_STATEMENT,
     OVER,
     RETRY_AFTER_SECONDS,
+    ROW_TOO_LARGE,
     WRITES_ELSEWHERE,
     Outcome,
     Statement,
@@ -20,40 +24,46 @@ from shared.sql.engines import (
     grouped_indexes,
     grouped_keys,
     in_azure,
+    not_allowed,
     sign_in,
     write_refused,
 )
-from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError
-from shared.sql.statements import (
-    READING,
-    TRANSACTIONS,
-    Scanned,
-    check_params,
-    has_second,
-    numbered,
-    original_place,
-    scan,
-)
-from shared.sql.values import Column, Columns, Json, Kind, Params, Row
+from shared.sql.dialects import DIALECTS
+from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, RowTooLarge, SqlError
+from shared.sql.statements import Scanned, check_params, has_second, numbered, original_place, scan
+from shared.sql.values import FETCH_BYTES, MAX_ROW_BYTES, Column, Columns, Json, Kind, Params, Row
 
 if TYPE_CHECKING:
     import psycopg
 
-GRACE_SECONDS = 1.0
-"""After the time limit, for the server to say itself that it is over."""
+FACTS = DIALECTS["postgresql"]
+GRACE_SECONDS = 0.2
+"""After the time limit, before the app cancels a statement that the server has not ended itself."""
+CANCEL_SECONDS = 2.0
+"""The most time that cancelling may take."""
 OWN_SECONDS = 5.0
-"""What a server may take to begin or end a transaction."""
+"""The most time that beginning or ending a transaction may take."""
 DECLARE = "DECLARE strongroom NO SCROLL CURSOR FOR "
-READER_RESET = "ROLLBACK; SELECT pg_advisory_unlock_all()"
-"""All that a read-only transaction can leave behind."""
+READER_RESET = "ROLLBACK; SELECT pg_advisory_unlock_all(), setseed({})"
+"""A rollback undoes every setting; locks and the seed of random() outlive it."""
 WRITER_RESET = (
     "ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; "
-    "SELECT pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
+    "SELECT pg_advisory_unlock_all(), setseed({}); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
 )
-"""What DISCARD ALL does, in one message with the end of the transaction, where DISCARD ALL itself may not stand."""
-SESSION = "-c datestyle=ISO -c timezone=UTC -c intervalstyle=iso_8601 -c idle_in_transaction_session_timeout=90s"
-"""What values look like, and how long a session of ours may hold a transaction without a word."""
+"""What DISCARD ALL does, in one message with the end of the transaction, where DISCARD ALL itself is refused; and the
+seed of random(), which DISCARD ALL keeps."""
+SESSION = (
+    "-c datestyle=ISO -c timezone=UTC -c intervalstyle=iso_8601 -c standard_conforming_strings=on "
+    "-c idle_in_transaction_session_timeout=90s"
+)
+"""The form of values, the form of strings that the scanner reads, and how long a session may hold a transaction idle."""
+ENDS = frozenset({"BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PREPARE", "SET", "RESET", "DISCARD"})
+"""First words of the tags that PostgreSQL reports for what ends a transaction or changes the session."""
+UNCHANGEABLE = frozenset({"ROLE", "USER", "GROUP", "DATABASE", "SYSTEM"})
+"""Behind ALTER: their settings outlive the call."""
 
+ACTIVE, IN_TRANSACTION = 1, 2
+"""libpq's states of a connection: a statement runs; a transaction is open, and nothing runs."""
 NO_VALUES = [0]
 """A value that nothing uses: psycopg then speaks the extended protocol, which takes one statement at a time."""
 EXPLAIN = "EXPLAIN "
@@ -93,8 +103,10 @@ class PostgresSession:
         self._opened = monotonic()
         self._deadline = 0.0
         self._more = False
-        self._rest: list[Row] = []
         self._columns = Columns()
+        self._stream: Any = None
+        self._sent = 0
+        self._transaction: str | None = None
         try:
             given: dict[str, Any] = conninfo_to_dict(url)
             given.setdefault("connect_timeout", 5)
@@ -110,7 +122,7 @@ class PostgresSession:
                 given["password"] = given.get("password") or sign_in(token)
             self._db = _connection().connect(**given, autocommit=True, prepare_threshold=None, cursor_factory=RawCursor)
         except self._failures as error:
-            raise DatabaseUnavailable("PostgreSQL lets nobody in.", retry_after=RETRY_AFTER_SECONDS) from error
+            raise DatabaseUnavailable("Could not connect to PostgreSQL, or authentication failed.", retry_after=RETRY_AFTER_SECONDS) from error
         for name in TEXTS:
             self._db.adapters.register_loader(name, TextLoader)
 
@@ -119,84 +131,160 @@ class PostgresSession:
     def start(self, seconds: float) -> None:
         # The SELECT takes a snapshot: from then on a read-only transaction stays one (SET TRANSACTION is refused).
         self._db.deadline = monotonic() + OWN_SECONDS
+        self._sent, self._transaction = 0, None
         mode = "" if self._writes else " READ ONLY"
-        self._own(f"BEGIN{mode}; SELECT set_config('statement_timeout', '{max(1, int(seconds * 1000))}', true)")
+        self._own(f"BEGIN{mode}; SELECT {self._limits(seconds)}")
         self._deadline = monotonic() + seconds
         self._db.deadline = self._deadline + GRACE_SECONDS
+
+    def _limits(self, seconds: float) -> str:
+        """Expressions that set the limits of the transaction. A statement could have lifted those set before it."""
+        limits = f"set_config('statement_timeout', '{max(1, int(seconds * 1000))}', true)"
+        if self._db.info.server_version >= 140000:
+            # The server ends the statement of a client that is gone.
+            limits += ", set_config('client_connection_check_interval', '1000', true)"
+        return limits
 
     def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> "PostgresSession":
         scanned = scan(sql, "postgresql")
         check_params(scanned, params)
         if not scanned.words:
             raise SqlError(NO_STATEMENT)
-        if scanned.first not in READING:
+        if scanned.first not in FACTS.reads:
             raise ReadOnly(f"{scanned.first} is not allowed here. {WRITES_ELSEWHERE}")
+        if scanned.forbidden:
+            raise not_allowed(scanned.forbidden)
         text, values = numbered(scanned, params)
-        count = min(rows, self.first_rows)
         self._more = False
-        cursor = None if explain else self._declare(text, values, scanned, sql)
-        if cursor is None:
-            cursor = self._run(f"{EXPLAIN if explain else ''}{text}", values, scanned, sql, len(EXPLAIN) * explain)
-            self._columns = self._described(cursor)
-            self._rest = cursor.fetchall() if cursor.description else []
+        if explain or not self._declare(text, values, scanned, sql):
+            self._send(f"{EXPLAIN if explain else ''}{text}", values, scanned, sql, len(EXPLAIN) * explain)
         else:
             self._more = True
-            self._rest = self._fetch(count)
+            self._wanted = min(rows, self.first_rows)
+            self._send(f"FETCH FORWARD {self._wanted} FROM strongroom")
         return self
 
-    def _declare(self, text: str, values: list[Any], scanned: Scanned, sql: str) -> "psycopg.Cursor[Row] | None":
-        """A cursor for the statement; None where it can have none, with the transaction begun anew."""
+    def _declare(self, text: str, values: list[Any], scanned: Scanned, sql: str) -> bool:
+        """Declare a cursor for the statement; False where it can have none, with the transaction begun anew."""
         try:
-            cursor: psycopg.Cursor[Row] = self._db.execute(DECLARE + text, values or NO_VALUES)
-            return cursor
+            self._db.execute(DECLARE + text, values or NO_VALUES)
         except self._failures as error:
             if getattr(error, "sqlstate", None) not in NOT_A_CURSOR:
                 raise self._ours(error, scanned, sql, len(DECLARE)) from error
+        else:
+            return True
         self._own("ROLLBACK")
         self.start(max(self._deadline - monotonic(), 0.001))
-        return None
+        return False
 
     @property
     def columns(self) -> Columns:
         return self._columns
 
     def fetch(self, count: int) -> list[Row]:
-        rows, self._rest = self._rest[:count], self._rest[count:]
-        if len(rows) < count and self._more:
-            rows += self._fetch(count - len(rows))
+        rows = self._read(count)
+        while self._more and self._stream.done:
+            self._more = self._stream.row_count == self._wanted
+            if rows or not self._more:
+                break
+            # The limit is that of each statement, and this one may have lifted it.
+            self._own(f"SELECT {self._limits(self._deadline - monotonic())}")
+            self._wanted = count
+            self._send(f"FETCH FORWARD {count} FROM strongroom")
+            rows = self._read(count)
         return rows
 
-    def _fetch(self, count: int) -> list[Row]:
+    def _send(
+        self, text: str, values: list[Any] | None = None, scanned: Scanned | None = None, sql: str = "", before: int = 0
+    ) -> None:
+        """Run a statement, and read as far as its columns."""
         try:
-            cursor = self._db.execute(f"FETCH FORWARD {count} FROM strongroom")
-            rows: list[Row] = cursor.fetchall()
+            self._stream = _stream_cursor()(self._db)
+            self._stream.start(text, values or NO_VALUES)
+        except self._failures as error:
+            raise self._ours(error, scanned, sql, before) from error
+        self._columns = self._described(self._stream.pgresult)
+
+    def _read(self, count: int) -> list[Row]:
+        """The next rows of the statement that runs, as far as they have come by bytes or by `count`."""
+        try:
+            rows: list[Row] = self._stream.read(count)
         except self._failures as error:
             raise self._ours(error) from error
         if monotonic() > self._deadline:  # The server's own limit is that of each FETCH, not of all of them.
             raise QueryTimeout(OVER)
-        self._columns = self._described(cursor)
-        self._more = len(rows) == count
         return rows
 
-    def execute(self, statement: Statement, *, alone: bool, max_rows: int) -> Outcome:  # noqa: ARG002
+    def execute(self, statement: Statement, *, alone: bool, max_rows: int) -> Outcome:
         scanned = scan(statement.sql, "postgresql")
         check_params(scanned, statement.params)
-        if scanned.first in TRANSACTIONS:
-            raise SqlError(f"{scanned.first} is not allowed here: the transaction is this call's own.")
+        if not scanned.words:
+            raise SqlError(NO_STATEMENT)
+        second = (*scanned.words, "")[1]
+        if (
+            scanned.first not in FACTS.writes
+            or (scanned.first == "SET" and second != "CONSTRAINTS")
+            or (scanned.first == "ALTER" and second in UNCHANGEABLE)
+        ):
+            raise not_allowed(f"{scanned.first} {second}".strip())
+        if scanned.forbidden:
+            raise not_allowed(scanned.forbidden)
+        if not alone:
+            self._check_transaction()
+        self._sent += 1
         text, values = numbered(scanned, statement.params)
-        cursor = self._run(text, values, scanned, statement.sql, 0)
-        columns = self._described(cursor)
-        rows = cursor.fetchmany(max_rows) if cursor.description else []
-        changes = (cursor.statusmessage or "").split(" ")[0] in ("INSERT", "UPDATE", "DELETE", "MERGE")
-        return Outcome(max(cursor.rowcount, 0) if changes else 0, None, columns, rows)
+        self._send(text, values, scanned, statement.sql)
+        columns = self._columns
+        rows: list[Row] = []
+        size = 0
+        while columns and len(rows) < max_rows and size < FETCH_BYTES and (more := self._read(max_rows - len(rows))):
+            rows += more
+            size += self._stream.read_bytes
+        count = self._finish()
+        tag = (self._stream.statusmessage or "").split(" ")[0]
+        if self._db.info.transaction_status != IN_TRANSACTION or (tag in ENDS and scanned.first != "SET"):
+            raise SqlError(ENDED)
+        return Outcome(count if tag in ("INSERT", "UPDATE", "DELETE", "MERGE") else 0, None, columns, rows)
+
+    def _finish(self) -> int:
+        """Read what is left of a statement's result; how many rows it changed."""
+        while self._read(1024):
+            pass
+        return max(self._stream.rowcount, 0)
+
+    def _check_transaction(self) -> None:
+        """Ask PostgreSQL whether this is still the transaction that was begun, and set its limits again.
+
+        Raises SqlError where a statement before ended it, unseen by the scanner.
+        """
+        if self._sent == 0:
+            return
+        limits = self._limits(max(self._deadline - monotonic(), 0.001))
+        ((transaction, *_),) = self._own(f"SELECT txid_current_if_assigned()::text, {limits}").fetchall()
+        strings = self._db.info.parameter_status("standard_conforming_strings")
+        if self._transaction not in (None, transaction) or strings != "on":
+            raise SqlError(ENDED)
+        self._transaction = transaction
+
+    def check_undoable(self, statements: Sequence[Statement]) -> None:
+        """PostgreSQL undoes all that a transaction may run."""
+
+    def check_commit(self) -> None:
+        self._own("SET CONSTRAINTS ALL IMMEDIATE")
 
     def commit(self) -> None:
-        self._own("COMMIT")
+        if self._sent > 1:
+            self._check_transaction()
+        if self._own("COMMIT").statusmessage != "COMMIT":
+            raise SqlError(ENDED)
 
     def end(self) -> None:
-        self._rest, self._more = [], False
+        self._more, self._stream = False, None
+        if self._db.info.transaction_status == ACTIVE:
+            # Reading the rows that are still coming, only to drop them, takes longer than connecting anew.
+            raise DatabaseUnavailable("The connection is still busy.")
         self._db.deadline = monotonic() + OWN_SECONDS
-        self._own(WRITER_RESET if self._writes else READER_RESET)
+        self._own((WRITER_RESET if self._writes else READER_RESET).format(f"{random():.9f}"))  # noqa: S311
 
     def tables(self) -> list[Table]:
         found: dict[str, Table] = {}
@@ -217,14 +305,11 @@ class PostgresSession:
         return not self._db.closed and monotonic() - self._opened < MAX_AGE_SECONDS
 
     def close(self) -> None:
+        """Closing alone leaves a statement running on the server."""
+        if not self._db.closed and self._db.info.transaction_status == ACTIVE:
+            with suppress(*self._failures):
+                self._db.cancel_safe(timeout=CANCEL_SECONDS)
         self._db.close()
-
-    def _run(self, text: str, values: list[Any], scanned: Scanned, sql: str, before: int) -> "psycopg.Cursor[Row]":
-        try:
-            cursor: psycopg.Cursor[Row] = self._db.execute(text, values or NO_VALUES)
-            return cursor
-        except self._failures as error:
-            raise self._ours(error, scanned, sql, before) from error
 
     def _own(self, sql: str) -> "psycopg.Cursor[Row]":
         try:
@@ -233,8 +318,7 @@ class PostgresSession:
         except self._failures as error:
             raise self._ours(error) from error
 
-    def _described(self, cursor: "psycopg.Cursor[Row]") -> Columns:
-        result = cursor.pgresult
+    def _described(self, result: Any) -> Columns:
         if result is None or not result.nfields:
             return Columns()
         # By hand: psycopg's own description takes as long as a short query.
@@ -250,7 +334,7 @@ class PostgresSession:
         import psycopg
 
         if isinstance(error, psycopg.errors._WaitTimeout):
-            self._db.close()  # What it is at, nobody knows.
+            self.close()
             return QueryTimeout(OVER)
         state = getattr(error, "sqlstate", None) or ""
         if state == "57014":
@@ -258,11 +342,11 @@ class PostgresSession:
         if state == "25006":
             return write_refused(writes=self._writes)
         if state in RETRY:
-            return Busy("Another transaction is in the way.", retry_after=1)
+            return Busy("Another transaction holds a lock that this one needs.", retry_after=1)
         if state[:2] in ("08", "28", "53", "57", "58", "XX") or (
             not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         ):
-            return DatabaseUnavailable(f"PostgreSQL is out ({state or 'no answer'}).", retry_after=RETRY_AFTER_SECONDS)
+            return DatabaseUnavailable(f"PostgreSQL is unavailable ({state or 'no response'}).", retry_after=RETRY_AFTER_SECONDS)
         if not isinstance(error, psycopg.Error) or not state:
             return SqlError(str(error))
         if scanned is not None and state == "42601" and has_second(sql, "postgresql"):
@@ -297,6 +381,72 @@ def _connection() -> Any:
             return super().wait(gen, interval, left if timeout is None else min(left, timeout))
 
     return TimedConnection
+
+
+@cache
+def _stream_cursor() -> Any:
+    """A cursor that reads rows one by one, as the server sends them, so that a result never lies in memory whole."""
+    from psycopg import pq
+    from psycopg.errors import error_from_result
+    from psycopg.generators import fetch
+    from psycopg.raw_cursor import RawCursor
+
+    row_follows = pq.ExecStatus.SINGLE_TUPLE
+
+    class StreamCursor(RawCursor[Row]):
+        done = False
+        row_count = 0
+        read_bytes = 0
+
+        def start(self, text: str, values: list[Any]) -> None:
+            """Run a statement, until its first row is here, or its end."""
+            self._conn.wait(self._stream_send_gen(text, values, size=1))
+            self._held = self._conn.wait(self._next())
+            self._tx.set_pgresult(self._held or self.pgresult, set_loaders=True)
+
+        def read(self, count: int) -> list[Row]:
+            """The next rows, at most `count`, and at most about FETCH_BYTES of them; none at the end."""
+            return [] if self.done else self._conn.wait(self._some(count))
+
+        def _some(self, count: int) -> Any:
+            rows: list[Row] = []
+            size, load, held = 0, self._tx, self._held
+            while held is not None and len(rows) < count and size < FETCH_BYTES:
+                load.set_pgresult(held, set_loaders=False)
+                row = load.load_row(0, tuple)
+                row_bytes = 0
+                for place, value in enumerate(row):
+                    kind = type(value)
+                    if kind is str or kind is bytes:
+                        row_bytes += len(value)
+                    elif kind is list or kind is tuple:
+                        row_bytes += held.get_length(0, place)
+                if row_bytes > MAX_ROW_BYTES:
+                    raise RowTooLarge(ROW_TOO_LARGE)
+                size += row_bytes
+                rows.append(row)
+                held = yield from self._next()
+            self._held, self.read_bytes = held, size
+            self.row_count += len(rows)
+            return rows
+
+        def _next(self) -> Any:
+            """The result that holds the next row; None at the end, which `pgresult` then is."""
+            result = yield from fetch(self._pgconn)
+            self.pgresult = result
+            if result is not None and result.status == row_follows:
+                return result
+            self.done = True
+            error = result is not None and result.status == pq.ExecStatus.FATAL_ERROR
+            while (more := (yield from fetch(self._pgconn))) is not None:
+                error = error or more.status == pq.ExecStatus.FATAL_ERROR
+            if error:
+                raise error_from_result(result, encoding=self._encoding)
+            if result is not None:
+                self._rowcount = result.command_tuples if result.command_tuples is not None else -1
+            return None
+
+    return StreamCursor
 
 
 @lru_cache(maxsize=1024)

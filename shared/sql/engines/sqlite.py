@@ -1,7 +1,7 @@
 """SQLite, by apsw: it brings a current SQLite, gives declared types and error positions, and is twice as quick."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import islice
 from time import monotonic, sleep
@@ -247,6 +247,15 @@ class SqliteSession:
             return Outcome(changed, self._db.last_insert_rowid() or None, self.columns, rows)
         except self._failures as error:
             raise self._ours(error) from error
+
+    def check_undoable(self, statements: Sequence[Statement]) -> None:
+        """SQLite undoes all that a transaction may run."""
+
+    def check_commit(self) -> None:
+        import apsw
+
+        if self._db.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
+            raise SqlError("FOREIGN KEY constraint failed (SQLITE_CONSTRAINT_FOREIGNKEY)")
 
     def commit(self) -> None:
         self._own("commit")
