@@ -1,4 +1,4 @@
-"""What differs between the dialects of SQL, one struct each: how a text is split into tokens, and what callers may run."""
+"""What differs between the dialects of SQL, one struct each: how a text becomes tokens, and what callers may run."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ Dialect = Literal["sqlite", "postgresql", "mysql"]
 _ABOVE = r"\x80-\U0010ffff"
 """Every character outside ASCII is part of a name for all three engines, U+00A0 and other Unicode spaces included."""
 _START = rf"[A-Za-z_{_ABOVE}]"
-_PART = rf"[A-Za-z0-9_$\x80-\U0010ffff]"
+_PART = r"[A-Za-z0-9_$\x80-\U0010ffff]"
 _PLAIN = rf"[A-Za-z0-9_{_ABOVE}]"
 
 
@@ -20,8 +20,8 @@ class DialectFacts(NamedTuple):
     token: re.Pattern[str]
     """Matches the token at a position; the name of the last group is its kind.
 
-    A character that starts no token is one that the engine refuses, or one that we cannot account for. The scanner itself
-    finds the ends of `nested` comments and of strings in `dollar` quotes.
+    A character that starts no token is one that the engine refuses, or one that we cannot account for. The scanner
+    itself finds the ends of `nested` comments and of strings in `dollar` quotes.
     """
     reads: frozenset[str]
     """First words of statements that query-sql accepts. SQLite's own authorizer decides further."""
@@ -100,7 +100,9 @@ _MYSQL = rf"""
 _SELECTS = frozenset({"SELECT", "VALUES", "WITH", "TABLE", "SHOW", "EXPLAIN", "DESCRIBE", "DESC"})
 """PostgreSQL's and MySQL's read-only transactions forbid writing tables; commands such as COPY, CALL and DO, which
 reach further than tables, have no business in a query."""
-_CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "TRUNCATE", "GRANT", "REVOKE", "ANALYZE"})
+_CHANGES = frozenset(
+    {"INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "DROP", "TRUNCATE", "GRANT", "REVOKE", "ANALYZE"}
+)
 
 _XML = frozenset(f"{what}_to_xml{form}" for what in ("query", "cursor", "table", "schema", "database")
                  for form in ("", "schema", "_and_xmlschema"))  # fmt: skip
@@ -148,7 +150,7 @@ DIALECTS: Mapping[Dialect, DialectFacts] = {
         undoable=frozenset(
             {"SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "VALUES", "TABLE", "SHOW", "EXPLAIN"}
         ),
-        functions=frozenset({"load_file"}),
+        functions=frozenset(),
         function_prefixes=(),
         relations=frozenset(),
         schemas={

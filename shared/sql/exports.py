@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from shared.sql.errors import SqlError
 from shared.sql.dialects import Dialect
+from shared.sql.errors import SqlError
 from shared.sql.values import Columns, Cursor, Form, Row, Writer, as_text, converted, kind_of
 from shared.web import encode_base64
 

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from shared.errors import FieldError, InvalidRequest, invalid_field
-from shared.sql.errors import ReadOnly
 from shared.sql.dialects import DIALECTS, Dialect
+from shared.sql.errors import ReadOnly
 from shared.sql.statements import MAX_INTEGER, MIN_INTEGER, scan
 from shared.sql.values import Scalar
 from shared.web import decode_base64

@@ -1,12 +1,32 @@
 """The settings of SQL: `DATABASE_<NAME>` and `DATABASE_<NAME>_WRITE`."""
 
 from collections.abc import Mapping
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from shared.errors import InvalidSetting
 
 DATABASE_URLS = ("sqlite:///", "blob://", "postgresql://", "postgres://", "mysql://", "mariadb://")
+
+
+OPTIONS: Mapping[str, frozenset[str]] = {
+    "mysql": frozenset({"ssl", "ssl_ca"}),
+    # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+    "postgresql": frozenset(
+        {
+            "application_name", "channel_binding", "client_encoding", "connect_timeout", "dbname",
+            "fallback_application_name",
+            "gssdelegation", "gssencmode", "gsslib", "host", "hostaddr", "keepalives", "keepalives_count",
+            "keepalives_idle", "keepalives_interval", "krbsrvname", "load_balance_hosts", "max_protocol_version",
+            "min_protocol_version", "options", "passfile", "password", "port", "require_auth", "requirepeer",
+            "requiressl", "service", "servicefile", "ssl", "ssl_max_protocol_version", "ssl_min_protocol_version",
+            "sslcert", "sslcertmode", "sslcompression", "sslcrl", "sslcrldir", "sslkey", "sslmode", "sslnegotiation",
+            "sslpassword", "sslrootcert", "sslsni", "target_session_attrs", "tcp_user_timeout", "user",
+        }
+    ),
+}  # fmt: skip
+"""The options that the URL of a server may have behind the question mark."""
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True):
@@ -27,17 +47,50 @@ def load_settings(environ: Mapping[str, str]) -> dict[str, DatabaseSettings]:
     urls = {name: url.strip() for name, url in environ.items() if name.startswith(prefix) and url.strip()}
     databases = {}
     for name, url in urls.items():
-        if not url.startswith(DATABASE_URLS):
-            raise InvalidSetting(f"{name} must be a URL that starts with one of {', '.join(DATABASE_URLS)}.")
-        scheme, _, rest = url.partition("://")
-        container, _, blob = rest.partition("/")
-        if not rest.strip("/") or (scheme == "blob" and not (container and blob)):
-            raise InvalidSetting(f"{name} names nothing behind {scheme}://, such as blob://container/path/data.sqlite.")
-        if name.endswith(suffix):
-            if scheme == "blob":
-                raise InvalidSetting(f"{name} must not be a blob: a dataset is only read.")
-            if name.removesuffix(suffix) not in urls:
-                raise InvalidSetting(f"{name} is set, but {name.removesuffix(suffix)} is not: a writer needs a reader.")
-        else:
+        _check(name, url)
+        if not name.endswith(suffix):
             databases[name.removeprefix(prefix).lower()] = DatabaseSettings(url, urls.get(name + suffix))
+            continue
+        reader = name.removesuffix(suffix)
+        if url.startswith("blob://"):
+            raise InvalidSetting(f"{name} must not be a blob: a dataset is only read.")
+        if reader not in urls:
+            raise InvalidSetting(f"{name} is set, but {reader} is not: a writer needs a reader.")
+        if _kind(url) != _kind(urls[reader]):
+            raise InvalidSetting(f"{name} must be a database of the same kind as {reader}.")
     return databases
+
+
+def _kind(url: str) -> str:
+    scheme = url.partition("://")[0]
+    return {"postgres": "postgresql", "mariadb": "mysql", "blob": "sqlite"}.get(scheme, scheme)
+
+
+def _check(name: str, url: str) -> None:
+    """Raises InvalidSetting, without showing the URL: it may contain a password."""
+    if not url.startswith(DATABASE_URLS):
+        raise InvalidSetting(f"{name} must be a URL that starts with one of {', '.join(DATABASE_URLS)}.")
+    scheme, _, rest = url.partition("://")
+    container, _, blob = rest.partition("/")
+    if not rest.strip("/") or (scheme == "blob" and not (container and blob)):
+        raise InvalidSetting(f"{name} has nothing after {scheme}://. Write it like blob://container/path/data.sqlite.")
+    if scheme in ("sqlite", "blob"):
+        if "%00" in rest or "\0" in rest:
+            raise InvalidSetting(f"{name} contains a NUL character.")
+        return
+    try:
+        parts = urlsplit(url)
+        has_host, _ = bool(parts.hostname), parts.port
+        options = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
+    except ValueError:
+        raise InvalidSetting(
+            f"{name} is not a URL of the form {scheme}://user:password@host:port/database?option=value. "
+            "Percent-encode the user and the password."
+        ) from None
+    if scheme in ("mysql", "mariadb") and not (has_host and parts.path.strip("/")):
+        raise InvalidSetting(f"{name} must name a host and a database: {scheme}://user:password@host/database.")
+    if parts.fragment:
+        raise InvalidSetting(f"{name} contains a '#'. Percent-encode it as %23.")
+    known = OPTIONS[_kind(url)]
+    if unknown := [each for each in options if each not in known]:
+        raise InvalidSetting(f"{name} has the unknown option {unknown[0]!r}. Known are: {', '.join(sorted(known))}.")

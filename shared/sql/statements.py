@@ -1,7 +1,7 @@
 """What the app knows of a statement and its parameters before a database sees them.
 
-The scanner splits a text into tokens as the engine's own lexer does. It refuses a text that it cannot account for to the
-last character, since one that the engine reads differently could hide a statement. Its time is linear in the text.
+The scanner splits a text into tokens as the engine's own lexer does. It refuses a text that it cannot account for to
+the last character, since one that the engine reads differently could hide a statement. Its time is linear in the text.
 """
 
 import re
@@ -21,8 +21,6 @@ MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 MAX_PARAMETERS = 10_000
 REMEMBERED_LENGTH = 8192
 """Statements up to this many characters are scanned once."""
-HINTS = ("MAX_EXECUTION_TIME", "SET_VAR", "RESOURCE_GROUP")
-"""Optimizer hints of MySQL's that change what the app limits."""
 LOCKING = frozenset({("FOR", "UPDATE"), ("FOR", "SHARE"), ("LOCK", "IN")})
 """Words that let a reader keep writers waiting. https://dev.mysql.com/doc/refman/8.4/en/innodb-locking-reads.html"""
 
@@ -74,7 +72,7 @@ GivenParams = list[Param] | dict[str, Param]
 
 
 def tokens(sql: str, dialect: Dialect) -> Iterator[Token]:
-    """The tokens of `sql`, blanks and comments included. Raises SqlError where the engine's lexer or ours would fail."""
+    """The tokens of `sql`, blanks and comments included. Raises SqlError where a part of it is no token."""
     facts = DIALECTS[dialect]
     place, length = 0, len(sql)
     while place < length:
@@ -141,27 +139,22 @@ def _scalar(value: Param, field: str) -> Scalar:
 
 
 def scan(sql: str, dialect: Dialect) -> Scanned:
-    """`sql`, taken apart. Raises SqlError where it cannot be, and InvalidRequest where it mixes styles of parameters."""
+    """`sql`, taken apart. Raises SqlError where it cannot be, InvalidRequest where it mixes styles of parameters."""
     return _remembered(sql, dialect) if len(sql) <= REMEMBERED_LENGTH else _scan(sql, dialect)
 
 
 def _scan(sql: str, dialect: Dialect) -> Scanned:
     if "\0" in sql:
-        raise invalid_field("sql", "contains a NUL character: bind it as a parameter.")
+        raise invalid_field("sql", "The statement contains a NUL character. Bind it as a parameter.")
     pieces: list[str] = []
     slots: list[str | int] = []
     spans: list[tuple[int, int]] = []
     code: list[Token] = []
-    forbidden = ""
     text = ""
     start = highest = 0
     for token in _sliced(sql, tokens(sql, dialect)):
         kind = token.kind
-        if kind == "blank":
-            continue
-        if kind == "comment":
-            hint = sql[token.start : token.end].upper() if sql.startswith("/*+", token.start) else ""
-            forbidden = forbidden or next((each for each in HINTS if dialect == "mysql" and each in hint), "")
+        if kind in _BLANKS:
             continue
         code.append(token)
         slot: str | int
@@ -184,11 +177,13 @@ def _scan(sql: str, dialect: Dialect) -> Scanned:
     pieces.append(text + sql[start:])
     names = tuple(dict.fromkeys(slot for slot in slots if isinstance(slot, str)))
     if names and highest:
-        raise invalid_field("sql", "has parameters by position and by name: write all of them in one way.")
+        raise invalid_field(
+            "sql", "The statement has parameters by position and by name. Write all of them in one way."
+        )
     if highest > MAX_PARAMETERS:
-        raise invalid_field("sql", f"has a parameter {highest}; at most {MAX_PARAMETERS} are accepted.")
+        raise invalid_field("sql", f"The statement has a parameter {highest}; at most {MAX_PARAMETERS} are accepted.")
     words = tuple([sql[each.start : each.end].upper() for each in code if each.kind == "word"])
-    forbidden = forbidden or _forbidden(sql, code, words, dialect)
+    forbidden = _forbidden(sql, code, words, dialect)
     return Scanned(tuple(pieces), tuple(slots), tuple(spans), names, highest, words, forbidden)
 
 
@@ -206,7 +201,13 @@ def _sliced(sql: str, found: Iterator[Token]) -> Iterator[Token]:
             open_brackets.append(first)
         elif first in ")]" and kind in ("sign", "symbol") and open_brackets:
             open_brackets.pop()
-        elif kind == "parameter" and first == ":" and open_brackets and open_brackets[-1] == "[" and _is_bound(sql, before):
+        elif (
+            kind == "parameter"
+            and first == ":"
+            and open_brackets
+            and open_brackets[-1] == "["
+            and _is_bound(sql, before)
+        ):
             yield Token("sign", token.start, token.start + 1)
             token = Token("word", token.start + 1, token.end)  # noqa: PLW2901
         if token.kind not in _BLANKS:
@@ -228,12 +229,12 @@ def _forbidden(sql: str, code: list[Token], words: tuple[str, ...], dialect: Dia
     """The first function, relation or command in `code` that callers may not run; "" if there is none."""
     if dialect == "sqlite":
         return ""
-    if dialect == "mysql" and (command := _forbidden_command(sql, code, words)):
+    if dialect == "mysql" and (command := _forbidden_command(code, words)):
         return command
     return _forbidden_name(sql, code, dialect)
 
 
-def _forbidden_command(sql: str, code: list[Token], words: tuple[str, ...]) -> str:
+def _forbidden_command(code: list[Token], words: tuple[str, ...]) -> str:
     if any(token.kind == "code" for token in code):
         return "/*! … */"
     if "OUTFILE" in words or "DUMPFILE" in words:
@@ -365,11 +366,14 @@ def has_second(sql: str, dialect: Dialect) -> bool:
 
 
 def clip(sql: str, dialect: Dialect) -> str:
-    """`sql` without the comments, semicolons and white space behind it."""
+    """`sql` without the comments, semicolons and white space behind it; all of it where it cannot be scanned."""
     end = 0
-    for token in tokens(sql, dialect):
-        if token.kind not in _BLANKS and sql[token.start] != ";":
-            end = token.end
+    try:
+        for token in tokens(sql, dialect):
+            if token.kind not in _BLANKS and sql[token.start] != ";":
+                end = token.end
+    except SqlError:
+        return sql
     return sql[:end]
 
 

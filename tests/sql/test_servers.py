@@ -246,11 +246,16 @@ def test_a_file_is_not_read_by_the_readers_role(my_shop: Database) -> None:
 
 
 def test_postgresql_forgets_a_call(postgresql: Server, postgres_shop: Database) -> None:
-    """Settings, locks, temporary tables and prepared statements of a call are gone with it."""
-    rows(postgres_shop, "select pg_advisory_lock(5), set_config('search_path', 'nowhere', false)")
+    """Locks, temporary tables, settings and the seed of random numbers are gone with the call."""
+    rows(postgres_shop, "select pg_advisory_lock(5)")
     assert ask_postgresql(postgresql, "select count(*) from pg_locks where locktype = 'advisory'") == [(0,)]
     assert rows(postgres_shop, "select name from fruit") == [["apple"]]
-    write(postgres_shop, "select pg_advisory_lock(5)", "set search_path to nowhere")
+    write(
+        postgres_shop,
+        "create function lose() returns void language sql set work_mem = '1MB' as 'select 1'",
+        "drop function lose()",
+    )
+    write(postgres_shop, "select pg_advisory_lock(5)")
     write(postgres_shop, "create temporary table fruit (other integer)")
     assert ask_postgresql(postgresql, "select count(*) from pg_locks where locktype = 'advisory'") == [(0,)]
     assert write(postgres_shop, "select name from fruit")[0].rows == [("apple",)]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from scripts.samples import seed_database
 from shared.errors import Busy
-from shared.sql import databases as databases_module
+from shared.sql import pools as pools_module
 from shared.sql.databases import READERS, Database, Databases
 from shared.sql.engines import Outcome, Statement
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError, UnknownDatabase
@@ -337,7 +337,7 @@ def test_foreign_keys_hold(database: Database) -> None:
 
 def test_writers_wait_for_each_other(database: Database, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writers and readers at once, in two processes' ways, lose nothing and fail nowhere."""
-    monkeypatch.setattr(databases_module, "WAIT_SECONDS", 120.0)  # A disk may take long for each write.
+    monkeypatch.setattr(pools_module, "WAIT_SECONDS", 120.0)  # A disk may take long for each write.
     other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token, NO_FILES).get(
         "main"
     )
@@ -372,7 +372,7 @@ def test_a_lock_that_lasts_is_busy(database: Database, path: Path) -> None:
 
 def test_connections_are_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """More callers than connections wait a little, and are told to come back."""
-    monkeypatch.setattr(databases_module, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(pools_module, "WAIT_SECONDS", 0.05)
     with ExitStack() as taken:
         for _ in range(READERS):
             taken.enter_context(database.reading(30))

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from shared.errors import InvalidRequest
+from shared.sql.dialects import Dialect
 from shared.sql.statements import (
     Base64,
-    Dialect,
     Scanned,
     check_params,
     filled,

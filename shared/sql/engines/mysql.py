@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from shared.errors import Busy, StrongroomError
+from shared.sql.dialects import DIALECTS
 from shared.sql.engines import (
-    MAX_AGE_SECONDS,
     ENDED,
+    MAX_AGE_SECONDS,
     NO_STATEMENT,
     ONE_STATEMENT,
     OVER,
@@ -28,7 +29,6 @@ from shared.sql.engines import (
     sign_in,
     write_refused,
 )
-from shared.sql.dialects import DIALECTS
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, RowTooLarge, SqlError
 from shared.sql.statements import LOCKING, Scanned, check_params, filled, has_second, identifiers, scan
 from shared.sql.values import FETCH_BYTES, Column, Columns, Json, Kind, Params, Row, Scalar, json_or_text
@@ -83,7 +83,7 @@ class MysqlSession:
         self._deadline = 0.0
         self._columns = Columns()
         self._cursor: SSCursor | None = None
-        self._sent = 0
+        self._is_marked = False
         self._spoiled = False
         self._is_late = False
         self._connect = _connector(url, token)
@@ -96,13 +96,15 @@ class MysqlSession:
             self._is_json: dict[tuple[str, str, str], bool] = {}
         except self._failures as error:
             # A locked account, an insecure connection, a plugin that we lack: no fault of the statement.
-            raise DatabaseUnavailable("Could not connect to MySQL, or authentication failed.", retry_after=RETRY_AFTER_SECONDS) from error
+            raise DatabaseUnavailable(
+                "Could not connect to MySQL, or authentication failed.", retry_after=RETRY_AFTER_SECONDS
+            ) from error
 
     # ---- One call.
 
     def start(self, seconds: float) -> None:
         self._deadline = monotonic() + seconds
-        self._sent, self._spoiled = 0, False
+        self._is_marked = self._spoiled = False
         self._db._read_timeout = seconds + GRACE_SECONDS
         try:
             self._set_limits()
@@ -185,17 +187,18 @@ class MysqlSession:
         if not scanned.words and not scanned.forbidden:
             raise SqlError(NO_STATEMENT)
         self._check_allowed(scanned, alone=alone)
-        if self._sent:
+        if self._is_marked:
             self._check_transaction()
-        self._sent += 1
         left = self._deadline - monotonic()
         if left <= 0:
             raise QueryTimeout(OVER)
         self._db._read_timeout = left + GRACE_SECONDS  # The server's own limit is that of each statement.
         try:
-            if self._sent == 1 and not alone:
+            if not (alone or self._is_marked):
                 # The server keeps a savepoint as long as its transaction: whether it is there shows which one is open.
                 self._ask("savepoint strongroom")
+                self._is_marked = True
+            was_open = self._db.server_status & IN_TRANSACTION
             cursor = self._db.cursor()
             cursor.execute(filled(scanned, statement.params, _literal))
             columns = self._described()
@@ -206,7 +209,7 @@ class MysqlSession:
             cursor.close()
         except self._failures as error:
             raise self._ours(error, statement.sql) from error
-        if scanned.first in FACTS.undoable and not self._db.server_status & IN_TRANSACTION:
+        if was_open and scanned.first in FACTS.undoable and not self._db.server_status & IN_TRANSACTION:
             raise SqlError(ENDED)
         if columns:
             return Outcome(len(rows) if scanned.first in ("INSERT", "DELETE", "REPLACE") else 0, None, columns, rows)
@@ -267,7 +270,7 @@ class MysqlSession:
         """MySQL defers no constraint."""
 
     def commit(self) -> None:
-        if self._sent > 1:
+        if self._is_marked:
             self._check_transaction()
         try:
             self._ask("commit")
@@ -439,7 +442,9 @@ def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connectio
     else:
         given["auth_plugin_map"] = {"mysql_clear_password": _NoClearPassword, "dialog": _NoClearPassword}
 
-    class BoundedConnection(Connection[Any]):
+    connection: Any = Connection  # Not all that we need of it is public.
+
+    class BoundedConnection(connection):  # type: ignore[misc]
         def _read_bytes(self, num_bytes: int) -> bytes:
             if num_bytes == MAX_PACKET:
                 self._force_close()

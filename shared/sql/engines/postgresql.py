@@ -8,9 +8,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Busy, StrongroomError
+from shared.sql.dialects import DIALECTS
 from shared.sql.engines import (
-    MAX_AGE_SECONDS,
     ENDED,
+    MAX_AGE_SECONDS,
     NO_STATEMENT,
     ONE_STATEMENT,
     OVER,
@@ -28,7 +29,6 @@ from shared.sql.engines import (
     sign_in,
     write_refused,
 )
-from shared.sql.dialects import DIALECTS
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, RowTooLarge, SqlError
 from shared.sql.statements import Scanned, check_params, has_second, numbered, original_place, scan
 from shared.sql.values import FETCH_BYTES, MAX_ROW_BYTES, Column, Columns, Json, Kind, Params, Row
@@ -56,7 +56,7 @@ SESSION = (
     "-c datestyle=ISO -c timezone=UTC -c intervalstyle=iso_8601 -c standard_conforming_strings=on "
     "-c idle_in_transaction_session_timeout=90s"
 )
-"""The form of values, the form of strings that the scanner reads, and how long a session may hold a transaction idle."""
+"""The form of values and of strings (the scanner relies on it), and how long a session may hold a transaction idle."""
 ENDS = frozenset({"BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PREPARE", "SET", "RESET", "DISCARD"})
 """First words of the tags that PostgreSQL reports for what ends a transaction or changes the session."""
 UNCHANGEABLE = frozenset({"ROLE", "USER", "GROUP", "DATABASE", "SYSTEM"})
@@ -122,7 +122,9 @@ class PostgresSession:
                 given["password"] = given.get("password") or sign_in(token)
             self._db = _connection().connect(**given, autocommit=True, prepare_threshold=None, cursor_factory=RawCursor)
         except self._failures as error:
-            raise DatabaseUnavailable("Could not connect to PostgreSQL, or authentication failed.", retry_after=RETRY_AFTER_SECONDS) from error
+            raise DatabaseUnavailable(
+                "Could not connect to PostgreSQL, or authentication failed.", retry_after=RETRY_AFTER_SECONDS
+            ) from error
         for name in TEXTS:
             self._db.adapters.register_loader(name, TextLoader)
 
@@ -241,7 +243,7 @@ class PostgresSession:
             rows += more
             size += self._stream.read_bytes
         count = self._finish()
-        tag = (self._stream.statusmessage or "").split(" ")[0]
+        tag = (self._stream.pgresult.command_status or b"").decode().split(" ")[0]
         if self._db.info.transaction_status != IN_TRANSACTION or (tag in ENDS and scanned.first != "SET"):
             raise SqlError(ENDED)
         return Outcome(count if tag in ("INSERT", "UPDATE", "DELETE", "MERGE") else 0, None, columns, rows)
@@ -250,7 +252,7 @@ class PostgresSession:
         """Read what is left of a statement's result; how many rows it changed."""
         while self._read(1024):
             pass
-        return max(self._stream.rowcount, 0)
+        return max(int(self._stream.rowcount), 0)
 
     def _check_transaction(self) -> None:
         """Ask PostgreSQL whether this is still the transaction that was begun, and set its limits again.
@@ -346,7 +348,9 @@ class PostgresSession:
         if state[:2] in ("08", "28", "53", "57", "58", "XX") or (
             not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         ):
-            return DatabaseUnavailable(f"PostgreSQL is unavailable ({state or 'no response'}).", retry_after=RETRY_AFTER_SECONDS)
+            return DatabaseUnavailable(
+                f"PostgreSQL is unavailable ({state or 'no response'}).", retry_after=RETRY_AFTER_SECONDS
+            )
         if not isinstance(error, psycopg.Error) or not state:
             return SqlError(str(error))
         if scanned is not None and state == "42601" and has_second(sql, "postgresql"):
