@@ -1,23 +1,23 @@
-# Strongroom as a container: Microsoft's Functions host with the app, as a user without rights, on a read-only root.
+# Strongroom as a container: Microsoft's Functions host with the app, as an unprivileged user, on a read-only root.
 #
 #   docker build --tag strongroom .
 #
-# BASE takes a digest where it is known (the pipeline resolves the tag and builds by what it got):
+# BASE accepts a digest; the pipeline resolves the tag to one:
 #   docker build --build-arg BASE=mcr.microsoft.com/azure-functions/python@sha256:… .
 ARG BASE=mcr.microsoft.com/azure-functions/python:4-python3.13
 
-# The requirements, checked by their hashes; in a stage of their own, since they change less often than the app.
+# The requirements, verified by their hashes. A stage of their own, because they change less often than the app.
 FROM ${BASE} AS packages
 COPY requirements.txt /tmp/requirements.txt
 RUN python -m pip install --no-cache-dir --disable-pip-version-check --no-compile --only-binary=:all: --require-hashes \
     --target=/packages/.python_packages/lib/site-packages --requirement=/tmp/requirements.txt
 
 FROM ${BASE}
-# A folder that outlives the container: keys where they are kept in files. Files of this user alone.
+# A folder for a volume: function keys, if they are stored in files. Only this user can read them.
 RUN groupadd --gid 10001 strongroom \
  && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin strongroom \
  && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/strongroom/keys
-# In Azure the keys of the functions are kept in Blob Storage: AzureWebJobsSecretStorageType=blob. Neither setting is a secret.
+# In Azure the function keys are in Blob Storage: AzureWebJobsSecretStorageType=blob. Neither setting is a secret.
 # hadolint ignore=DL3064
 ENV ASPNETCORE_URLS=http://+:8080 \
     AzureFunctionsJobHost__Logging__Console__IsEnabled=true \

@@ -21,7 +21,7 @@ STOP_SECONDS = 20
 
 
 class AzuriteFailed(Exception):
-    """Azurite did not start; the message is one line that says why."""
+    """Azurite did not start; the message is one line with the reason."""
 
 
 def connection_string(ports: Sequence[int]) -> str:
@@ -73,8 +73,8 @@ def start_azurite(
 ) -> Azurite:
     """Start Azurite with its data in `folder`, and return when its three services listen.
 
-    Ports are those of blob, queue and table; 0 takes a free one. What it prints goes to a log beside the folder.
-    With `in_memory` nothing is kept. `keep_open` are file descriptors that it holds as long as it lives.
+    `ports` are those of blob, queue and table; 0 takes a free one. Its output goes to a log beside the folder.
+    With `in_memory` it stores nothing on disk. It keeps the file descriptors `keep_open` open as long as it runs.
     Raises AzuriteFailed.
     """
     node = shutil.which("node")
@@ -96,7 +96,7 @@ def start_azurite(
             env=environ,
             cwd=folder,
             pass_fds=keep_open,
-            start_new_session=True,  # Ctrl-C is for us: the host ends first, then Azurite.
+            start_new_session=True,  # Ctrl-C must not reach Azurite: the host ends first.
         )
     azurite = Azurite(process, ())
     try:
@@ -108,19 +108,19 @@ def start_azurite(
 
 
 def _wait_for_ports(process: subprocess.Popen[bytes], log: Path) -> tuple[int, ...]:
-    # Azurite says where it listens; asking the ports instead might find another's server on one of them.
+    # Read the ports from Azurite's output: a connection could reach another server on one of them.
     deadline = time.monotonic() + START_SECONDS
     while True:
         ended = process.poll() is not None
         text = log.read_text(errors="replace")
-        found = dict(
+        listening = dict(
             re.findall(r"Azurite (\w+) service is successfully listening at http://127\.0\.0\.1:(\d+)\n", text)
         )
-        if len(found) == len(SERVICES):
-            return tuple(int(found[service.title()]) for service in SERVICES)
+        if len(listening) == len(SERVICES):
+            return tuple(int(listening[service.title()]) for service in SERVICES)
         if ended:
             lines = [line for line in text.splitlines() if line.strip() and " service " not in line]
-            raise AzuriteFailed(f"Azurite did not start: {lines[0] if lines else 'it said nothing'} (see {log}).")
+            raise AzuriteFailed(f"Azurite did not start: {lines[0] if lines else 'it printed nothing'} (see {log}).")
         if time.monotonic() > deadline:
             raise AzuriteFailed(f"Azurite did not start within {START_SECONDS} s (see {log}).")
         time.sleep(0.02)
@@ -129,7 +129,7 @@ def _wait_for_ports(process: subprocess.Popen[bytes], log: Path) -> tuple[int, .
 def is_free(port: int) -> bool:
     """Whether nothing listens on this port of the loopback address."""
     with socket.socket() as probe:
-        # As servers do it, so that a port that one has just left counts as free.
+        # As servers do it, so that a port that a server has just closed counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

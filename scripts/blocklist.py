@@ -1,4 +1,4 @@
-"""Makes the list of common passwords that the app refuses, from the one that Django ships.
+"""Builds the list of common passwords that the app refuses from the list that Django ships.
 
 Run it as `python -m scripts.blocklist`.
 """
@@ -21,7 +21,7 @@ Django is copyright Django Software Foundation and individual contributors, unde
 
 
 def main() -> None:
-    """Write the list: a header, an empty line, then a password a line, sorted."""
+    """Write the list: a header, an empty line, then one password per line, sorted."""
     source = distribution("Django").locate_file("django/contrib/auth/common-passwords.txt.gz")
     words = {fold_name(line) for line in gzip.decompress(Path(str(source)).read_bytes()).decode().splitlines()}
     listed = sorted(word for word in words if len(word) >= MIN_PART)

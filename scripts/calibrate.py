@@ -1,7 +1,7 @@
-"""Suggests what a password hash should cost on this machine: `python -m scripts.calibrate [milliseconds]`.
+"""Suggests the cost of a password hash for this machine: `python -m scripts.calibrate [milliseconds]`.
 
-The more a hash costs us, the more each guess costs whoever steals it. Memory is what costs them most, so the suggestion
-takes as much as fits into the time, with two passes; then as many passes as still fit.
+The more a hash costs the app, the more each guess costs a thief. Memory costs a thief most, so the suggestion takes as
+much memory as fits into the time, with two passes; then as many passes as still fit.
 """
 
 import os
@@ -20,7 +20,7 @@ ROUNDS = 5
 
 
 def milliseconds(cost: Parameters, memory: mmap) -> float:
-    """How long one hash takes, once its memory is there: the median of a few."""
+    """The time of one hash, without fetching its memory from the system: the median of a few."""
     taken = []
     for number in range(ROUNDS + 1):
         started = perf_counter()
@@ -31,12 +31,12 @@ def milliseconds(cost: Parameters, memory: mmap) -> float:
 
 
 def suggest(target_ms: float, limit_kib: int) -> tuple[Parameters, float]:
-    """The cost that comes closest to the target from below (but is no less than OWASP's), and what it takes."""
+    """The highest cost below the target (but at least OWASP's), and its time in milliseconds."""
     memory = mmap(-1, limit_kib * 1024, flags=MAP_PRIVATE | MAP_ANONYMOUS)
     best = PROFILES["owasp"]
     best_ms = milliseconds(best, memory)
     while best_ms < target_ms and best.memory_kib < limit_kib:
-        # Time grows with memory; step by step, since caches make it grow unevenly.
+        # Time grows with memory, but unevenly because of caches, so go step by step.
         grown = best.memory_kib * min(2.0, max(1.05, target_ms / best_ms))
         tried = best._replace(memory_kib=min(limit_kib, int(grown) // 1024 * 1024))
         taken = milliseconds(tried, memory)
@@ -53,25 +53,25 @@ def suggest(target_ms: float, limit_kib: int) -> tuple[Parameters, float]:
 
 
 def main(arguments: list[str]) -> None:
-    """Print what the profiles take, and the suggestion."""
+    """Print the times of the profiles, and the suggestion."""
     try:
         target_ms = float(arguments[0]) if arguments else TARGET_MS
     except ValueError:
         target_ms = 0
     if not 1 <= target_ms <= 10_000:
-        fail("The target is a number of milliseconds from 1 to 10000: make calibrate TARGET_MS=100")
+        fail("TARGET_MS must be a number of milliseconds from 1 to 10000, such as: make calibrate TARGET_MS=100")
     settings = load_settings(os.environ)
     # A quarter of the memory, so that four hashes run at once.
     limit_kib = max(PROFILES["owasp"].memory_kib, settings.hash_memory_mib * 1024 // 4)
-    for name, cost in PROFILES.items():
-        if cost.memory_kib <= settings.hash_memory_mib * 1024:
-            memory = mmap(-1, cost.memory_kib * 1024, flags=MAP_PRIVATE | MAP_ANONYMOUS)
-            print(f"{name}: {milliseconds(cost, memory):.0f} ms")
-    found, taken = suggest(target_ms, limit_kib)
-    print(f"for {target_ms:.0f} ms: {taken:.0f} ms with")
+    for name, profile in PROFILES.items():
+        if profile.memory_kib <= settings.hash_memory_mib * 1024:
+            memory = mmap(-1, profile.memory_kib * 1024, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+            print(f"{name}: {milliseconds(profile, memory):.0f} ms")
+    cost, duration_ms = suggest(target_ms, limit_kib)
+    print(f"for {target_ms:.0f} ms: {duration_ms:.0f} ms with")
     print(
-        f'  "parameters": {{"memory_kib": {found.memory_kib}, "time_cost": {found.time_cost}, '
-        f'"parallelism": {found.parallelism}}}'
+        f'  "parameters": {{"memory_kib": {cost.memory_kib}, "time_cost": {cost.time_cost}, '
+        f'"parallelism": {cost.parallelism}}}'
     )
 
 

@@ -1,4 +1,4 @@
-"""`make calibrate` suggests parameters that hash-password takes."""
+"""`make calibrate` suggests parameters that hash-password accepts."""
 
 import json
 import subprocess
@@ -20,20 +20,20 @@ def calibrate(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("target", ["1", "60"])
-def test_the_suggestion_is_taken(target: str) -> None:
-    """Whatever the target, what is suggested is no weaker than OWASP's minimum, and within a quarter of the memory."""
-    ran = calibrate(target)
-    assert ran.returncode == 0, ran.stderr
-    assert "owasp-46: " in ran.stdout
-    suggested = json.loads("{" + ran.stdout.splitlines()[-1] + "}")["parameters"]
+def test_the_suggestion_is_accepted(target: str) -> None:
+    """For any target the suggestion is at least OWASP's minimum, and within a quarter of the memory."""
+    done = calibrate(target)
+    assert done.returncode == 0, done.stderr
+    assert "owasp-46: " in done.stdout
+    suggested = json.loads("{" + done.stdout.splitlines()[-1] + "}")["parameters"]
     check_cost(Parameters(**suggested))
     assert suggested["memory_kib"] <= 128 * 1024 // 4
 
 
 @pytest.mark.parametrize("target", ["x", "0", "-5", "1e9", "nan"])
-def test_a_target_that_is_none_is_one_clear_line(target: str) -> None:
-    """A target that is no sensible number of milliseconds ends it with a line that says so."""
-    ran = calibrate(target)
-    assert ran.returncode == 1
-    assert ran.stderr.count("\n") == 1
-    assert "milliseconds from 1 to 10000" in ran.stderr
+def test_an_invalid_target_is_one_clear_line(target: str) -> None:
+    """An invalid number of milliseconds ends the script with one line that explains it."""
+    done = calibrate(target)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "milliseconds from 1 to 10000" in done.stderr
