@@ -1,7 +1,8 @@
-"""Runs the app on this machine: Azurite, sample data and the Functions host, which all end with it.
+"""Runs the app on this machine: starts Azurite, stores the sample data, and starts the Functions host. Ctrl-C ends all.
 
-Run by `make start`, which has installed what it needs. It reads PORT, AZURITE (`external`: one that runs already),
-AZURITE_BLOB_PORT, AZURITE_QUEUE_PORT, AZURITE_TABLE_PORT, and CORE_TOOLS (`no`: the local host, whatever is installed).
+`make start` runs it, after the set-up. It reads these variables: PORT, AUTH (`true`: require keys, as Azure does),
+AZURITE (`external`: use one that runs already), AZURITE_BLOB_PORT, AZURITE_QUEUE_PORT, AZURITE_TABLE_PORT, and
+CORE_TOOLS (`no`: use the local host even where Core Tools are installed).
 """
 
 import base64
@@ -15,14 +16,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError
 
 from scripts.azurite import SERVICES, USUAL_PORTS, Azurite, AzuriteFailed, connection_string, is_free, responses
 from scripts.azurite import start_azurite as start_azurite_process
+from scripts.host.keys import load_keys, make_keys
 from scripts.samples import seed_container, seed_database, seed_keys, seed_users
 from scripts.setup import CORE_TOOLS, ROOT, fail
 from shared.errors import StrongroomError
@@ -32,20 +36,37 @@ DATA = ROOT / ".data"
 SETTINGS = ROOT / "local.settings.json"
 MASTER_KEY = ".data/master.key"
 DATABASE = ".data/main.sqlite"
+KEYS = DATA / "host-keys.json"
 HOST_STOP_SECONDS = 15
+GROUP_STOP_SECONDS = 2
+CORE_TOOLS_NODE = 22
+"""The Node that version 4.15 of Core Tools requires; npm leaves the package out, without a message, on an older one."""
+
+_is_stopping = False
+"""Set by a signal. A plain flag: a handler that takes a lock can deadlock with the code that it interrupts."""
+
+
+class Settings(NamedTuple):
+    """The settings as the host will read them."""
+
+    values: Mapping[str, str]
+    port: int
+    cors: str
 
 
 def main() -> int:
-    stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopping.set())
-    values, default_port = read_settings()
+        signal.signal(number, _stop)
+    settings = read_settings()
+    values = settings.values
     DATA.mkdir(mode=0o700, exist_ok=True)
     lock = take_lock()
-    port = read_port("PORT", default_port)
+    port = read_port("PORT", settings.port)
+    requires_keys = read_auth()
     if not is_free(port):
         other = 7080 if port != 7080 else 7090
-        fail(f"Port {port} is in use: end what listens there, or take another: make start PORT={other}")
+        fail(f"Port {port} is in use. End the program that listens there, or use another port: make start PORT={other}")
+    check_storage(values)
 
     if values.get("STRONGROOM_MASTER_KEY") == MASTER_KEY:
         make_master_key()
@@ -60,42 +81,78 @@ def main() -> int:
                     seed_users(storage)
                     if values.get("STRONGROOM_MASTER_KEY") == MASTER_KEY:
                         seed_keys(storage, str(ROOT / MASTER_KEY))
-            except MasterKeyUnavailable as error:  # An Azurite that another checkout's keys are in.
-                print(f"No sample keys were made: {error}", flush=True)
+            except MasterKeyUnavailable as error:  # The Azurite of another checkout, with keys under its master key.
+                print(f"Could not create the sample keys: {error}", flush=True)
             except (OSError, HTTPError, StrongroomError) as error:
-                fail(f"The sample data could not be stored: {error}")
-        if not stopping.is_set():
-            host = start_host(port, storage)
+                fail(f"Could not store the sample data: {error}")
+        if not _is_stopping:
+            key = load_function_key() if requires_keys else ""
+            host = start_host(port, storage, settings, requires_keys=requires_keys)
             write_lock(lock, start=os.getpid(), host=host.pid, **({"Azurite": azurite.process.pid} if azurite else {}))
-            return watch(host, azurite, port, stopping)
+            return watch(host, azurite, port, key)
         return 0
     finally:
-        # The host first: what it is still writing, Azurite then saves.
+        # The host first: Azurite then saves everything that the host has written.
         if host:
             stop_host(host)
         if azurite:
             azurite.stop()
 
 
-def read_settings() -> tuple[Mapping[str, str], int]:
-    """The settings as the host will see them, and its port; writes local.settings.json where there is none."""
+def _stop(_signal: int, _frame: object) -> None:
+    global _is_stopping
+    _is_stopping = True
+
+
+def read_settings() -> Settings:
+    """Read local.settings.json and the environment. Creates local.settings.json from the example if it is missing."""
     if not SETTINGS.exists():
         shutil.copyfile(ROOT / "local.settings.json.example", SETTINGS)
-        print("Wrote local.settings.json, from local.settings.json.example.", flush=True)
+        print("Wrote local.settings.json, a copy of local.settings.json.example.", flush=True)
     try:
         settings = json.loads(SETTINGS.read_text("utf-8-sig"))
     except UnicodeDecodeError:
         fail("local.settings.json is broken: it is not UTF-8.")
     except json.JSONDecodeError as error:
-        fail(f"local.settings.json is broken at line {error.lineno}, column {error.colno}: {error.msg}.")
+        place = f"line {error.lineno}, column {error.colno}"
+        fail(f"local.settings.json is broken at {place}: {error.msg}. It must be JSON, without comments.")
     values, host = (settings.get(part, {}) if isinstance(settings, dict) else None for part in ("Values", "Host"))
     if not isinstance(values, dict) or not isinstance(host, dict):
-        fail('local.settings.json is broken: it must be an object, and "Values" and "Host" in it objects too.')
+        fail('local.settings.json is broken: it must be an object, and so must its "Values" and "Host".')
+    if settings.get("IsEncrypted"):
+        fail("local.settings.json is encrypted. Decrypt it with: func settings decrypt")
     port = host.get("LocalHttpPort", 7071)
     if not isinstance(port, int):
         fail('local.settings.json is broken: "LocalHttpPort" must be a number.')
-    # The environment beats the file, as with Core Tools.
-    return {name: str(value) for name, value in values.items()} | dict(os.environ), port
+    # As with Core Tools: the environment beats the file, and an empty variable does not.
+    environ = {name: value for name, value in os.environ.items() if value}
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
+    return Settings(texts | environ, port, str(host.get("CORS") or ""))
+
+
+def check_storage(values: Mapping[str, str]) -> None:
+    """The host and the app need a storage account: say so now, and not at the first call."""
+    if not any(
+        name == "AzureWebJobsStorage" or name.startswith("AzureWebJobsStorage__") for name in values if values[name]
+    ):
+        fail(
+            'AzureWebJobsStorage is not set. Add "AzureWebJobsStorage": "UseDevelopmentStorage=true" (Azurite) or the '
+            'connection string of an account to "Values" in local.settings.json.'
+        )
+
+
+def read_auth() -> bool:
+    text = os.environ.get("AUTH", "").lower()
+    if text not in ("", "true", "false"):
+        fail(f"AUTH must be true (require keys, as Azure does) or false, and is {text!r}.")
+    return text == "true"
+
+
+def load_function_key() -> str:
+    """The function key of the local host, which is created at the first start with AUTH=true."""
+    if not KEYS.exists():
+        make_keys(KEYS)
+    return load_keys(KEYS).function.get("default", "")
 
 
 def read_port(name: str, default: int) -> int:
@@ -106,7 +163,7 @@ def read_port(name: str, default: int) -> int:
 
 
 def take_lock() -> int:
-    """Hold .data for this run. Azurite holds it too: one that has outlived its start is not joined by another."""
+    """Lock .data for this run. Azurite holds the lock, too: if it outlives this run, no second one starts."""
     lock = os.open(DATA / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,13 +179,15 @@ def write_lock(lock: int, **processes: int) -> None:
 
 
 def make_master_key() -> None:
-    """Make the local master key, once."""
+    """Create the local master key if it is missing."""
     path = ROOT / MASTER_KEY
     if path.exists():
         return
     if (DATA / "azurite").exists():
-        fail(f"{MASTER_KEY} is gone, and .data/azurite holds keys under it: put it back, or remove .data/azurite too.")
-    # Whole or not at all, as an interrupted start may leave it.
+        fail(
+            f"{MASTER_KEY} is missing, and .data/azurite holds keys under it. Restore it, or remove .data/azurite, too."
+        )
+    # Renamed when complete: an interrupted start leaves no half of a key.
     unfinished = path.with_name("master.key.new")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -137,48 +196,48 @@ def make_master_key() -> None:
 
 
 def start_azurite(storage: str, lock: int) -> tuple[Azurite | None, str]:
-    """Start Azurite where the settings ask for it. Returns it, and its connection string ("" where it is not asked)."""
+    """Start Azurite if the settings name it. Returns it and its connection string, or None and "" for an account."""
     if storage.strip().rstrip(";").lower() != "usedevelopmentstorage=true":
         print("AzureWebJobsStorage names an account: Azurite is not started.", flush=True)
         return None, ""
     names = [f"AZURITE_{service.upper()}_PORT" for service in SERVICES]
     ports = [read_port(name, usual) for name, usual in zip(names, USUAL_PORTS, strict=True)]
     if os.environ.get("AZURITE", "") not in ("", "external"):
-        fail("AZURITE must be unset, or external: use one that runs already.")
+        fail("AZURITE must be unset, or external (use one that runs already).")
     if os.environ.get("AZURITE"):
         for service, port in zip(SERVICES, ports, strict=True):
             if service != "queue" and not responses(port):
-                fail(f"AZURITE=external, but nothing answers on port {port} ({service}).")
+                fail(f"AZURITE=external, but nothing listens on port {port} ({service}).")
         return None, connection_string(ports)
-    given = [bool(os.environ.get(name)) for name in names]
-    for name, port, is_given in zip(names, ports, given, strict=True):
-        if is_given and not is_free(port):
+    fixed = [bool(os.environ.get(name)) for name in names]
+    for name, port, is_fixed in zip(names, ports, fixed, strict=True):
+        if is_fixed and not is_free(port):
             fail(f"{name}={port}: this port is in use.")
-    free = [port if is_given or is_free(port) else 0 for port, is_given in zip(ports, given, strict=True)]
+    free = [port if is_fixed or is_free(port) else 0 for port, is_fixed in zip(ports, fixed, strict=True)]
     try:
         try:
             azurite = start_azurite_process(DATA / "azurite", free, keep_open=[lock])
         except AzuriteFailed as error:
             if "EADDRINUSE" not in str(error):
                 raise
-            # Another was quicker to take a usual port.
-            free = [port if is_given else 0 for port, is_given in zip(ports, given, strict=True)]
+            # Another program has taken a usual port meanwhile.
+            free = [port if is_fixed else 0 for port, is_fixed in zip(ports, fixed, strict=True)]
             azurite = start_azurite_process(DATA / "azurite", free, keep_open=[lock])
     except AzuriteFailed as error:
         fail(str(error))
-    where = ", ".join(f"{service} {port}" for service, port in zip(SERVICES, azurite.ports, strict=True))
-    print(f"Azurite listens on the ports {where}; its data is in .data/azurite.", flush=True)
+    listing = ", ".join(f"{service} {port}" for service, port in zip(SERVICES, azurite.ports, strict=True))
+    print(f"Azurite listens on the ports {listing}; its data is in .data/azurite.", flush=True)
     return azurite, azurite.connection_string
 
 
 def core_tools() -> str | None:
-    """The `func` command, where it really works."""
+    """The `func` command, if it works."""
     if os.environ.get("CORE_TOOLS") == "no":
         return None
     for command in (shutil.which("func"), str(CORE_TOOLS / "bin" / "func")):
         if command and Path(command).exists():
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                # Its npm wrapper tries to download the program when it is asked for its version.
+                # The npm wrapper tries to download the program even for its version.
                 result = subprocess.run(
                     [command, "--version"],
                     stdin=subprocess.DEVNULL,
@@ -189,37 +248,87 @@ def core_tools() -> str | None:
                 )
                 if result.returncode == 0 and re.match(r"\d+\.\d+", result.stdout):
                     return command
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    reason = f" (Core Tools 4.15 need Node {CORE_TOOLS_NODE}; this is Node {node})" if is_old(node) else ""
+    print(f"Core Tools (func) are not installed{reason}: using this project's local host.", flush=True)
     return None
 
 
-def start_host(port: int, storage: str) -> subprocess.Popen[bytes]:
-    """Start the Functions host: Core Tools where they work, else the local host."""
-    func = core_tools()
-    command = [func, "start"] if func else [sys.executable, "-m", "scripts.host"]
+def is_old(node: str) -> bool:
+    """Whether this version of Node (`v20.20.2`) is too old for Core Tools."""
+    major = node.removeprefix("v").partition(".")[0]
+    return major.isdecimal() and int(major) < CORE_TOOLS_NODE
+
+
+def start_host(port: int, storage: str, settings: Settings, *, requires_keys: bool) -> subprocess.Popen[bytes]:
+    """Start the Functions host: Core Tools if they work, else the local host."""
     environ = dict(os.environ, VIRTUAL_ENV=sys.prefix, PATH=f"{sys.prefix}/bin:{os.environ.get('PATH', '')}")
     environ.setdefault("FUNCTIONS_CORE_TOOLS_TELEMETRY_OPTOUT", "1")
     if storage:
         environ["AzureWebJobsStorage"] = storage
-    return subprocess.Popen(
-        [*command, "--port", str(port)], cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, start_new_session=True
-    )
+    func = core_tools()
+    command = [func, "start"] if func else [sys.executable, "-m", "scripts.host"]
+    command += ["--port", str(port)]
+    if origins := cors_origins(settings):
+        command += ["--cors", origins]
+    if requires_keys and func:
+        command.append("--enableAuth")
+        environ |= write_core_tools_keys()
+    elif requires_keys:
+        command += ["--enable-auth", "--keys", str(KEYS)]
+    return subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def cors_origins(settings: Settings) -> str:
+    """The origins for the host's `--cors`: those of the file and the app's own. "" leaves it to the file."""
+    own = [origin.strip() for origin in settings.values.get("STRONGROOM_ORIGINS", "").split(",")]
+    if url := settings.values.get("STRONGROOM_URL", "").strip():
+        own.append(f"{urlsplit(url).scheme}://{urlsplit(url).netloc}")
+    own = [origin for origin in own if origin]
+    listed = [origin for origin in settings.cors.split(",") if origin]
+    if not own or listed == ["*"]:
+        return ""
+    return ",".join(dict.fromkeys(listed + own))
+
+
+def write_core_tools_keys() -> dict[str, str]:
+    """Give the keys to Core Tools in the host's own format for keys in files. Returns the settings that name them."""
+    keys = load_keys(KEYS)
+    folder = DATA / "host-secrets"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    content = {
+        "masterKey": {"name": "master", "value": keys.master, "encrypted": False},
+        "functionKeys": [{"name": name, "value": key, "encrypted": False} for name, key in keys.function.items()],
+        "systemKeys": [],
+    }
+    path = folder / "host.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(content))
+    return {"AzureWebJobsSecretStorageType": "files", "FUNCTIONS_SECRETS_PATH": str(folder)}
 
 
 def stop_host(host: subprocess.Popen[bytes]) -> None:
-    """End the host and all that it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(host.pid, signal.SIGTERM)
+    """End the host, which lets calls in flight finish; then everything that it started."""
+    # The host alone first: a signal for its worker, too, would cut off the calls that the host waits for. And SIGINT,
+    # because Microsoft's host serves on after SIGTERM.
+    host.send_signal(signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired):
         host.wait(HOST_STOP_SECONDS)
     with contextlib.suppress(ProcessLookupError):
+        os.killpg(host.pid, signal.SIGINT)
+        deadline = time.monotonic() + GROUP_STOP_SECONDS
+        while time.monotonic() < deadline:
+            host.poll()
+            os.killpg(host.pid, 0)  # Raises when the group is empty.
+            time.sleep(0.05)
         os.killpg(host.pid, signal.SIGKILL)
     host.wait()
 
 
-def watch(host: subprocess.Popen[bytes], azurite: Azurite | None, port: int, stopping: threading.Event) -> int:
-    """Wait until we are told to stop, or one of the two has ended. Returns the exit code."""
+def watch(host: subprocess.Popen[bytes], azurite: Azurite | None, port: int, key: str) -> int:
+    """Wait for a signal to stop, or for the end of one of the two processes. Returns the exit code."""
     alive = False
-    while not stopping.is_set():
+    while not _is_stopping:
         if host.poll() is not None:
             print(f"The Functions host has ended (exit code {host.returncode}).", file=sys.stderr)
             return 1
@@ -228,8 +337,8 @@ def watch(host: subprocess.Popen[bytes], azurite: Azurite | None, port: int, sto
             return 1
         if not alive and is_alive(port):
             alive = True
-            print_examples(port)
-        stopping.wait(0.2)
+            print_examples(port, key)
+        time.sleep(0.2)
     return 0
 
 
@@ -244,12 +353,15 @@ def is_alive(port: int) -> bool:
         connection.close()
 
 
-def print_examples(port: int) -> None:
+def print_examples(port: int, key: str) -> None:
     api = f"http://localhost:{port}/api"
+    header = f"-H 'x-functions-key: {key}' " if key else ""
+    if key:
+        print(f"\nFunction key (x-functions-key): {key}")
     print("\nTry, in another terminal:\n")
-    print(f"  curl '{api}/sign?message=hello'")
-    print(f"  curl -G '{api}/query-sql' -d 'sql=select+name,price+from+fruit+order+by+price'")
-    print(f"  curl '{api}/list-blobs?container=samples'")
+    print(f"  curl {header}'{api}/sign?message=hello'")
+    print(f"  curl {header}-G '{api}/query-sql' -d 'sql=select+name,price+from+fruit+order+by+price'")
+    print(f"  curl {header}'{api}/list-blobs?container=samples'")
     print("\nCtrl-C ends it.\n", flush=True)
 
 

@@ -55,7 +55,7 @@ def _serve(options: argparse.Namespace) -> None:
     # Loaded only now, so that a mistake in the app or its settings shows at once.
     import uvicorn
 
-    from .app import Host
+    from .app import Host, Protocol
     from .callers import Callers
 
     host = Host(functions, prefix, keys, cors, Callers.of(options.address, os.environ, cors), _threads())
@@ -63,7 +63,7 @@ def _serve(options: argparse.Namespace) -> None:
     config = uvicorn.Config(
         host,
         loop="asyncio",
-        http="h11",
+        http=Protocol,
         ws="none",
         lifespan="off",
         interface="asgi3",

@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h11
 from azure.functions.http import HttpRequest
 from azure.functions.timer import TimerRequest
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .callers import Callers
 from .indexing import Function
@@ -48,6 +50,16 @@ class Context:
     thread_local_storage: threading.local = field(default_factory=threading.local)
     trace_context: None = None
     retry_context: None = None
+
+
+class Protocol(H11Protocol):
+    """uvicorn's protocol, which responds to a malformed request as Kestrel does: 400 with an empty body."""
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature.
+        headers = [(b"content-length", b"0"), (b"connection", b"close")]
+        response = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+        self.transport.write((self.conn.send(response) or b"") + (self.conn.send(h11.EndOfMessage()) or b""))
+        self.transport.close()
 
 
 class _Rejected(Exception):

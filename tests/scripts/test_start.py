@@ -1,5 +1,6 @@
 """`make start`, run as a user runs it, in copies of the project."""
 
+import json
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import signal
 import socket
 import sqlite3
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 
 from scripts.azurite import Azurite, connection_string, start_azurite
+from scripts.start import is_old
 from tests.scripts.checkout import PYTHON, Checkout, Run, is_running
 
 NewCheckout = Callable[[], Checkout]
@@ -125,6 +128,112 @@ def test_ctrl_c_ends_every_process(checkout: Checkout) -> None:
     again.wait_until_running()
 
 
+def test_many_signals_end_it_too(checkout: Checkout) -> None:
+    """Hundreds of signals in quick succession end the run like one: the handler takes no lock."""
+    run = checkout.start()
+    run.wait_until_running()
+    processes = checkout.processes()
+    for _ in range(400):
+        os.kill(processes["start"], signal.SIGINT)
+    run.wait_until_ended()
+    assert not any(is_running(group) for group in (run.process.pid, processes["host"], processes["Azurite"]))
+
+
+def test_ctrl_c_lets_a_call_finish(checkout: Checkout) -> None:
+    """A call in flight at Ctrl-C still gets its response: the host stops first, and waits for it."""
+    run = checkout.start()
+    run.wait_until_running()
+    head = b"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 31\r\n\r\n"
+    address = ("127.0.0.1", run.port)
+    with socket.create_connection(address, 60) as idle, socket.create_connection(address, 60) as calling:
+        idle.sendall(b"GET /api/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert idle.recv(1000).startswith(b"HTTP/1.1 200")
+        calling.sendall(b"POST /api/query-sql HTTP/1.1\r\nConnection: close\r\n" + head + b'{"sql": "select ')
+        os.killpg(run.process.pid, signal.SIGINT)
+        while idle.recv(1000):  # The host closes it when it begins to stop.
+            pass
+        calling.sendall(b'count(*) as n"}')
+        assert calling.recv(1000).startswith(b"HTTP/1.1 200")
+    output = run.wait_until_ended()
+    assert "Traceback" not in output
+
+
+def test_auth_requires_keys(checkout: Checkout) -> None:
+    """With AUTH=true a function needs a key; start prints one, with which the printed calls work, and keeps it."""
+    keys = []
+    for _ in range(2):
+        run = checkout.start(environ={"AUTH": "true"})
+        output = run.wait_until_running()
+        keys += re.findall(r"^Function key \(x-functions-key\): (\S+)$", output, re.MULTILINE)
+        url = f"{run.url}/sign?message=hello"
+        assert httpx.get(url, trust_env=False).status_code == 401
+        assert httpx.get(url, headers={"x-functions-key": keys[-1]}, timeout=60, trust_env=False).status_code == 200
+        assert output.count(f"-H 'x-functions-key: {keys[-1]}'") == 3
+        _get(f"{run.url}/live")
+        run.press_ctrl_c()
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+
+
+def test_auth_that_is_neither(checkout: Checkout) -> None:
+    """Another value of AUTH is one clear line."""
+    _assert_refused(checkout.start(environ={"AUTH": "yes"}), "AUTH must be true .* or false, and is 'yes'.")
+
+
+def test_the_apps_origins_may_call(checkout: Checkout) -> None:
+    """Pages of STRONGROOM_ORIGINS and of the file's CORS may call, and read the response."""
+    run = checkout.start(environ={"STRONGROOM_ORIGINS": "https://a.example, https://b.example"})
+    run.wait_until_running()
+    for origin in ("https://a.example", "https://b.example", "https://portal.azure.com"):
+        response = httpx.get(f"{run.url}/live", headers={"Origin": origin}, trust_env=False)
+        assert response.headers["access-control-allow-origin"] == origin
+    assert httpx.get(f"{run.url}/live", headers={"Origin": "https://c.example"}, trust_env=False).status_code == 403
+
+
+FUNC = """#!/bin/sh
+# Behaves like Core Tools as far as start needs it: a version, and `start`, which serves and ends at SIGINT alone.
+if [ "$1" = --version ]; then echo 4.15.1; exit; fi
+echo "func $*"
+echo "secrets: $AzureWebJobsSecretStorageType $FUNCTIONS_SECRETS_PATH"
+trap '' TERM
+exec python -m scripts.host --port "$3"
+"""
+
+
+def test_core_tools_are_used_where_they_work(checkout: Checkout, tmp_path: Path) -> None:
+    """Where `func` works, start runs it, with the origins, the keys in the host's format, and an end by SIGINT."""
+    (tmp_path / "func").write_text(FUNC)
+    (tmp_path / "func").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    environ = {"PATH": path, "CORE_TOOLS": "", "AUTH": "true", "STRONGROOM_ORIGINS": "https://a.example"}
+    run = checkout.start(environ=environ)
+    output = run.wait_until_running()
+    origins = "https://portal.azure.com,https://a.example"
+    assert f"func start --port {run.port} --cors {origins} --enableAuth" in output
+    (folder,) = re.findall(r"^secrets: files (.*)$", output, re.MULTILINE)
+    written = json.loads(Path(folder, "host.json").read_text())
+    assert written["functionKeys"][0]["value"] in output
+    assert stat.S_IMODE(Path(folder, "host.json").stat().st_mode) == 0o600
+    run.press_ctrl_c()
+
+
+@pytest.mark.skipif(shutil.which("func") is not None, reason="Core Tools are installed")
+def test_start_says_which_host_runs(checkout: Checkout) -> None:
+    """Without Core Tools one line says so, and on an older Node why npm left them out."""
+    run = checkout.start(environ={"CORE_TOOLS": ""})
+    output = run.wait_until_running()
+    lines = re.findall(r"^Core Tools \(func\) are not installed.*: using this project's local host\.$", output, re.M)
+    assert len(lines) == 1
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    assert (f"need Node 22; this is Node {node}" in lines[0]) == is_old(node)
+
+
+@pytest.mark.parametrize(("node", "old"), [("v20.20.2", True), ("v22.0.0", False), ("v24.1.0", False), ("", False)])
+def test_which_node_is_too_old_for_core_tools(node: str, old: bool) -> None:
+    """Version 4.15 of Core Tools needs Node 22."""
+    assert is_old(node) is old
+
+
 def test_sigterm_ends_every_process(checkout: Checkout) -> None:
     """A SIGTERM to make alone, as a supervisor sends it, ends the run as Ctrl-C does."""
     run = checkout.start()
@@ -166,7 +275,7 @@ def test_master_key(checkout: Checkout) -> None:
 def test_lost_master_key(checkout: Checkout) -> None:
     """Where the key is gone but not what is encrypted under it, start says so rather than making another key."""
     (checkout.folder / ".data" / "azurite").mkdir(parents=True)
-    _assert_refused(checkout.start(), r"\.data/master\.key is gone, .*")
+    _assert_refused(checkout.start(), r"\.data/master\.key is missing, .*")
     assert not (checkout.folder / ".data" / "master.key").exists()
 
 
@@ -183,7 +292,7 @@ def test_port_in_use(checkout: Checkout) -> None:
     """A port in use is one clear line."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        _assert_refused(checkout.start(port), f"Port {port} is in use: .* make start PORT=7080")
+        _assert_refused(checkout.start(port), rf"Port {port} is in use\. .* make start PORT=7080")
 
 
 @pytest.mark.parametrize(
@@ -192,8 +301,12 @@ def test_port_in_use(checkout: Checkout) -> None:
         (b'{\n  "Values": {,}\n}\n', "local.settings.json is broken at line 2, column 14: .*"),
         (b"", "local.settings.json is broken at line 1, column 1: .*"),
         (b"[]", "local.settings.json is broken: it must be an object.*"),
-        (b'{"Values": []}', "local.settings.json is broken: .* objects too.*"),
+        (b'{"Values": []}', "local.settings.json is broken: it must be an object.*"),
         (b'{"Host": {"LocalHttpPort": "x"}}', 'local.settings.json is broken: "LocalHttpPort" must be a number.'),
+        (b'{"Values": {}} // a comment\n', "local.settings.json is broken at line 1, .* without comments."),
+        (b'{"IsEncrypted": true}', ".* encrypted. Decrypt it with: func settings decrypt"),
+        (b'{"Values": {}}', 'AzureWebJobsStorage is not set. Add .* "Values" in local.settings.json.'),
+        (b'{"Values": {"AzureWebJobsStorage": ""}}', "AzureWebJobsStorage is not set. .*"),
         (b"\xff\xfe", "local.settings.json is broken: it is not UTF-8."),
     ],
 )
@@ -306,7 +419,7 @@ def test_external_azurite(checkout: Checkout, other_azurite: Azurite) -> None:
 def test_external_azurite_that_is_not_there(checkout: Checkout) -> None:
     """With AZURITE=external and none running, start says so."""
     environ = {"AZURITE": "external", "AZURITE_BLOB_PORT": "1"}
-    _assert_refused(checkout.start(environ=environ), r"AZURITE=external, but nothing answers on port 1 \(blob\)\.")
+    _assert_refused(checkout.start(environ=environ), r"AZURITE=external, but nothing listens on port 1 \(blob\)\.")
 
 
 def test_azurite_port_that_is_taken(checkout: Checkout) -> None:
