@@ -17,7 +17,6 @@ from scripts.host.indexing import Function
 from scripts.host.routing import Router
 from scripts.host.urls import params, read_query, read_target
 
-
 runtime: Any = importlib.import_module("azure_functions_runtime")  # It exists for Python 3.13 and newer only.
 
 
