@@ -5,7 +5,8 @@ raise; `web.respond` turns each into a problem (RFC 9457).
 
 StrongroomError
 ├── BadRequest 400          InvalidRequest · InvalidJson · NotAnObject · NotUtf8 · NestedTooDeep · DuplicateParameter
-│                           DuplicateKey · DuplicateHeader · QueryBesideBody · UnexpectedBody · SecretInUrl
+│                           DuplicateKey · DuplicateHeader · TooManyValues · QueryBesideBody · UnexpectedBody
+│                           SecretInUrl
 ├── Unauthorized 401
 ├── NotFound 404            UnknownContainer
 ├── Conflict 409            StillRunning · ResponseNotKept
@@ -112,6 +113,13 @@ class NestedTooDeep(BadRequest):
 
     code = "nested-too-deep"
     title = "The JSON is nested too deeply"
+
+
+class TooManyValues(BadRequest):
+    """The JSON has so many objects, lists and values that they would take many times its size in memory."""
+
+    code = "too-many-values"
+    title = "The JSON contains too many values"
 
 
 class DuplicateParameter(BadRequest):
