@@ -477,3 +477,22 @@ def test_an_item_of_a_batch_has_its_own_errors() -> None:
     with pytest.raises(errors.InvalidRequest) as problem:
         convert(Anchored, {"cuont": 5})
     assert fields_of(problem) == {"cuont"}
+
+
+def test_a_body_has_a_bounded_number_of_values() -> None:
+    """Many small values are refused before they take many times their size in memory; characters in texts are free."""
+
+    def call(body: bytes) -> Any:
+        return decode(Sample, Request("POST", "http://x/api/f", {}, {}, body), len(body))
+
+    for body in (
+        b'{"params": [' + b'{"a":1},' * decoding.MAX_CONTAINERS + b"1]}",
+        b'{"params": [' + b"0," * decoding.MAX_VALUES + b"0]}",
+        b'{"params": [' + b'"\\\\\\"",' * decoding.MAX_VALUES + b"0]}",
+    ):
+        with pytest.raises(errors.TooManyValues):
+            call(body)
+    text = ',{["' * decoding.MAX_VALUES
+    assert call(json.dumps({"text": text}).encode()).text == text
+    values = [0] * (decoding.MAX_VALUES - 3)
+    assert call(json.dumps({"params": values}).encode()).params == values
