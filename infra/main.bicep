@@ -1,6 +1,8 @@
 metadata description = 'Strongroom: the app with its storage, master key and logs, closed by default.'
 
-import { setting, tagSet } from 'modules/types.bicep'
+import { ipv4Ranges, siteRanges, storageRanges } from 'modules/allow-list.bicep'
+import { bastionRule, hostings } from 'modules/hosting/facts.bicep'
+import { appContext, setting, tagSet } from 'modules/types.bicep'
 
 // What everybody sets.
 
@@ -134,45 +136,15 @@ param budgetStart string = ''
 @description('Optional. Keep storage, vault and database from being deleted. The deployer must be Owner or User Access Administrator.')
 param lock bool = false
 
-// What the cloud and the naming convention say.
+// Names, and what the cloud calls its services.
 
 var cloud = loadJsonContent('cloud.json')
 var abbreviations = loadJsonContent('abbreviations.json')
 var token = uniqueString(subscription().id, resourceGroup().id, environmentName)
 var allTags = union(tags, { 'azd-env-name': environmentName })
 
-// What each hosting needs of the network. The private ones are reached from inside alone, and bring no way out.
-var hostings = {
-  flex: { name: siteName, delegation: 'Microsoft.App/environments', inbound: [], private: false }
-  containerApp: {
-    name: '${abbreviations.containerApp}${token}'
-    delegation: 'Microsoft.App/environments'
-    // Who gets in is said by the app's own rules: a security group does not see the callers of an environment.
-    inbound: [
-      { name: 'allow-https', source: '*', port: '443' }
-      { name: 'allow-load-balancer', source: 'AzureLoadBalancer', port: '30000-32767' }
-    ]
-    private: false
-  }
-  containerInstance: {
-    name: '${abbreviations.containerGroup}${token}'
-    delegation: 'Microsoft.ContainerInstance/containerGroups'
-    inbound: [{ name: 'allow-inside', source: 'VirtualNetwork', port: '8080' }]
-    private: true
-  }
-  virtualMachine: {
-    name: '${abbreviations.virtualMachine}${token}'
-    delegation: ''
-    inbound: concat(
-      [{ name: 'allow-inside', source: 'VirtualNetwork', port: '8080' }],
-      // The address that Bastion Developer comes from, in every region.
-      bastion ? [{ name: 'allow-bastion', source: '168.63.129.16', port: '22' }] : []
-    )
-    private: true
-  }
-  appService: { name: siteName, delegation: 'Microsoft.Web/serverFarms', inbound: [], private: false }
-}
-var host = hostings[hosting]
+var facts = hostings[hosting]
+var appName = '${abbreviations[facts.prefix]}${token}'
 var inContainer = hosting != 'flex'
 var deployContainer = inContainer && !empty(image)
 
@@ -180,7 +152,7 @@ var storageName = '${abbreviations.storageAccount}${token}'
 var vaultName = '${abbreviations.keyVault}${token}'
 var registryName = '${abbreviations.containerRegistry}${token}'
 var registryServer = '${registryName}.${cloud.registrySuffix}'
-var siteName = '${abbreviations.functionApp}${token}'
+var imageAddress = '${registryServer}/${image}'
 var networkName = '${abbreviations.virtualNetwork}${token}'
 var workspaceName = '${abbreviations.logAnalytics}${token}'
 var packageContainer = 'app-package'
@@ -191,56 +163,41 @@ var blobUri = 'https://${storageName}.blob.${cloud.storageSuffix}'
 var tableUri = 'https://${storageName}.table.${cloud.storageSuffix}'
 
 var workspaceId = resourceId('Microsoft.OperationalInsights/workspaces', workspaceName)
-var networkId = resourceId('Microsoft.Network/virtualNetworks', networkName)
-var appSubnetId = resourceId('Microsoft.Network/virtualNetworks/subnets', networkName, 'app')
-var endpointSubnetId = resourceId('Microsoft.Network/virtualNetworks/subnets', networkName, 'endpoints')
+var appSubnetId = privateNetwork ? '' : resourceId('Microsoft.Network/virtualNetworks/subnets', networkName, 'app')
 
-// One allow-list in the three forms that the services want: the site takes ranges, IPv6 too; vault and database ranges
-// of IPv4; storage addresses where a range has one or two of them.
-var given = map(flatten(map(allowedIpRanges, text => split(text, ','))), text => trim(text))
-var siteRanges = union(
-  [],
-  map(
-    filter(given, text => !empty(text)),
-    text => contains(text, '/') ? text : contains(text, ':') ? '${text}/128' : '${text}/32'
-  )
-)
-var ipv4Ranges = filter(siteRanges, range => !contains(range, ':'))
-var storageRanges = flatten(map(
-  ipv4Ranges,
-  range =>
-    endsWith(range, '/32')
-      ? [parseCidr(range).network]
-      : endsWith(range, '/31') ? [parseCidr(range).network, parseCidr(range).broadcast] : [range]
-))
+var ranges = siteRanges(allowedIpRanges)
 var emails = filter(map(flatten(map(alertEmails, text => split(text, ','))), text => trim(text)), text => !empty(text))
 
-// What the database of each kind is called; `none` reads a SQLite file from storage.
+// The database server of each kind; without one, the app reads a SQLite file from storage.
 var databases = {
-  none: { host: '', url: '', port: '', group: '', zone: '' }
+  none: { name: '', host: '', url: '', port: '', type: '', group: '', zone: '' }
   postgresql: {
+    name: '${abbreviations.postgresql}${token}'
     host: '${abbreviations.postgresql}${token}.${cloud.postgresqlSuffix}'
-    // The name in the certificate is checked too, against the authorities that Debian trusts: the token is a password.
+    // The token is sent as a password, so the app checks the server's name and its certificate against Debian's authorities.
     url: 'postgresql://{0}@{1}:5432/${databaseName}?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
     port: '5432'
+    type: 'Microsoft.DBforPostgreSQL/flexibleServers'
     group: 'postgresqlServer'
     zone: 'privatelink.${cloud.postgresqlSuffix}'
   }
   mysql: {
+    name: '${abbreviations.mysql}${token}'
     host: '${abbreviations.mysql}${token}.${cloud.mysqlSuffix}'
     url: 'mysql://{0}@{1}:3306/${databaseName}'
     port: '3306'
+    type: 'Microsoft.DBforMySQL/flexibleServers'
     group: 'mysqlServer'
     zone: 'privatelink.${cloud.mysqlSuffix}'
   }
 }
-var chosen = databases[database]
+var server = databases[database]
 
-// What cannot be deployed is said before anything is.
+// Parameters that need each other are refused before anything is deployed.
 var adminId = database != 'none' && (empty(databaseAdminId) || empty(databaseAdminName))
   ? fail('A database needs databaseAdminId and databaseAdminName: who may sign in and make the roles of the app.')
   : databaseAdminId
-var signInClientId = host.private && !empty(entraClientId)
+var signInClientId = facts.private && !empty(entraClientId)
   ? fail('entraClientId: Container Instances and virtual machines have no sign-in. Take flex, containerApp or appService.')
   : entraClientId
 var sshKey = hosting == 'virtualMachine' && !empty(image) && empty(sshPublicKey)
@@ -249,6 +206,8 @@ var sshKey = hosting == 'virtualMachine' && !empty(image) && empty(sshPublicKey)
 var budgetDay = budgetAmount > 0 && (empty(budgetStart) || empty(emails))
   ? fail('A budget needs budgetStart, such as 2026-12-01, and alertEmails.')
   : budgetStart
+
+// What every hosting shares.
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: '${abbreviations.identity}${token}'
@@ -265,10 +224,10 @@ module network 'modules/network.bicep' = {
     addressPrefix: addressPrefix
     serviceEndpoints: !privateNetwork
     openInside: privateNetwork || privateSite
-    endpointPorts: database == 'none' ? ['443'] : ['443', chosen.port]
-    delegation: host.delegation
-    appRules: host.inbound
-    natGateway: host.private
+    endpointPorts: database == 'none' ? ['443'] : ['443', server.port]
+    delegation: facts.delegation
+    appRules: concat(facts.inbound, hosting == 'virtualMachine' && bastion ? [bastionRule] : [])
+    natGateway: facts.private
       ? { name: '${abbreviations.natGateway}${token}', addressName: '${abbreviations.publicAddress}${token}' }
       : null
   }
@@ -293,8 +252,8 @@ module storage 'modules/storage.bicep' = {
     location: location
     tags: allTags
     redundancy: storageRedundancy
-    allowedIpRanges: storageRanges
-    allowedSubnetId: privateNetwork ? '' : appSubnetId
+    allowedIpRanges: storageRanges(ipv4Ranges(ranges))
+    allowedSubnetId: appSubnetId
     privateNetwork: privateNetwork
     principalId: identity.properties.principalId
     identityId: identity.id
@@ -313,8 +272,8 @@ module vault 'modules/vault.bicep' = {
     keyName: keyName
     location: location
     tags: allTags
-    allowedIpRanges: ipv4Ranges
-    allowedSubnetId: privateNetwork ? '' : appSubnetId
+    allowedIpRanges: ipv4Ranges(ranges)
+    allowedSubnetId: appSubnetId
     privateNetwork: privateNetwork
     principalId: identity.properties.principalId
     identityId: identity.id
@@ -341,11 +300,11 @@ module registry 'modules/registry.bicep' = if (inContainer) {
 
 module postgresql 'modules/postgresql.bicep' = if (database == 'postgresql') {
   params: {
-    name: '${abbreviations.postgresql}${token}'
+    name: server.name
     databaseName: databaseName
     location: location
     tags: allTags
-    allowedIpRanges: ipv4Ranges
+    allowedIpRanges: ipv4Ranges(ranges)
     privateNetwork: privateNetwork
     administratorId: adminId
     administratorName: databaseAdminName
@@ -357,12 +316,12 @@ module postgresql 'modules/postgresql.bicep' = if (database == 'postgresql') {
 
 module mysql 'modules/mysql.bicep' = if (database == 'mysql') {
   params: {
-    name: '${abbreviations.mysql}${token}'
+    name: server.name
     identityName: '${abbreviations.identity}mysql-${token}'
     databaseName: databaseName
     location: location
     tags: allTags
-    allowedIpRanges: ipv4Ranges
+    allowedIpRanges: ipv4Ranges(ranges)
     privateNetwork: privateNetwork
     administratorId: adminId
     administratorName: databaseAdminName
@@ -372,24 +331,30 @@ module mysql 'modules/mysql.bicep' = if (database == 'mysql') {
   }
 }
 
-// What the app stands on, by private endpoints.
-var dataEndpoints = concat(
+// Private endpoints: of storage, vault and registry where the network is private, and always of a database server, which
+// has no service endpoint.
+var endpoint = '${abbreviations.privateEndpoint}{0}-${token}'
+var privateEndpoints = concat(
   privateNetwork
     ? [
         {
           group: 'blob'
           zone: 'privatelink.blob.${cloud.storageSuffix}'
-          target: resourceId('Microsoft.Storage/storageAccounts', storageName)
+          endpoints: [
+            { name: format(endpoint, 'blob'), type: 'Microsoft.Storage/storageAccounts', target: storageName }
+          ]
         }
         {
           group: 'table'
           zone: 'privatelink.table.${cloud.storageSuffix}'
-          target: resourceId('Microsoft.Storage/storageAccounts', storageName)
+          endpoints: [
+            { name: format(endpoint, 'table'), type: 'Microsoft.Storage/storageAccounts', target: storageName }
+          ]
         }
         {
           group: 'vault'
           zone: cloud.vaultPrivateZone
-          target: resourceId('Microsoft.KeyVault/vaults', vaultName)
+          endpoints: [{ name: format(endpoint, 'vault'), type: 'Microsoft.KeyVault/vaults', target: vaultName }]
         }
       ]
     : [],
@@ -398,41 +363,43 @@ var dataEndpoints = concat(
         {
           group: 'registry'
           zone: cloud.registryPrivateZone
-          target: resourceId('Microsoft.ContainerRegistry/registries', registryName)
+          endpoints: [
+            {
+              name: format(endpoint, 'registry')
+              type: 'Microsoft.ContainerRegistry/registries'
+              target: registryName
+            }
+          ]
         }
       ]
     : [],
-  // A database has no service endpoint: the app always comes by a private one.
   database == 'none'
     ? []
     : [
         {
-          group: chosen.group
-          zone: chosen.zone
-          target: database == 'postgresql'
-            ? resourceId('Microsoft.DBforPostgreSQL/flexibleServers', '${abbreviations.postgresql}${token}')
-            : resourceId('Microsoft.DBforMySQL/flexibleServers', '${abbreviations.mysql}${token}')
+          group: server.group
+          zone: server.zone
+          endpoints: [{ name: format(endpoint, server.group), type: server.type, target: server.name }]
         }
       ]
 )
 
-module privateEndpoints 'modules/private-endpoint.bicep' = [
-  for endpoint in dataEndpoints: {
+module endpoints 'modules/private-endpoint.bicep' = [
+  for kind in privateEndpoints: {
     dependsOn: [network, storage, vault, registry, postgresql, mysql]
     params: {
-      name: '${abbreviations.privateEndpoint}${endpoint.group}-${token}'
       location: location
       tags: allTags
-      groupId: endpoint.group
-      zoneName: endpoint.zone
-      targetId: endpoint.target
-      networkId: networkId
-      subnetId: endpointSubnetId
+      groupId: kind.group
+      zoneName: kind.zone
+      endpoints: kind.endpoints
+      networkName: networkName
     }
   }
 ]
 
-// None of the settings is a secret.
+// The app. None of its settings is a secret.
+
 var settings setting[] = concat(
   [
     { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
@@ -444,171 +411,111 @@ var settings setting[] = concat(
       name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
       value: 'ClientId=${identity.properties.clientId};Authorization=AAD'
     }
-    // No version: a rotated key is followed.
+    // Without a version, so that the app follows a rotation.
     { name: 'STRONGROOM_MASTER_KEY', value: 'https://${vaultName}.${cloud.vaultSuffix}/keys/${keyName}' }
   ],
   database == 'none'
     ? [{ name: 'DATABASE_MAIN', value: 'blob://${datasetContainer}/main.sqlite' }]
     : [
-        { name: 'DATABASE_MAIN', value: format(chosen.url, 'strongroom_reader', chosen.host) }
-        { name: 'DATABASE_MAIN_WRITE', value: format(chosen.url, 'strongroom_writer', chosen.host) }
+        { name: 'DATABASE_MAIN', value: format(server.url, 'strongroom_reader', server.host) }
+        { name: 'DATABASE_MAIN_WRITE', value: format(server.url, 'strongroom_writer', server.host) }
       ],
   empty(entraClientId)
     ? []
     : [
         { name: 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID', value: identity.properties.clientId }
         { name: 'WEBSITE_AUTH_AAD_ALLOWED_TENANTS', value: tenant().tenantId }
+      ],
+  // The platform of Flex Consumption sets these itself. Without them, each replica of an image would have keys of its own.
+  inContainer
+    ? [
+        { name: 'AzureFunctionsWebHost__hostid', value: 'strongroom-${token}' }
+        { name: 'AzureWebJobsSecretStorageType', value: 'blob' }
       ]
+    : []
 )
 
-// What the platform of Flex Consumption sets itself, and an image must be told: else each replica had keys of its own.
-var containerSettings setting[] = concat(settings, [
-  { name: 'AzureFunctionsWebHost__hostid', value: 'strongroom-${token}' }
-  { name: 'AzureWebJobsSecretStorageType', value: 'blob' }
-])
-var imageAddress = '${registryServer}/${image}'
-var tokenIssuer = '${cloud.login}/${tenant().tenantId}/v2.0'
-var publicPaths = loadJsonContent('public-paths.json')
+var app appContext = {
+  name: appName
+  location: location
+  tags: allTags
+  identityId: identity.id
+  allowedIpRanges: hosting == 'containerApp' ? ipv4Ranges(ranges) : ranges
+  privateSite: privateSite
+  networkName: networkName
+  workspaceId: workspaceId
+  origins: [cloud.portal]
+  tokenIssuer: '${cloud.login}/${tenant().tenantId}/v2.0'
+  entraClientId: signInClientId
+  publicPaths: loadJsonContent('public-paths.json')
+}
 
 module flex 'modules/hosting/flex.bicep' = if (hosting == 'flex') {
   // The host reads storage as soon as it starts, and the app the rest.
-  dependsOn: [network, storage, vault, privateEndpoints]
+  dependsOn: [network, storage, vault, endpoints]
   params: {
-    name: siteName
-    planName: '${abbreviations.plan}${token}'
-    location: location
-    tags: allTags
-    identityId: identity.id
-    packageUri: '${blobUri}/${packageContainer}'
+    app: app
     settings: settings
-    allowedIpRanges: siteRanges
-    privateSite: privateSite
-    subnetId: appSubnetId
-    workspaceId: workspaceId
+    planName: '${abbreviations.plan}${token}'
+    packageUri: '${blobUri}/${packageContainer}'
     pythonVersion: pythonVersion
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     alwaysReady: alwaysReady
-    portalOrigin: cloud.portal
-    tokenIssuer: tokenIssuer
-    entraClientId: signInClientId
-    publicPaths: publicPaths
+    endpointName: format(endpoint, 'sites')
   }
 }
 
 module containerApp 'modules/hosting/container-app.bicep' = if (hosting == 'containerApp' && deployContainer) {
-  dependsOn: [network, storage, vault, registry, privateEndpoints]
+  dependsOn: [network, storage, vault, registry, endpoints]
   params: {
-    name: host.name
-    environmentName: '${abbreviations.containerEnvironment}${token}'
-    location: location
-    tags: allTags
-    identityId: identity.id
+    app: app
+    settings: settings
     image: imageAddress
     registryServer: registryServer
-    settings: containerSettings
-    allowedIpRanges: ipv4Ranges
-    privateSite: privateSite
-    subnetId: appSubnetId
-    workspaceId: workspaceId
+    environmentName: '${abbreviations.containerEnvironment}${token}'
     minimumReplicas: alwaysReady
     maximumReplicas: maximumReplicas
-    portalOrigin: cloud.portal
-    tokenIssuer: tokenIssuer
-    entraClientId: signInClientId
-    publicPaths: publicPaths
+    endpointName: format(endpoint, 'managedEnvironments')
   }
 }
 
 module containerInstance 'modules/hosting/container-instance.bicep' = if (hosting == 'containerInstance' && deployContainer) {
-  dependsOn: [network, storage, vault, registry, privateEndpoints]
-  params: {
-    name: host.name
-    location: location
-    tags: allTags
-    identityId: identity.id
-    image: imageAddress
-    registryServer: registryServer
-    settings: containerSettings
-    subnetId: appSubnetId
-    workspaceId: workspaceId
-  }
+  dependsOn: [network, storage, vault, registry, endpoints]
+  params: { app: app, settings: settings, image: imageAddress, registryServer: registryServer }
 }
 
 module virtualMachine 'modules/hosting/virtual-machine.bicep' = if (hosting == 'virtualMachine' && deployContainer) {
-  dependsOn: [network, storage, vault, registry, privateEndpoints]
+  dependsOn: [network, storage, vault, registry, endpoints]
   params: {
-    name: host.name
-    interfaceName: '${abbreviations.networkInterface}${token}'
-    location: location
-    tags: allTags
-    identityId: identity.id
+    app: app
+    settings: settings
     image: image
     registryServer: registryServer
-    settings: containerSettings
-    subnetId: appSubnetId
+    interfaceName: '${abbreviations.networkInterface}${token}'
     adminUsername: 'operator'
     sshPublicKey: sshKey
     size: vmSize
+    bastionName: bastion ? '${abbreviations.bastion}${token}' : ''
   }
 }
 
 module appService 'modules/hosting/app-service.bicep' = if (hosting == 'appService' && deployContainer) {
-  dependsOn: [network, storage, vault, registry, privateEndpoints]
+  dependsOn: [network, storage, vault, registry, endpoints]
   params: {
-    name: siteName
+    app: app
+    settings: settings
+    image: imageAddress
     planName: '${abbreviations.plan}${token}'
     planSku: planSku
-    location: location
-    tags: allTags
-    identityId: identity.id
     identityClientId: identity.properties.clientId
-    image: imageAddress
-    settings: containerSettings
-    allowedIpRanges: siteRanges
-    privateSite: privateSite
-    subnetId: appSubnetId
-    workspaceId: workspaceId
-    portalOrigin: cloud.portal
-    tokenIssuer: tokenIssuer
-    entraClientId: signInClientId
-    publicPaths: publicPaths
+    endpointName: format(endpoint, 'sites')
   }
 }
 
-resource jump 'Microsoft.Network/bastionHosts@2025-09-01' = if (hosting == 'virtualMachine' && bastion) {
-  name: '${abbreviations.bastion}${token}'
-  location: location
-  tags: allTags
-  dependsOn: [network]
-  sku: { name: 'Developer' }
-  properties: { virtualNetwork: { id: networkId } }
-}
+// Alerts, a workbook and a budget.
 
-// What callers come to where they come from outside; there is nothing before there is an image.
 var isSite = hosting == 'flex' || hosting == 'appService' && deployContainer
-var siteId = isSite ? resourceId('Microsoft.Web/sites', siteName) : ''
-var front = isSite
-  ? { group: 'sites', zone: cloud.sitePrivateZone, target: siteId }
-  : {
-      group: 'managedEnvironments'
-      zone: 'privatelink.${location}.${cloud.containerAppsSuffix}'
-      target: resourceId('Microsoft.App/managedEnvironments', '${abbreviations.containerEnvironment}${token}')
-    }
-
-module siteEndpoint 'modules/private-endpoint.bicep' = if (privateSite && (isSite || hosting == 'containerApp' && deployContainer)) {
-  dependsOn: [privateEndpoints, flex, appService, containerApp]
-  params: {
-    name: '${abbreviations.privateEndpoint}${front.group}-${token}'
-    location: location
-    tags: allTags
-    groupId: front.group
-    zoneName: front.zone
-    targetId: front.target
-    networkId: networkId
-    subnetId: endpointSubnetId
-  }
-}
 
 module alerts 'modules/alerts.bicep' = if (!empty(emails)) {
   dependsOn: [monitoring, flex, appService]
@@ -620,7 +527,7 @@ module alerts 'modules/alerts.bicep' = if (!empty(emails)) {
     tags: allTags
     emails: emails
     workspaceId: workspaceId
-    siteId: siteId
+    siteId: isSite ? resourceId('Microsoft.Web/sites', appName) : ''
     vaultId: vault.outputs.id
     storageId: storage.outputs.id
   }
@@ -652,9 +559,9 @@ output API_URI string = hosting == 'flex'
               : hosting == 'virtualMachine' ? virtualMachine!.outputs.uri : appService!.outputs.uri
 
 @description('Name of the app, for deployment; empty before there is an image.')
-output API_NAME string = hosting == 'flex' || deployContainer ? host.name : ''
+output API_NAME string = hosting == 'flex' || deployContainer ? appName : ''
 
-@description('Registry that the image is pushed to; empty where there is none.')
+@description('Registry that the image is pushed to; empty for flex.')
 output REGISTRY_SERVER string = inContainer ? registryServer : ''
 
 @description('Client id of the app\'s identity; MySQL knows it by this.')
@@ -667,4 +574,4 @@ output IDENTITY_PRINCIPAL_ID string = identity.properties.principalId
 output SQL_ENGINE string = database
 
 @description('Host of the database; empty where there is none.')
-output SQL_HOST string = chosen.host
+output SQL_HOST string = server.host

@@ -124,12 +124,11 @@ def test_what_others_stand_on_comes_first(compiled: dict[str, Any]) -> None:
 
     assert before("storage") >= {"network", "monitoring", "identity"}
     assert before("vault") >= {"network", "monitoring", "identity"}
-    assert before("privateEndpoints") >= {"network", "storage", "vault", "postgresql", "mysql"}
-    below = {"network", "storage", "vault", "monitoring", "privateEndpoints"}
+    assert before("endpoints") >= {"network", "storage", "vault", "postgresql", "mysql"}
+    below = {"network", "storage", "vault", "monitoring", "endpoints"}
     assert before("flex") >= below
     for hosting in ("containerApp", "containerInstance", "virtualMachine", "appService"):
         assert before(hosting) >= below | {"registry"}
-    assert before("siteEndpoint") >= {"flex", "appService", "containerApp", "network"}
     assert before("alerts") >= {"flex", "appService", "storage", "vault", "monitoring"}
 
 

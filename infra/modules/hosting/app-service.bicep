@@ -1,30 +1,15 @@
-metadata description = 'The image on App Service: always on, closed but for the allow-list.'
+metadata description = 'The image on App Service: always on, open to the allow-list alone.'
 
-import { setting, tagSet } from '../types.bicep'
+import { appContext, setting } from '../types.bicep'
 
-@description('Required. Name.')
-param name string
+@description('Required. The app and its surroundings.')
+param app appContext
 
-@description('Required. Region.')
-param location string
-
-@description('Required. Tags for every resource.')
-param tags tagSet
-
-@description('Required. User-assigned identity of the app.')
-param identityId string
+@description('Required. Settings of the app and the Functions host.')
+param settings setting[]
 
 @description('Required. Image with its registry and digest.')
 param image string
-
-@description('Required. Settings of the app and the host.')
-param settings setting[]
-
-@description('Required. Subnet of the app.')
-param subnetId string
-
-@description('Required. Diagnostics go here.')
-param workspaceId string
 
 @description('Required. Name of the plan.')
 param planName string
@@ -32,53 +17,38 @@ param planName string
 @description('Required. Size of the plan.')
 param planSku string
 
-@description('Required. Client id of the identity, which pulls the image.')
+@description('Required. Client id of the identity that pulls the image.')
 param identityClientId string
 
-@description('Required. Address ranges let in; empty closes the site.')
-param allowedIpRanges string[]
-
-@description('Required. No public endpoint at all.')
-param privateSite bool
-
-@description('Required. Origin of the portal.')
-param portalOrigin string
-
-@description('Required. Issuer of sign-in tokens.')
-param tokenIssuer string
-
-@description('Required. Client id of the app registration that signs callers in; empty leaves it out.')
-param entraClientId string
-
-@description('Required. Paths that need no sign-in.')
-param publicPaths string[]
+@description('Required. Name of the private endpoint of the site.')
+param endpointName string
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
-  location: location
-  tags: tags
+  location: app.location
+  tags: app.tags
   kind: 'linux'
   sku: { name: planSku, capacity: 1 }
   properties: { reserved: true }
 }
 
 resource site 'Microsoft.Web/sites@2025-03-01' = {
-  name: name
-  location: location
-  tags: tags
+  name: app.name
+  location: app.location
+  tags: app.tags
   kind: 'functionapp,linux,container'
   identity: {
     type: 'UserAssigned'
-    userAssignedIdentities: { '${identityId}': {} }
+    userAssignedIdentities: { '${app.identityId}': {} }
   }
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
     clientAffinityEnabled: false
     endToEndEncryptionEnabled: true
-    keyVaultReferenceIdentity: identityId
-    publicNetworkAccess: privateSite ? 'Disabled' : 'Enabled'
-    virtualNetworkSubnetId: subnetId
+    keyVaultReferenceIdentity: app.identityId
+    publicNetworkAccess: app.privateSite ? 'Disabled' : 'Enabled'
+    virtualNetworkSubnetId: resourceId('Microsoft.Network/virtualNetworks/subnets', app.networkName, 'app')
     outboundVnetRouting: { allTraffic: true, imagePullTraffic: true }
     siteConfig: {
       alwaysOn: true
@@ -91,10 +61,10 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
       http20Enabled: true
       remoteDebuggingEnabled: false
       healthCheckPath: '/api/live'
-      cors: { allowedOrigins: [portalOrigin], supportCredentials: false }
+      cors: { allowedOrigins: app.origins, supportCredentials: false }
       ipSecurityRestrictionsDefaultAction: 'Deny'
       ipSecurityRestrictions: [
-        for (range, i) in allowedIpRanges: {
+        for (range, i) in app.allowedIpRanges: {
           name: 'allowed-${i}'
           priority: 100 + i
           action: 'Allow'
@@ -111,60 +81,11 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
       ])
     }
   }
-
-  resource ftp 'basicPublishingCredentialsPolicies' = {
-    name: 'ftp'
-    properties: { allow: false }
-  }
-
-  resource scm 'basicPublishingCredentialsPolicies' = {
-    name: 'scm'
-    properties: { allow: false }
-  }
-
-  resource signIn 'config' = if (!empty(entraClientId)) {
-    name: 'authsettingsV2'
-    properties: {
-      platform: { enabled: true, runtimeVersion: '~1' }
-      globalValidation: {
-        requireAuthentication: true
-        unauthenticatedClientAction: 'Return401'
-        excludedPaths: publicPaths
-      }
-      httpSettings: { requireHttps: true, routes: { apiPrefix: '/.auth' }, forwardProxy: { convention: 'NoProxy' } }
-      login: { tokenStore: { enabled: false } }
-      identityProviders: {
-        azureActiveDirectory: {
-          enabled: true
-          registration: {
-            openIdIssuer: tokenIssuer
-            clientId: entraClientId
-            // No secret: the setting names the identity whose token stands in for one.
-            clientSecretSettingName: 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID'
-          }
-          validation: { allowedAudiences: [entraClientId, 'api://${entraClientId}'] }
-        }
-      }
-    }
-  }
 }
 
-// There is no later version than this preview.
-#disable-next-line use-recent-api-versions
-resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
-  scope: site
-  name: 'to-workspace'
-  properties: {
-    workspaceId: workspaceId
-    logs: [{ category: 'FunctionAppLogs', enabled: true }, { category: 'AppServiceAuthenticationLogs', enabled: true }]
-  }
+module access 'site-access.bicep' = {
+  params: { app: app, siteName: site.name, endpointName: endpointName }
 }
-
-@description('Site id.')
-output id string = site.id
-
-@description('Site name.')
-output name string = site.name
 
 @description('Address of the app.')
 output uri string = 'https://${site.properties.defaultHostName}'

@@ -1,18 +1,12 @@
-metadata description = 'The image on Container Apps: scales to zero, closed but for the allow-list.'
+metadata description = 'The image on Container Apps: scales to zero, open to the allow-list alone.'
 
-import { setting, tagSet } from '../types.bicep'
+import { appContext, setting } from '../types.bicep'
 
-@description('Required. Name.')
-param name string
+@description('Required. The app and its surroundings.')
+param app appContext
 
-@description('Required. Region.')
-param location string
-
-@description('Required. Tags for every resource.')
-param tags tagSet
-
-@description('Required. User-assigned identity of the app.')
-param identityId string
+@description('Required. Settings of the app and the Functions host.')
+param settings setting[]
 
 @description('Required. Image with its registry and digest.')
 param image string
@@ -20,23 +14,11 @@ param image string
 @description('Required. Login server of the registry.')
 param registryServer string
 
-@description('Required. Settings of the app and the host.')
-param settings setting[]
-
-@description('Required. Subnet of the app.')
-param subnetId string
-
-@description('Required. Diagnostics go here.')
-param workspaceId string
-
 @description('Required. Name of the environment.')
 param environmentName string
 
-@description('Required. Address ranges let in; empty closes the app.')
-param allowedIpRanges string[]
-
-@description('Required. No public endpoint at all.')
-param privateSite bool
+@description('Required. Name of the private endpoint of the environment.')
+param endpointName string
 
 @description('Required. Instances kept warm.')
 param minimumReplicas int
@@ -44,57 +26,50 @@ param minimumReplicas int
 @description('Required. Upper bound of instances, and so of cost.')
 param maximumReplicas int
 
-@description('Required. Origin of the portal.')
-param portalOrigin string
-
-@description('Required. Issuer of sign-in tokens.')
-param tokenIssuer string
-
-@description('Required. Client id of the app registration that signs callers in; empty leaves it out.')
-param entraClientId string
-
-@description('Required. Paths that need no sign-in.')
-param publicPaths string[]
+var cloud = loadJsonContent('../../cloud.json')
 
 resource environment 'Microsoft.App/managedEnvironments@2026-01-01' = {
   name: environmentName
-  location: location
-  tags: tags
+  location: app.location
+  tags: app.tags
   properties: {
     appLogsConfiguration: { destination: 'azure-monitor' }
     peerAuthentication: { mtls: { enabled: true } }
     peerTrafficConfiguration: { encryption: { enabled: true } }
-    publicNetworkAccess: privateSite ? 'Disabled' : 'Enabled'
-    vnetConfiguration: { infrastructureSubnetId: subnetId, internal: false }
+    publicNetworkAccess: app.privateSite ? 'Disabled' : 'Enabled'
+    vnetConfiguration: {
+      infrastructureSubnetId: resourceId('Microsoft.Network/virtualNetworks/subnets', app.networkName, 'app')
+      internal: false
+    }
     workloadProfiles: [{ name: 'Consumption', workloadProfileType: 'Consumption' }]
   }
 }
 
-resource app 'Microsoft.App/containerApps@2026-01-01' = {
-  name: name
-  location: location
-  tags: tags
+resource containerApp 'Microsoft.App/containerApps@2026-01-01' = {
+  name: app.name
+  location: app.location
+  tags: app.tags
   kind: 'functionapp'
   identity: {
     type: 'UserAssigned'
-    userAssignedIdentities: { '${identityId}': {} }
+    userAssignedIdentities: { '${app.identityId}': {} }
   }
   properties: {
     environmentId: environment.id
     workloadProfileName: 'Consumption'
     configuration: {
       activeRevisionsMode: 'Single'
-      registries: [{ server: registryServer, identity: identityId }]
+      registries: [{ server: registryServer, identity: app.identityId }]
       ingress: {
         external: true
         targetPort: 8080
         transport: 'http'
         allowInsecure: false
         traffic: [{ latestRevision: true, weight: 100 }]
-        corsPolicy: { allowedOrigins: [portalOrigin], allowCredentials: false }
-        // With no rule at all it would be open to everyone: one that nobody outside can meet closes it.
+        corsPolicy: { allowedOrigins: app.origins, allowCredentials: false }
+        // Without any rule everyone could call it: a rule that no caller outside matches closes it.
         ipSecurityRestrictions: [
-          for (range, i) in empty(allowedIpRanges) ? ['127.0.0.1/32'] : allowedIpRanges: {
+          for (range, i) in empty(app.allowedIpRanges) ? ['127.0.0.1/32'] : app.allowedIpRanges: {
             name: 'allowed-${i}'
             action: 'Allow'
             ipAddressRange: range
@@ -116,50 +91,56 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = {
               periodSeconds: 6
               failureThreshold: 10
             }
-            // Asks nothing behind the app: a database that is down must not recycle it.
+            // It calls no other service: a database that is down must not recycle the app.
             { type: 'Liveness', httpGet: { path: '/api/live', port: 8080 }, periodSeconds: 10, failureThreshold: 3 }
           ]
         }
       ]
-      // The platform makes the rules of scaling.
+      // The platform makes the scale rules.
       scale: { minReplicas: minimumReplicas, maxReplicas: maximumReplicas }
     }
   }
 
-  // Tokens alone, without a redirect to sign-in: no secret is needed.
-  resource signIn 'authConfigs' = if (!empty(entraClientId)) {
+  // Bearer tokens alone, without a redirect to sign-in, so no secret is needed.
+  resource signIn 'authConfigs' = if (!empty(app.entraClientId)) {
     name: 'current'
     properties: {
       platform: { enabled: true }
-      globalValidation: { unauthenticatedClientAction: 'Return401', excludedPaths: publicPaths }
+      globalValidation: { unauthenticatedClientAction: 'Return401', excludedPaths: app.publicPaths }
       httpSettings: { requireHttps: true }
       identityProviders: {
         azureActiveDirectory: {
           enabled: true
-          registration: { openIdIssuer: tokenIssuer, clientId: entraClientId }
-          validation: { allowedAudiences: [entraClientId, 'api://${entraClientId}'] }
+          registration: { openIdIssuer: app.tokenIssuer, clientId: app.entraClientId }
+          validation: { allowedAudiences: [app.entraClientId, 'api://${app.entraClientId}'] }
         }
       }
     }
   }
 }
 
-// There is no later version than this preview.
+// No later version than this preview exists.
 #disable-next-line use-recent-api-versions
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: environment
   name: 'to-workspace'
   properties: {
-    workspaceId: workspaceId
+    workspaceId: app.workspaceId
     logs: [{ categoryGroup: 'allLogs', enabled: true }]
   }
 }
 
-@description('App id.')
-output id string = app.id
-
-@description('App name.')
-output name string = app.name
+module endpoint '../private-endpoint.bicep' = if (app.privateSite) {
+  dependsOn: [containerApp]
+  params: {
+    location: app.location
+    tags: app.tags
+    groupId: 'managedEnvironments'
+    zoneName: 'privatelink.${app.location}.${cloud.containerAppsSuffix}'
+    endpoints: [{ name: endpointName, type: 'Microsoft.App/managedEnvironments', target: environment.name }]
+    networkName: app.networkName
+  }
+}
 
 @description('Address of the app.')
-output uri string = 'https://${app.properties.configuration.ingress.fqdn}'
+output uri string = 'https://${containerApp.properties.configuration.ingress.fqdn}'

@@ -1,18 +1,12 @@
 metadata description = 'The image on Container Instances: one container at an address inside the network, without TLS.'
 
-import { setting, tagSet } from '../types.bicep'
+import { appContext, setting } from '../types.bicep'
 
-@description('Required. Name.')
-param name string
+@description('Required. The app and its surroundings.')
+param app appContext
 
-@description('Required. Region.')
-param location string
-
-@description('Required. Tags for every resource.')
-param tags tagSet
-
-@description('Required. User-assigned identity of the app.')
-param identityId string
+@description('Required. Settings of the app and the Functions host.')
+param settings setting[]
 
 @description('Required. Image with its registry and digest.')
 param image string
@@ -20,30 +14,21 @@ param image string
 @description('Required. Login server of the registry.')
 param registryServer string
 
-@description('Required. Settings of the app and the host.')
-param settings setting[]
-
-@description('Required. Subnet of the app.')
-param subnetId string
-
-@description('Required. Diagnostics go here.')
-param workspaceId string
-
 resource group 'Microsoft.ContainerInstance/containerGroups@2026-07-01' = {
-  name: name
-  location: location
-  tags: tags
+  name: app.name
+  location: app.location
+  tags: app.tags
   identity: {
     type: 'UserAssigned'
-    userAssignedIdentities: { '${identityId}': {} }
+    userAssignedIdentities: { '${app.identityId}': {} }
   }
   properties: {
     sku: 'Standard'
     osType: 'Linux'
     restartPolicy: 'Always'
-    subnetIds: [{ id: subnetId }]
+    subnetIds: [{ id: resourceId('Microsoft.Network/virtualNetworks/subnets', app.networkName, 'app') }]
     ipAddress: { type: 'Private', ports: [{ port: 8080, protocol: 'TCP' }] }
-    imageRegistryCredentials: [{ server: registryServer, identity: identityId }]
+    imageRegistryCredentials: [{ server: registryServer, identity: app.identityId }]
     containers: [
       {
         name: 'api'
@@ -59,7 +44,7 @@ resource group 'Microsoft.ContainerInstance/containerGroups@2026-07-01' = {
             runAsGroup: 10001
             capabilities: { drop: ['ALL'], add: [] }
           }
-          // Asks nothing behind the app: a database that is down must not recycle it.
+          // It calls no other service: a database that is down must not recycle the app.
           livenessProbe: {
             httpGet: { path: '/api/live', port: 8080, scheme: 'http' }
             initialDelaySeconds: 60
@@ -72,22 +57,16 @@ resource group 'Microsoft.ContainerInstance/containerGroups@2026-07-01' = {
   }
 }
 
-// There is no later version than this preview.
+// No later version than this preview exists.
 #disable-next-line use-recent-api-versions
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: group
   name: 'to-workspace'
   properties: {
-    workspaceId: workspaceId
+    workspaceId: app.workspaceId
     logs: [{ categoryGroup: 'allLogs', enabled: true }]
   }
 }
-
-@description('Group id.')
-output id string = group.id
-
-@description('Group name.')
-output name string = group.name
 
 @description('Address inside the network.')
 output uri string = 'http://${group.properties.ipAddress.ip!}:8080'

@@ -1,18 +1,12 @@
 metadata description = 'The image on a Debian machine: podman under systemd, at an address inside the network, without TLS.'
 
-import { setting, tagSet } from '../types.bicep'
+import { appContext, setting } from '../types.bicep'
 
-@description('Required. Name.')
-param name string
+@description('Required. The app and its surroundings.')
+param app appContext
 
-@description('Required. Region.')
-param location string
-
-@description('Required. Tags for every resource.')
-param tags tagSet
-
-@description('Required. User-assigned identity of the app.')
-param identityId string
+@description('Required. Settings of the app and the Functions host.')
+param settings setting[]
 
 @description('Required. Name and digest of the image in the registry.')
 param image string
@@ -20,25 +14,22 @@ param image string
 @description('Required. Login server of the registry.')
 param registryServer string
 
-@description('Required. Settings of the app and the host.')
-param settings setting[]
-
-@description('Required. Subnet of the app.')
-param subnetId string
-
 @description('Required. Name of the network interface.')
 param interfaceName string
-
-@description('Required. Public half of an SSH key pair.')
-param sshPublicKey string
 
 @description('Required. Name of the account on the machine.')
 param adminUsername string
 
+@description('Required. Public half of an SSH key pair.')
+param sshPublicKey string
+
 @description('Required. Size.')
 param size string
 
-// Systemd reads the file as it stands: a line a setting, nothing to quote in addresses and ids.
+@description('Required. Name of the Bastion, to reach the machine by SSH from the portal; empty for none.')
+param bastionName string
+
+// Systemd reads one setting a line; addresses and ids need no quotes.
 var environmentFile = join(map(settings, each => '${each.name}=${each.value}'), '\n')
 var script = replace(
   replace(replace(loadTextContent('deploy.sh'), '__IMAGE__', image), '__REGISTRY__', registryServer),
@@ -48,22 +39,28 @@ var script = replace(
 
 resource interface 'Microsoft.Network/networkInterfaces@2025-09-01' = {
   name: interfaceName
-  location: location
-  tags: tags
+  location: app.location
+  tags: app.tags
   properties: {
     ipConfigurations: [
-      { name: 'primary', properties: { subnet: { id: subnetId }, privateIPAllocationMethod: 'Dynamic' } }
+      {
+        name: 'primary'
+        properties: {
+          subnet: { id: resourceId('Microsoft.Network/virtualNetworks/subnets', app.networkName, 'app') }
+          privateIPAllocationMethod: 'Dynamic'
+        }
+      }
     ]
   }
 }
 
 resource machine 'Microsoft.Compute/virtualMachines@2025-04-01' = {
-  name: name
-  location: location
-  tags: tags
+  name: app.name
+  location: app.location
+  tags: app.tags
   identity: {
     type: 'UserAssigned'
-    userAssignedIdentities: { '${identityId}': {} }
+    userAssignedIdentities: { '${app.identityId}': {} }
   }
   properties: {
     hardwareProfile: { vmSize: size }
@@ -103,8 +100,8 @@ resource machine 'Microsoft.Compute/virtualMachines@2025-04-01' = {
 
   resource deploy 'runCommands' = {
     name: 'deploy'
-    location: location
-    tags: tags
+    location: app.location
+    tags: app.tags
     properties: {
       source: { script: script }
       asyncExecution: false
@@ -114,11 +111,13 @@ resource machine 'Microsoft.Compute/virtualMachines@2025-04-01' = {
   }
 }
 
-@description('Machine id.')
-output id string = machine.id
-
-@description('Machine name.')
-output name string = machine.name
+resource bastion 'Microsoft.Network/bastionHosts@2025-09-01' = if (!empty(bastionName)) {
+  name: bastionName
+  location: app.location
+  tags: app.tags
+  sku: { name: 'Developer' }
+  properties: { virtualNetwork: { id: resourceId('Microsoft.Network/virtualNetworks', app.networkName) } }
+}
 
 @description('Address inside the network.')
 output uri string = 'http://${interface.properties.ipConfigurations[0].properties.privateIPAddress!}:8080'
