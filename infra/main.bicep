@@ -149,6 +149,7 @@ var inContainer = hosting != 'flex'
 var deployContainer = inContainer && !empty(image)
 
 var storageName = '${abbreviations.storageAccount}${token}'
+var hostStorageName = '${abbreviations.storageAccount}host${token}'
 var vaultName = '${abbreviations.keyVault}${token}'
 var registryName = '${abbreviations.containerRegistry}${token}'
 var registryServer = '${registryName}.${cloud.registrySuffix}'
@@ -159,8 +160,13 @@ var packageContainer = 'app-package'
 var datasetContainer = 'datasets'
 var keyName = 'master'
 var databaseName = 'strongroom'
-var blobUri = 'https://${storageName}.blob.${cloud.storageSuffix}'
-var tableUri = 'https://${storageName}.table.${cloud.storageSuffix}'
+var hostBlobUri = 'https://${hostStorageName}.blob.${cloud.storageSuffix}'
+
+var roles = {
+  blobDataContributor: 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
+  blobDataOwner: 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b' // The Functions host requires it on its own storage.
+  tableDataContributor: '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
+}
 
 var workspaceId = resourceId('Microsoft.OperationalInsights/workspaces', workspaceName)
 var appSubnetId = privateNetwork ? '' : resourceId('Microsoft.Network/virtualNetworks/subnets', networkName, 'app')
@@ -241,10 +247,10 @@ module monitoring 'modules/monitoring.bicep' = {
     tags: allTags
     dailyCapGb: dailyCapGb
     principalId: identity.properties.principalId
-    identityId: identity.id
   }
 }
 
+// The records of the app and the users' blobs. The app may write blobs and tables here, and cannot delete a blob's versions.
 module storage 'modules/storage.bicep' = {
   dependsOn: [network, monitoring]
   params: {
@@ -256,12 +262,35 @@ module storage 'modules/storage.bicep' = {
     allowedSubnetId: appSubnetId
     privateNetwork: privateNetwork
     principalId: identity.properties.principalId
-    identityId: identity.id
+    roles: [roles.blobDataContributor, roles.tableDataContributor]
     workspaceId: workspaceId
-    packageContainer: packageContainer
-    datasetContainer: datasetContainer
+    containers: [datasetContainer]
+    tables: true
     retentionDays: retentionDays
-    lock: lock
+    logReads: false
+    lockNotes: lock ? 'Holds the keys and data of Strongroom. Tables have no backup.' : ''
+  }
+}
+
+// The package and the host's own containers, function keys among them. No function of the app reaches this account.
+module hostStorage 'modules/storage.bicep' = {
+  dependsOn: [network, monitoring]
+  params: {
+    name: hostStorageName
+    location: location
+    tags: allTags
+    redundancy: storageRedundancy
+    allowedIpRanges: storageRanges(ipv4Ranges(ranges))
+    allowedSubnetId: appSubnetId
+    privateNetwork: privateNetwork
+    principalId: identity.properties.principalId
+    roles: [roles.blobDataOwner]
+    workspaceId: workspaceId
+    containers: [packageContainer]
+    tables: false
+    retentionDays: 0
+    logReads: true
+    lockNotes: lock ? 'Holds the function keys of Strongroom.' : ''
   }
 }
 
@@ -276,7 +305,6 @@ module vault 'modules/vault.bicep' = {
     allowedSubnetId: appSubnetId
     privateNetwork: privateNetwork
     principalId: identity.properties.principalId
-    identityId: identity.id
     workspaceId: workspaceId
     sku: vaultSku
     purgeProtection: purgeProtection
@@ -293,7 +321,6 @@ module registry 'modules/registry.bicep' = if (inContainer) {
     privateNetwork: privateNetwork
     trustedServices: hosting == 'containerInstance'
     principalId: identity.properties.principalId
-    identityId: identity.id
     workspaceId: workspaceId
   }
 }
@@ -342,6 +369,7 @@ var privateEndpoints = concat(
           zone: 'privatelink.blob.${cloud.storageSuffix}'
           endpoints: [
             { name: format(endpoint, 'blob'), type: 'Microsoft.Storage/storageAccounts', target: storageName }
+            { name: format(endpoint, 'host-blob'), type: 'Microsoft.Storage/storageAccounts', target: hostStorageName }
           ]
         }
         {
@@ -386,7 +414,7 @@ var privateEndpoints = concat(
 
 module endpoints 'modules/private-endpoint.bicep' = [
   for kind in privateEndpoints: {
-    dependsOn: [network, storage, vault, registry, postgresql, mysql]
+    dependsOn: [network, storage, hostStorage, vault, registry, postgresql, mysql]
     params: {
       location: location
       tags: allTags
@@ -404,8 +432,10 @@ var settings setting[] = concat(
   [
     { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
     { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
-    { name: 'AzureWebJobsStorage__blobServiceUri', value: blobUri }
-    { name: 'AzureWebJobsStorage__tableServiceUri', value: tableUri }
+    { name: 'AzureWebJobsStorage__blobServiceUri', value: hostBlobUri }
+    { name: 'STRONGROOM_STORAGE__clientId', value: identity.properties.clientId }
+    { name: 'STRONGROOM_STORAGE__blobServiceUri', value: 'https://${storageName}.blob.${cloud.storageSuffix}' }
+    { name: 'STRONGROOM_STORAGE__tableServiceUri', value: 'https://${storageName}.table.${cloud.storageSuffix}' }
     { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: monitoring.outputs.connectionString }
     {
       name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
@@ -452,12 +482,12 @@ var app appContext = {
 
 module flex 'modules/hosting/flex.bicep' = if (hosting == 'flex') {
   // The host reads storage as soon as it starts, and the app the rest.
-  dependsOn: [network, storage, vault, endpoints]
+  dependsOn: [network, storage, hostStorage, vault, endpoints]
   params: {
     app: app
     settings: settings
     planName: '${abbreviations.plan}${token}'
-    packageUri: '${blobUri}/${packageContainer}'
+    packageUri: '${hostBlobUri}/${packageContainer}'
     pythonVersion: pythonVersion
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
@@ -467,7 +497,7 @@ module flex 'modules/hosting/flex.bicep' = if (hosting == 'flex') {
 }
 
 module containerApp 'modules/hosting/container-app.bicep' = if (hosting == 'containerApp' && deployContainer) {
-  dependsOn: [network, storage, vault, registry, endpoints]
+  dependsOn: [network, storage, hostStorage, vault, registry, endpoints]
   params: {
     app: app
     settings: settings
@@ -481,12 +511,12 @@ module containerApp 'modules/hosting/container-app.bicep' = if (hosting == 'cont
 }
 
 module containerInstance 'modules/hosting/container-instance.bicep' = if (hosting == 'containerInstance' && deployContainer) {
-  dependsOn: [network, storage, vault, registry, endpoints]
+  dependsOn: [network, storage, hostStorage, vault, registry, endpoints]
   params: { app: app, settings: settings, image: imageAddress, registryServer: registryServer }
 }
 
 module virtualMachine 'modules/hosting/virtual-machine.bicep' = if (hosting == 'virtualMachine' && deployContainer) {
-  dependsOn: [network, storage, vault, registry, endpoints]
+  dependsOn: [network, storage, hostStorage, vault, registry, endpoints]
   params: {
     app: app
     settings: settings
@@ -501,7 +531,7 @@ module virtualMachine 'modules/hosting/virtual-machine.bicep' = if (hosting == '
 }
 
 module appService 'modules/hosting/app-service.bicep' = if (hosting == 'appService' && deployContainer) {
-  dependsOn: [network, storage, vault, registry, endpoints]
+  dependsOn: [network, storage, hostStorage, vault, registry, endpoints]
   params: {
     app: app
     settings: settings

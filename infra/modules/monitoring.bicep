@@ -20,9 +20,6 @@ param dailyCapGb int
 @description('Required. The app writes telemetry as this principal.')
 param principalId string
 
-@description('Required. Id of that identity; names the role assignment.')
-param identityId string
-
 resource workspace 'Microsoft.OperationalInsights/workspaces@2026-03-01' = {
   name: workspaceName
   location: location
@@ -59,7 +56,7 @@ var monitoringMetricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 
 resource publisher 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: insights
-  name: guid(insights.id, identityId, monitoringMetricsPublisher)
+  name: guid(insights.id, principalId, monitoringMetricsPublisher)
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'

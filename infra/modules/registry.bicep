@@ -20,9 +20,6 @@ param trustedServices bool
 @description('Required. The app pulls as this principal.')
 param principalId string
 
-@description('Required. Id of that identity; names the role assignment.')
-param identityId string
-
 @description('Required. Diagnostics go here.')
 param workspaceId string
 
@@ -44,7 +41,7 @@ var acrPull = '7f951dda-4ed3-4680-a7ca-43fe172d538d'
 
 resource pull 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: registry
-  name: guid(registry.id, identityId, acrPull)
+  name: guid(registry.id, principalId, acrPull)
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
@@ -52,7 +49,7 @@ resource pull 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// There is no later version than this preview.
+// No later version than this preview exists.
 #disable-next-line use-recent-api-versions
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: registry

@@ -1,4 +1,4 @@
-metadata description = 'The storage account: tables and blobs of the app, and the package that is deployed.'
+metadata description = 'A storage account: no shared keys, no public blobs, open to the app and the allow-list alone.'
 
 import { tagSet } from 'types.bicep'
 
@@ -11,38 +11,43 @@ param location string
 @description('Required. Tags for every resource.')
 param tags tagSet
 
-@description('Required. How many copies, and where.')
+@description('Required. Number of copies, and in which zones and regions.')
 param redundancy string
 
-@description('Required. Addresses and ranges let in, as storage wants them; empty closes the account.')
+@description('Required. Addresses and ranges that may call the account, as storage takes them; empty closes it.')
 param allowedIpRanges string[]
 
-@description('Required. Subnet let in by service endpoint; empty where there are private endpoints.')
+@description('Required. Subnet that reaches the account by service endpoint; empty where it has private endpoints.')
 param allowedSubnetId string
 
-@description('Required. No public endpoint at all.')
+@description('Required. No public endpoint.')
 param privateNetwork bool
 
-@description('Required. The app reads and writes as this principal.')
+@description('Required. Principal that gets the roles; it names the role assignments too, so those of a deleted identity do not collide.')
 param principalId string
 
-@description('Required. Id of that identity; names the role assignments.')
-param identityId string
+@description('Required. Ids of the roles of that principal on this account.')
+param roles string[]
 
-@description('Required. Diagnostics go here.')
+@description('Required. Diagnostic logs go to this workspace.')
 param workspaceId string
 
-@description('Required. Container of the deployed package.')
-param packageContainer string
+@description('Required. Containers to create.')
+param containers string[]
 
-@description('Required. Container of the SQLite datasets that the app reads.')
-param datasetContainer string
+@description('Required. Whether the app keeps tables here.')
+param tables bool
 
-@description('Required. Days that blobs can be taken back to.')
+@description('Required. Days that blobs can be restored to, with versions and a point-in-time restore; 0 keeps deleted blobs for a week, without versions.')
 param retentionDays int
 
-@description('Required. Keep the account from being deleted.')
-param lock bool
+@description('Required. Whether reads of blobs are logged, besides writes and deletions.')
+param logReads bool
+
+@description('Required. Reason of a lock that forbids to delete the account; empty sets none.')
+param lockNotes string
+
+var restorable = retentionDays > 0
 
 resource account 'Microsoft.Storage/storageAccounts@2026-04-01' = {
   name: name
@@ -82,31 +87,32 @@ resource account 'Microsoft.Storage/storageAccounts@2026-04-01' = {
   resource blobs 'blobServices' = {
     name: 'default'
     properties: {
-      isVersioningEnabled: true
-      changeFeed: { enabled: true, retentionInDays: retentionDays + 1 }
-      // Restoring to a point in time needs a day more of soft delete than it reaches back.
-      deleteRetentionPolicy: { enabled: true, days: retentionDays + 1, allowPermanentDelete: false }
-      containerDeleteRetentionPolicy: { enabled: true, days: retentionDays + 1 }
-      restorePolicy: { enabled: true, days: retentionDays }
+      isVersioningEnabled: restorable
+      changeFeed: restorable ? { enabled: true, retentionInDays: retentionDays + 1 } : { enabled: false }
+      // A restore to a point in time needs a day more of soft delete than it reaches back.
+      deleteRetentionPolicy: {
+        enabled: true
+        days: restorable ? retentionDays + 1 : 7
+        allowPermanentDelete: false
+      }
+      containerDeleteRetentionPolicy: { enabled: true, days: restorable ? retentionDays + 1 : 7 }
+      restorePolicy: restorable ? { enabled: true, days: retentionDays } : { enabled: false }
     }
 
-    resource package 'containers' = {
-      name: packageContainer
-      properties: { publicAccess: 'None' }
-    }
-
-    resource datasets 'containers' = {
-      name: datasetContainer
-      properties: { publicAccess: 'None' }
-    }
+    resource each 'containers' = [
+      for container in containers: {
+        name: container
+        properties: { publicAccess: 'None' }
+      }
+    ]
   }
 
-  resource tables 'tableServices' = {
+  resource tableService 'tableServices' = if (tables) {
     name: 'default'
   }
 
-  // Versions live, and cost, until something deletes them.
-  resource lifecycle 'managementPolicies' = {
+  // Versions live, and cost, until a rule deletes them.
+  resource lifecycle 'managementPolicies' = if (restorable) {
     name: 'default'
     // Both write to the blob service.
     dependsOn: [blobs]
@@ -131,15 +137,10 @@ resource account 'Microsoft.Storage/storageAccounts@2026-04-01' = {
   }
 }
 
-var roles = [
-  'b7e6dc6d-f1e8-4753-8033-0f276bb0955b' // Storage Blob Data Owner: what the Functions host asks for on its storage
-  '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3' // Storage Table Data Contributor: the app's system of record
-]
-
 resource assignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for role in roles: {
     scope: account
-    name: guid(account.id, identityId, role)
+    name: guid(account.id, principalId, role)
     properties: {
       principalId: principalId
       principalType: 'ServicePrincipal'
@@ -148,21 +149,24 @@ resource assignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   }
 ]
 
-// There is no later version than this preview.
+// No later version than this preview exists.
 #disable-next-line use-recent-api-versions
 resource blobDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: account::blobs
   name: 'to-workspace'
   properties: {
     workspaceId: workspaceId
-    logs: [{ category: 'StorageWrite', enabled: true }, { category: 'StorageDelete', enabled: true }]
+    logs: concat(
+      [{ category: 'StorageWrite', enabled: true }, { category: 'StorageDelete', enabled: true }],
+      logReads ? [{ category: 'StorageRead', enabled: true }] : []
+    )
   }
 }
 
-// There is no later version than this preview.
+// No later version than this preview exists.
 #disable-next-line use-recent-api-versions
-resource tableDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
-  scope: account::tables
+resource tableDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = if (tables) {
+  scope: account::tableService
   name: 'to-workspace'
   properties: {
     workspaceId: workspaceId
@@ -170,10 +174,10 @@ resource tableDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-prev
   }
 }
 
-resource keep 'Microsoft.Authorization/locks@2020-05-01' = if (lock) {
+resource keep 'Microsoft.Authorization/locks@2020-05-01' = if (!empty(lockNotes)) {
   scope: account
   name: 'keep'
-  properties: { level: 'CanNotDelete', notes: 'Holds the keys and data of Strongroom. Tables have no backup.' }
+  properties: { level: 'CanNotDelete', notes: lockNotes }
 }
 
 @description('Account id.')

@@ -27,9 +27,6 @@ param privateNetwork bool
 @description('Required. The app wraps and unwraps as this principal.')
 param principalId string
 
-@description('Required. Id of that identity; names the role assignment.')
-param identityId string
-
 @description('Required. Diagnostics go here.')
 param workspaceId string
 
@@ -91,7 +88,7 @@ var cryptoServiceEncryptionUser = 'e147488a-f6f5-4113-8e2d-b22465e65bf6'
 
 resource wrap 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: vault::master
-  name: guid(vault::master.id, identityId, cryptoServiceEncryptionUser)
+  name: guid(vault::master.id, principalId, cryptoServiceEncryptionUser)
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'
@@ -99,7 +96,7 @@ resource wrap 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// There is no later version than this preview.
+// No later version than this preview exists.
 #disable-next-line use-recent-api-versions
 resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: vault

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .bicep import Resource, Snapshot
-from .cases import CONTAINER_APP, ENVIRONMENT, GROUP, MACHINE, REGISTRY, SITE, STORAGE, VAULT
+from .cases import CONTAINER_APP, ENVIRONMENT, GROUP, HOST_STORAGE, MACHINE, REGISTRY, SITE, STORAGE, VAULT
 from .rules import (
     PREFIX,
     Rule,
@@ -20,6 +20,7 @@ from .rules import (
     exactly_these_resources,
     exactly_these_roles,
     health_is_asked_of_live,
+    host_is_out_of_reach,
     locks_forbid_deletion,
     machine_is_inside,
     master_key_only_wraps,
@@ -86,6 +87,7 @@ def move_role(snapshot: Snapshot) -> None:
         each for each in snapshot.of_type("Microsoft.Authorization/roleAssignments") if "keys/master" in each["id"]
     )
     role["id"] = role["id"].replace("/keys/master", "")
+    role["name"] = role["name"].replace("/keys/master", "")
 
 
 def pull_nothing(snapshot: Snapshot) -> None:
@@ -98,6 +100,27 @@ def widen_role(snapshot: Snapshot) -> None:
     """A role on storage becomes one on the whole resource group."""
     role = next(each for each in snapshot.of_type("Microsoft.Authorization/roleAssignments") if STORAGE in each["id"])
     role["id"] = role["id"].replace(f"/providers/{STORAGE}", "")
+    role["name"] = role["name"].replace(f"/providers/{STORAGE}", "")
+
+
+def name_without_principal(snapshot: Snapshot) -> None:
+    """A role assignment is named by what it is on alone: a second identity's would collide with it."""
+    role = snapshot.of_type("Microsoft.Authorization/roleAssignments")[0]
+    role["name"] = "44444444-4444-4444-4444-444444444444"
+
+
+def keys_among_data(snapshot: Snapshot) -> None:
+    """The app's setting leads to the host's account."""
+    settings = resource(SITE)(snapshot)["properties"]["siteConfig"]["appSettings"]
+    found = next(each for each in settings if each["name"] == "STRONGROOM_STORAGE__blobServiceUri")
+    found["value"] = found["value"].replace("//st", "//sthost")
+
+
+def data_among_keys(snapshot: Snapshot) -> None:
+    """The host is told to keep its keys where the app's data is."""
+    settings = resource(SITE)(snapshot)["properties"]["siteConfig"]["appSettings"]
+    found = next(each for each in settings if each["name"] == "AzureWebJobsStorage__blobServiceUri")
+    found["value"] = found["value"].replace("//sthost", "//st")
 
 
 def other_role(snapshot: Snapshot) -> None:
@@ -138,6 +161,7 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
     (exactly_these_roles, "defaults", other_role),
     (exactly_these_roles, "defaults", other_principal),
     (exactly_these_roles, "defaults", no_principal_type),
+    (exactly_these_roles, "defaults", name_without_principal),
     (
         exactly_these_roles,
         "defaults",
@@ -231,6 +255,20 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
     (storage_is_closed, "private network", put(STORAGE, "properties.publicNetworkAccess", "Enabled")),
     (storage_is_closed, "everything", put(STORAGE, "sku.name", "Standard_LRS")),
     (storage_is_closed, "defaults", put(f"{BLOBS}/containers/datasets", "properties.publicAccess", "Blob")),
+    (storage_is_closed, "defaults", put(HOST_STORAGE, "properties.allowSharedKeyAccess", True)),
+    (storage_is_closed, "private network", put(HOST_STORAGE, "properties.publicNetworkAccess", "Enabled")),
+    (host_is_out_of_reach, "defaults", keys_among_data),
+    (host_is_out_of_reach, "defaults", data_among_keys),
+    (
+        host_is_out_of_reach,
+        "defaults",
+        put(f"{BLOBS}/containers/datasets", "id", f"{PREFIX}{BLOBS}/containers/app-package"),
+    ),
+    (
+        blobs_can_be_taken_back,
+        "defaults",
+        put(f"{HOST_STORAGE}/blobServices/default", "properties.deleteRetentionPolicy.enabled", False),
+    ),
     (blobs_can_be_taken_back, "defaults", put(BLOBS, "properties.isVersioningEnabled", False)),
     (blobs_can_be_taken_back, "defaults", put(BLOBS, "properties.changeFeed.enabled", False)),
     (blobs_can_be_taken_back, "defaults", put(BLOBS, "properties.changeFeed.retentionInDays", 30)),
@@ -289,6 +327,15 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
         diagnostics_are_kept,
         "defaults",
         put(f"{BLOBS}/providers/Microsoft.Insights/diagnosticSettings/to-workspace", "properties.logs", []),
+    ),
+    (
+        diagnostics_are_kept,
+        "defaults",
+        put(
+            f"{HOST_STORAGE}/blobServices/default/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
+            "properties.logs.2.enabled",
+            False,
+        ),
     ),
     (
         diagnostics_are_kept,
@@ -598,6 +645,20 @@ TEMPLATE_BREAKS: list[tuple[Rule, str, str, str, str]] = [
         "scope: vault\n  name: guid(vault.id",
     ),
     (
+        exactly_these_roles,
+        "defaults",
+        "main.bicep",
+        "roles: [roles.blobDataContributor, roles.tableDataContributor]",
+        "roles: [roles.blobDataOwner, roles.tableDataContributor]",
+    ),
+    (
+        host_is_out_of_reach,
+        "defaults",
+        "main.bicep",
+        "'https://${storageName}.blob.${cloud.storageSuffix}' }",
+        "hostBlobUri }",
+    ),
+    (
         no_secret,
         "defaults",
         "modules/hosting/flex.bicep",
@@ -616,8 +677,8 @@ TEMPLATE_BREAKS: list[tuple[Rule, str, str, str, str]] = [
         nothing_unresolved,
         "defaults",
         "main.bicep",
-        "var tableUri = 'https://${storageName}.table.${cloud.storageSuffix}'",
-        "var tableUri = 'https://${storageName}.table.${az.environment().suffixes.storage}'",
+        "value: 'https://${storageName}.table.${cloud.storageSuffix}'",
+        "value: 'https://${storageName}.table.${az.environment().suffixes.storage}'",
     ),
     (
         exactly_these_resources,

@@ -8,12 +8,14 @@ ADMINISTRATOR = "33333333-3333-3333-3333-333333333333"
 CLIENT = "44444444-4444-4444-4444-444444444444"
 
 BLOB_OWNER = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"
+BLOB_CONTRIBUTOR = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
 TABLE_CONTRIBUTOR = "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3"
 ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 METRICS_PUBLISHER = "3913510d-42f4-4e42-8a64-420c390055eb"
 CRYPTO_SERVICE_ENCRYPTION_USER = "e147488a-f6f5-4113-8e2d-b22465e65bf6"
 
 STORAGE = f"Microsoft.Storage/storageAccounts/st{NAME}"
+HOST_STORAGE = f"Microsoft.Storage/storageAccounts/sthost{NAME}"
 VAULT = f"Microsoft.KeyVault/vaults/kv-{NAME}"
 SITE = f"Microsoft.Web/sites/func-{NAME}"
 NETWORK = f"Microsoft.Network/virtualNetworks/vnet-{NAME}"
@@ -27,7 +29,8 @@ MACHINE = f"Microsoft.Compute/virtualMachines/vm-{NAME}"
 TOPIC = f"Microsoft.EventGrid/systemTopics/evgst-{NAME}"
 
 ROLES = {
-    (STORAGE, BLOB_OWNER),
+    (HOST_STORAGE, BLOB_OWNER),
+    (STORAGE, BLOB_CONTRIBUTOR),
     (STORAGE, TABLE_CONTRIBUTOR),
     (f"{VAULT}/keys/master", CRYPTO_SERVICE_ENCRYPTION_USER),
     (f"Microsoft.Insights/components/appi-{NAME}", METRICS_PUBLISHER),
@@ -45,14 +48,17 @@ ALWAYS = {
     f"Microsoft.Insights/components/appi-{NAME}",
     STORAGE,
     f"{STORAGE}/blobServices/default",
-    f"{STORAGE}/blobServices/default/containers/app-package",
     f"{STORAGE}/blobServices/default/containers/datasets",
     f"{STORAGE}/tableServices/default",
     f"{STORAGE}/managementPolicies/default",
+    HOST_STORAGE,
+    f"{HOST_STORAGE}/blobServices/default",
+    f"{HOST_STORAGE}/blobServices/default/containers/app-package",
     VAULT,
     f"{VAULT}/keys/master",
     f"{STORAGE}/blobServices/default/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
     f"{STORAGE}/tableServices/default/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
+    f"{HOST_STORAGE}/blobServices/default/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
     f"{VAULT}/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
 }
 """Whatever the app runs on."""
@@ -98,6 +104,7 @@ def endpoint(group: str, zone: str) -> set[str]:
 
 PRIVATE_NETWORK = (
     endpoint("blob", "privatelink.blob.core.windows.net")
+    | endpoint("host-blob", "privatelink.blob.core.windows.net")
     | endpoint("table", "privatelink.table.core.windows.net")
     | endpoint("vault", "privatelink.vaultcore.azure.net")
 )
@@ -258,7 +265,7 @@ CASES = [
         | ALERTS
         | WORKBOOK
         | BUDGET
-        | locks(STORAGE, VAULT, POSTGRESQL),
+        | locks(STORAGE, HOST_STORAGE, VAULT, POSTGRESQL),
         site_ranges=SITE_RANGES,
         vault_ranges=VAULT_RANGES,
         storage_ranges=STORAGE_RANGES,

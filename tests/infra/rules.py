@@ -15,6 +15,7 @@ from .cases import (
     CLIENT,
     CONTAINER_APP,
     ENVIRONMENT,
+    HOST_STORAGE,
     IMAGE,
     MACHINE,
     NAME,
@@ -91,6 +92,12 @@ def short(identifier: str) -> str:
     return identifier.removeprefix(PREFIX)
 
 
+def scope_of(assignment: Resource) -> str:
+    """The resource that a role assignment is on. Its id stays an expression, because its name is one."""
+    matched = re.match(r"\[extensionResourceId\('([^']*)', 'Microsoft.Authorization/roleAssignments', ", assignment["id"])
+    return short(matched[1]) if matched else ""
+
+
 def strings(value: Any) -> Iterator[str]:
     """Every text in a JSON value, names included."""
     if isinstance(value, str):
@@ -161,8 +168,8 @@ def settings_in_script(script: str) -> list[dict[str, str]]:
 
 def exactly_these_resources(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """What is deployed is what the case names, and nothing else."""
-    assignments = "/providers/Microsoft.Authorization/roleAssignments/"
-    found = [short(resource["id"]) for resource in snapshot.resources if assignments not in resource["id"]]
+    assignments = "Microsoft.Authorization/roleAssignments"
+    found = [short(resource["id"]) for resource in snapshot.resources if resource["type"] != assignments]
     wanted = case.all_resources
     yield from (f"{each} is missing" for each in sorted(wanted - set(found)))
     yield from (f"{each} is not wanted" for each in sorted(set(found) - wanted))
@@ -170,13 +177,18 @@ def exactly_these_resources(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def exactly_these_roles(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """The app's identity has its roles, each on one resource, and nobody has another."""
+    """The app's identity has its roles, each on one resource, and nobody has another.
+
+    The principal is in an assignment's name, so that one left by a deleted identity of the same name does not collide.
+    """
     wanted = ROLES if case.hosting == "flex" else ROLES | {PULL}
     found = set()
     for assignment in snapshot.of_type("Microsoft.Authorization/roleAssignments"):
-        scope = short(assignment["id"].partition("/providers/Microsoft.Authorization/")[0])
-        properties = assignment["properties"]
-        found.add((scope, properties["roleDefinitionId"].rpartition("/")[2]))
+        scope = scope_of(assignment)
+        role = assignment["properties"]["roleDefinitionId"].rpartition("/")[2]
+        found.add((scope, role))
+        if assignment["name"] != f"[guid('{PREFIX}{scope}', {PRINCIPAL_ID}, '{role}')]":
+            yield f"the assignment on {scope} is named {assignment['name']}"
         if scope not in {short(resource["id"]) for resource in snapshot.resources}:
             yield f"a role on {scope or 'the whole group'} is wider than one resource of ours"
         yield from different(assignment, {"principalId": f"[{PRINCIPAL_ID}]", "principalType": "ServicePrincipal"})
@@ -185,8 +197,10 @@ def exactly_these_roles(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def nothing_unresolved(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """No expression is left for Azure to evaluate but the named ones."""
-    for text in strings([snapshot.resources, snapshot.outputs]):
+    """No expression is left for Azure to evaluate but the named ones, and the names of role assignments."""
+    assignments = snapshot.of_type("Microsoft.Authorization/roleAssignments")
+    others = [each for each in snapshot.resources if each not in assignments]
+    for text in strings([others, [each["properties"] for each in assignments], snapshot.outputs]):
         script = case.hosting == "virtualMachine" and text.startswith("[replace('#!/bin/sh")
         if text.startswith("[") and not text.startswith("[[") and text not in UNRESOLVED and not script:
             yield f"unresolved: {text}"
@@ -294,7 +308,7 @@ def site_runs_as_asked(snapshot: Snapshot, case: Case) -> Iterator[str]:
             ),
             "functionAppConfig.deployment.storage": {
                 "type": "blobContainer",
-                "value": f"https://st{NAME}.blob.core.windows.net/app-package",
+                "value": f"https://sthost{NAME}.blob.core.windows.net/app-package",
                 "authentication": {
                     "type": "UserAssignedIdentity",
                     "userAssignedIdentityResourceId": APP_IDENTITY,
@@ -324,8 +338,10 @@ def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
     wanted = {
         "AzureWebJobsStorage__credential": "managedidentity",
         "AzureWebJobsStorage__clientId": f"[{CLIENT_ID}]",
-        "AzureWebJobsStorage__blobServiceUri": f"https://st{NAME}.blob.core.windows.net",
-        "AzureWebJobsStorage__tableServiceUri": f"https://st{NAME}.table.core.windows.net",
+        "AzureWebJobsStorage__blobServiceUri": f"https://sthost{NAME}.blob.core.windows.net",
+        "STRONGROOM_STORAGE__clientId": f"[{CLIENT_ID}]",
+        "STRONGROOM_STORAGE__blobServiceUri": f"https://st{NAME}.blob.core.windows.net",
+        "STRONGROOM_STORAGE__tableServiceUri": f"https://st{NAME}.table.core.windows.net",
         "APPLICATIONINSIGHTS_CONNECTION_STRING": CONNECTION,
         "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": (f"[format('ClientId={{0}};Authorization=AAD', {CLIENT_ID})]"),
         "STRONGROOM_MASTER_KEY": f"https://kv-{NAME}.vault.azure.net/keys/master",
@@ -361,41 +377,63 @@ def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def storage_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """The account takes no key, no anonymous call and no old TLS, and lets in the app's subnet and the allow-list."""
-    account = snapshot.only("Microsoft.Storage/storageAccounts")
+    """The accounts take no key, no anonymous call and no old TLS, from the app's subnet and the allow-list alone."""
     subnet = f"{PREFIX}Microsoft.Network/virtualNetworks/vnet-{NAME}/subnets/app"
-    yield from different(
-        account,
-        {
-            "allowSharedKeyAccess": False,
-            "allowBlobPublicAccess": False,
-            "allowCrossTenantReplication": False,
-            "defaultToOAuthAuthentication": True,
-            "isLocalUserEnabled": False,
-            "isSftpEnabled": False,
-            "isNfsV3Enabled": False,
-            "minimumTlsVersion": "TLS1_2",
-            "supportsHttpsTrafficOnly": True,
-            "publicNetworkAccess": "Disabled" if case.private_network else "Enabled",
-            "encryption.requireInfrastructureEncryption": True,
-            "networkAcls": {
-                "bypass": "None",
-                "defaultAction": "Deny",
-                "ipRules": [{"action": "Allow", "value": each} for each in case.storage_ranges],
-                "virtualNetworkRules": [] if case.private_network else [{"action": "Allow", "id": subnet}],
+    for account in snapshot.of_type("Microsoft.Storage/storageAccounts"):
+        yield from different(
+            account,
+            {
+                "allowSharedKeyAccess": False,
+                "allowBlobPublicAccess": False,
+                "allowCrossTenantReplication": False,
+                "defaultToOAuthAuthentication": True,
+                "isLocalUserEnabled": False,
+                "isSftpEnabled": False,
+                "isNfsV3Enabled": False,
+                "minimumTlsVersion": "TLS1_2",
+                "supportsHttpsTrafficOnly": True,
+                "publicNetworkAccess": "Disabled" if case.private_network else "Enabled",
+                "encryption.requireInfrastructureEncryption": True,
+                "networkAcls": {
+                    "bypass": "None",
+                    "defaultAction": "Deny",
+                    "ipRules": [{"action": "Allow", "value": each} for each in case.storage_ranges],
+                    "virtualNetworkRules": [] if case.private_network else [{"action": "Allow", "id": subnet}],
+                },
             },
-        },
-    )
-    yield from different(account, {"name": case.given("storageRedundancy", "Standard_ZRS")}, "sku")
+        )
+        yield from different(account, {"name": case.given("storageRedundancy", "Standard_ZRS")}, "sku")
     for container in snapshot.of_type("Microsoft.Storage/storageAccounts/blobServices/containers"):
         yield from different(container, {"publicAccess": "None"})
+
+
+def host_is_out_of_reach(snapshot: Snapshot, case: Case) -> Iterator[str]:
+    """Package and function keys are in an account that no setting of the app names, on every hosting."""
+    settings = settings_of(snapshot, case)
+    reached = [value for name, value in settings.items() if not name.startswith("AzureWebJobs")]
+    if any(f"sthost{NAME}" in value for value in reached):
+        yield "the app is told of the host's account"
+    if case.has_host and f"//sthost{NAME}." not in settings.get("AzureWebJobsStorage__blobServiceUri", ""):
+        yield "the host keeps its keys in another account than its own"
+    of_host = f"{HOST_STORAGE}/blobServices/default/containers/app-package"
+    of_app = f"{STORAGE}/blobServices/default/containers/datasets"
+    containers = snapshot.of_type("Microsoft.Storage/storageAccounts/blobServices/containers")
+    if {short(each["id"]) for each in containers} != {of_host, of_app}:
+        yield "a container is in the wrong account"
 
 
 def blobs_can_be_taken_back(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """Deleted and overwritten blobs can be had back, in whole to a point in time, and old versions end."""
     days = case.given("retentionDays", 30)
     assert isinstance(days, int)
-    blobs = snapshot.only("Microsoft.Storage/storageAccounts/blobServices")
+    services = {
+        short(each["id"]): each for each in snapshot.of_type("Microsoft.Storage/storageAccounts/blobServices")
+    }
+    blobs = services[f"{STORAGE}/blobServices/default"]
+    yield from different(
+        services[f"{HOST_STORAGE}/blobServices/default"],
+        {"deleteRetentionPolicy": {"enabled": True, "days": 7, "allowPermanentDelete": False}},
+    )
     yield from different(
         blobs,
         {
@@ -416,7 +454,7 @@ def blobs_can_be_taken_back(snapshot: Snapshot, case: Case) -> Iterator[str]:
         if not properties[name].get(key, 0) > days:
             yield f"{name} does not reach further back than the restore of {days} days"
     for refused in ("allowedCopyScope", "immutableStorageWithVersioning"):
-        if refused in json.dumps([snapshot.only("Microsoft.Storage/storageAccounts"), blobs]):
+        if refused in json.dumps([snapshot.of_type("Microsoft.Storage/storageAccounts"), blobs]):
             yield f"{refused} excludes the restore to a point in time"
     (rule,) = snapshot.only("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]["rules"]
     actions = rule["definition"]["actions"]
@@ -492,6 +530,8 @@ def diagnostics_are_kept(snapshot: Snapshot, case: Case) -> Iterator[str]:
         f"{VAULT}": {"audit"},
         f"{STORAGE}/blobServices/default": {"StorageWrite", "StorageDelete"},
         f"{STORAGE}/tableServices/default": {"StorageWrite", "StorageDelete"},
+        # Reads too: nobody but the host and a deployment has a reason to read its keys or the package.
+        f"{HOST_STORAGE}/blobServices/default": {"StorageRead", "StorageWrite", "StorageDelete"},
     }
     if case.is_site:
         wanted[SITE] = {"FunctionAppLogs", "AppServiceAuthenticationLogs"}
@@ -887,6 +927,7 @@ RULES: tuple[Rule, ...] = (
     nothing_that_flex_refuses,
     settings_reach_by_identity,
     storage_is_closed,
+    host_is_out_of_reach,
     blobs_can_be_taken_back,
     vault_is_closed,
     master_key_only_wraps,

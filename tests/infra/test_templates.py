@@ -125,7 +125,7 @@ def test_what_others_stand_on_comes_first(compiled: dict[str, Any]) -> None:
     assert before("storage") >= {"network", "monitoring", "identity"}
     assert before("vault") >= {"network", "monitoring", "identity"}
     assert before("endpoints") >= {"network", "storage", "vault", "postgresql", "mysql"}
-    below = {"network", "storage", "vault", "monitoring", "endpoints"}
+    below = {"network", "storage", "hostStorage", "vault", "monitoring", "endpoints"}
     assert before("flex") >= below
     for hosting in ("containerApp", "containerInstance", "virtualMachine", "appService"):
         assert before(hosting) >= below | {"registry"}
