@@ -34,6 +34,14 @@ param addressPrefix string = '10.20.0.0/22'
 @description('Optional. Client id of an app registration: callers must then sign in with Entra ID besides the function key.')
 param entraClientId string = ''
 
+@description('Conditional. Address at which callers reach the app, such as https://keys.example.org, where a custom domain, Front Door or a gateway is in front; required for containerInstance and virtualMachine. Links and issuers begin with it.')
+param url string = ''
+
+@description('Optional. Number of your own proxies in front of the app, such as Front Door: they, and nobody else, must be on the allow-list then.')
+@minValue(0)
+@maxValue(9)
+param proxies int = 0
+
 // The app, and where it runs.
 
 @description('Optional. Where the app runs: flex takes the package, the others take the image. docs/hosting.md compares them.')
@@ -209,6 +217,9 @@ var signInClientId = facts.private && !empty(entraClientId)
 var sshKey = hosting == 'virtualMachine' && !empty(image) && empty(sshPublicKey)
   ? fail('A virtual machine needs sshPublicKey: it takes no password.')
   : sshPublicKey
+var publicUrl = facts.private && !empty(image) && empty(url)
+  ? fail('containerInstance and virtualMachine need url: the https address of the gateway in front of them.')
+  : url
 var budgetDay = budgetAmount > 0 && (empty(budgetStart) || empty(emails))
   ? fail('A budget needs budgetStart, such as 2026-12-01, and alertEmails.')
   : budgetStart
@@ -444,6 +455,16 @@ var settings setting[] = concat(
     // Without a version, so that the app follows a rotation.
     { name: 'STRONGROOM_MASTER_KEY', value: 'https://${vaultName}.${cloud.vaultSuffix}/keys/${keyName}' }
   ],
+  // Trusted entries at the end of X-Forwarded-For: one of the platform's front end, where there is one, and your proxies'.
+  [{ name: 'STRONGROOM_PROXIES', value: string((facts.private ? 0 : 1) + proxies) }],
+  empty(publicUrl) ? [] : [{ name: 'STRONGROOM_URL', value: publicUrl }],
+  // The host passes no more calls than this to the app at once, in step with what Flex Consumption sends to an instance.
+  [
+    {
+      name: 'AzureFunctionsJobHost__extensions__http__maxConcurrentRequests'
+      value: string(concurrency)
+    }
+  ],
   database == 'none'
     ? [{ name: 'DATABASE_MAIN', value: 'blob://${datasetContainer}/main.sqlite' }]
     : [
@@ -464,6 +485,13 @@ var settings setting[] = concat(
       ]
     : []
 )
+
+// Calls at once on an instance, by its memory in MB: each may hold a body of 8 MiB several times. An image has 2 GB.
+var concurrency = {
+  '512': 4
+  '2048': 16
+  '4096': 32
+}[inContainer ? '2048' : string(instanceMemoryMB)]
 
 var app appContext = {
   name: appName
@@ -492,6 +520,7 @@ module flex 'modules/hosting/flex.bicep' = if (hosting == 'flex') {
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     alwaysReady: alwaysReady
+    concurrency: concurrency
     endpointName: format(endpoint, 'sites')
   }
 }
@@ -503,6 +532,7 @@ module containerApp 'modules/hosting/container-app.bicep' = if (hosting == 'cont
     settings: settings
     image: imageAddress
     registryServer: registryServer
+    hasUrl: !empty(publicUrl)
     environmentName: '${abbreviations.containerEnvironment}${token}'
     minimumReplicas: alwaysReady
     maximumReplicas: maximumReplicas

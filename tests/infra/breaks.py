@@ -233,6 +233,12 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
     (nothing_that_flex_refuses, "defaults", setting("AzureWebJobsStorage", "UseDevelopmentStorage=true")),
     (settings_reach_by_identity, "defaults", setting("DEBUG", "1")),
     (settings_reach_by_identity, "defaults", put(SITE, f"{CONFIG}.appSettings.0.value", "other")),
+    (settings_reach_by_identity, "defaults", setting("STRONGROOM_URL", "https://other.example.org")),
+    (
+        site_runs_as_asked,
+        "everything",
+        put(SITE, "properties.functionAppConfig.scaleAndConcurrency.triggers.http.perInstanceConcurrency", 16),
+    ),
     (settings_reach_by_identity, "mysql", put(SITE, f"{CONFIG}.appSettings.0", {"name": "A", "value": "b"})),
     (storage_is_closed, "defaults", put(STORAGE, "properties.allowSharedKeyAccess", True)),
     (storage_is_closed, "defaults", put(STORAGE, "properties.allowBlobPublicAccess", True)),
@@ -650,6 +656,20 @@ TEMPLATE_BREAKS: list[tuple[Rule, str, str, str, str]] = [
         "main.bicep",
         "roles: [roles.blobDataContributor, roles.tableDataContributor]",
         "roles: [roles.blobDataOwner, roles.tableDataContributor]",
+    ),
+    (
+        settings_reach_by_identity,
+        "container instance",
+        "main.bicep",
+        "string((facts.private ? 0 : 1) + proxies)",
+        "string(1 + proxies)",
+    ),
+    (
+        settings_reach_by_identity,
+        "container app",
+        "modules/hosting/container-app.bicep",
+        "env: hasUrl ? settings : concat(settings, [address])",
+        "env: settings",
     ),
     (
         host_is_out_of_reach,

@@ -204,6 +204,7 @@ STORAGE_RANGES = ("203.0.113.7", "198.51.100.0/24", "192.0.2.6", "192.0.2.7")
 FIREWALL = ("allow-203-0-113-7-32", "allow-198-51-100-0-24", "allow-192-0-2-6-31")
 
 IMAGE = "strongroom@sha256:" + "0" * 64
+GATEWAY = {"url": "https://gateway.example.org"}
 
 CASES = [
     Case("defaults", {}),
@@ -250,6 +251,8 @@ CASES = [
             "lock": True,
             "alwaysReady": 2,
             "instanceMemoryMB": 512,
+            "url": "https://keys.example.org",
+            "proxies": 1,
             "maximumInstanceCount": 100,
             "storageRedundancy": "Standard_GZRS",
             "retentionDays": 60,
@@ -281,6 +284,7 @@ CASES = [
             "entraClientId": CLIENT,
             "alwaysReady": 1,
             "maximumReplicas": 20,
+            "url": "https://keys.example.org",
         },
         {f"{CONTAINER_APP}/authConfigs/current"},
         site_ranges=VAULT_RANGES,
@@ -294,10 +298,10 @@ CASES = [
         | endpoint("registry", "privatelink.azurecr.io")
         | endpoint("managedEnvironments", "privatelink.westeurope.azurecontainerapps.io"),
     ),
-    Case("container instance", {"hosting": "containerInstance", "image": IMAGE}),
+    Case("container instance", {"hosting": "containerInstance", "image": IMAGE, **GATEWAY}),
     Case(
         "virtual machine",
-        {"hosting": "virtualMachine", "image": IMAGE, "sshPublicKey": "ssh-ed25519 key", "bastion": True},
+        {"hosting": "virtualMachine", "image": IMAGE, "sshPublicKey": "ssh-ed25519 key", "bastion": True, **GATEWAY},
         {f"Microsoft.Network/bastionHosts/bas-{NAME}"},
     ),
     Case(

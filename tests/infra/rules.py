@@ -39,7 +39,11 @@ INTERFACE = f"{PREFIX}Microsoft.Network/networkInterfaces/nic-{NAME}"
 MACHINE_ADDRESS = f"reference('{INTERFACE}', '2025-09-01').ipConfigurations[0].properties.privateIPAddress"
 FIRST_DATA = base64.b64encode((INFRA / "modules" / "hosting" / "cloud-init.yaml").read_bytes()).decode()
 """What a machine is given when it is made: a file of ours, without a secret, in base64."""
+ENVIRONMENT_ADDRESS = (
+    f"[format('https://{{0}}.{{1}}', 'ca-{NAME}', reference('{PREFIX}{ENVIRONMENT}', '2026-01-01').defaultDomain)]"
+)
 UNRESOLVED = {
+    ENVIRONMENT_ADDRESS,
     f"[{CLIENT_ID}]",
     f"[{PRINCIPAL_ID}]",
     f"[format('ClientId={{0}};Authorization=AAD', {CLIENT_ID})]",
@@ -59,6 +63,7 @@ HOST_SETTINGS = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID",
     "WEBSITE_AUTH_AAD_ALLOWED_TENANTS",
+    "AzureFunctionsJobHost__extensions__http__maxConcurrentRequests",
     "AzureFunctionsWebHost__hostid",
     "AzureWebJobsSecretStorageType",
     "FUNCTIONS_EXTENSION_VERSION",
@@ -75,6 +80,8 @@ REFUSED_SETTINGS = re.compile(
     re.IGNORECASE,
 )
 """Settings that Flex Consumption refuses or ignores, and the connection string that would shadow the identity."""
+CONCURRENCY: dict[object, str] = {512: "4", 2048: "16", 4096: "32"}
+"""Calls at once on an instance, by its memory in MB: of the platform and of the host alike."""
 REFUSED_SITE_CONFIG = {
     "alwaysOn",
     "ftpsState",
@@ -94,7 +101,9 @@ def short(identifier: str) -> str:
 
 def scope_of(assignment: Resource) -> str:
     """The resource that a role assignment is on. Its id stays an expression, because its name is one."""
-    matched = re.match(r"\[extensionResourceId\('([^']*)', 'Microsoft.Authorization/roleAssignments', ", assignment["id"])
+    matched = re.match(
+        r"\[extensionResourceId\('([^']*)', 'Microsoft.Authorization/roleAssignments', ", assignment["id"]
+    )
     return short(matched[1]) if matched else ""
 
 
@@ -306,6 +315,9 @@ def site_runs_as_asked(snapshot: Snapshot, case: Case) -> Iterator[str]:
             "functionAppConfig.scaleAndConcurrency.alwaysReady": (
                 [{"name": "http", "instanceCount": ready}] if ready else []
             ),
+            "functionAppConfig.scaleAndConcurrency.triggers": {
+                "http": {"perInstanceConcurrency": int(CONCURRENCY[case.given("instanceMemoryMB", 2048)])}
+            },
             "functionAppConfig.deployment.storage": {
                 "type": "blobContainer",
                 "value": f"https://sthost{NAME}.blob.core.windows.net/app-package",
@@ -346,6 +358,16 @@ def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
         "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": (f"[format('ClientId={{0}};Authorization=AAD', {CLIENT_ID})]"),
         "STRONGROOM_MASTER_KEY": f"https://kv-{NAME}.vault.azure.net/keys/master",
     }
+    # An image has 2 GB; on Flex Consumption the parameter says how much.
+    memory = case.given("instanceMemoryMB", 2048) if case.hosting == "flex" else 2048
+    wanted["AzureFunctionsJobHost__extensions__http__maxConcurrentRequests"] = CONCURRENCY[memory]
+    # A container instance and a machine have no front end that adds an entry to X-Forwarded-For.
+    front = 0 if case.is_inside else 1
+    wanted["STRONGROOM_PROXIES"] = str(front + int(str(case.given("proxies", 0))))
+    if url := case.given("url", ""):
+        wanted["STRONGROOM_URL"] = str(url)
+    elif case.hosting == "containerApp":
+        wanted["STRONGROOM_URL"] = ENVIRONMENT_ADDRESS
     if case.database == "none":
         wanted["DATABASE_MAIN"] = "blob://datasets/main.sqlite"
     elif case.database == "postgresql":
@@ -426,9 +448,7 @@ def blobs_can_be_taken_back(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """Deleted and overwritten blobs can be had back, in whole to a point in time, and old versions end."""
     days = case.given("retentionDays", 30)
     assert isinstance(days, int)
-    services = {
-        short(each["id"]): each for each in snapshot.of_type("Microsoft.Storage/storageAccounts/blobServices")
-    }
+    services = {short(each["id"]): each for each in snapshot.of_type("Microsoft.Storage/storageAccounts/blobServices")}
     blobs = services[f"{STORAGE}/blobServices/default"]
     yield from different(
         services[f"{HOST_STORAGE}/blobServices/default"],

@@ -17,7 +17,7 @@ from tests.support import ROOT
 
 from .bicep import INFRA, Snapshot
 from .cases import CASES, NAME, Case
-from .rules import HOST_SETTINGS, settings_of
+from .rules import ENVIRONMENT_ADDRESS, HOST_SETTINGS, settings_of
 
 DOCUMENTED = {
     name
@@ -41,6 +41,11 @@ def test_the_settings_load(case: Case, snapshot_of: Callable[[str], Snapshot]) -
     if not case.has_host:
         pytest.skip("there is no app before there is an image")
     environ = settings_of(snapshot_of(case.name), case)
+    # Only Azure knows these two: the host name that it gives a site, and the domain of an environment.
+    address = "https://func.example.net"
+    environ["WEBSITE_HOSTNAME"] = address.removeprefix("https://")
+    if environ.get("STRONGROOM_URL") == ENVIRONMENT_ADDRESS:
+        environ["STRONGROOM_URL"] = address
     settings = load_settings(environ)
     databases = sql_settings.load_settings(environ)
     assert settings.storage.connection_string is None
@@ -48,6 +53,8 @@ def test_the_settings_load(case: Case, snapshot_of: Callable[[str], Snapshot]) -
     assert settings.storage.table_service_uri == f"https://st{NAME}.table.core.windows.net"
     assert settings.storage.client_id
     assert "AzureWebJobsStorage__tableServiceUri" not in environ
+    assert settings.url == case.given("url", address)
+    assert settings.proxies == int(environ["STRONGROOM_PROXIES"])
     assert signing_settings.load_settings(environ).master_key.endswith(f"https://kv-{NAME}.vault.azure.net/keys/master")
     assert set(databases) == {"main"}
     main = databases["main"]

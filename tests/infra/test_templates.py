@@ -15,7 +15,7 @@ from tests.support import ROOT
 
 from .bicep import INFRA, Snapshot, evaluate, run_bicep
 from .breaks import BREAKS, TEMPLATE_BREAKS
-from .cases import ADMIN, CASES, CLIENT, IMAGE, Case
+from .cases import ADMIN, CASES, CLIENT, GATEWAY, IMAGE, Case
 from .rules import RULES, Rule
 
 BY_NAME = {case.name: case for case in CASES}
@@ -74,7 +74,9 @@ def test_a_broken_template_is_noticed(
         ({"budgetAmount": 50, "budgetStart": "2026-12-01"}, "alertEmails"),
         ({"hosting": "containerInstance", "image": IMAGE, "entraClientId": CLIENT}, "have no sign-in"),
         ({"hosting": "virtualMachine", "entraClientId": CLIENT, "sshPublicKey": "a"}, "have no sign-in"),
-        ({"hosting": "virtualMachine", "image": IMAGE}, "needs sshPublicKey"),
+        ({"hosting": "virtualMachine", "image": IMAGE, **GATEWAY}, "needs sshPublicKey"),
+        ({"hosting": "virtualMachine", "image": IMAGE, "sshPublicKey": "a"}, "need url"),
+        ({"hosting": "containerInstance", "image": IMAGE}, "need url"),
     ],
 )
 def test_what_cannot_be_deployed_is_refused(

@@ -8,6 +8,9 @@ param app appContext
 @description('Required. Settings of the app and the Functions host.')
 param settings setting[]
 
+@description('Required. Whether the settings have the address of the app.')
+param hasUrl bool
+
 @description('Required. Image with its registry and digest.')
 param image string
 
@@ -25,6 +28,9 @@ param minimumReplicas int
 
 @description('Required. Upper bound of instances, and so of cost.')
 param maximumReplicas int
+
+// Without an address of its own, links of the app begin with the one that the environment gives it.
+var address = { name: 'STRONGROOM_URL', value: 'https://${app.name}.${environment.properties.defaultDomain}' }
 
 var cloud = loadJsonContent('../../cloud.json')
 
@@ -82,7 +88,7 @@ resource containerApp 'Microsoft.App/containerApps@2026-01-01' = {
         {
           name: 'api'
           image: image
-          env: settings
+          env: hasUrl ? settings : concat(settings, [address])
           resources: { cpu: json('1.0'), memory: '2Gi' }
           probes: [
             {

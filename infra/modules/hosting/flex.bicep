@@ -26,6 +26,9 @@ param maximumInstanceCount int
 @description('Required. Instances kept warm for HTTP.')
 param alwaysReady int
 
+@description('Required. Calls that one instance gets at once.')
+param concurrency int
+
 @description('Required. Name of the private endpoint of the site.')
 param endpointName string
 
@@ -69,7 +72,7 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount
         alwaysReady: alwaysReady > 0 ? [{ name: 'http', instanceCount: alwaysReady }] : []
-        triggers: { http: { perInstanceConcurrency: 16 } }
+        triggers: { http: { perInstanceConcurrency: concurrency } }
       }
     }
     siteConfig: {
