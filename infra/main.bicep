@@ -118,9 +118,9 @@ param databaseAdminName string = ''
 @allowed(['User', 'Group', 'ServicePrincipal'])
 param databaseAdminType string = 'User'
 
-@description('Optional. MySQL wants a password at creation, and then never takes it; leave it random.')
+@description('Conditional. Azure wants a password when it creates a MySQL server: a random one, for the first deployment with mysql. Sign-in by password is off. Leave it out later, and the server keeps what it has.')
 @secure()
-param mysqlUnusedPassword string = newGuid()
+param mysqlUnusedPassword string = ''
 
 // Watching over it.
 

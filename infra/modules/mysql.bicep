@@ -1,11 +1,11 @@
-metadata description = 'MySQL where only Entra ID signs in; the password that the platform wants at creation is of no use.'
+metadata description = 'MySQL where only Entra ID signs in; nobody can use the password that Azure wants at creation.'
 
 import { tagSet } from 'types.bicep'
 
 @description('Required. Server name.')
 param name string
 
-@description('Required. Name of the identity that the server looks people up with.')
+@description('Required. Name of the identity that the server reads the directory with.')
 param identityName string
 
 @description('Required. Database on the server.')
@@ -29,7 +29,7 @@ param administratorId string
 @description('Required. Name of the administrator, as Entra ID knows it.')
 param administratorName string
 
-@description('Required. Random; nobody needs to know it, since password sign-in is switched off.')
+@description('Required. A random password for a new server; nobody can sign in with it. Empty for a server that exists: it keeps what it has.')
 @secure()
 param unusedPassword string
 
@@ -58,7 +58,7 @@ resource server 'Microsoft.DBforMySQL/flexibleServers@2024-12-30' = {
   properties: {
     version: '8.4'
     administratorLogin: 'unused'
-    administratorLoginPassword: unusedPassword
+    administratorLoginPassword: empty(unusedPassword) ? null : unusedPassword
     storage: { storageSizeGB: 20, autoGrow: 'Enabled' }
     backup: { backupRetentionDays: retentionDays, geoRedundantBackup: 'Disabled' }
     network: { publicNetworkAccess: privateNetwork || empty(allowedIpRanges) ? 'Disabled' : 'Enabled' }

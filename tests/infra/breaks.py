@@ -424,6 +424,11 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
         "mysql, private, with an allow-list",
         put("flexibleServers/mysql-ywshwzmuw2ogm", "properties.network.publicNetworkAccess", "Enabled"),
     ),
+    (
+        database_is_closed,
+        "mysql, private, with an allow-list",
+        put("flexibleServers/mysql-ywshwzmuw2ogm", "properties.administratorLoginPassword", "new"),
+    ),
     (database_is_closed, "everything", put(FIREWALL, "properties.endIpAddress", "203.0.113.255")),
     (database_is_closed, "everything", put("psql-ywshwzmuw2ogm", "properties.backup.backupRetentionDays", 7)),
     (sign_in_has_no_secret, "sign-in", put("config/authsettingsV2", "properties.platform.enabled", False)),
@@ -668,8 +673,8 @@ TEMPLATE_BREAKS: list[tuple[Rule, str, str, str, str]] = [
         settings_reach_by_identity,
         "container app",
         "modules/hosting/container-app.bicep",
-        "env: hasUrl ? settings : concat(settings, [address])",
-        "env: settings",
+        "value: 'https://${app.name}.",
+        "value: 'http://${app.name}.",
     ),
     (
         host_is_out_of_reach,

@@ -1,13 +1,15 @@
 """Evaluates the templates once a test run, two at a time."""
 
+import json
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .bicep import Snapshot, evaluate, find_bicep
+from .bicep import INFRA, Snapshot, evaluate, find_bicep, run_bicep
 from .cases import CASES, Case
 
 
@@ -41,6 +43,16 @@ def twice(
 def snapshot_of(twice: dict[str, tuple[Future[Snapshot], Future[Snapshot]]]) -> Callable[[str], Snapshot]:
     """What a case evaluates to, by its name."""
     return lambda name: twice[name][0].result()
+
+
+@pytest.fixture(scope="session")
+def compiled(bicep: None) -> dict[str, Any]:
+    """The template as Resource Manager gets it."""
+    built = run_bicep("build", INFRA / "main.bicep", "--stdout")
+    assert built.returncode == 0
+    assert not built.stderr.strip(), built.stderr
+    template: dict[str, Any] = json.loads(built.stdout)
+    return template
 
 
 @pytest.fixture

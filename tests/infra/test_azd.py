@@ -1,6 +1,11 @@
-"""What azd runs around a deployment, run as azd runs it, with a stand-in for azd that keeps values in a file."""
+"""The hooks of azd, run as azd runs them, with programs that record their calls in place of azd, az and docker.
 
+A server that keeps resource groups and resource providers takes the place of Azure Resource Manager.
+"""
+
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -8,19 +13,33 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
-from scripts.azd import seconds_left
+from scripts.azd import seconds_left, template_providers
 from tests.support import ROOT
+
+from .bicep import INFRA
 
 PRINCIPAL = "55555555-5555-5555-5555-555555555555"
 CLIENT = "66666666-6666-6666-6666-666666666666"
-AZD = """#!/bin/sh
-# azd env set <name> <value>
-[ "$1 $2" = "env set" ] || exit 2
-printf '%s=%s\\n' "$3" "$4" >> "$AZD_VALUES"
-"""
+SUBSCRIPTION = "22222222-2222-2222-2222-222222222222"
+GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-orchard"
+DIGEST = "sha256:" + "a" * 64
+PUSHED = "sha256:" + "b" * 64
+PROGRAM = """#!/bin/sh
+# Keeps every call, and prints what the project reads of it.
+printf '%s\\n' "${0##*/} $*" >> "$CALLS"
+case "${0##*/} $1 $2" in
+  "azd auth token") echo '{"token": "a-token", "expiresOn": "2026-12-01T00:00:00Z"}' ;;
+  "azd env set") printf '%s=%s\\n' "$3" "$4" >> "$AZD_VALUES" ;;
+  "azd env get-values") printf 'REGISTRY_SERVER="%s"\\n' "$REGISTRY" ;;
+  "docker buildx imagetools") echo '{"digest": "BASE"}' ;;
+  "docker inspect "*) echo "$REGISTRY/strongroom@PUSHED" ;;
+  "git -C "*) echo 0123456789abcdef0123456789abcdef01234567 ;;
+esac
+""".replace("BASE", DIGEST).replace("PUSHED", PUSHED)
 
 
 class Azd:
@@ -28,25 +47,101 @@ class Azd:
 
     def __init__(self, folder: Path) -> None:
         self.values: dict[str, str] = {}
+        self.calls: list[str] = []
         self._folder = folder
-        (folder / "azd").write_text(AZD)
-        (folder / "azd").chmod(0o755)
+        for name in ("azd", "az", "docker", "git"):
+            (folder / name).write_text(PROGRAM)
+            (folder / name).chmod(0o755)
 
     def run(self, hook: str) -> subprocess.CompletedProcess[str]:
         """Run a hook, and keep what it sets."""
-        kept = self._folder / "values"
+        kept, calls = self._folder / "values", self._folder / "calls"
         kept.write_text("")
+        calls.write_text("")
         path = f"{self._folder}:{os.environ['PATH']}"
         done = subprocess.run(
             [sys.executable, ROOT / "scripts" / "azd.py", hook],
-            env={"PATH": path, "AZD_VALUES": str(kept), "NO_PROXY": "*", **self.values},
+            env={"PATH": path, "AZD_VALUES": str(kept), "CALLS": str(calls), "NO_PROXY": "*", **self.values},
             capture_output=True,
             text=True,
             check=False,
             cwd=ROOT,
         )
         self.values |= dict(line.split("=", 1) for line in kept.read_text().splitlines())
+        self.calls = calls.read_text().splitlines()
         return done
+
+
+class Azure:
+    """Resource groups, resource providers and MySQL servers of a subscription, as Azure Resource Manager shows them."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, Any] = {}
+        self.registered: set[str] = set()
+        self.polls: dict[str, int] = {}
+        """How often a provider is still being registered when asked."""
+        self.mysql_servers: list[dict[str, Any]] = []
+        self.refuses = False
+        self.requests: list[str] = []
+
+    def respond(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        """The status and the JSON of a response."""
+        if self.refuses:
+            return 403, {"error": {"code": "AuthorizationFailed"}}
+        if provider := re.fullmatch(f"/subscriptions/{SUBSCRIPTION}/providers/([\\w.]+)(/register)?", path):
+            name = provider[1]
+            if method == "POST" and provider[2]:
+                self.registered.add(name)
+            elif self.polls.get(name) and name in self.registered:
+                self.polls[name] -= 1
+                return 200, {"namespace": name, "registrationState": "Registering"}
+            state = "Registered" if name in self.registered else "NotRegistered"
+            return 200, {"namespace": name, "registrationState": state}
+        if path.endswith("/providers/Microsoft.DBforMySQL/flexibleServers"):
+            return 200, {"value": self.mysql_servers}
+        if method == "PUT":
+            self.groups[path] = body
+        return (200, self.groups[path]) if path in self.groups else (404, {"error": {"code": "ResourceGroupNotFound"}})
+
+
+@pytest.fixture
+def azure() -> Iterator[tuple[Azure, str]]:
+    """A subscription, and the address of its Azure Resource Manager."""
+    azure = Azure()
+
+    class Handler(BaseHTTPRequestHandler):
+        def respond(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            path, _, query = self.path.partition("?")
+            azure.requests.append(f"{self.command} {path}")
+            allowed = self.headers["Authorization"] == "Bearer a-token" and query.startswith("api-version=20")
+            status, found = azure.respond(self.command, path, body) if allowed else (401, {})
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(found).encode())
+
+        do_GET = do_POST = do_PUT = respond  # noqa: N815 - http.server's names.
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there.
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield azure, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def environment(url: str) -> dict[str, str]:
+    """What azd passes to a hook once it knows the subscription and the location."""
+    return {
+        "AZURE_ENV_NAME": "orchard",
+        "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
+        "AZURE_LOCATION": "westeurope",
+        "RESOURCE_MANAGER": url,
+    }
 
 
 @pytest.fixture
@@ -78,7 +173,7 @@ def says(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def test_nobody_is_let_in_unasked(azd: Azd) -> None:
     """Without ALLOW_MY_IP no address goes on the list, and the hook says how to get in."""
-    done = azd.run("allow-my-ip")
+    done = azd.run("prepare")
     assert done.returncode == 0
     assert azd.values == {}
     assert "azd env set ALLOW_MY_IP true" in done.stdout
@@ -88,17 +183,17 @@ def test_nobody_is_let_in_unasked(azd: Azd) -> None:
 def test_my_address_goes_on_the_list_and_off_again(azd: Azd, says: str) -> None:
     """ALLOW_MY_IP=true puts this machine's address on the list; false takes it off."""
     azd.values = {"ALLOW_MY_IP": "true", "WHAT_IS_MY_IP": says}
-    assert azd.run("allow-my-ip").returncode == 0
+    assert azd.run("prepare").returncode == 0
     assert azd.values["MY_IP_RANGE"] == "203.0.113.7"
     azd.values["ALLOW_MY_IP"] = "false"
-    assert azd.run("allow-my-ip").returncode == 0
+    assert azd.run("prepare").returncode == 0
     assert azd.values["MY_IP_RANGE"] == ""
 
 
 def test_my_address_can_be_given(azd: Azd) -> None:
     """MY_IP names the address where no service is to be asked."""
     azd.values = {"ALLOW_MY_IP": "TRUE", "MY_IP": "198.51.100.9", "WHAT_IS_MY_IP": "http://127.0.0.1:9"}
-    assert azd.run("allow-my-ip").returncode == 0
+    assert azd.run("prepare").returncode == 0
     assert azd.values["MY_IP_RANGE"] == "198.51.100.9"
 
 
@@ -108,7 +203,7 @@ def test_my_address_can_be_given(azd: Azd) -> None:
 def test_an_answer_that_is_no_address_is_refused(azd: Azd, says: str) -> None:
     """Whatever the service answers, only one IPv4 address gets on the list."""
     azd.values = {"ALLOW_MY_IP": "true", "WHAT_IS_MY_IP": says}
-    done = azd.run("allow-my-ip")
+    done = azd.run("prepare")
     assert done.returncode == 1
     assert "MY_IP" in done.stderr
     assert "MY_IP_RANGE" not in azd.values
@@ -117,7 +212,7 @@ def test_an_answer_that_is_no_address_is_refused(azd: Azd, says: str) -> None:
 def test_no_answer_is_refused(azd: Azd) -> None:
     """A service that cannot be reached stops the deployment, with what to do."""
     azd.values = {"ALLOW_MY_IP": "true", "WHAT_IS_MY_IP": "http://127.0.0.1:9"}
-    done = azd.run("allow-my-ip")
+    done = azd.run("prepare")
     assert done.returncode == 1
     assert "set MY_IP yourself" in done.stderr
 
@@ -125,7 +220,7 @@ def test_no_answer_is_refused(azd: Azd) -> None:
 def test_neither_true_nor_false_is_refused(azd: Azd) -> None:
     """A value that is neither true nor false is not taken for one of them."""
     azd.values = {"ALLOW_MY_IP": "yes"}
-    assert azd.run("allow-my-ip").returncode == 1
+    assert azd.run("prepare").returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -137,14 +232,14 @@ def test_roles_are_given_three_minutes(since: str, left: int) -> None:
 
 
 def test_the_same_identity_is_not_waited_for_again(azd: Azd) -> None:
-    """An identity's roles are new once; another identity's are new again."""
+    """An identity's roles are new once; those of another identity are new again."""
     azd.values = {"IDENTITY_PRINCIPAL_ID": PRINCIPAL}
     assert azd.run("provisioned").returncode == 0
     assert azd.values["ROLES_OF"] == PRINCIPAL
     since = int(azd.values["ROLES_SINCE"])
     assert abs(since - time.time()) < 100
     azd.values["ROLES_SINCE"] = str(since - 1000)
-    assert azd.run("wait-for-roles").stdout == ""
+    assert azd.run("before-deploy").stdout == ""
     assert azd.run("provisioned").returncode == 0
     assert azd.values["ROLES_SINCE"] == str(since - 1000)
     azd.values["IDENTITY_PRINCIPAL_ID"] = CLIENT
@@ -184,13 +279,131 @@ def test_ids_that_are_none_do_not_get_into_sql(identity: str, azd: Azd) -> None:
     assert "IDENTITY_PRINCIPAL_ID" in done.stderr
 
 
+def test_a_new_subscription_is_prepared(azd: Azd, azure: tuple[Azure, str]) -> None:
+    """The hook creates the resource group, and registers what the templates use and the subscription has not."""
+    subscription, url = azure
+    subscription.registered = {"Microsoft.Storage", "Microsoft.Authorization"}
+    subscription.polls = {"Microsoft.App": 1}
+    azd.values = environment(url)
+    done = azd.run("prepare")
+    assert done.returncode == 0, done.stderr
+    assert subscription.groups == {GROUP: {"location": "westeurope", "tags": {"azd-env-name": "orchard"}}}
+    assert azd.values["AZURE_RESOURCE_GROUP"] == "rg-orchard"
+    assert subscription.registered == template_providers()
+    posted = {request.split("/")[-2] for request in subscription.requests if request.startswith("POST")}
+    assert posted == template_providers() - {"Microsoft.Storage", "Microsoft.Authorization"}
+    assert "Microsoft.App" in done.stdout
+    assert subscription.polls == {"Microsoft.App": 0}
+
+
+def test_the_providers_are_those_of_the_templates(bicep: None, compiled: dict[str, Any]) -> None:
+    """The namespaces that the hook finds in the text are those of the resources that Azure is sent."""
+    types = re.findall(r'"type": "(Microsoft\.\w+)/', json.dumps(compiled))
+    assert template_providers() == set(types) - {"Microsoft.Resources"}
+
+
+def test_what_is_there_is_left(azd: Azd, azure: tuple[Azure, str]) -> None:
+    """A group that exists, by any name, is not changed, and nothing is registered twice."""
+    subscription, url = azure
+    subscription.registered = template_providers()
+    path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/orchard-production"
+    subscription.groups = {path: {"location": "northeurope"}}
+    azd.values = environment(url) | {"AZURE_RESOURCE_GROUP": "orchard-production"}
+    assert azd.run("prepare").returncode == 0
+    assert subscription.groups == {path: {"location": "northeurope"}}
+    assert {request.split()[0] for request in subscription.requests} == {"GET"}
+    assert azd.values["AZURE_RESOURCE_GROUP"] == "orchard-production"
+
+
+def test_a_refusal_of_azure_is_one_line(azd: Azd, azure: tuple[Azure, str]) -> None:
+    """Where Azure refuses, the hook ends with one line that says what and why, without the token."""
+    subscription, url = azure
+    subscription.refuses = True
+    azd.values = environment(url)
+    done = azd.run("prepare")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "AuthorizationFailed" in done.stderr
+    assert "a-token" not in done.stderr + done.stdout
+
+
+def test_azd_is_not_asked_for_a_token_too_early(azd: Azd) -> None:
+    """Before azd knows the subscription, the hook prepares nothing, says so, and goes on."""
+    done = azd.run("prepare")
+    assert done.returncode == 0
+    assert "not prepared" in done.stdout
+    assert azd.calls == []
+
+
+def test_mysql_gets_a_password_once(azd: Azd, azure: tuple[Azure, str]) -> None:
+    """A MySQL server is created with a random password, which is forgotten, and never gets another."""
+    subscription, url = azure
+    subscription.registered = template_providers()
+    azd.values = environment(url) | {"SQL_ENGINE": "mysql"}
+    # A server of another environment in the same group does not count.
+    subscription.mysql_servers = [{"name": "mysql-other", "tags": {"azd-env-name": "other"}}]
+    passwords = set()
+    for _ in range(2):
+        assert azd.run("prepare").returncode == 0
+        passwords.add(azd.values["MYSQL_UNUSED_PASSWORD"])
+    assert len(passwords) == 2
+    assert all(len(password) > 30 for password in passwords)
+    azd.values |= {"IDENTITY_CLIENT_ID": CLIENT, "IDENTITY_PRINCIPAL_ID": PRINCIPAL, "SQL_HOST": "host"}
+    assert azd.run("provisioned").returncode == 0
+    assert azd.values["MYSQL_UNUSED_PASSWORD"] == ""
+    subscription.mysql_servers = [{"name": "mysql-orchard", "tags": {"azd-env-name": "orchard"}}]
+    assert azd.run("prepare").returncode == 0
+    assert azd.values["MYSQL_UNUSED_PASSWORD"] == ""
+
+
+@pytest.mark.parametrize("hook", ["check-hosting", "before-deploy"])
+def test_azd_up_is_for_flex(hook: str, azd: Azd) -> None:
+    """With another hosting, `azd up` and `azd deploy` stop, and name the command that deploys the image."""
+    for hosting in ("", "flex"):
+        azd.values["HOSTING"] = hosting
+        assert azd.run(hook).returncode == 0
+    for hosting in ("containerApp", "containerInstance", "virtualMachine", "appService"):
+        azd.values["HOSTING"] = hosting
+        done = azd.run(hook)
+        assert done.returncode == 1
+        assert "azd provision && python3 scripts/azd.py deploy-image" in done.stderr
+
+
+def test_the_image_is_deployed_by_its_digest(azd: Azd) -> None:
+    """The image is built on the base by digest, pushed, and deployed by the digest that the push returned."""
+    azd.values = {"REGISTRY": "cr123.azurecr.io"}
+    done = azd.run("deploy-image")
+    assert done.returncode == 0, done.stderr
+    assert azd.values["IMAGE"] == f"strongroom@{PUSHED}"
+    steps = [
+        "az acr login --name cr123",
+        f"docker build --build-arg BASE=mcr.microsoft.com/azure-functions/python@{DIGEST} ",
+        "docker push cr123.azurecr.io/strongroom:0123456789abcdef",
+        f"azd env set IMAGE strongroom@{PUSHED}",
+        "azd provision",
+    ]
+    found = [next(index for index, call in enumerate(azd.calls) if call.startswith(step)) for step in steps]
+    assert found == sorted(found)
+    assert f"org.opencontainers.image.base.digest={DIGEST}" in azd.calls[found[1]]
+
+
+def test_without_a_registry_no_image_is_built(azd: Azd) -> None:
+    """Before the registry is there, the command says what creates it, and builds nothing."""
+    azd.values = {"REGISTRY": ""}
+    done = azd.run("deploy-image")
+    assert done.returncode == 1
+    assert "azd provision" in done.stderr
+    assert not [call for call in azd.calls if call.startswith("docker")]
+
+
 def test_azd_knows_the_hooks() -> None:
     """azure.yaml runs each hook before or after the step that it is for, on both kinds of shell."""
     text = (ROOT / "azure.yaml").read_text()
     for when, hook in (
-        ("preprovision", "allow-my-ip"),
+        ("preup", "check-hosting"),
+        ("preprovision", "prepare"),
         ("postprovision", "provisioned"),
-        ("predeploy", "wait-for-roles"),
+        ("predeploy", "before-deploy"),
     ):
         block = text.partition(f"  {when}:\n")[2].partition("\n  #")[0]
         assert block.count(f"scripts/azd.py {hook}\n") + block.endswith(f"scripts/azd.py {hook}") == 2, when
@@ -202,3 +415,43 @@ def test_azd_knows_the_hooks() -> None:
         "    remoteBuild: true",
     ):
         assert f"\n{line}\n" in text
+    # azd would deploy the app to that group whatever AZURE_RESOURCE_GROUP says.
+    assert not re.search(r"^\s*resourceGroup:", text, re.MULTILINE)
+
+
+def test_the_pipeline_passes_every_parameter() -> None:
+    """azd copies every parameter into the repository's variables, and the workflow passes each on: a run keeps them."""
+    template = set(re.findall(r"\$\{(\w+)", (INFRA / "main.parameters.json").read_text()))
+    # The hooks set these, and azd itself those that begin with AZURE.
+    parameters = template - {"MY_IP_RANGE", "MYSQL_UNUSED_PASSWORD", "IMAGE", "AZURE_ENV_NAME", "AZURE_LOCATION"}
+    text = (ROOT / "azure.yaml").read_text()
+    copied = set(re.findall(r"^    - (\w+)$", text.partition("variables:\n")[2].partition("hooks:")[0], re.MULTILINE))
+    assert copied == parameters | {"AZURE_RESOURCE_GROUP"}
+    workflow = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
+    shared = workflow.partition("\nenv:\n")[2].partition("\njobs:")[0]
+    passed = re.findall(r"^  (\w+): \$\{\{ vars\.(\w+) \}\}$", shared, re.MULTILINE)
+    ids = {"AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID"}
+    assert {name for name, _ in passed} == template - {"MY_IP_RANGE", "MYSQL_UNUSED_PASSWORD", "IMAGE"} | ids | {
+        "AZURE_RESOURCE_GROUP"
+    }
+    assert all(name == variable for name, variable in passed)
+
+
+def test_the_address_is_removed_on_another_runner() -> None:
+    """A job of its own provisions without the runner's address, whatever became of the job that added it."""
+    workflow = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
+    deploy, _, close = workflow.partition("\n  close:\n")
+    assert "ALLOW_MY_IP" in deploy.partition("\njobs:")[2]
+    assert "ALLOW_MY_IP" not in close + deploy.partition("\njobs:")[0]
+    assert re.search(r"^    if: always\(\) && ", close, re.MULTILINE)
+    assert "    needs: deploy\n" in close
+    assert "azd provision --no-prompt" in close
+    # azd pipeline config makes the trust for a branch; that of an environment has another subject.
+    assert "environment:" not in workflow.replace("azd environment", "")
+
+
+def test_every_action_is_pinned() -> None:
+    """Each action of the workflows is named by the hash of a commit, with its version beside it."""
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for use in re.findall(r"uses: (.*)", path.read_text()):
+            assert use.startswith("./") or re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+(\.\d+)*", use), use
