@@ -1,10 +1,13 @@
 """Writes the table of calls for the portal's Code + Test panel into infra/README.md, from the app's own examples.
 
-Run after a function is added or changed: `python -m scripts.portal`. A test compares.
+Run it after you add or change a function: `python -m scripts.portal`. A test compares. The calls work in the order of
+the table on a fresh deployment that `scripts.fill` has filled, and another test makes them.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from shared.app import build
 from shared.web import Access, Route
@@ -12,20 +15,58 @@ from shared.web import Access, Route
 README = Path(__file__).resolve().parent.parent / "infra" / "README.md"
 START, END = "<!-- calls: python -m scripts.portal -->\n", "<!-- end of calls -->\n"
 BODIES = ("POST", "PUT", "PATCH")
+WRITERS = ("execute-sql",)
+"""Functions that need a database server: the SQLite file that the template reads is read-only."""
+AFTER_DELETIONS = ("restore-key", "restore-blob")
+IDS = ("user_id",)
+"""Fields with an id that each deployment makes anew: the examples have those of `make start`."""
 
 
-def row(route: Route) -> str:
-    """One function: the method to choose, the query parameters to add, the body to paste."""
+class Call(NamedTuple):
+    """A call as the panel takes it."""
+
+    route: Route
+    method: str
+    parameters: Mapping[str, Any]
+    """For the panel's query parameters. A part of the path is one of them; a catch-all is named with its asterisk."""
+    body: str
+    """Text to paste; empty where the panel's body must be cleared."""
+
+
+def call(route: Route) -> Call | None:
+    """The call of a route's first example; None where the example depends on what an earlier call returned."""
     method = next((each for each in route.methods if each in BODIES), route.methods[0])
     fields = dict(route.operation.examples[0].fields) if route.operation.examples else {}
-    in_path = {
-        name: fields.pop(name) for name in list(fields) if f"{{{name}}}" in route.path or f"{{*{name}}}" in route.path
-    }
-    body = f"`{json.dumps(fields, ensure_ascii=False)}`" if method in BODIES and route.operation.request else ""
-    shown = in_path if method in BODIES else in_path | fields
-    query = ", ".join(f"`{name}` = `{text(value)}`" for name, value in shown.items())
-    key = "" if route.access is Access.PUBLIC else "yes"
-    return f"| `{route.name}` | {method} `/api/{route.path}` | {query} | {body.replace('|', '&#124;')} | {key} |"
+    in_path = {}
+    for part in [each[1:-1] for each in route.path.split("/") if each.startswith("{")]:
+        if part.lstrip("*") not in fields or part in IDS:
+            return None
+        in_path[part] = fields.pop(part.lstrip("*"))
+    if method not in BODIES:
+        return Call(route, method, in_path | fields, "")
+    if route.operation.request is None:
+        return Call(route, method, in_path, "")
+    body = "hello" if route.name == "put-blob" else json.dumps(fields, ensure_ascii=False)
+    return Call(route, method, in_path, body)
+
+
+def in_order(routes: Sequence[Route]) -> tuple[list[Call], list[Route]]:
+    """The calls, each after those that it builds on, and the routes that have none.
+
+    What deletes comes after everything else, and what restores after that.
+    """
+    calls = [(route, call(route)) for route in routes if route.name not in WRITERS]
+    ready = [each for _, each in calls if each is not None]
+    ready.sort(key=lambda each: 2 if each.route.name in AFTER_DELETIONS else each.method == "DELETE")
+    return ready, [route for route, each in calls if each is None]
+
+
+def row(each: Call) -> str:
+    """One line of the table."""
+    query = ", ".join(f"`{name}` = `{text(value)}`" for name, value in each.parameters.items())
+    body = f"`{each.body.replace('|', '&#124;')}`" if each.body else "(clear it)"
+    key = "" if each.route.access is Access.PUBLIC else "yes"
+    return f"| `{each.route.name}` | {each.method} `/api/{each.route.path}` | {query} | {body} | {key} |"
 
 
 def text(value: object) -> str:
@@ -34,9 +75,15 @@ def text(value: object) -> str:
 
 
 def table() -> str:
-    """The table of all functions."""
-    head = "| function | call | query parameters | body to paste | key |\n|---|---|---|---|---|\n"
-    return head + "".join(row(route) + "\n" for route in build({}).routes)
+    """The table, and the functions that are not in it."""
+    calls, others = in_order(build({}).routes)
+    head = "| function | call | query parameters | body | key |\n|---|---|---|---|---|\n"
+    listed = "".join(row(each) + "\n" for each in calls)
+    names = ", ".join(f"`{route.name}` ({route.methods[0]} `/api/{route.path}`)" for route in others)
+    return (
+        f"{head}{listed}\nNot in the table: {names}, which need a name or an id of a call of yours; and `execute-sql`, "
+        "which needs a database server.\n"
+    )
 
 
 def written(document: str) -> str:
