@@ -427,7 +427,7 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
     (
         database_is_closed,
         "mysql, private, with an allow-list",
-        put("flexibleServers/mysql-ywshwzmuw2ogm", "properties.administratorLoginPassword", "new"),
+        put("flexibleServers/mysql-ywshwzmuw2ogm", "properties.administratorLoginPassword", "[newGuid()]"),
     ),
     (database_is_closed, "everything", put(FIREWALL, "properties.endIpAddress", "203.0.113.255")),
     (database_is_closed, "everything", put("psql-ywshwzmuw2ogm", "properties.backup.backupRetentionDays", 7)),

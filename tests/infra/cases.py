@@ -213,7 +213,7 @@ CASES = [
     Case("postgresql", {"database": "postgresql", **ADMIN}, WITH_POSTGRESQL),
     Case(
         "mysql",
-        {"database": "mysql", "mysqlUnusedPassword": "aA1-for-the-creation-of-a-server", **ADMIN},
+        {"database": "mysql", **ADMIN},
         WITH_MYSQL,
     ),
     Case(

@@ -42,7 +42,10 @@ FIRST_DATA = base64.b64encode((INFRA / "modules" / "hosting" / "cloud-init.yaml"
 ENVIRONMENT_ADDRESS = (
     f"[format('https://{{0}}.{{1}}', 'ca-{NAME}', reference('{PREFIX}{ENVIRONMENT}', '2026-01-01').defaultDomain)]"
 )
+MYSQL_PASSWORD = "[if(empty(parameters('unusedPassword')), null(), parameters('unusedPassword'))]"
+"""A secure parameter stays an expression. A deployment that names no password leaves the server's as it is."""
 UNRESOLVED = {
+    MYSQL_PASSWORD,
     ENVIRONMENT_ADDRESS,
     f"[{CLIENT_ID}]",
     f"[{PRINCIPAL_ID}]",
@@ -681,9 +684,7 @@ def database_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
     for server in snapshot.of_type("Microsoft.DBforPostgreSQL/flexibleServers"):
         yield from different(server, {**wanted, "authConfig": passwordless})
     for server in snapshot.of_type("Microsoft.DBforMySQL/flexibleServers"):
-        # A deployment that names no password leaves the server's as it is.
-        password = case.given("mysqlUnusedPassword", None)
-        yield from different(server, {**wanted, "administratorLoginPassword": password})
+        yield from different(server, {**wanted, "administratorLoginPassword": MYSQL_PASSWORD})
         configured = {"aad_auth_only": "ON", "require_secure_transport": "ON", "tls_version": "TLSv1.2,TLSv1.3"}
     found = {
         resource["name"].rpartition("/")[2]: resource["properties"]["value"]
