@@ -6,7 +6,9 @@ Indexing needs only the route table, so a capability loads at the first call of 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
 
 from shared.blobs import capability as blobs_capability
 from shared.errors import StrongroomError
@@ -17,10 +19,18 @@ from shared.signing import capability as signing_capability
 from shared.sql import capability as sql_capability
 from shared.storage import Storage
 from shared.web import FUNCTION, GET, GET_HEAD, PUBLIC, Operation, Request, Response, Route
-from shared.web.respond import respond
+from shared.web.respond import log, respond
 
 if TYPE_CHECKING:
     from shared.idempotency import Idempotency
+
+
+class Purged(Protocol):
+    """A store with expired records."""
+
+    def purge(self, now: datetime) -> int:
+        """Remove the records that have expired; returns their number."""
+        ...
 
 
 class App(NamedTuple):
@@ -84,12 +94,20 @@ def build(environ: Mapping[str, str]) -> App:
     ]
 
     def purge(now: datetime) -> None:
+        stores: dict[str, Callable[[], Purged]] = {
+            "keys": signing.keys,
+            "users": passwords.users,
+            "shares": blobs.shares,
+            "idempotency": idempotency,
+        }
+        removed: dict[str, int] = {}
         failures = []
-        for store in (signing.keys, passwords.users, blobs.shares, idempotency):
+        for name, store in stores.items():
             try:
-                store().purge(now)
+                removed[name] = store().purge(now)
             except StrongroomError as error:
                 failures.append(error)
+        log.info('{"function":"purge","removed":%s}', msgspec.json.encode(removed).decode())
         if failures:
             raise failures[0]
 

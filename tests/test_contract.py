@@ -1,6 +1,7 @@
 """The running app follows its own OpenAPI document, and the rules that hold for every call."""
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -244,7 +245,9 @@ def test_an_invalid_setting_is_one_clear_line(start_app: StartApp) -> None:
         start_app({"STRONGROOM_MAX_BODY_BYTES": "lots"})
 
 
-def test_expired_records_are_purged(running_app: App, storage_connection: str) -> None:
+def test_expired_records_are_purged(
+    running_app: App, storage_connection: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """The daily purge removes deleted keys after 30 days, expired links, and counters of wrong passwords."""
     with running_app.client() as client:
         client.post("/api/keys", json={"name": "purged", "type": "P-256", "deletable": True})
@@ -269,5 +272,10 @@ def test_expired_records_are_purged(running_app: App, storage_connection: str) -
     purge(datetime.now(UTC))
     assert rows() == before
     assert 0 not in before
-    purge(datetime.now(UTC) + timedelta(days=31))
+    with caplog.at_level(logging.INFO, "strongroom"):
+        purge(datetime.now(UTC) + timedelta(days=31))
     assert rows() == (0, 0, 0)
+    removed = json.loads(caplog.records[-1].getMessage())["removed"]
+    assert removed["shares"] >= before[1]
+    assert removed["keys"] >= 1
+    assert set(removed) == {"keys", "users", "shares", "idempotency"}
