@@ -8,10 +8,12 @@ from pathlib import Path
 
 import bench
 
+_HELPERS = {"__main__", "report", "datasette"}
+
 
 def main() -> None:
     """Print each figure as it is measured."""
-    known = [each.name for each in pkgutil.iter_modules(bench.__path__) if each.name not in ("__main__", "report")]
+    known = [each.name for each in pkgutil.iter_modules(bench.__path__) if each.name not in _HELPERS]
     chosen = sys.argv[1:] or known
     if unknown := set(chosen) - set(known):
         sys.exit(f"There is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}.")

@@ -1,31 +1,26 @@
-"""SQL: in process against the raw drivers, and over HTTP against Datasette, on a table of a million orders."""
+"""SQL in this process: against the raw drivers, and against Datasette, on a table of a million orders."""
 
-import http.client
+import asyncio
 import json
 import logging
-import os
-import random
-import selectors
-import socket
 import sqlite3
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode, urlsplit
+from time import process_time
 
 import orjson
 import psycopg
 
+from bench.datasette import HUNDRED, ROW, ROWS, create_orders, datasette_caller
 from bench.report import Figure, in_turns
+from shared.app import build
 from shared.settings import StorageSettings
 from shared.sql.databases import Database, Databases
 from shared.sql.exports import export
@@ -34,13 +29,10 @@ from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Files
 from shared.sql.values import Form
 from shared.storage import Storage
-from shared.web import Response
+from shared.web import Request, Response
+from shared.web.respond import respond
 from tests.sql.servers import start_postgresql
-from tests.support import app_environ, free_port, run_app, stop
-
-ROWS = 1_000_000
-KEY = "select * from orders where id = ?"
-HUNDRED = "select * from orders where id >= ? limit 100"
+from tests.support import app_environ
 
 
 class _NoCursors:
@@ -62,32 +54,6 @@ class _Nowhere:
         """Nothing is kept."""
 
 
-def _orders(path: Path) -> None:
-    random.seed(1)
-    connection = sqlite3.connect(path)
-    connection.execute(
-        "create table orders (id integer primary key, customer text, product text, quantity integer, price real, "
-        "ordered text, note text)"
-    )
-    connection.executemany(
-        "insert into orders values (?, ?, ?, ?, ?, ?, ?)",
-        (
-            (
-                number,
-                f"customer {random.randrange(10_000)}",
-                f"product {random.randrange(500)}",
-                random.randrange(100),
-                random.randrange(10_000) / 100,
-                f"2026-{random.randrange(1, 13):02}-{random.randrange(1, 29):02}T10:00:00",
-                None if number % 3 else f"note é {number}",
-            )
-            for number in range(1, ROWS + 1)
-        ),
-    )
-    connection.commit()
-    connection.close()
-
-
 def _open(url: str) -> Database:
     def no_token(scope: str) -> str:
         raise AssertionError(scope)
@@ -102,21 +68,21 @@ def _asks(database: Database, sql: str) -> Callable[[], Response]:
 
 
 def run() -> Iterator[Figure]:
-    """Microseconds a query, milliseconds an export, and requests per second over HTTP."""
+    """Microseconds per query, milliseconds per export, and queries per second of some threads."""
     logging.getLogger("strongroom").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "orders.sqlite"
-        _orders(path)
+        create_orders(path)
         yield from _in_process(path)
         yield from _postgresql()
-        yield from _over_http(folder, path)
+        yield from _beside_datasette(folder, path)
 
 
 def _in_process(path: Path) -> Iterator[Figure]:
     database, raw = _open(f"sqlite:///{path}"), sqlite3.connect(path)
     params = (ROWS // 2,)
-    ours, theirs = in_turns(_asks(database, KEY), lambda: raw.execute(KEY, params).fetchall(), 21, 1000)
+    ours, theirs = in_turns(_asks(database, ROW), lambda: raw.execute(ROW, params).fetchall(), 21, 1000)
     yield Figure("a row by its key", ours * 1e6, "raw sqlite3, open connection", theirs * 1e6, "µs", "at most 2.5")
     fetched = in_turns(_asks(database, HUNDRED), lambda: orjson.dumps(raw.execute(HUNDRED, params).fetchall()), 21, 200)
     yield Figure("100 rows as JSON", fetched[0] * 1e6, "sqlite3, orjson", fetched[1] * 1e6, "µs", "at most 1.0")
@@ -176,7 +142,7 @@ def _postgresql() -> Iterator[Figure]:
             raw.execute("alter table orders add primary key (id)")
             raw.execute("grant select on orders to reader")
             database = _open(server.reader)
-            for what, sql in (("a row by its key", KEY), ("100 rows as JSON", HUNDRED.replace("100", "99"))):
+            for what, sql in (("a row by its key", ROW), ("100 rows as JSON", HUNDRED.replace("100", "99"))):
                 text = sql.replace("?", "%s")
                 declare = f"DECLARE strongroom NO SCROLL CURSOR FOR {text}"
 
@@ -200,109 +166,20 @@ def _postgresql() -> Iterator[Figure]:
         server.stop()
 
 
-def _over_http(folder: Path, path: Path) -> Iterator[Figure]:
+def _beside_datasette(folder: Path, path: Path) -> Iterator[Figure]:
+    """Both apps in this process, from the bytes of a request to the bytes of the response: no server, no socket."""
     environ = app_environ(folder, "UseDevelopmentStorage=true") | {"DATABASE_ORDERS": f"sqlite:///{path}"}
-    port = free_port()
-    command = [sys.executable, "-m", "datasette", "serve", str(path), "--port", str(port)]
-    with run_app(folder, environ) as app, (folder / "datasette.log").open("wb") as log:
-        datasette = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"NO_COLOR": "1"})
-        try:
-            _wait(port)
-            own_port = urlsplit(app.url).port or 80
-            queries = {KEY: "a row by its key", HUNDRED: "100 rows"}
-            ours = {
-                sql: _post(app.function_key, {"sql": sql, "params": [500_000], "database": "orders"}) for sql in queries
-            }
-            theirs = {sql: _get(f"/orders.json?{urlencode(_asked(sql))}") for sql in queries}
-            for sql in queries:
-                assert _rows(own_port, ours[sql]) == _rows(port, theirs[sql])
-            row_page = _get("/orders/orders/500000.json")
-            for sql, callers, against, request, aim in (
-                (KEY, 4, "Datasette, by SQL", theirs[KEY], "at least 6"),
-                (KEY, 16, "Datasette, by SQL", theirs[KEY], "at least 6"),
-                (KEY, 1, "Datasette, by SQL", theirs[KEY], "at least 6"),
-                (KEY, 4, "Datasette's page of that row", row_page, "at least 6"),
-                (HUNDRED, 4, "Datasette, by SQL", theirs[HUNDRED], "at least 3"),
-            ):
-                rates = _rates((own_port, ours[sql], callers), (port, request, callers))
-                what = f"over HTTP: {queries[sql]}, {callers} caller{'s' * (callers > 1)}"
-                yield Figure(what, rates[0], against, rates[1], "requests/s", aim)
-            for sql, what in queries.items():
-                rates = _rates((own_port, ours[sql], 16), (own_port, ours[sql], 1))
-                yield Figure(
-                    f"over HTTP: {what}, 16 callers", rates[0], "one caller", rates[1], "requests/s", "at least 1.0"
-                )
-        finally:
-            stop(datasette)
-
-
-def _get(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-
-
-def _post(key: str, fields: dict[str, object]) -> bytes:
-    body = json.dumps(fields)
-    head = f"Host: localhost\r\nx-functions-key: {key}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    return f"POST /api/query-sql HTTP/1.1\r\n{head}\r\n\r\n{body}".encode()
-
-
-def _asked(sql: str) -> dict[str, object]:
-    return {"sql": sql.replace("?", ":id"), "id": 500_000, "_shape": "arrays"}
-
-
-def _rows(port: int, request: bytes) -> Any:
-    with socket.create_connection(("127.0.0.1", port)) as stream:
-        stream.sendall(request)
-        data = stream.recv(65536)
-        while not _is_whole(data):
-            data += stream.recv(65536)
-    assert b" 200 " in data[:20], data
-    return json.loads(data[data.index(b"{") : data.rindex(b"}") + 1])["rows"]
-
-
-def _is_whole(data: bytes) -> bool:
-    head, blank, body = data.partition(b"\r\n\r\n")
-    length = head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]
-    return bool(blank) and (len(body) >= int(length) if length else body.endswith(b"0\r\n\r\n"))
-
-
-def _rates(*loads: tuple[int, bytes, int]) -> list[float]:
-    """The median requests per second of each load, in turns, so that a machine that slows down slows all."""
-    rates = [[_throughput(*load) for load in loads] for _ in range(5)]
-    return [statistics.median(each) for each in zip(*rates, strict=True)]
-
-
-def _throughput(port: int, request: bytes, callers: int, seconds: float = 1.0) -> float:
-    """Requests per second, by some callers over connections that stay open, each asking again when it is answered.
-
-    One thread is all the callers, with as little work as can be, since it runs on the machine that answers.
-    """
-    count = 0
-    with selectors.DefaultSelector() as selector, ExitStack() as streams:
-        for _ in range(callers):
-            stream = streams.enter_context(socket.create_connection(("127.0.0.1", port)))
-            selector.register(stream, selectors.EVENT_READ, [])
-            stream.sendall(request)
-        started = time.perf_counter()
-        while time.perf_counter() < started + seconds:
-            for key, _ in selector.select():
-                key.data.append(key.fileobj.recv(65536))  # type: ignore[union-attr]
-                if _is_whole(b"".join(key.data)):
-                    assert b" 200 " in key.data[0][:20], key.data
-                    key.data.clear()
-                    key.fileobj.sendall(request)  # type: ignore[union-attr]
-                    count += 1
-        return count / (time.perf_counter() - started)
-
-
-def _wait(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            http.client.HTTPConnection("127.0.0.1", port, timeout=5).request("GET", "/-/versions.json")
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
+    route = next(each for each in build(environ).routes if each.name == "query-sql")
+    loop = asyncio.new_event_loop()
+    for sql, what, aim in ((ROW, "a row by key", "at most 0.17"), (HUNDRED, "100 rows", "at most 0.33")):
+        body = json.dumps({"sql": sql, "params": [ROWS // 2], "database": "orders"}).encode()
+        headers = {"content-type": "application/json", "content-length": str(len(body))}
+        request = Request("POST", "http://localhost/api/query-sql", headers, {}, body)
+        theirs = datasette_caller(loop, path, sql)
+        response = respond(route, request, 2**23)
+        assert json.loads(response.body)["rows"] == json.loads(theirs())["rows"], response.body
+        measured = in_turns(partial(respond, route, request, 2**23), theirs, 21, 50, process_time)
+        yield Figure(
+            f"query-sql, {what}", measured[0] * 1e6, "Datasette's ASGI app", measured[1] * 1e6, "µs of CPU", aim
+        )
+    loop.close()
