@@ -23,6 +23,9 @@ class StorageSettings(msgspec.Struct, frozen=True):
     table_service_uri: str | None = None
     client_id: str | None = None
     """The client id of a user-assigned identity. Without one, the app uses its system-assigned identity."""
+    identity_endpoint: str = ""
+    identity_header: str = ""
+    """IDENTITY_ENDPOINT and IDENTITY_HEADER, which the platform sets: the app requests its tokens there."""
 
     def __repr__(self) -> str:
         return "StorageSettings(…)"
@@ -118,12 +121,17 @@ def _storage(environ: Mapping[str, str]) -> StorageSettings:
     endpoints = ("", "__blobServiceUri", "__tableServiceUri")
     name = own if any(read_text(environ, f"{own}{each}") for each in endpoints) else host
     client_id = read_text(environ, f"{own}__clientId") or read_text(environ, f"{host}__clientId") or None
+    identity = {
+        "identity_endpoint": read_text(environ, "IDENTITY_ENDPOINT"),
+        "identity_header": read_text(environ, "IDENTITY_HEADER"),
+    }
     if text := read_text(environ, name):
         if "=" not in text:
             raise InvalidSetting(f"{name} must be a connection string, such as UseDevelopmentStorage=true.")
-        return StorageSettings(connection_string=text, client_id=client_id)
+        return StorageSettings(connection_string=text, client_id=client_id, **identity)
     return StorageSettings(
         blob_service_uri=read_uri(environ, f"{name}__blobServiceUri"),
         table_service_uri=read_uri(environ, f"{name}__tableServiceUri"),
         client_id=client_id,
+        **identity,
     )

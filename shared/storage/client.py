@@ -132,7 +132,8 @@ class Storage:
 
     @property
     def _credential(self) -> "TokenCredential":
-        return managed_identity(self._settings.client_id)
+        settings = self._settings
+        return managed_identity(settings.client_id, settings.identity_endpoint, settings.identity_header)
 
     @cached_property
     def _tables(self) -> "TableServiceClient":
