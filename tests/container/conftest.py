@@ -148,7 +148,7 @@ def run(image: Image, keys: Path, settings: Mapping[str, str]) -> Iterator[Runni
         f"mount -o remount,bind,ro {root}",
         f'exec chroot {root} {" ".join(privileges)} "$@"',
     ]
-    script = ["sh", "-euc", "\n".join(mounts), "sh", *image.config["Cmd"]]
+    script = ["sh", "-euc", "\n".join(mounts), "sh", *image.config["Entrypoint"], *image.config["Cmd"]]
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private", *script]
     log = keys.parent / "container.log"
     with log.open("wb") as output:

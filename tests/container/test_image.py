@@ -13,11 +13,28 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def test_the_image_has_only_deployed_files(image: Image, tmp_path: Path) -> None:
-    """Except for the requirements, the app's folder in the image has exactly the files of the package."""
+    """Except for requirements and bytecode, the app's folder in the image has exactly the files of the package."""
     root = image.root / "home/site/wwwroot"
     names = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    assert {name for name in names if not name.startswith(".python_packages/")} == set(build(tmp_path / "package.zip"))
+    app = {name for name in names if not name.startswith(".python_packages/") and not name.endswith(".pyc")}
+    assert app == {name for name in build(tmp_path / "package.zip") if not name.endswith(".pyc")}
     assert any(name.startswith(".python_packages/lib/site-packages/azure/functions/") for name in names)
+
+
+def test_every_module_has_bytecode(image: Image) -> None:
+    """App and requirements have bytecode that no timestamp invalidates (PEP 552: unchecked)."""
+    root = image.root / "home/site/wwwroot"
+    sources = list(root.rglob("*.py"))
+    assert any(".python_packages" in path.parts for path in sources)
+    for source in sources:
+        (compiled,) = (source.parent / "__pycache__").glob(f"{source.stem}.cpython-*.pyc")
+        assert int.from_bytes(compiled.read_bytes()[4:8], "little") == 0b01, compiled
+
+
+def test_sigterm_stops_it_as_sigint_does(image: Image) -> None:
+    """Docker sends SIGINT, and the first process turns SIGTERM into it."""
+    assert image.config["Entrypoint"] == ["/usr/local/bin/init"]
+    assert image.config["StopSignal"] == "SIGINT"
 
 
 def test_the_configuration(image: Image) -> None:

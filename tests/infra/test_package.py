@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import zipfile
@@ -13,26 +14,11 @@ from typing import Any
 import pytest
 
 from scripts.azurite import start_azurite
-from scripts.package import build, read_patterns
+from scripts.package import PYTHON, build, files, find_python, read_patterns
 from scripts.samples import seed_container, seed_database
 from tests.support import ROOT, app_environ, clean_environ
 
 Call = Callable[..., tuple[int, Any]]
-VERSION = "3.13"
-
-
-def find_python() -> str | None:
-    """Python of Azure's version: on the PATH, or among pyenv's."""
-    places = [shutil.which(f"python{VERSION}")]
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    places += [str(each) for each in sorted(pyenv.glob(f"{VERSION}*/bin/python{VERSION}"))]
-    places += [str(each) for each in sorted(Path("/opt").glob(f"*yenv*/versions/{VERSION}*/bin/python{VERSION}"))]
-    for place in filter(None, places):
-        # pyenv's stand-in is on the PATH for versions that it does not run, too.
-        asked = subprocess.run([place, "--version"], capture_output=True, text=True, check=False)
-        if asked.returncode == 0 and asked.stdout.startswith(f"Python {VERSION}."):
-            return place
-    return None
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +36,7 @@ def python() -> str:
     """Python 3.13 with requirements.txt and nothing else; kept in .venv-package until that file changes."""
     base = find_python()
     if base is None:
-        pytest.skip(f"Python {VERSION}, which Azure runs, is neither on the PATH nor among pyenv's")
+        pytest.skip(f"Python {PYTHON}, which Azure runs, is neither on the PATH nor among pyenv's")
     folder = ROOT / ".venv-package"
     requirements = (ROOT / "requirements.txt").read_bytes()
     stamp = hashlib.sha256(requirements + base.encode()).hexdigest()
@@ -101,12 +87,72 @@ def deployed(python: str, unpacked: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_only_what_runs_is_in_it(unpacked: Path) -> None:
-    """The package has the app, its settings for the host, its requirements, and no other file."""
+    """The package has the app, its settings for the host, its requirements, its bytecode, and no other file."""
     names = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
-    ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "shared").rglob("*.*") if path.is_file()}
-    ours = {name for name in ours if "__pycache__" not in name}
-    assert {name.rpartition(".")[2] for name in ours} <= {"py", "gz"}
-    assert names == ours | {"function_app.py", "host.json", "requirements.txt"}
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "shared").rglob("*.*") if path.is_file()}
+    sources = {name for name in sources if "__pycache__" not in name}
+    sources |= {"function_app.py", "host.json", "requirements.txt"}
+    assert {name for name in names if not name.endswith(".pyc")} == sources
+
+
+def test_every_module_has_bytecode_that_no_timestamp_invalidates(unpacked: Path) -> None:
+    """Each module has bytecode for Azure's Python, marked as unchecked: its source's time and size do not matter."""
+    if find_python() is None:
+        pytest.skip(f"Python {PYTHON}, which Azure runs, is neither on the PATH nor among pyenv's")
+    tag = PYTHON.replace(".", "")
+    for source in unpacked.rglob("*.py"):
+        compiled = source.parent / "__pycache__" / f"{source.stem}.cpython-{tag}.pyc"
+        # PEP 552: the flags after the magic number are 1 for a hash that is not checked.
+        assert int.from_bytes(compiled.read_bytes()[4:8], "little") == 0b01, compiled
+
+
+def test_the_bytecode_is_used(unpacked: Path, tmp_path: Path) -> None:
+    """Azure's Python takes the bytecode whatever the time of the source, and names the app's folder in tracebacks."""
+    python = find_python()
+    if python is None:
+        pytest.skip(f"Python {PYTHON}, which Azure runs, is neither on the PATH nor among pyenv's")
+    shutil.copytree(unpacked / "shared", tmp_path / "shared")
+    source = tmp_path / "shared" / "errors.py"
+    source.write_text("raise AssertionError('compiled again')\n")
+    os.utime(source, (1, 1))
+    show = "import shared.errors; print(shared.errors.StrongroomError, shared.errors.__cached__)"
+    ran = subprocess.run([python, "-B", "-c", show], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"cpython-{PYTHON.replace('.', '')}.pyc" in ran.stdout
+
+
+def kept_by_func(name: str, patterns: list[str]) -> bool:
+    """Whether `func pack` keeps a file, by the rules that Core Tools apply to .funcignore.
+
+    A pattern holds at the root alone. One that ends in a slash matches only what begins with a letter, a digit or `_`
+    below it. `*` is at least one character.
+    """
+    for pattern in patterns:
+        expression = re.escape(pattern.removesuffix("/")).replace(r"\*", "[^/]+").replace(r"\?", "[^/]")
+        below = "/[A-Za-z0-9_].*" if pattern.endswith("/") else "(/.*)?"
+        if re.fullmatch(expression + below, name):
+            return False
+    return True
+
+
+def test_func_packs_the_same_files() -> None:
+    """By the rules of Core Tools, too, .funcignore keeps the app alone, whatever lies beside it."""
+    patterns = read_patterns((ROOT / ".funcignore").read_text())
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    beside = [
+        *("app.zip", "strongroom.zip", ".python_packages/lib/site-packages/azure/x.py", ".data/master.key"),
+        *("node_modules/@azure/core/index.js", "node_modules/.bin/azurite", "node_modules/_x/y", "node_modules/a/b"),
+        *(".venv/bin/python", ".venv-3.13/lib/x", "local.settings.json", "tests/_x/.y", ".git/config", "docs/.x"),
+        *("__pycache__/function_app.cpython-311.pyc", ".mypy_cache/x", ".azure/env/.env", "requirements-dev.txt"),
+    ]
+    kept = {name for name in [*filter(None, listed.split("\0")), *beside] if kept_by_func(name, patterns)}
+    assert kept == {path.relative_to(ROOT).as_posix() for path in files(ROOT, patterns)}
+
+
+def test_the_rules_of_func_find_a_slash() -> None:
+    """The rules above show the fault that a slash at the end of a pattern causes."""
+    assert kept_by_func("node_modules/@azure/x.js", ["node_modules/"])
+    assert kept_by_func("requirements.in", ["requirements*.in"])
+    assert not kept_by_func("node_modules/@azure/x.js", ["node_modules"])
 
 
 def test_the_same_files_make_the_same_package(tmp_path: Path) -> None:
