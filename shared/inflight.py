@@ -6,9 +6,7 @@ fill. It lives below everything else, so that every layer can use it.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from threading import Lock
 
 from shared.errors import Busy
@@ -23,7 +21,7 @@ SMALL_BYTES = 64 * 1024
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
-_account: ContextVar[list[int] | None] = ContextVar("account", default=None)
+_call: ContextVar["Call | None"] = ContextVar("call", default=None)
 
 
 def memory_bytes() -> int:
@@ -48,34 +46,44 @@ class Inflight:
         self._lock = Lock()
         self._total = 0
 
-    @contextmanager
-    def call(self, size: int) -> Iterator[None]:
-        """The account of one call, with `size` bytes booked. Raises Busy if there is no room for them."""
-        account = [0]
-        token = _account.set(account)
-        try:
-            self._book(account, size)
-            yield
-        finally:
-            _account.reset(token)
-            with self._lock:
-                self._total -= account[0]
+    def call(self) -> "Call":
+        """A context manager: the account of one call, whose bookings end with it."""
+        return Call(self)
 
     def book(self, size: int) -> None:
         """Book `size` bytes more for the present call, until it ends. Raises Busy if there is no room for them."""
-        account = _account.get()
-        if account is not None:
-            self._book(account, size)
-
-    def _book(self, account: list[int], size: int) -> None:
-        if size <= SMALL_BYTES:
+        call = _call.get()
+        if call is None or size <= SMALL_BYTES:
             return
         with self._lock:
             # One call alone always has room: its own limits bound it.
-            if self._total > account[0] and self._total + size > self.limit:
+            if self._total > call.booked and self._total + size > self.limit:
                 raise Busy("Other calls hold too many bytes in memory. Try again, or send less at once.")
-            account[0] += size
+            call.booked += size
             self._total += size
+
+    def release(self, size: int) -> None:
+        """Return `size` booked bytes."""
+        with self._lock:
+            self._total -= size
+
+
+class Call:
+    """The account of one call."""
+
+    __slots__ = ("_inflight", "_token", "booked")
+
+    def __init__(self, inflight: Inflight) -> None:
+        self._inflight = inflight
+        self.booked = 0
+
+    def __enter__(self) -> None:
+        self._token: Token[Call | None] = _call.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        _call.reset(self._token)
+        if self.booked:
+            self._inflight.release(self.booked)
 
 
 inflight = Inflight(max(MINIMUM_BYTES, (memory_bytes() - BASE_BYTES) // COST))

@@ -11,57 +11,75 @@ from shared.inflight import SMALL_BYTES, Inflight, memory_bytes
 MIB = 1024**2
 
 
+def is_free(inflight: Inflight, size: int) -> bool:
+    """Whether another call finds room for `size` bytes beside one MiB of a second one."""
+    with inflight.call():
+        inflight.book(MIB)
+        with inflight.call():
+            try:
+                inflight.book(size - MIB)
+            except Busy:
+                return False
+    return True
+
+
 def test_calls_share_the_limit() -> None:
     """A call that does not fit beside the others is refused, and fits once one of them has ended."""
     inflight = Inflight(10 * MIB)
-    with inflight.call(6 * MIB):
-        with pytest.raises(Busy), inflight.call(5 * MIB):
-            pytest.fail("there was no room")
-        with inflight.call(4 * MIB):
-            pass
-    with inflight.call(10 * MIB):
-        pass
+    with inflight.call():
+        inflight.book(6 * MIB)
+        with inflight.call():
+            with pytest.raises(Busy):
+                inflight.book(5 * MIB)
+            inflight.book(4 * MIB)
+    assert is_free(inflight, 10 * MIB)
+    assert not is_free(inflight, 11 * MIB)
 
 
 def test_one_call_alone_always_fits() -> None:
     """A call that is larger than the limit runs while no other one holds bytes, and may book more."""
     inflight = Inflight(MIB)
-    with inflight.call(5 * MIB):
+    with inflight.call():
         inflight.book(5 * MIB)
-        with pytest.raises(Busy), inflight.call(SMALL_BYTES + 1):
-            pytest.fail("there was no room")
-        with inflight.call(SMALL_BYTES):
-            pass
+        inflight.book(5 * MIB)
+        with inflight.call():
+            with pytest.raises(Busy):
+                inflight.book(SMALL_BYTES + 1)
+            inflight.book(SMALL_BYTES)
 
 
 def test_a_booking_ends_with_its_call() -> None:
-    """What a handler books is free again after the call, also when the call fails."""
+    """The bytes that a handler books are free again after the call, also if the call fails."""
     inflight = Inflight(10 * MIB)
 
     def fail() -> None:
-        with inflight.call(1):
-            inflight.book(9 * MIB)
+        with inflight.call():
+            inflight.book(10 * MIB)
             raise ZeroDivisionError
 
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             fail()
-    with inflight.call(MIB), inflight.call(9 * MIB):
-        pass
+    assert is_free(inflight, 10 * MIB)
 
 
 def test_a_refused_booking_books_nothing() -> None:
     """After a refusal the room is what it was before."""
     inflight = Inflight(10 * MIB)
-    with inflight.call(MIB), inflight.call(MIB):
-        with pytest.raises(Busy):
+    with inflight.call():
+        inflight.book(MIB)
+        with inflight.call():
+            with pytest.raises(Busy):
+                inflight.book(10 * MIB)
             inflight.book(9 * MIB)
-        inflight.book(8 * MIB)
+    assert is_free(inflight, 10 * MIB)
 
 
 def test_outside_of_a_call_nothing_is_booked() -> None:
     """Timers and scripts have no account."""
-    Inflight(MIB).book(100 * MIB)
+    inflight = Inflight(10 * MIB)
+    inflight.book(100 * MIB)
+    assert is_free(inflight, 10 * MIB)
 
 
 def test_threads_keep_the_sum() -> None:
@@ -72,16 +90,16 @@ def test_threads_keep_the_sum() -> None:
     def run(_: int) -> None:
         gate.wait(timeout=30)
         for _ in range(200):
-            try:
-                with inflight.call(MIB):
+            with inflight.call():
+                try:
                     inflight.book(MIB)
-            except Busy:
-                pass
+                    inflight.book(MIB)
+                except Busy:
+                    continue
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(run, range(8)))
-    with inflight.call(MIB), inflight.call(7 * MIB):
-        pass
+    assert is_free(inflight, 8 * MIB)
 
 
 def test_the_memory_is_that_of_the_machine_or_less() -> None:

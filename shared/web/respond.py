@@ -15,7 +15,7 @@ from shared.deadline import DEFAULT_SECONDS, call_limit
 from shared.errors import DuplicateHeader, InternalError, StrongroomError, Unauthorized
 from shared.inflight import inflight
 from shared.web.decoding import MAX_ERRORS, decode
-from shared.web.route import Access, Request, Response, Route
+from shared.web.route import Access, Operation, Request, Response, Route
 
 log = logging.getLogger("strongroom")
 
@@ -54,29 +54,8 @@ def respond(
     cache_seconds = 0
     try:
         operation = route.operation
-        for header in _ONCE:
-            if header in request.headers and "," in request.headers[header]:
-                raise DuplicateHeader(f"Send the header {header} once.")
-        with call_limit(call_seconds):
-            session = _session(route, request) if route.access is Access.SESSION else None
-
-        def call() -> Response:
-            fields = decode(route, operation, request, max_body_bytes)
-            arguments: list[object] = [] if fields is None else [fields]
-            if operation.raw or operation.with_request:
-                arguments.append(request)
-            if session is not None:
-                arguments.append(session)
-            seconds = getattr(fields, "timeout_ms") / 1000 if operation.timeout_bounds_call else call_seconds  # noqa: B009
-            with call_limit(seconds), inflight.call(len(request.body)):
-                result = operation.handle(*arguments)
-            return result if isinstance(result, Response) else Response.json(result)
-
-        if operation.writes and replays is not None and "idempotency-key" in request.headers:
-            with call_limit(call_seconds):
-                response = replays().once(route, request, call)
-        else:
-            response = call()
+        with call_limit(call_seconds), inflight.call():
+            response = _call(route, operation, request, max_body_bytes, replays)
         cache_seconds = operation.cache_seconds
     except StrongroomError as error:
         response = problem(error, request_id)
@@ -99,6 +78,38 @@ def respond(
         headers["content-length"] = str(len(response.body))
     _record(route, request, response, request_id, (perf_counter() - started) * 1000)
     return Response(response.status, response.body, response.content_type, headers, response.outcome)
+
+
+def _call(
+    route: Route,
+    operation: Operation,
+    request: Request,
+    max_body_bytes: int,
+    replays: Callable[[], Replays] | None,
+) -> Response:
+    for header in _ONCE:
+        if header in request.headers and "," in request.headers[header]:
+            raise DuplicateHeader(f"Send the header {header} once.")
+    inflight.book(len(request.body))
+    session = _session(route, request) if route.access is Access.SESSION else None
+
+    def run() -> Response:
+        fields = decode(route, operation, request, max_body_bytes)
+        arguments: list[object] = [] if fields is None else [fields]
+        if operation.raw or operation.with_request:
+            arguments.append(request)
+        if session is not None:
+            arguments.append(session)
+        if operation.timeout_bounds_call:
+            with call_limit(getattr(fields, "timeout_ms") / 1000):  # noqa: B009 - a field of such functions.
+                result = operation.handle(*arguments)
+        else:
+            result = operation.handle(*arguments)
+        return result if isinstance(result, Response) else Response.json(result)
+
+    if operation.writes and replays is not None and "idempotency-key" in request.headers:
+        return replays().once(route, request, run)
+    return run()
 
 
 def _session(route: Route, request: Request) -> object:
