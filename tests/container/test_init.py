@@ -92,3 +92,13 @@ def test_many_signals_lose_nothing() -> None:
         for _ in range(50):
             process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 3
+
+
+def test_compose_restarts_and_stops_as_the_host_needs() -> None:
+    """Compose restarts a host that ended with exit code 0, too, and stops it by SIGINT with time for its calls."""
+    text = (ROOT / "compose.yaml").read_text()
+    app = text.partition("\n  app:\n")[2].partition("\nvolumes:")[0]
+    for line in ("    restart: always\n", "    stop_signal: SIGINT\n", "    stop_grace_period: 30s\n"):
+        assert line in app
+    assert "unless-stopped" not in text
+    assert "on-failure" not in text

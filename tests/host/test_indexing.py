@@ -8,6 +8,8 @@ import pytest
 from scripts.host import StartError
 from scripts.host.indexing import Function, index
 from scripts.host.routing import Router
+from shared.app import build
+from shared.web import Route
 
 from .running import start, write_app
 
@@ -180,3 +182,9 @@ def test_refuses_a_route_that_it_does_not_know(tmp_path: Path, route: str) -> No
     functions = index_app(tmp_path, f'@app.route(route="{route}")\ndef f(req):\n    pass\n')
     with pytest.raises(StartError):
         Router(functions, "api")
+
+
+@pytest.mark.parametrize("route", build({}).routes, ids=lambda route: route.name)
+def test_no_route_of_the_app_starts_with_a_slash(route: Route) -> None:
+    """A route that starts with a slash takes the whole app down on Microsoft's host."""
+    assert not route.path.startswith("/")
