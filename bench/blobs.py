@@ -38,24 +38,24 @@ def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM:")).split()[1])
 
 route = next(each for each in build(json.loads(sys.argv[1])).routes if each.name == "list-blobs")
-def ask(**fields):
+def call(**fields):
     return respond(route, Request("POST", "http://x/api/list-blobs", {}, {}, json.dumps(fields).encode()), 1 << 23)
 
-ask(container=sys.argv[2], limit=1)
+call(container=sys.argv[2], limit=1)
 before, count, cursor = peak(), 0, None
 while count == 0 or cursor:
-    answer = ask(container=sys.argv[2], format="names", **({"cursor": cursor} if cursor else {}))
-    count, cursor = count + answer.body.count(b"\\n"), answer.headers.get("x-cursor")
+    response = call(container=sys.argv[2], format="names", **({"cursor": cursor} if cursor else {}))
+    count, cursor = count + response.body.count(b"\\n"), response.headers.get("x-cursor")
 names = peak()
 cursor = None
 while True:
-    answer = ask(container=sys.argv[2], **({"cursor": cursor} if cursor else {}))
-    cursor = json.loads(answer.body[answer.body.rindex(b'"cursor":') + 9 : -1])
+    response = call(container=sys.argv[2], **({"cursor": cursor} if cursor else {}))
+    cursor = json.loads(response.body[response.body.rindex(b'"cursor":') + 9 : -1])
     if cursor is None:
         break
 print(count, (peak() - before) / 1024)
 """
-THEIR_MEMORY = """
+SDK_MEMORY = """
 import sys
 from azure.storage.blob import ContainerClient
 
@@ -79,7 +79,7 @@ started = time.process_time()
 assert respond(route, request, 1 << 23).status == 200
 print(time.process_time() - started)
 """
-THEIR_IMPORT = """
+SDK_IMPORT = """
 import sys, time
 import functools, logging, re, secrets, msgspec
 started = time.process_time()
@@ -116,7 +116,7 @@ def _measure(*calls: Callable[[], object]) -> list[tuple[float, float]]:
 
 def _child(script: str, *arguments: str) -> list[float]:
     command = [sys.executable, "-c", script, *arguments]
-    # Compiled modules are kept, ours as well as the SDK's, which were compiled when they were installed.
+    # Compiled modules are kept, app_value as well as the SDK's, which were compiled when they were installed.
     environ = os.environ | {"MALLOC_ARENA_MAX": "1", "PYTHONDONTWRITEBYTECODE": ""}
     ran = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
     return [float(each) for each in ran.stdout.split()]
@@ -132,20 +132,20 @@ def run() -> Iterator[Figure]:
             for count in SIZES:
                 _fill(connection, f"bench-{count}", count)
             yield from _listing(connection, environ, f"bench-{SIZES[0]}", SIZES[0])
-            told = msgspec.json.encode(environ).decode()
+            settings = msgspec.json.encode(environ).decode()
             for count in SIZES:
-                ours = _child(MEMORY, told, f"bench-{count}")
-                theirs = _child(THEIR_MEMORY, connection, f"bench-{count}")
-                assert ours[0] == theirs[0] == count
+                app_value = _child(MEMORY, settings, f"bench-{count}")
+                baseline = _child(SDK_MEMORY, connection, f"bench-{count}")
+                assert app_value[0] == baseline[0] == count
                 what = f"memory to list {count:,} blobs"
-                yield Figure(what, ours[1], "azure-storage-blob", theirs[1], "MiB", "at most 16 MiB")
-            first = statistics.median(_child(FIRST_CALL, told, "bench-5000")[0] for _ in range(ROUNDS))
-            theirs_first = statistics.median(_child(THEIR_IMPORT)[0] for _ in range(ROUNDS))
+                yield Figure(what, app_value[1], "azure-storage-blob", baseline[1], "MiB", "at most 16 MiB")
+            first = statistics.median(_child(FIRST_CALL, settings, "bench-5000")[0] for _ in range(ROUNDS))
+            baseline_first = statistics.median(_child(SDK_IMPORT)[0] for _ in range(ROUNDS))
             yield Figure(
                 "CPU of the first call",
                 first * 1000,
                 "import azure.storage.blob",
-                theirs_first * 1000,
+                baseline_first * 1000,
                 "ms",
                 "at most 0.33",
             )
@@ -158,13 +158,13 @@ def _listing(connection: str, environ: dict[str, str], container: str, count: in
     request = Request("GET", f"http://x/api/list-blobs?container={container}", {}, {}, b"")
     storage = Storage(StorageSettings(connection))
 
-    def ours() -> None:
-        answer = respond(route, request, 1 << 23)
-        assert answer.body.count(b'"name":') == count
+    def list_by_app() -> None:
+        response = respond(route, request, 1 << 23)
+        assert response.body.count(b'"name":') == count
 
     with ContainerClient.from_connection_string(connection, container) as client:
 
-        def theirs() -> None:
+        def list_by_sdk() -> None:
             fields = [
                 (
                     each.name,
@@ -183,16 +183,16 @@ def _listing(connection: str, environ: dict[str, str], container: str, count: in
             while response.read1(1 << 18):
                 pass
 
-        (our_cpu, our_wall), (their_cpu, their_wall), (_, raw_wall) = _measure(ours, theirs, raw)
+        (app_cpu, app_wall), (sdk_cpu, sdk_wall), (_, raw_wall) = _measure(list_by_app, list_by_sdk, raw)
     rclone = _rclone(storage.account, container, count)
     rclone_wall = _measure(rclone)[0][1] if rclone else None
     library = "azure-storage-blob"
     what = f"{count:,} blobs"
-    yield Figure(f"CPU to list {what}", our_cpu * 1000, library, their_cpu * 1000, "ms", "at most 0.067, better 0.05")
-    yield Figure(f"time to list {what}", our_wall * 1000, library, their_wall * 1000, "ms", "at most 0.5")
-    yield Figure(f"time to list {what}", our_wall * 1000, "a raw GET", raw_wall * 1000, "ms", "at most 1.15")
+    yield Figure(f"CPU to list {what}", app_cpu * 1000, library, sdk_cpu * 1000, "ms", "at most 0.067, better 0.05")
+    yield Figure(f"time to list {what}", app_wall * 1000, library, sdk_wall * 1000, "ms", "at most 0.5")
+    yield Figure(f"time to list {what}", app_wall * 1000, "a raw GET", raw_wall * 1000, "ms", "at most 1.15")
     if rclone_wall:
-        yield Figure(f"time to list {what}", our_wall * 1000, "rclone lsjson", rclone_wall * 1000, "ms", "at most 1.0")
+        yield Figure(f"time to list {what}", app_wall * 1000, "rclone lsjson", rclone_wall * 1000, "ms", "at most 1.0")
     else:
         print("  (rclone is not installed: not compared)", flush=True)
 

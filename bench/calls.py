@@ -1,4 +1,4 @@
-"""What a call costs around its primitive, in process, from the request's bytes to the answer's bytes."""
+"""The cost of a call around its primitive, in process, from the bytes of the request to the bytes of the response."""
 
 import logging
 import tempfile
@@ -28,7 +28,7 @@ def _post(route: Route, body: bytes) -> Callable[[], Response]:
 
 
 def run() -> Iterator[Figure]:
-    """Milliseconds a call: all that a call does, and its primitive alone."""
+    """Milliseconds per call: the whole call, and its primitive alone."""
     logging.getLogger("strongroom").setLevel(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
         azurite = start_azurite(Path(folder, "azurite"), in_memory=True)
@@ -36,20 +36,22 @@ def run() -> Iterator[Figure]:
             routes = {each.name: each for each in build(app_environ(Path(folder), azurite.connection_string)).routes}
             key = rsa.generate_private_key(65537, 3072)
             pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
-            ours, theirs = in_turns(
+            app_value, baseline = in_turns(
                 _post(routes["sign"], b'{"message":"hello"}'),
                 lambda: key.sign(b"hello", pss, hashes.SHA256()),
                 rounds=15,
                 calls=40,
             )
-            yield Figure("sign, RSA-3072 PS256", ours * 1000, "raw cryptography", theirs * 1000, "ms", "at most 1.05")
+            yield Figure(
+                "sign, RSA-3072 PS256", app_value * 1000, "raw cryptography", baseline * 1000, "ms", "at most 1.05"
+            )
             hasher = PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
-            ours, theirs = in_turns(
+            app_value, baseline = in_turns(
                 _post(routes["hash-password"], b'{"password":"correct horse battery staple"}'),
                 lambda: hasher.hash("correct horse battery staple"),
                 rounds=15,
                 calls=5,
             )
-            yield Figure("hash-password", ours * 1000, "argon2-cffi", theirs * 1000, "ms", "at most 1.05")
+            yield Figure("hash-password", app_value * 1000, "argon2-cffi", baseline * 1000, "ms", "at most 1.05")
         finally:
             azurite.stop()

@@ -46,10 +46,15 @@ def run() -> Iterator[Figure]:
                 seconds = perf_counter() - started
                 results.append([seconds, *map(float, ran.stdout.split()[1:])])
                 functions = int(ran.stdout.split()[0]) if results is measured[0] else functions
-    (ours, ours_mib), (theirs, theirs_mib) = (
+    (app_value, app_mib), (baseline, baseline_mib) = (
         [statistics.median(each[column] for each in results) for column in (0, 1)] for results in measured
     )
     yield Figure(
-        f"index {functions} functions", ours * 1000, "hello world", theirs * 1000, "ms", "at most 1.15, better 1.12"
+        f"index {functions} functions",
+        app_value * 1000,
+        "hello world",
+        baseline * 1000,
+        "ms",
+        "at most 1.15, better 1.12",
     )
-    yield Figure("memory after indexing", ours_mib, "hello world", theirs_mib, "MiB", "at most 4 MiB more")
+    yield Figure("memory after indexing", app_mib, "hello world", baseline_mib, "MiB", "at most 4 MiB more")

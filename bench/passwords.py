@@ -1,4 +1,4 @@
-"""Passwords: what a hash costs beside argon2-cffi, in time and memory; and whether timing tells who is a user."""
+"""Passwords: time and memory of a hash beside argon2-cffi, and whether timing reveals which names exist."""
 
 import math
 import os
@@ -83,14 +83,14 @@ def run() -> Iterator[Figure]:
 
 
 def _beside_argon2_cffi(accounts: Accounts) -> Iterator[Figure]:
-    theirs = PasswordHasher(OWASP.time_cost, OWASP.memory_kib, OWASP.parallelism)
+    baseline = PasswordHasher(OWASP.time_cost, OWASP.memory_kib, OWASP.parallelism)
     text = accounts.hash(PASSWORD, OWASP)
-    for what, ours_call, theirs_call in (
-        ("hash", lambda: accounts.hash(PASSWORD, OWASP), lambda: theirs.hash(PASSWORD)),
-        ("verify", lambda: accounts.verify_hash(PASSWORD, text, OWASP), lambda: theirs.verify(text, PASSWORD)),
+    for what, app_call, baseline_call in (
+        ("hash", lambda: accounts.hash(PASSWORD, OWASP), lambda: baseline.hash(PASSWORD)),
+        ("verify", lambda: accounts.verify_hash(PASSWORD, text, OWASP), lambda: baseline.verify(text, PASSWORD)),
     ):
-        ours, argon = in_turns(ours_call, theirs_call, rounds=30, calls=4)
-        yield Figure(what, ours * 1000, "argon2-cffi's PasswordHasher", argon * 1000, "ms", "at most 1.05")
+        app_value, argon = in_turns(app_call, baseline_call, rounds=30, calls=4)
+        yield Figure(what, app_value * 1000, "argon2-cffi's PasswordHasher", argon * 1000, "ms", "at most 1.05")
 
 
 def _two_threads() -> Iterator[Figure]:

@@ -1,4 +1,4 @@
-"""What a benchmark measures, how two things are timed fairly, and how it is printed."""
+"""The figures of the benchmarks: timed in turns with a baseline, and printed as a ratio."""
 
 import statistics
 from collections.abc import Callable
@@ -8,27 +8,27 @@ from time import perf_counter
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured thing beside what it is compared with. `aim` says what we hold ourselves to."""
+    """A measured value of the app beside its baseline. `aim` is the bound that the project sets itself."""
 
-    what: str
-    ours: float
-    against: str
-    theirs: float
+    name: str
+    value: float
+    baseline_name: str
+    baseline: float
     unit: str
     aim: str = ""
 
     def __str__(self) -> str:
-        ratio = self.ours / self.theirs if self.theirs else float("nan")
+        ratio = self.value / self.baseline if self.baseline else float("nan")
         aim = f"  (aim: {self.aim})" if self.aim else ""
         return (
-            f"{self.what}: {self.ours:.4g} {self.unit}, {self.against}: {self.theirs:.4g} {self.unit}, "
+            f"{self.name}: {self.value:.4g} {self.unit}, {self.baseline_name}: {self.baseline:.4g} {self.unit}, "
             f"ratio {ratio:.2f}{aim}"
         )
 
 
 def in_turns(
-    ours: Callable[[], object],
-    theirs: Callable[[], object],
+    call: Callable[[], object],
+    baseline: Callable[[], object],
     rounds: int,
     calls: int,
     clock: Callable[[], float] = perf_counter,
@@ -37,12 +37,12 @@ def in_turns(
 
     With `time.process_time` as the clock, these are seconds of processor time, of all threads of this process.
     """
-    ours(), theirs()
+    call(), baseline()
     taken: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
-        for call, times in zip((ours, theirs), taken, strict=True):
+        for each, times in zip((call, baseline), taken, strict=True):
             started = clock()
             for _ in range(calls):
-                call()
+                each()
             times.append((clock() - started) / calls)
     return statistics.median(taken[0]), statistics.median(taken[1])

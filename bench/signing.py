@@ -1,4 +1,4 @@
-"""Signatures in process, from the request's bytes to the answer's, beside raw `cryptography` with the key in hand."""
+"""Signatures in process, from the bytes of a request to those of its response, beside raw `cryptography`."""
 
 import base64
 import json
@@ -141,8 +141,8 @@ def _jws(routes: dict[str, Route], keys: dict[str, Any]) -> Iterator[Figure]:
     text = msgspec.json.encode(payload).decode()
     for key_type, algorithm in (("Ed25519", "EdDSA"), ("P-256", "ES256")):
         call = _post(routes["sign"], key=key_type.lower(), message=text, format="jws")
-        theirs = partial(jwt.encode, payload, keys[key_type], algorithm=algorithm, headers={"kid": "k" * 43})
-        yield _figure(f"sign a JWS, {algorithm}", call, theirs, 300, "at most 1.0", "PyJWT with the key object")
+        baseline = partial(jwt.encode, payload, keys[key_type], algorithm=algorithm, headers={"kid": "k" * 43})
+        yield _figure(f"sign a JWS, {algorithm}", call, baseline, 300, "at most 1.0", "PyJWT with the key object")
         token = json.loads(call().body)["signature"]
         public = keys[key_type].public_key()
         options: Any = {"verify_exp": False, "verify_aud": False, "verify_iat": False}
@@ -186,8 +186,8 @@ def _cold(environ: dict[str, str], bytecode: Path) -> Figure:
 
     seconds(COLD)
     taken = [(seconds(COLD), seconds(BARE)) for _ in range(9)]
-    ours, bare = (sorted(each)[4] for each in zip(*taken, strict=True))
-    return Figure("first sign after a cold start", (ours - bare) * 1000, "limit", 30, "ms", "at most 1.0")
+    app_value, bare = (sorted(each)[4] for each in zip(*taken, strict=True))
+    return Figure("first sign after a cold start", (app_value - bare) * 1000, "limit", 30, "ms", "at most 1.0")
 
 
 def _figure(
@@ -198,8 +198,8 @@ def _figure(
     aim: str,
     against: str = "raw cryptography",
 ) -> Figure:
-    ours, theirs = in_turns(call, raw, rounds=15, calls=calls)
-    return Figure(what, ours * 1e6, against, theirs * 1e6, "µs", aim)
+    app_value, baseline = in_turns(call, raw, rounds=15, calls=calls)
+    return Figure(what, app_value * 1e6, against, baseline * 1e6, "µs", aim)
 
 
 def _encode(data: bytes) -> str:

@@ -62,7 +62,7 @@ def _open(url: str) -> Database:
     return Databases({"orders": DatabaseSettings(url)}, no_token, files).get("orders")
 
 
-def _asks(database: Database, sql: str) -> Callable[[], Response]:
+def _query(database: Database, sql: str) -> Callable[[], Response]:
     ask = Ask(sql=sql, params=[ROWS // 2], form=Form(), limit=1000, max_bytes=2**23, seconds=5.0, question=())
     return lambda: answer_query(database, _NoCursors(), ask)
 
@@ -82,9 +82,13 @@ def run() -> Iterator[Figure]:
 def _in_process(path: Path) -> Iterator[Figure]:
     database, raw = _open(f"sqlite:///{path}"), sqlite3.connect(path)
     params = (ROWS // 2,)
-    ours, theirs = in_turns(_asks(database, ROW), lambda: raw.execute(ROW, params).fetchall(), 21, 1000)
-    yield Figure("a row by its key", ours * 1e6, "raw sqlite3, open connection", theirs * 1e6, "µs", "at most 2.5")
-    fetched = in_turns(_asks(database, HUNDRED), lambda: orjson.dumps(raw.execute(HUNDRED, params).fetchall()), 21, 200)
+    app_value, baseline = in_turns(_query(database, ROW), lambda: raw.execute(ROW, params).fetchall(), 21, 1000)
+    yield Figure(
+        "a row by its key", app_value * 1e6, "raw sqlite3, open connection", baseline * 1e6, "µs", "at most 2.5"
+    )
+    fetched = in_turns(
+        _query(database, HUNDRED), lambda: orjson.dumps(raw.execute(HUNDRED, params).fetchall()), 21, 200
+    )
     yield Figure("100 rows as JSON", fetched[0] * 1e6, "sqlite3, orjson", fetched[1] * 1e6, "µs", "at most 1.0")
     many = "select * from orders limit 100000"
 
@@ -92,17 +96,17 @@ def _in_process(path: Path) -> Iterator[Figure]:
         with database.reading(60) as session:
             export(session.query(many, (), rows=2**62, explain=False), "csv", "sqlite", _Nowhere())
 
-    ours, theirs = in_turns(to_csv, lambda: raw.execute(many).fetchall(), 7, 1)
-    yield Figure("100,000 rows to CSV", ours * 1000, "fetchall alone", theirs * 1000, "ms", "at most 1.5")
+    app_value, baseline = in_turns(to_csv, lambda: raw.execute(many).fetchall(), 7, 1)
+    yield Figure("100,000 rows to CSV", app_value * 1000, "fetchall alone", baseline * 1000, "ms", "at most 1.5")
     tracemalloc.start()
     to_csv()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.reset_peak()
     kept = raw.execute(many).fetchall()
-    theirs = tracemalloc.get_traced_memory()[1]
+    baseline = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     del kept
-    yield Figure("its memory", peak / 2**20, "fetchall", theirs / 2**20, "MiB", "at most 10 MiB")
+    yield Figure("its memory", peak / 2**20, "fetchall", baseline / 2**20, "MiB", "at most 10 MiB")
     own = threading.local()
 
     def raw_in_threads() -> bytes:
@@ -110,12 +114,12 @@ def _in_process(path: Path) -> Iterator[Figure]:
             own.connection = sqlite3.connect(path)
         return orjson.dumps(own.connection.execute(HUNDRED, params).fetchall())
 
-    ask = _asks(database, HUNDRED)
+    ask = _query(database, HUNDRED)
     for threads in (1, 16):
         rates = [(_rate(ask, threads), _rate(raw_in_threads, threads)) for _ in range(5)]
-        ours, theirs = (statistics.median(each) for each in zip(*rates, strict=True))
+        app_value, baseline = (statistics.median(each) for each in zip(*rates, strict=True))
         what = f"100 rows as JSON, {threads} thread{'s' * (threads > 1)}"
-        yield Figure(what, ours, "sqlite3, orjson", theirs, "queries/s", "at least 1.0")
+        yield Figure(what, app_value, "sqlite3, orjson", baseline, "queries/s", "at least 1.0")
 
 
 def _rate(call: Callable[[], object], threads: int, calls: int = 3200) -> float:
@@ -146,7 +150,7 @@ def _postgresql() -> Iterator[Figure]:
                 text = sql.replace("?", "%s")
                 declare = f"DECLARE strongroom NO SCROLL CURSOR FOR {text}"
 
-                def theirs(declare: str = declare) -> bytes:
+                def baseline(declare: str = declare) -> bytes:
                     raw.execute("BEGIN READ ONLY; SELECT set_config('statement_timeout', '5000', true)")
                     raw.execute(declare, [50_000])
                     rows = raw.execute("FETCH FORWARD 100 FROM strongroom").fetchall()
@@ -156,7 +160,7 @@ def _postgresql() -> Iterator[Figure]:
                 ask = Ask(
                     sql=sql, params=[50_000], form=Form(), limit=99, max_bytes=2**23, seconds=5.0, question=()
                 )  # fmt: skip
-                measured = in_turns(lambda ask=ask: answer_query(database, _NoCursors(), ask), theirs, 15, 100)  # type: ignore[misc]
+                measured = in_turns(lambda ask=ask: answer_query(database, _NoCursors(), ask), baseline, 15, 100)  # type: ignore[misc]
                 yield Figure(
                     f"PostgreSQL: {what}", measured[0] * 1e6, "psycopg, same statements", measured[1] * 1e6, "µs",
                     "at most 1.3",
@@ -175,10 +179,10 @@ def _beside_datasette(folder: Path, path: Path) -> Iterator[Figure]:
         body = json.dumps({"sql": sql, "params": [ROWS // 2], "database": "orders"}).encode()
         headers = {"content-type": "application/json", "content-length": str(len(body))}
         request = Request("POST", "http://localhost/api/query-sql", headers, {}, body)
-        theirs = datasette_caller(loop, path, sql)
+        baseline = datasette_caller(loop, path, sql)
         response = respond(route, request, 2**23)
-        assert json.loads(response.body)["rows"] == json.loads(theirs())["rows"], response.body
-        measured = in_turns(partial(respond, route, request, 2**23), theirs, 21, 50, process_time)
+        assert json.loads(response.body)["rows"] == json.loads(baseline())["rows"], response.body
+        measured = in_turns(partial(respond, route, request, 2**23), baseline, 21, 50, process_time)
         yield Figure(
             f"query-sql, {what}", measured[0] * 1e6, "Datasette's ASGI app", measured[1] * 1e6, "µs of CPU", aim
         )

@@ -96,16 +96,16 @@ def _calls(folder: Path, storage: str) -> Iterator[Figure]:
     call("keys", {"name": "bench", "type": "Ed25519"})
     sign = {"key": "bench", "message": "hello"}
     row = {"database": "orders", "sql": ROW, "params": [500_000]}
-    for name, ours, theirs, beside in (
+    for name, app_value, baseline, beside in (
         ("live", call("live"), call("hello"), "hello function"),
         ("sign, Ed25519", call("sign", sign), call("hello-sign", sign), "hello function that signs"),
         ("query-sql, a row by key", call("query-sql", row), call("hello-row", row), "hello function with sqlite3"),
     ):
-        measured = in_turns(ours, theirs, ROUNDS, CALLS, process_time)
+        measured = in_turns(app_value, baseline, ROUNDS, CALLS, process_time)
         yield Figure(name, measured[0] * 1e6, beside, measured[1] * 1e6, "µs", "at most 1.15")
     loop = asyncio.new_event_loop()
-    theirs = datasette_caller(loop, orders, ROW)
-    measured = in_turns(call("query-sql", row), theirs, ROUNDS, 50, process_time)
+    baseline = datasette_caller(loop, orders, ROW)
+    measured = in_turns(call("query-sql", row), baseline, ROUNDS, 50, process_time)
     yield Figure(
         "query-sql, a row by key", measured[0] * 1e6, "Datasette's ASGI app", measured[1] * 1e6, "µs", "at most 0.5"
     )

@@ -45,7 +45,7 @@ def _serve(options: argparse.Namespace) -> None:
     port = listener.getsockname()[1]
     local_settings = load_local_settings(app_root)
     cors = load_cors(options.cors, options.cors_credentials, local_settings, app_root)
-    # The names by which Core Tools tells an app that it runs locally.
+    # Core Tools sets these, too: an app reads in them that it runs locally.
     os.environ.setdefault("AZURE_FUNCTIONS_ENVIRONMENT", "Development")
     os.environ.setdefault("WEBSITE_HOSTNAME", f"localhost:{port}")
     os.chdir(app_root)

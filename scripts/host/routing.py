@@ -90,13 +90,13 @@ def _split(route: str) -> list[str]:
 def _parse(function: str, route: str) -> list[Segment]:
     segments: list[Segment] = []
     for piece in _split(route):
-        found = _PARAMETER.fullmatch(piece)
-        if found:
+        match = _PARAMETER.fullmatch(piece)
+        if match:
             segment = Segment(
-                parameter=found["name"],
-                integer=bool(found["constraint"]),
-                optional=bool(found["optional"]),
-                catch_all=bool(found["all"]),
+                parameter=match["name"],
+                integer=bool(match["constraint"]),
+                optional=bool(match["optional"]),
+                catch_all=bool(match["all"]),
             )
         elif "{" in piece or "}" in piece:
             raise StartError(f"{function}: the local host does not know the route segment {piece!r}")

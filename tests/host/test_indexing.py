@@ -1,4 +1,4 @@
-"""What the local host refuses to index, since the real worker or host refuses it."""
+"""Apps that the local host refuses to index, because Azure would."""
 
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ def hello(req: func.HttpRequest) -> func.HttpResponse:
 
 @pytest.fixture
 def fresh_imports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No function_app of another test is found, and none is left behind."""
+    """Each test imports its own function_app, and leaves none behind."""
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.delitem(sys.modules, "function_app", raising=False)
@@ -71,10 +71,10 @@ REFUSED = {
         '@app.route(route="x")\ndef f(*args, **kw):\n    pass\n',
         "no binding fills: args, kw",
     ),
-    "an answer that is a dict": ('@app.route(route="x")\ndef f(req) -> dict:\n    pass\n', "return annotation"),
-    "an answer that is bytes": ('@app.route(route="x")\ndef f(req) -> bytes:\n    pass\n', "return annotation"),
-    "an answer that is None": ('@app.route(route="x")\ndef f(req) -> None:\n    pass\n', "return annotation"),
-    "an answer that may be None": (
+    "a return type that is a dict": ('@app.route(route="x")\ndef f(req) -> dict:\n    pass\n', "return annotation"),
+    "a return type that is bytes": ('@app.route(route="x")\ndef f(req) -> bytes:\n    pass\n', "return annotation"),
+    "a return type that is None": ('@app.route(route="x")\ndef f(req) -> None:\n    pass\n', "return annotation"),
+    "a return type that may be None": (
         '@app.route(route="x")\ndef f(req) -> func.HttpResponse | None:\n    pass\n',
         "return annotation",
     ),
@@ -109,12 +109,12 @@ def f(req: "Request"):
 
 
 @pytest.mark.usefixtures("fresh_imports")
-@pytest.mark.parametrize(("functions", "told"), REFUSED.values(), ids=REFUSED.keys())
-def test_refuses(tmp_path: Path, functions: str, told: str) -> None:
-    """What the real worker does not index, the local host does not either, and it names the trouble in one line."""
+@pytest.mark.parametrize(("functions", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_refuses(tmp_path: Path, functions: str, message: str) -> None:
+    """An app that the real worker does not index is refused, with one line that names the problem."""
     with pytest.raises(StartError) as refused:
         index_app(tmp_path, functions)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -127,7 +127,7 @@ def test_refuses_a_folder_without_an_app(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fresh_imports")
 def test_accepts_what_the_worker_accepts(tmp_path: Path) -> None:
-    """Wrappers that keep the signature, contexts, blueprints, str answers, unannotated handlers and timers are fine."""
+    """Wrappers that keep the signature, contexts, blueprints, str responses and timers are fine."""
     functions = index_app(
         tmp_path,
         GOOD

@@ -1,4 +1,4 @@
-"""How the local host runs: threads, long bodies, connections, logs, timers, and its end."""
+"""How the local host runs: threads, large bodies, connections, logs, timers, and its end."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def slow(req: func.HttpRequest) -> str:
 def log(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     logging.debug("not to be seen")
     logging.info("two\\nlines")
-    logging.getLogger("ours").warning("of %s, run %s", context.function_name, len(context.invocation_id))
+    logging.getLogger("mine").warning("of %s, run %s", context.function_name, len(context.invocation_id))
     return func.HttpResponse("logged")
 
 @app.route(route="mislog", methods=["GET"])
@@ -118,8 +118,8 @@ def test_forty_slow_calls_run_at_once(host: RunningHost) -> None:
     assert {(reply.status, reply.body) for reply in replies} == {(200, b"met")}
 
 
-def test_clients_that_send_or_read_nothing_hold_up_nobody(host: RunningHost) -> None:
-    """A request that stops halfway and an answer that is not read are theirs alone, and end well when they go on."""
+def test_slow_clients_do_not_delay_others(host: RunningHost) -> None:
+    """A client that stops in the middle of a request, or does not read its response, does not delay the others."""
     with host.connect() as silent, host.connect() as unread:
         silent.sendall(b"POST /api/length HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\na")
         unread.sendall(b"GET /api/large HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -166,8 +166,8 @@ def test_a_handler_that_is_a_coroutine(host: RunningHost) -> None:
     assert host.call("GET", "/api/asynchronous").body == b"awaited"
 
 
-def test_leave_is_given_to_send_a_body(host: RunningHost) -> None:
-    """A client that expects `100 Continue` before it sends the body gets it, and then the answer."""
+def test_100_continue(host: RunningHost) -> None:
+    """A client that expects `100 Continue` before it sends the body gets it, and then the response."""
     with host.connect() as connection:
         head = b"POST /api/length HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n"
         connection.sendall(head)
@@ -187,8 +187,8 @@ def test_a_handler_may_end_the_connection(host: RunningHost) -> None:
         assert connection.recv(1) == b""
 
 
-def test_requests_sent_at_once_are_answered_in_order(host: RunningHost) -> None:
-    """What is sent without waiting for answers is answered in its order; what is no request ends the connection."""
+def test_pipelined_requests_get_their_responses_in_order(host: RunningHost) -> None:
+    """Pipelined requests get their responses in order; a malformed request closes the connection."""
     with host.connect() as connection:
         one = b"POST /api/length HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
         connection.sendall(one % (1, b"a") + one % (2, b"bc") + b"\0\r\n\r\n")
@@ -200,8 +200,8 @@ def test_requests_sent_at_once_are_answered_in_order(host: RunningHost) -> None:
     ]  # fmt: skip
 
 
-def test_an_answer_does_not_wait_for_the_next_request_of_its_connection(host: RunningHost) -> None:
-    """Of two requests sent at once, the first is answered while the second is still worked on."""
+def test_a_response_does_not_wait_for_the_next_request_of_its_connection(host: RunningHost) -> None:
+    """Of two pipelined requests, the first gets its response while the second still runs."""
     with host.connect() as connection:
         connection.sendall(
             b"".join(b"GET /api/%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % each for each in (b"method", b"slow"))
@@ -274,7 +274,7 @@ def test_a_chunked_body_is_dropped(host: RunningHost) -> None:
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 def test_an_upgrade_is_not_taken(host: RunningHost, protocol: str) -> None:
-    """A request that offers another protocol is answered as the request that it is, with its body."""
+    """A request that offers another protocol gets an HTTP response, and keeps its body."""
     offer = {"Connection": "Upgrade", "Upgrade": protocol}
     reply = host.call("POST", "/api/length", b"four", headers=offer)
     assert (reply.status, reply.body) == (200, b"4 bytes")
@@ -317,29 +317,29 @@ def test_head_says_a_length(host: RunningHost) -> None:
 def test_logs_go_to_stderr(host: RunningHost) -> None:
     """What the app logs at INFO and above comes to stderr, a line a message; no query string is logged by the host."""
     assert host.call("GET", "/api/log?code=top-secret&a=1").body == b"logged"
-    wait_for(partial(_is_logged, host, "ours"))
+    wait_for(partial(_is_logged, host, "mine"))
     assert any(line.endswith("INFO root: two\\nlines\n") for line in host.logged)
-    assert any(line.endswith("WARNING ours: of log, run 36\n") for line in host.logged)
+    assert any(line.endswith("WARNING mine: of log, run 36\n") for line in host.logged)
     assert not any("not to be seen" in line or "top-secret" in line for line in host.logged)
 
 
 def test_a_line_that_cannot_be_logged_harms_nobody(host: RunningHost) -> None:
-    """A message that does not fit its values is told in the log; the handler goes on, and the lines after it come."""
+    """A log message that does not fit its values is reported in the log; the handler and the later lines go on."""
     assert host.call("GET", "/api/mislog").body == b"went on"
     wait_for(partial(_is_logged, host, "--- Logging error ---"))
     assert host.call("GET", "/api/mislog").body == b"went on"
 
 
-def test_a_failure_is_logged_and_not_told(host: RunningHost) -> None:
-    """An exception, and an answer that cannot be sent, are 500 with an empty body; the log says what it was."""
-    for path, told in (("fail", "ValueError: why"), ("object", "a handler returned dict")):
+def test_a_failure_is_logged_and_not_text(host: RunningHost) -> None:
+    """An exception, and a response that cannot be sent, are 500 with an empty body; the log has the cause."""
+    for path, text in (("fail", "ValueError: why"), ("object", "a handler returned dict")):
         reply = host.call("GET", f"/api/{path}")
         assert (reply.status, reply.body) == (500, b"")
-        wait_for(partial(_is_logged, host, told))
+        wait_for(partial(_is_logged, host, text))
 
 
 def test_a_timer_runs_by_hand(host: RunningHost) -> None:
-    """A timer has no URL of its own; POST to its admin endpoint runs it, and answers 202 at once."""
+    """A timer has no URL of its own; POST to its admin endpoint runs it, with 202 at once."""
     assert host.call("POST", "/api/purge", b"{}").status == 404
     assert host.call("POST", "/admin/functions/purge", b'{"input": ""}').status == 202
     wait_for(partial(_is_logged, host, "purged, past due: False"))
@@ -347,8 +347,8 @@ def test_a_timer_runs_by_hand(host: RunningHost) -> None:
     assert (shown["name"], shown["invoke_url_template"]) == ("purge", None)
 
 
-def _is_logged(host: RunningHost, told: str) -> bool:
-    return any(told in line for line in host.logged)
+def _is_logged(host: RunningHost, text: str) -> bool:
+    return any(text in line for line in host.logged)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -27,7 +27,7 @@ def test_the_environment_beats_local_settings(tmp_path: Path) -> None:
 
 
 def test_numbers_and_booleans_are_settings(tmp_path: Path) -> None:
-    """A number in local.settings.json is the text that stands in the file, and a boolean is `true` or `false`."""
+    """A number in local.settings.json is text as it is written in the file, and a boolean is `true` or `false`."""
     write_app(tmp_path, ENVIRON, local__settings__json='{"Values": {"ONE": 1.50, "TWO": true}}')
     with running(tmp_path) as host:
         assert host.call("GET", "/api/environ").body == b"1.50,true,Development"
@@ -47,7 +47,7 @@ def test_the_route_prefix_is_set_by_host_json(tmp_path: Path, prefix: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("host.json", "{", "host.json is not JSON (comments are not read): "),
         ("host.json", "[]", "host.json must hold a JSON object"),
@@ -71,7 +71,7 @@ def test_the_route_prefix_is_set_by_host_json(tmp_path: Path, prefix: str) -> No
         ),
     ],
 )
-def test_refuses_broken_settings(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_refuses_broken_settings(tmp_path: Path, name: str, text: str, message: str) -> None:
     """A broken file ends the host with exit code 1 and one line that names the file and shows none of it."""
     write_app(tmp_path, ENVIRON)
     (tmp_path / name).write_text(text)
@@ -80,7 +80,7 @@ def test_refuses_broken_settings(tmp_path: Path, name: str, text: str, told: str
     assert (process.returncode, printed) == (1, "")
     assert logged.startswith("error: ")
     assert logged.count("\n") == 1
-    assert told in logged
+    assert message in logged
     assert "secret" not in logged
 
 
@@ -136,12 +136,12 @@ def test_the_cors_option_replaces_the_file(tmp_path: Path) -> None:
 
 def test_cors_preflight(tmp_path: Path) -> None:
     """The host responds to a preflight: 204, with the method and headers requested; none for an origin not listed."""
-    asked = {
+    requested = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type, x-functions-key",
     }
     with running(cors_app(tmp_path, ORIGIN, credentials=True)) as host:
-        reply = host.call("OPTIONS", "/api/environ", headers={"Origin": ORIGIN, **asked})
+        reply = host.call("OPTIONS", "/api/environ", headers={"Origin": ORIGIN, **requested})
         assert (reply.status, reply.body) == (204, b"")
         assert cors_headers(reply.headers) == {
             "access-control-allow-origin": ORIGIN,
@@ -149,7 +149,7 @@ def test_cors_preflight(tmp_path: Path) -> None:
             "access-control-allow-headers": "content-type,x-functions-key",
             "access-control-allow-methods": "POST",
         }
-        refused = host.call("OPTIONS", "/api/environ", headers={"Origin": "https://example.com", **asked})
+        refused = host.call("OPTIONS", "/api/environ", headers={"Origin": "https://example.com", **requested})
         assert (refused.status, cors_headers(refused.headers)) == (204, {})
 
 

@@ -1,4 +1,4 @@
-"""How a request target is read where no recorded request shows it."""
+"""Request targets that no recorded request covers."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from scripts.host.urls import BadTarget, params, read_query, read_target
 
 
 def test_an_escaped_slash_and_an_escaped_escape_arrive_alike() -> None:
-    """`%2F` stays and `%25` becomes `%`, so a name in a path can only be told from the URL as it was sent."""
+    """`%2F` stays and `%25` becomes `%`, so the two paths are equal."""
     assert read_target(b"/a%2Fb", "h").path == read_target(b"/a%252Fb", "h").path == "/a%2Fb"
 
 
@@ -32,9 +32,9 @@ def test_the_absolute_form_of_the_own_host_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "seen"),
+    ("query", "decoded"),
     [("a=%ff%C3%A9%e2%82", "%ffé%e2%82"), ("a=%", "%"), ("a=%25FF", "%FF"), ("a=+%2B", " +")],
 )
-def test_only_utf_8_is_decoded(query: str, seen: str) -> None:
+def test_only_utf_8_is_decoded(query: str, decoded: str) -> None:
     """An escape that is not UTF-8 stays as it was written."""
-    assert params(read_query(query)) == {"a": seen}
+    assert params(read_query(query)) == {"a": decoded}

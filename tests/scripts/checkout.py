@@ -19,7 +19,7 @@ WAIT_SECONDS = 90
 
 
 def _free_ports() -> Iterator[int]:
-    """Ports that are free, each told once: below those that the system gives to whoever asks for any."""
+    """Free ports, each only once, below the range from which the system takes ports by itself."""
     for port in random.sample(range(20_000, 32_000), 12_000):
         with socket.socket() as probe:
             is_taken = probe.connect_ex(("127.0.0.1", port)) == 0
@@ -47,7 +47,7 @@ class Run:
         return self.log.read_text(errors="replace")
 
     def wait_until_running(self) -> str:
-        """What it has printed, once it has invited us to try it."""
+        """The output up to the examples, once the app runs."""
         deadline = time.monotonic() + WAIT_SECONDS
         while "Ctrl-C ends it." not in self.output:
             assert self.process.poll() is None, self.output

@@ -71,7 +71,7 @@ def _get(url: str, **params: str) -> dict[str, object]:
 
 
 def test_a_first_start_leads_to_three_calls_that_work(checkout: Checkout) -> None:
-    """A first start lists the functions, and each of the curl lines that it prints answers on real data."""
+    """A first start lists the functions, and each of the curl lines that it prints works on real data."""
     run = checkout.start()
     output = run.wait_until_running()
     assert f"list-blobs: [GET,POST] http://localhost:{run.port}/api/list-blobs" in output
@@ -273,18 +273,18 @@ def test_master_key(checkout: Checkout) -> None:
 
 
 def test_lost_master_key(checkout: Checkout) -> None:
-    """Where the key is gone but not what is encrypted under it, start says so rather than making another key."""
+    """If the key is missing and data encrypted under it is not, start says so and creates no other key."""
     (checkout.folder / ".data" / "azurite").mkdir(parents=True)
     _assert_refused(checkout.start(), r"\.data/master\.key is missing, .*")
     assert not (checkout.folder / ".data" / "master.key").exists()
 
 
 def _assert_refused(run: Run, line: str) -> None:
-    """Start has failed with this one line, beside make's own."""
+    """Start has failed with this one line, besides those of make."""
     output = run.wait_until_ended()
-    said = [text for text in output.splitlines() if not re.match("make: |Wrote |Installing |Azurite listens", text)]
-    assert len(said) == 1, output
-    assert re.fullmatch(line, said[0]), output
+    lines = [text for text in output.splitlines() if not re.match("make: |Wrote |Installing |Azurite listens", text)]
+    assert len(lines) == 1, output
+    assert re.fullmatch(line, lines[0]), output
     assert run.process.returncode != 0
 
 
