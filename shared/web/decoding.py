@@ -34,6 +34,9 @@ WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 BODY_ONLY = frozenset({"batch"})
 """Fields that only a JSON body may contain, because a URL is too short for them."""
 
+BASE64 = frozenset({"signature"})
+"""Fields of base64 text whose names do not end in `_base64`."""
+
 SECRETS = frozenset(
     {
         "password",
@@ -243,6 +246,12 @@ def _from_pairs(operation: Operation, request: Request, pairs: list[tuple[str, s
             raise invalid_field(name, f"Send `{name}` in the JSON body of a POST: a URL is too short for it.")
         if not text_fields.get(name, True):
             values[name] = _json_value(value)
+        elif " " in value and (name.endswith("_base64") or name in BASE64):
+            raise invalid_field(
+                name,
+                f"`{cut(name)}` contains a space, because a '+' in a URL is a space. Write '+' as %2B, or send "
+                "base64url ('-' instead of '+').",
+            )
     return _convert(operation, request, values)
 
 

@@ -496,3 +496,21 @@ def test_a_body_has_a_bounded_number_of_values() -> None:
     assert call(json.dumps({"text": text}).encode()).text == text
     values = [0] * (decoding.MAX_VALUES - 3)
     assert call(json.dumps({"params": values}).encode()).params == values
+
+
+class Encoded(Fields, frozen=True):
+    """Fields with base64 in them."""
+
+    message_base64: str = ""
+    signature: str = ""
+    text: str = ""
+
+
+def test_a_plus_lost_in_a_url_is_explained() -> None:
+    """In a URL, a space in base64 gets an error that explains the lost `+`; a JSON body has no such problem."""
+    for name in ("message_base64", "signature"):
+        with pytest.raises(errors.InvalidRequest, match="%2B") as problem:
+            get(f"?{name}=ab+c", Encoded)
+        assert fields_of(problem) == {name}
+        assert getattr(post(json.dumps({name: "ab c"}).encode(), Encoded), name) == "ab c"
+    assert get("?text=ab+c", Encoded).text == "ab c"
