@@ -24,22 +24,20 @@ from shared.app import build
 from shared.settings import StorageSettings
 from shared.sql.databases import Database, Databases
 from shared.sql.exports import export
-from shared.sql.responses import Ask, answer_query
+from shared.sql.responses import PageQuery, page_response
 from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Files
-from shared.sql.values import Form
+from shared.sql.values import Style
 from shared.storage import Storage
-from shared.web import Request, Response
+from shared.web import Cursors, Request, Response
 from shared.web.respond import respond
 from tests.sql.servers import start_postgresql
 from tests.support import app_environ
 
 
-class _NoCursors:
-    """Nothing that is measured has a page after it."""
-
-    def sign(self, data: bytes) -> bytes:
-        raise AssertionError(data)
+def _no_cursors() -> bytes:
+    """The key of cursors: nothing that is measured has a next page."""
+    raise AssertionError
 
 
 class _Nowhere:
@@ -63,8 +61,8 @@ def _open(url: str) -> Database:
 
 
 def _query(database: Database, sql: str) -> Callable[[], Response]:
-    ask = Ask(sql=sql, params=[ROWS // 2], form=Form(), limit=1000, max_bytes=2**23, seconds=5.0, question=())
-    return lambda: answer_query(database, _NoCursors(), ask)
+    query = PageQuery(sql=sql, params=[ROWS // 2], style=Style(), limit=1000, max_bytes=2**23, seconds=5.0, question=())
+    return lambda: page_response(database, Cursors(_no_cursors), query)
 
 
 def run() -> Iterator[Figure]:
@@ -157,10 +155,10 @@ def _postgresql() -> Iterator[Figure]:
                     raw.execute("ROLLBACK; SELECT pg_advisory_unlock_all()")
                     return orjson.dumps(rows, default=str)
 
-                ask = Ask(
-                    sql=sql, params=[50_000], form=Form(), limit=99, max_bytes=2**23, seconds=5.0, question=()
+                query = PageQuery(
+                    sql=sql, params=[50_000], style=Style(), limit=99, max_bytes=2**23, seconds=5.0, question=()
                 )  # fmt: skip
-                measured = in_turns(lambda ask=ask: answer_query(database, _NoCursors(), ask), baseline, 15, 100)  # type: ignore[misc]
+                measured = in_turns(lambda query=query: page_response(database, Cursors(_no_cursors), query), baseline, 15, 100)  # type: ignore[misc]
                 yield Figure(
                     f"PostgreSQL: {what}", measured[0] * 1e6, "psycopg, same statements", measured[1] * 1e6, "µs",
                     "at most 1.3",

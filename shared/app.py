@@ -50,7 +50,7 @@ def build(environ: Mapping[str, str]) -> App:
     signing = signing_capability.build(environ, storage)
     passwords = passwords_capability.build(environ, storage, signing.named_keys, signing.cursors)
     blobs = blobs_capability.build(environ, storage, signing.cursors, settings.max_body_bytes)
-    sql = sql_capability.build(environ, storage, signing.cursors, blobs.link)
+    sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link)
 
     def warnings() -> Iterator[tuple[str, str, str]]:
         yield from ()

@@ -100,6 +100,7 @@ def app_environ(folder: Path, storage: str) -> dict[str, str]:
         "STRONGROOM_HASH_MEMORY_MIB": "128",
         "DATABASE_MAIN": database,
         "DATABASE_MAIN_WRITE": database,
+        "STRONGROOM_PUBLIC_DATABASES": "main",
     }
 
 

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.once import Once
-from shared.sql.settings import load_settings
+from shared.sql.settings import load_settings, public_databases
 from shared.storage import Storage
 from shared.web import DELETE, FUNCTION, GET, GET_POST, POST, PUBLIC, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
     from shared.sql.databases import Databases
-    from shared.sql.routes import Link
+    from shared.sql.routes.exports import Link
     from shared.sql.store.files import Files
     from shared.sql.store.queries import QueryStore
 
@@ -25,9 +25,19 @@ class Sql(NamedTuple):
     """Connects to the database of this name. Raises a StrongroomError if it cannot."""
 
 
-def build(environ: Mapping[str, str], storage: Callable[[], Storage], cursors: Cursors, link: "Link") -> Sql:
-    """Connects to nothing. `link` makes the URL of an exported blob. Raises InvalidSetting."""
+def build(
+    environ: Mapping[str, str],
+    storage: Callable[[], Storage],
+    derive_key: Callable[[str], bytes],
+    cursors: Cursors,
+    link: "Link",
+) -> Sql:
+    """Connects to nothing. Raises InvalidSetting.
+
+    `derive_key` returns 32 bytes for a purpose; `link` makes the URL of an exported blob.
+    """
     settings = load_settings(environ)
+    public = public_databases(environ)
 
     @Once
     def files() -> "Files":
@@ -42,16 +52,21 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage], cursors: C
         return Databases(settings, lambda scope: storage().token(scope), files())
 
     @Once
-    def queries() -> "QueryStore":
+    def query_store() -> "QueryStore":
         from shared.sql.store.queries import QueryStore
 
-        return QueryStore(storage())
+        return QueryStore(storage(), lambda: derive_key("queries"))
 
     @Once
     def sql() -> Mapping[str, Operation]:
-        from shared.sql.routes import operations
+        from shared.sql.routes import databases as database_routes
+        from shared.sql.routes import exports, queries
 
-        return operations(databases(), queries(), files(), cursors, link)
+        return {
+            **database_routes.operations(databases(), cursors),
+            **exports.operations(databases(), files(), link),
+            **queries.operations(databases(), query_store(), cursors, public),
+        }
 
     def ping(name: str) -> None:
         from shared.sql.errors import UnknownDatabase

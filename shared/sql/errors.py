@@ -57,3 +57,10 @@ class DatabaseUnavailable(Unavailable):
 
     code = "database-unavailable"
     title = "The database does not answer"
+
+
+class NotPublic(Refused):
+    """The settings do not open this database to public queries."""
+
+    code = "not-public"
+    title = "Public queries may not read this database"

@@ -1,11 +1,11 @@
-"""Whole results, piece by piece, as CSV, NDJSON or Parquet: never more than a piece of them in memory."""
+"""Whole results as CSV, NDJSON or Parquet, piece by piece: only one piece is in memory at a time."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from shared.sql.dialects import Dialect
 from shared.sql.errors import SqlError
-from shared.sql.values import Columns, Cursor, Form, Row, Writer, as_text, converted, kind_of
+from shared.sql.values import Columns, Cursor, Row, Style, Writer, as_text, converted, kind_of
 from shared.web import encode_base64
 
 if TYPE_CHECKING:
@@ -19,32 +19,33 @@ CONTENT_TYPES: Mapping[ExportFormat, str] = {
 }
 PIECE_BYTES = 512 * 1024
 MOST_ROWS = 1000
-GROUP_ROWS = 20_000
-"""Of a row group of Parquet."""
-GROUP_BYTES = 4 * 1024 * 1024
+GROUP_ROWS, GROUP_BYTES = 20_000, 4 * 1024 * 1024
+"""The most rows of one row group of Parquet, and about how many bytes."""
 
 
 class Sink(Protocol):
-    """Where an export goes."""
+    """A file that takes the bytes of an export."""
 
     @property
     def closed(self) -> bool:
-        """Whether no more is taken."""
+        """Whether the file is closed."""
 
     def write(self, data: bytes) -> int:
-        """Take a piece."""
+        """Append `data`."""
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Write buffered data."""
 
 
-def export(cursor: Cursor, form: ExportFormat, dialect: Dialect, sink: Sink) -> int:
-    """Write every row of `cursor` to `sink`; how many there were."""
-    return _parquet(cursor, dialect, sink) if form == "parquet" else _text(cursor, Form(form), sink)
+def export(cursor: Cursor, form: ExportFormat, dialect: Dialect, sink: Sink, style: Style | None = None) -> int:
+    """Write every row of `cursor` to `sink`, and return their number. `form` is the format, whatever `style` says."""
+    if form == "parquet":
+        return _parquet(cursor, dialect, sink)
+    return _text(cursor, (style or Style())._replace(format=form), sink)
 
 
-def _text(cursor: Cursor, form: Form, sink: Sink) -> int:
-    writer = Writer(cursor.columns, form)
+def _text(cursor: Cursor, style: Style, sink: Sink) -> int:
+    writer = Writer(cursor.columns, style)
     sink.write(writer.head())
     total = 0
     wanted = cursor.first_rows
@@ -87,13 +88,13 @@ def _group(cursor: Cursor) -> list[Row]:
 
 
 class _Table:
-    """Turns rows into Arrow's columns. A column's type is its declared one, else that of its first values."""
+    """Turns rows into Arrow columns. A column has its declared type, else the type of its first values."""
 
     def __init__(self, columns: Columns, rows: list[Row], dialect: Dialect) -> None:
         import pyarrow as pa
 
         self._converts = columns.converts
-        # SQLite's dates are texts (or numbers) that nobody checked.
+        # SQLite does not check dates: a column of them may contain any text or number.
         moments = {} if dialect == "sqlite" else {"date": pa.date32(), "timestamp": pa.timestamp("us")}
         types = {
             "integer": pa.int64(),
@@ -108,7 +109,7 @@ class _Table:
         self.schema = pa.schema(fields)
 
     def batch(self, rows: list[Row]) -> "pa.RecordBatch":
-        """Raises SqlError where a value is not of its column's type."""
+        """One batch. Raises SqlError if a value does not have the type of its column."""
         import pyarrow as pa
 
         columns = zip(*converted(rows, self._converts), strict=True)
@@ -128,13 +129,14 @@ def _array(field: "pa.Field", values: tuple[Any, ...]) -> "pa.Array":
         return pa.array(values, field.type)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise SqlError(
-            f"The column {field.name} holds a value that is no {field.type}: cast the column, or export CSV or NDJSON."
+            f"A value of the column {field.name} is not of its type, {field.type}. Cast the column, or export CSV "
+            "or NDJSON."
         ) from error
 
 
 def _text_of(value: Any) -> str | None:
     if value is None or type(value) is str:
         return value
-    if type(value) is bytes:
+    if isinstance(value, bytes):
         return encode_base64(value)
     return str(value) if type(value) in (int, float) else as_text(value)

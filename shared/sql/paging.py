@@ -1,30 +1,32 @@
-"""Where the next page of a query begins: after the last row's key where the statement says its order, else by count."""
+"""Where the next page of a query begins: after the last row's key, or after a number of rows.
+
+The key is used only where the statement states its order, and where the last row of the page and the first row of the
+next are certainly different to the database. Otherwise (texts that differ in case only, equal numbers of different
+scale, ties) rows are counted. The database itself compares the key with its own operators.
+"""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from math import isfinite
 from typing import Any, NamedTuple
 
 import msgspec
 
 from shared.sql.dialects import Dialect
 from shared.sql.statements import clip
-from shared.sql.values import Column, Params, Scalar
+from shared.sql.values import Column, Compared, Page, Params, Scalar
 
-COMPARED_EXACTLY: Mapping[Dialect, frozenset[str]] = {
-    "sqlite": frozenset({"integer", "real", "decimal", "date", "time", "timestamp"}),
-    "postgresql": frozenset({"integer", "decimal", "text", "date", "time", "timestamp"}),
-    "mysql": frozenset({"integer", "date", "time", "timestamp"}),
-}
-"""Types of which a value that was read, bound again, is equal to itself and to nothing else. (Text is not, where its
-collation takes letters of either case for the same.)"""
 NULLS_FIRST: Mapping[Dialect, bool] = {"sqlite": True, "postgresql": False, "mysql": True}
-"""Where nulls stand in ascending order."""
+"""Whether nulls come first in ascending order."""
 
 _NAME = r'(?:[^\W\d]\w*|"[^"]+"|`[^`]+`)'
 _ORDER = re.compile(
     rf"\border\s+by\s+({_NAME}(?:\s+(?:asc|desc))?(?:\s*,\s*{_NAME}(?:\s+(?:asc|desc))?)*)\s*\Z", re.IGNORECASE
 )
 _TERM = re.compile(rf"({_NAME})(?:\s+(asc|desc))?", re.IGNORECASE)
+_COMPOUND = re.compile(r"\b(?:union|intersect|except)\b", re.IGNORECASE)
+_ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
 class Term(NamedTuple):
@@ -34,56 +36,129 @@ class Term(NamedTuple):
     descending: bool
 
 
+class Order(NamedTuple):
+    """The order of a statement: its terms, and for each the index of its column and how its values are compared."""
+
+    terms: list[Term]
+    indexes: list[int]
+    compared: list[Compared]
+
+
+UNKNOWN_ORDER = Order([], [], [])
+
+
 class Position(msgspec.Struct, frozen=True, array_like=True):
-    """After `skip` rows; where there is a `key`, after every row that has it in `order`, and `skip` more."""
+    """After `skip` rows; or with a `key`, after every row that has this key in `order`, and `skip` more."""
 
     skip: int
     key: list[int | float | str] = []
     order: list[Term] = []
 
 
-def order_of(sql: str, dialect: Dialect, columns: Sequence[Column]) -> tuple[list[Term], list[int]]:
-    """The order that the statement ends in, by columns of its answer, and their places there.
+def order_of(
+    sql: str, dialect: Dialect, columns: Sequence[Column], *, texts_are_exact: Callable[[], bool] = lambda: False
+) -> Order:
+    """The order in which the statement ends, if it consists of columns that the statement returns.
 
-    Empty where rows are to be counted instead.
+    `texts_are_exact` says whether different texts are different values to the database; it is called only if needed.
     """
-    names = [each.name.lower() for each in columns]
     found = _ORDER.search(clip(sql, dialect)) if "order" in sql.lower() else None
+    names = [each.name.lower() for each in columns]
     if found is None or len(set(names)) < len(names):
-        return [], []
-    terms, places = [], []
+        return UNKNOWN_ORDER
+    if dialect == "sqlite" and _COMPOUND.search(sql):
+        return UNKNOWN_ORDER  # Which affinity a column has depends on the parts.
+    order = Order([], [], [])
     for name, direction in _TERM.findall(found[1]):
-        plain = name.strip('"`').lower()
-        if plain not in names or columns[names.index(plain)].kind not in COMPARED_EXACTLY[dialect]:
-            return [], []
-        terms.append(Term(name, direction.lower() == "desc"))
-        places.append(names.index(plain))
-    return terms, places
+        index = _index_of(name, dialect, columns)
+        compared = None if index is None else columns[index].compared
+        if index is None or compared is None or (compared == "text" and not texts_are_exact()):
+            return UNKNOWN_ORDER
+        order.terms.append(Term(name, direction.lower() == "desc"))
+        order.indexes.append(index)
+        order.compared.append(compared)
+    return order
 
 
-def position_after(
-    start: Position, row_count: int, order: list[Term], last: list[Any], following: list[Any]
-) -> Position:
-    """Where the page after the one of `row_count` rows from `start` begins.
+def _index_of(name: str, dialect: Dialect, columns: Sequence[Column]) -> int | None:
+    """The index of the column that `name` means, as the statement writes it."""
+    quote = name[0] if name[0] in '"`' else ""
+    plain = name.strip('"`')
+    if dialect == "mysql" and quote == '"':
+        return None  # A text, by which rows have no order.
+    fold = (lambda text: text) if dialect == "postgresql" else _folded
+    plain = plain if quote and dialect == "postgresql" else _folded(plain)
+    return next((index for index, each in enumerate(columns) if fold(each.name) == plain), None)
 
-    `last` is the key of its last row, `following` that of the row to come. Rows of the same key have no order among
-    them: where a page ends between such, rows are counted, from where they were counted before.
+
+def _folded(text: str) -> str:
+    return text.translate(_ASCII_LOWER)
+
+
+def position_after(start: Position, page: Page, order: Order) -> Position:
+    """Where the page after `page`, which began at `start`, begins.
+
+    Rows with the same key have no order among them: if the page ends between such rows, rows are counted.
     """
-    if order and last != following and all(isinstance(value, int | float | str) for value in last):
-        return Position(0, last, order)
-    return Position(start.skip + row_count, start.key, start.order)
+    last, following = ([row[index] for index in order.indexes] for row in (page.last, page.following))
+    if all(type(value) in (int, float, str) for value in last) and any(
+        certainly_differ(first, second, compared)
+        for first, second, compared in zip(last, following, order.compared, strict=True)
+    ):
+        return Position(0, last, order.terms)
+    return Position(start.skip + page.row_count, start.key, start.order)
+
+
+def certainly_differ(first: Any, second: Any, compared: Compared) -> bool:
+    """Whether two values of a column, as the driver returned them, are different to the database."""
+    if first is None or second is None:
+        return first is not second
+    if compared == "number":
+        try:
+            return abs(Decimal(first) - Decimal(second)) > 0
+        except (InvalidOperation, ValueError):  # NaN, or too large.
+            return False
+    if compared == "sqlite":
+        return _differ_in_sqlite(first, second)
+    if compared == "date" and "-00" in f"-{first}"[:11]:
+        return False  # MySQL compares no date with a zero in it.
+    return bool(first != second)
+
+
+def _differ_in_sqlite(first: Any, second: Any) -> bool:
+    """Whether two values differ under each of SQLite's collations: BINARY, NOCASE and RTRIM."""
+    if isinstance(first, str) and isinstance(second, str):
+        # NOCASE ends at NUL. A text that looks like a number becomes one in some comparisons.
+        if "\0" in first + second or _is_number(first):
+            return False
+        return _folded(first).rstrip(" ") != _folded(second).rstrip(" ")
+    numbers = [each for each in (first, second) if isinstance(each, int | float)]
+    if any(not isfinite(each) for each in numbers) or (isinstance(first, str) and _is_number(first)):
+        return False
+    return bool(first != second)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def continued(sql: str, dialect: Dialect, params: Params, start: Position) -> tuple[str, Params]:
-    """The statement whose rows are those after the key of `start`, and its parameters."""
+    """The statement for the rows after the key of `start`, and its parameters."""
     order, key = start.order, start.key
     values: list[Scalar] = []
+    prefix = "strongroom_key_"
+    while any(name.startswith(prefix) for name in (params if isinstance(params, dict) else ())):
+        prefix += "_"
 
     def mark(value: Scalar) -> str:
         values.append(value)
-        return f":page_{len(values)}" if isinstance(params, dict) else "?"
+        return f":{prefix}{len(values)}" if isinstance(params, dict) else "?"
 
-    # (a > 1) or (a = 1 and b > 2): the order of the parameters is that of the text, whatever the directions.
+    # (a > 1) or (a = 1 and b > 2): the parameters are in the order of the text, in either direction.
     cases = []
     for depth, term in enumerate(order):
         parts = [f"{before.name} = {mark(value)}" for before, value in zip(order[:depth], key, strict=False)]
@@ -94,5 +169,5 @@ def continued(sql: str, dialect: Dialect, params: Params, start: Position) -> tu
     terms = ", ".join(f"{term.name}{' desc' if term.descending else ''}" for term in order)
     text = f"select * from (\n{clip(sql, dialect)}\n) as page where {' or '.join(cases)} order by {terms}"  # noqa: S608
     if isinstance(params, dict):
-        return text, {**params, **{f"page_{number}": value for number, value in enumerate(values, 1)}}
+        return text, {**params, **{f"{prefix}{number}": value for number, value in enumerate(values, 1)}}
     return text, [*params, *values]

@@ -1,20 +1,19 @@
-"""How a query becomes an answer: where its page begins, in which form it is written, and where the next one begins."""
+"""How a query becomes a response: where its page begins, how the rows are written, and where the next page begins."""
 
-import hmac
 from collections.abc import Mapping
 from contextlib import suppress
 from time import perf_counter
-from typing import Protocol
 from urllib.parse import quote
 
 import msgspec
 
-from shared.errors import InvalidRequest, Unavailable, invalid_field
+from shared.deadline import call_limit
+from shared.errors import StrongroomError, Unavailable
 from shared.sql.databases import Database
 from shared.sql.errors import RowTooLarge
 from shared.sql.paging import Position, continued, order_of, position_after
-from shared.sql.values import Cursor, Form, Format, Params, RowOverLimit, read_page
-from shared.web import Response, decode_base64, encode_base64
+from shared.sql.values import Cursor, Format, Params, RowOverLimit, Style, read_page
+from shared.web import Cursors, Response
 
 MEDIA_TYPES: Mapping[Format, str] = {
     "json": "application/json",
@@ -32,83 +31,71 @@ ACCEPTED: Mapping[str, Format] = {
     "text/csv": "csv",
     "text/*": "csv",
 }
-SIGNATURE_BYTES = 16
-NO_CURSOR = "is not a cursor of this query. Take it from the answer before, with the same statement and values."
+CURSOR_SECONDS = 2.0
+"""How long a response may wait for the cursors' key, which is in storage until it is cached."""
 
 
-class Signer(Protocol):
-    """What can sign a cursor so that nobody else can."""
-
-    def sign(self, data: bytes) -> bytes:
-        """SIGNATURE_BYTES of them. Raises Unavailable."""
-
-
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller wants to know, and how."""
+class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A query, and the page of its rows that a caller wants."""
 
     sql: str
     params: Params
-    form: Form
+    style: Style
     limit: int
     max_bytes: int
     seconds: float
     question: object
-    """What a cursor of this query is bound to."""
+    """What the cursors of this query belong to."""
     cursor: str | None = None
     explain: bool = False
     filename: str | None = None
 
-    def __repr__(self) -> str:
-        return "Ask(…)"
 
-
-def chosen_format(given: Format | None, accept: str | None) -> Format:
-    """The format that is asked for: by name, else by the header Accept (RFC 9110, section 12.5.1), else `json`."""
-    if given is not None or not accept:
-        return given or "json"
+def chosen_format(name: Format | None, accept: str | None) -> Format:
+    """The format `name`, else the one that the header Accept prefers (RFC 9110, section 12.5.1), else `json`."""
+    if name is not None or not accept:
+        return name or "json"
     best: tuple[float, Format] = (0.0, "json")
     for part in accept.split(","):
-        name, *parameters = (each.strip().lower() for each in part.split(";"))
+        media_type, *parameters = (each.strip().lower() for each in part.split(";"))
         weight = next((each[2:] for each in parameters if each.startswith("q=")), "1")
-        form = ACCEPTED.get(name)
+        form = ACCEPTED.get(media_type)
         if form is not None and weight.replace(".", "", 1).isdecimal() and float(weight) > best[0]:
             best = float(weight), form
     return best[1]
 
 
-def answer_query(database: Database, signer: Signer, ask: Ask) -> Response:
-    """Run what is asked for, and answer a page of it."""
+def page_response(database: Database, cursors: Cursors, query: PageQuery) -> Response:
+    """Run `query`, and respond with the page of its rows."""
     started = perf_counter()
-    start = Position(0) if ask.cursor is None else _decode(signer, ask.cursor, ask.question)
-    sql, params = ask.sql, ask.params
-    dialect = database.engine
+    start = Position(0) if query.cursor is None else cursors.decode(query.cursor, Position, "query", query.question)
+    sql, params = query.sql, query.params
     if start.key:
-        sql, params = continued(sql, dialect, params, start)
-    with database.reading(ask.seconds) as session:
-        rows = session.query(sql, params, rows=start.skip + ask.limit + 1, explain=ask.explain)
+        sql, params = continued(sql, database.engine, params, start)
+    with database.reading(query.seconds) as session:
+        rows = session.query(sql, params, rows=start.skip + query.limit + 1, explain=query.explain)
         _skip(rows, start.skip)
         columns = rows.columns
         try:
-            page = read_page(rows, ask.form, ask.limit, ask.max_bytes)
+            page = read_page(rows, query.style, query.limit, query.max_bytes)
         except RowOverLimit:
-            raise RowTooLarge(f"One row alone takes over {ask.max_bytes} bytes. Select less of it.") from None
+            raise RowTooLarge(f"One row has more than {query.max_bytes} bytes. Select fewer columns.") from None
     cursor = None
-    if page.truncated and not ask.explain:
-        # Without the table that holds our secret the rows are still good: that there are more is told all the same.
-        with suppress(Unavailable):
-            order, places = order_of(ask.sql, dialect, columns)
-            last, following = ([row[place] for place in places] for row in (page.last, page.following))
-            position = position_after(start, page.row_count, order, last, following)
-            cursor = _encode(signer, position, ask.question)
+    if page.truncated and not query.explain:
+        order = order_of(query.sql, database.engine, columns, texts_are_exact=lambda: _texts_are_exact(database))
+        position = position_after(start, page, order)
+        # If the table with the cursors' key is unavailable, the rows are still correct, and `truncated` is true.
+        with suppress(Unavailable), call_limit(CURSOR_SECONDS):
+            cursor = cursors.encode(position, "query", query.question)
     headers = {}
-    if ask.filename is not None:
-        headers["content-disposition"] = f"attachment; filename*=UTF-8''{quote(ask.filename, safe='')}"
-    if ask.form.format in ("ndjson", "csv"):
+    if query.filename is not None:
+        headers["content-disposition"] = disposition(query.filename)
+    if query.style.format in ("ndjson", "csv"):
         if page.truncated:
             headers["x-truncated"] = "true"
         if cursor:
             headers["x-cursor"] = cursor
-        return Response(200, page.rows, MEDIA_TYPES[ask.form.format], headers)
+        return Response(200, page.rows, MEDIA_TYPES[query.style.format], headers)
     response = {
         "columns": page.columns,
         "rows": msgspec.Raw(b"[%b]" % page.rows),
@@ -120,22 +107,25 @@ def answer_query(database: Database, signer: Signer, ask: Ask) -> Response:
     return Response(body=msgspec.json.encode(response), headers=headers)
 
 
+def disposition(filename: str) -> str:
+    """The Content-Disposition that saves a response under this name (RFC 6266)."""
+    return f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+
+
 def _skip(rows: Cursor, count: int) -> None:
     while count > 0 and (skipped := len(rows.fetch(min(count, 1000)))):
         count -= skipped
 
 
-def _encode(signer: Signer, position: Position, question: object) -> str:
-    data = msgspec.json.encode(position)
-    return encode_base64(signer.sign(msgspec.json.encode((data, question))) + data)
-
-
-def _decode(signer: Signer, cursor: str, question: object) -> Position:
+def _texts_are_exact(database: Database) -> bool:
+    """Whether different texts are different values to every collation of a PostgreSQL database."""
     try:
-        sent = decode_base64(cursor, "cursor")
-        signature, data = sent[:SIGNATURE_BYTES], sent[SIGNATURE_BYTES:]
-        if not hmac.compare_digest(signature, signer.sign(msgspec.json.encode((data, question)))):
-            raise invalid_field("cursor", NO_CURSOR)
-        return msgspec.json.decode(data, type=Position)
-    except (InvalidRequest, msgspec.DecodeError):
-        raise invalid_field("cursor", NO_CURSOR) from None
+        with database.reading(CURSOR_SECONDS) as session:
+            rows = session.query(NONDETERMINISTIC, (), rows=1, explain=False)
+            return not rows.fetch(1)
+    except StrongroomError:
+        return False
+
+
+NONDETERMINISTIC = "select 1 from pg_collation where not collisdeterministic limit 1"
+"""https://www.postgresql.org/docs/current/collation.html#COLLATION-NONDETERMINISTIC"""

@@ -1,10 +1,10 @@
-"""Saved queries: what one is, and how what a caller gives becomes the values of its parameters."""
+"""Saved queries: what can be saved, and how the values that a caller sends become the values of its parameters."""
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -15,18 +15,36 @@ from shared.sql.errors import ReadOnly
 from shared.sql.statements import MAX_INTEGER, MIN_INTEGER, scan
 from shared.sql.values import Scalar
 from shared.web import decode_base64
+from shared.web.decoding import MAX_ERRORS, cut
 
-RESERVED = frozenset({"code", "clientid", "format", "limit", "cursor", "accept", "query_name"})
-"""What a parameter may not be called, in lower case: the call has fields of these names."""
+RESERVED = frozenset(
+    {
+        "accept",
+        "big_integers",
+        "clientid",
+        "code",
+        "cursor",
+        "defuse_formulas",
+        "dry_run",
+        "explain",
+        "filename",
+        "format",
+        "limit",
+        "query_name",
+        "timeout_ms",
+    }
+)
+"""Names that no parameter may have, in lower case: fields of run-query and public-query, and of calls like them."""
 
 ParameterType = Literal["integer", "real", "decimal", "text", "boolean", "bytes", "date", "time", "timestamp", "json"]
 
 
 class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A parameter of a saved query. Without a `default` it must be given; a default of null makes it optional."""
+    """A parameter of a saved query. Without a `default` it is required; a default of null makes it optional."""
 
     name: Annotated[
-        str, Meta(description="As in the statement, without the colon.", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+        str,
+        Meta(description="As in the statement, without the colon.", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z"),
     ]
     type: ParameterType = "text"
     default: bool | int | float | str | UnsetType | None = UNSET
@@ -45,122 +63,183 @@ class SavedQuery(msgspec.Struct, frozen=True):
 
 
 def check(sql: str, dialect: Dialect, parameters: list[Parameter]) -> None:
-    """Whether a statement can be saved with these parameters. Raises InvalidRequest or ReadOnly, saying why not."""
-    names = [each.name for each in parameters]
+    """Raise InvalidRequest or ReadOnly if the statement cannot be saved with these parameters."""
     errors = []
-    for place, each in enumerate(parameters):
-        field = f"parameters[{place}]"
+    names: set[str] = set()
+    for index, each in enumerate(parameters):
+        field = f"parameters[{index}]"
         if each.name.lower() in RESERVED:
             errors.append(
-                FieldError(f"{field}.name", f"is reserved: {', '.join(sorted(RESERVED))} are the call's own.")
+                FieldError(f"{field}.name", f"Rename the parameter {each.name}: run-query has a field of this name.")
             )
-        if names.count(each.name) > 1:
-            errors.append(FieldError(f"{field}.name", "stands twice."))
+        if each.name in names:
+            errors.append(FieldError(f"{field}.name", f"Declare the parameter {each.name} once."))
+        names.add(each.name)
         if each.default is not UNSET and each.default is not None:
             try:
-                _value(each, each.default, f"{field}.default")
+                _value(each, each.default, f"{field}.default", dialect)
             except InvalidRequest as error:
                 errors += error.errors
     scanned = scan(sql, dialect)
     if scanned.number:
-        errors.append(FieldError("sql", "has parameters by position: name them, as in :name."))
-    missing = [name for name in scanned.names if name not in names]
-    unused = [name for name in names if name not in scanned.names and not scanned.number]
-    errors += [FieldError("parameters", f"do not declare {name}, which the statement has.") for name in missing]
-    errors += [FieldError("parameters", f"declare {name}, which the statement does not have.") for name in unused]
+        errors.append(FieldError("sql", "Name the parameters of the statement, as in :name, instead of ? or $1."))
+    used = set(scanned.names)
+    errors += [
+        FieldError("parameters", f"Declare the parameter {cut(name)}, which the statement uses.")
+        for name in scanned.names
+        if name not in names
+    ]
+    errors += [
+        FieldError("parameters", f"Remove the parameter {name}, which the statement does not use.")
+        for name in names
+        if name not in used and not scanned.number
+    ]
     if errors:
-        raise InvalidRequest(" ".join(f"{each.field} {each.detail}" for each in errors[:10]), errors=tuple(errors))
+        raise _invalid(errors)
     if scanned.first not in DIALECTS[dialect].reads:
-        raise ReadOnly(f"A saved query reads, and this one starts with {scanned.first or 'nothing'}.")
+        raise ReadOnly(f"A saved query must read. This statement starts with {scanned.first or 'nothing'}.")
 
 
-def bind(parameters: list[Parameter], given: Mapping[str, Any], *, by_url: bool) -> dict[str, Scalar]:
-    """The values of the parameters: those given (texts, where they come by URL), else the defaults.
+def bind(parameters: list[Parameter], sent: Mapping[str, Any], dialect: Dialect, *, by_url: bool) -> dict[str, Scalar]:
+    """The values of the parameters: those that were sent (as texts, if by URL), else the defaults.
 
-    Raises InvalidRequest, naming every one that is missing, unknown or not of its type.
+    Raises InvalidRequest, naming the first that are missing, unknown or not of their type.
     """
     values: dict[str, Scalar] = {}
     errors = []
     for each in parameters:
         try:
-            if each.name in given:
-                values[each.name] = _value(each, given[each.name], each.name, by_url=by_url)
+            if each.name in sent:
+                values[each.name] = _value(each, sent[each.name], each.name, dialect, by_url=by_url)
             elif each.default is UNSET:
-                errors.append(FieldError(each.name, f"is missing: the query takes it as {each.type}."))
+                errors.append(FieldError(each.name, f"Send the parameter {each.name}, of type {each.type}."))
             else:
-                values[each.name] = _value(each, each.default, each.name)
+                values[each.name] = _value(each, each.default, each.name, dialect)
         except InvalidRequest as error:
             errors += error.errors
+    names = {each.name for each in parameters}
+    unknown = [name for name in sent if name not in names]
     known = ", ".join(each.name for each in parameters) or "none"
     errors += [
-        FieldError(name, f"is not a parameter of this query, whose parameters are {known}.")
-        for name in given
-        if name not in {each.name for each in parameters}
+        FieldError(cut(name), f"{cut(name)} is not a parameter of this query. Its parameters: {known}.")
+        for name in unknown[:MAX_ERRORS]
     ]
     if errors:
-        raise InvalidRequest(" ".join(f"{each.field}: {each.detail}" for each in errors[:10]), errors=tuple(errors))
+        raise _invalid(errors, len(errors) + max(0, len(unknown) - MAX_ERRORS))
     return values
 
 
-def _value(parameter: Parameter, given: Any, field: str, *, by_url: bool = False) -> Scalar:
-    if given is None:
+def _invalid(errors: list[FieldError], count: int | None = None) -> InvalidRequest:
+    detail = " ".join(each.detail for each in errors[:5])
+    return InvalidRequest(detail, errors=tuple(errors[:MAX_ERRORS]), error_count=count or len(errors))
+
+
+def _value(parameter: Parameter, sent: Any, field: str, dialect: Dialect, *, by_url: bool = False) -> Scalar:
+    """The value to bind. Raises InvalidRequest if `sent` is not of the parameter's type."""
+    if sent is None:
         return None
     kind = parameter.type
-    if by_url and kind in ("integer", "real", "boolean"):
-        given = _from_text(kind, given)
-    if kind == "boolean" and isinstance(given, bool):
-        return given
-    if kind == "integer" and type(given) is int and MIN_INTEGER <= given <= MAX_INTEGER:
-        return given
-    if kind == "real" and type(given) in (int, float) and isfinite(given):
-        return float(given)
-    if kind == "decimal" and type(given) in (int, float, str) and _DECIMAL.fullmatch(str(given)):
-        return str(given)
+    value = _checked(kind, _from_text(kind, sent) if by_url else sent, field, by_url=by_url)
+    if value is None:
+        raise invalid_field(field, f"{field} must be of type {kind}{_HINTS.get(kind, '')}.")
+    if dialect == "sqlite" and kind == "decimal":
+        return _sqlite_number(str(value), field)
+    if dialect == "mysql" and kind == "timestamp":
+        return mysql_timestamp(str(value))
+    return value
+
+
+def _checked(kind: str, value: Any, field: str, *, by_url: bool) -> Scalar:
+    """`value` as a scalar of this kind; None if it is not one."""
+    if kind == "boolean":
+        return value if isinstance(value, bool) else None
+    if kind == "integer":
+        return value if type(value) is int and MIN_INTEGER <= value <= MAX_INTEGER else None
+    if kind == "real":
+        return _real(value) if type(value) in (int, float) else None
+    if kind == "decimal":
+        text = repr(value) if type(value) is float else value
+        if type(text) is int and -(10**400) < text < 10**400:
+            text = str(text)
+        return text if isinstance(text, str) and _DECIMAL.fullmatch(text) else None
     if kind == "bytes":
-        text = given.get("base64") if isinstance(given, dict) and len(given) == 1 else given
-        if isinstance(text, str):
-            return decode_base64(text, field)
-    if kind == "json" and not by_url and not isinstance(given, str):
-        return msgspec.json.encode(given).decode()
-    if isinstance(given, str) and kind in _TEXTS and _TEXTS[kind](given):
-        return given
-    raise invalid_field(field, f"is no {kind}{_HINTS.get(kind, '')}.")
+        text = value.get("base64") if isinstance(value, dict) and len(value) == 1 else value
+        return decode_base64(text, field) if isinstance(text, str) else None
+    if kind == "json" and not by_url and not isinstance(value, str):
+        return _parsed(lambda: msgspec.json.encode(value).decode())
+    return value if isinstance(value, str) and _TEXTS[kind](value) else None
+
+
+def _real(value: float) -> float | None:
+    number = _parsed(lambda: float(value))
+    return number if number is not None and isfinite(number) else None
 
 
 def _from_text(kind: str, text: str) -> Any:
+    """The value that a text of a URL means."""
     if kind == "boolean":
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
-    pattern = _INTEGER if kind == "integer" else _DECIMAL
-    if not pattern.fullmatch(text):
+    if kind == "integer":
+        return int(text) if _INTEGER.fullmatch(text) else None
+    if kind == "real":
+        return float(text) if _DECIMAL.fullmatch(text) else None
+    return text
+
+
+def _sqlite_number(text: str, field: str) -> int | float:
+    """SQLite has no decimals: an integer of 64 bits, else a double, which compares with what is stored."""
+    if _INTEGER.fullmatch(text) and MIN_INTEGER <= int(text) <= MAX_INTEGER:
+        return int(text)
+    number = float(text)
+    if not isfinite(number):
+        raise invalid_field(field, f"{field} is larger than any number of SQLite.")
+    return number
+
+
+def mysql_timestamp(text: str) -> str:
+    """An RFC 3339 timestamp as MySQL and MariaDB write it, in UTC; a text without an offset keeps its time."""
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):  # In UTC, its year may be 0 or 10000.
+        return text
+    return moment.isoformat(" ", "microseconds" if "." in text or "," in text else "seconds")
+
+
+T = TypeVar("T")
+
+
+def _parsed(read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except (ValueError, OverflowError, msgspec.MsgspecError, RecursionError):
         return None
-    return int(text) if kind == "integer" else float(text)
 
 
-def _parses(read: Callable[[str], object]) -> Callable[[str], bool]:
-    def check_text(text: str) -> bool:
-        try:
-            read(text)
-        except (ValueError, msgspec.DecodeError, RecursionError):
-            return False
-        return True
-
-    return check_text
+def _reads(form: re.Pattern[str], read: Callable[[str], object]) -> Callable[[str], bool]:
+    """Whether a text has this form (Python alone also reads 2026-W02-1 and 20260105) and is a value."""
+    return lambda text: form.fullmatch(text) is not None and _parsed(lambda: read(text)) is not None
 
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME = re.compile(r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?")
+_TIMESTAMP = re.compile(rf"{_DATE.pattern}(?:[T ]{_TIME.pattern})?")
+_ANY = re.compile(".*", re.DOTALL)
 _TEXTS: Mapping[str, Callable[[str], bool]] = {
     "text": lambda _: True,
-    "date": _parses(date.fromisoformat),
-    "time": _parses(time.fromisoformat),
-    "timestamp": _parses(datetime.fromisoformat),
-    "json": _parses(lambda text: msgspec.json.decode(text, type=msgspec.Raw)),
+    "date": _reads(_DATE, date.fromisoformat),
+    "time": _reads(_TIME, time.fromisoformat),
+    "timestamp": _reads(_TIMESTAMP, datetime.fromisoformat),
+    "json": _reads(_ANY, lambda text: msgspec.json.decode(text, type=msgspec.Raw)),
 }
 _HINTS = {
-    "integer": " of 64 bits",
-    "boolean": ": send true or false",
-    "bytes": ": send base64",
-    "date": ": send YYYY-MM-DD",
-    "time": ": send HH:MM:SS",
-    "timestamp": ": send YYYY-MM-DDTHH:MM:SS",
+    "integer": " (64 bits)",
+    "boolean": ": true or false",
+    "bytes": ": base64",
+    "date": ": YYYY-MM-DD",
+    "time": ": HH:MM:SS",
+    "timestamp": ": YYYY-MM-DDTHH:MM:SS, with or without an offset",
 }

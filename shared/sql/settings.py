@@ -1,4 +1,4 @@
-"""The settings of SQL: `DATABASE_<NAME>` and `DATABASE_<NAME>_WRITE`."""
+"""The settings of SQL: `DATABASE_<NAME>`, `DATABASE_<NAME>_WRITE` and `STRONGROOM_PUBLIC_DATABASES`."""
 
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
@@ -59,6 +59,12 @@ def load_settings(environ: Mapping[str, str]) -> dict[str, DatabaseSettings]:
         if _kind(url) != _kind(urls[reader]):
             raise InvalidSetting(f"{name} must be a database of the same kind as {reader}.")
     return databases
+
+
+def public_databases(environ: Mapping[str, str]) -> frozenset[str]:
+    """The names in `STRONGROOM_PUBLIC_DATABASES`, in lower case: the databases that public queries may read."""
+    names = environ.get("STRONGROOM_PUBLIC_DATABASES", "").lower().split(",")
+    return frozenset(name.strip() for name in names if name.strip())
 
 
 def _kind(url: str) -> str:

@@ -17,7 +17,7 @@ from shared.errors import Busy, InvalidRequest
 from shared.sql.databases import READERS, Database
 from shared.sql.engines import Outcome, Statement
 from shared.sql.errors import MultipleStatements, QueryTimeout, ReadOnly, SqlError
-from shared.sql.values import Cursor, Form, Page, read_page
+from shared.sql.values import Cursor, Page, Style, read_page
 from shared.web import encode_base64
 
 ENDLESS = {
@@ -40,7 +40,7 @@ def read(database: Database, sql: str, params: Any = (), seconds: float = 10.0, 
     """A page of a query."""
     with database.reading(seconds) as session:
         cursor = session.query(sql, params, rows=10_001, explain=more.pop("explain", False))
-        return read_page(cursor, more.pop("form", Form()), more.pop("limit", 10_000), 10**8)
+        return read_page(cursor, more.pop("form", Style()), more.pop("limit", 10_000), 10**8)
 
 
 def rows(database: Database, sql: str, params: Any = (), seconds: float = 10.0) -> Any:
@@ -94,7 +94,8 @@ def test_one_table_is_the_same_json(everything: Database) -> None:
     assert json.loads(b"[" + page.rows.replace(b".25,", b".250000,").replace(b'.25"', b'.250000"') + b"]") == [
         [
             1, True, 2**63 - 1, one[3], 0.1, "é ❤ ' \\ \" % \n", {"base64": "AP8"}, "2024-01-31",
-            "09:30:00.250000", "2024-01-31T09:30:00.250000", {"a": [1, None, "é"]},
+            "09:30:00.250000", one[9] if everything.engine == "sqlite" else "2024-01-31T09:30:00.250000",
+            {"a": [1, None, "é"]},
         ],
         [2, *[None] * 10],
     ]  # fmt: skip
@@ -164,7 +165,8 @@ def test_every_value_comes_back(everything: Database, values: dict[str, Any]) ->
     if values["hour"] is not None:
         assert got["hour"].removesuffix(".000000") == values["hour"]
     if values["moment"] is not None:
-        assert got["moment"].removesuffix(".000000") == values["moment"].replace(" ", "T")
+        written = values["moment"] if everything.engine == "sqlite" else values["moment"].replace(" ", "T")
+        assert got["moment"].removesuffix(".000000") == written
     if values["tree"] is not None:
         assert got["tree"] == json.loads(values["tree"])
 

@@ -171,7 +171,7 @@ def test_parquet_keeps_types() -> None:
         "i": 2**62, "r": 1.5, "t": "é", "b": b"\x00", "f": True, "d": "1.50", "j": '{"a": 1}',
     }  # fmt: skip
     assert set(table.to_pylist()[1].values()) == {None}
-    with pytest.raises(SqlError, match="The column i holds a value that is no int64"):
+    with pytest.raises(SqlError, match="A value of the column i is not of its type, int64"):
         export(Rows((Column("i", "integer"),), [("x",)]), "parquet", "sqlite", io.BytesIO())
     moments = (Column("d", "date"), Column("m", "timestamp"))
     sink = io.BytesIO()

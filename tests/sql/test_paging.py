@@ -1,7 +1,6 @@
 # ruff: noqa: S608 - statements are put together of what the tests themselves say.
 """Pages: each row once, also where rows come and go meanwhile, over every engine."""
 
-import hmac
 import json
 import secrets
 from collections.abc import Iterator
@@ -15,45 +14,37 @@ from shared.errors import InvalidRequest, StorageUnavailable
 from shared.sql.databases import Database
 from shared.sql.engines import Statement
 from shared.sql.paging import Term, order_of
-from shared.sql.responses import Ask, answer_query, chosen_format
+from shared.sql.responses import PageQuery, chosen_format, page_response
 from shared.sql.statements import clip
-from shared.sql.values import Column, Form
+from shared.sql.values import Column, Style, sqlite_column
+from shared.web import Cursors
 
 
-class Secret:
-    """Signs with a key of its own."""
-
-    def __init__(self) -> None:
-        """A new key."""
-        self.key = secrets.token_bytes(16)
-
-    def sign(self, data: bytes) -> bytes:
-        """As the app does."""
-        return hmac.digest(self.key, data, "sha256")[:16]
+def new_cursors() -> Cursors:
+    """Cursors with a key of their own."""
+    key = secrets.token_bytes(32)
+    return Cursors(lambda: key)
 
 
-class NoSecret:
-    """Cannot sign now."""
-
-    def sign(self, _data: bytes) -> bytes:
-        """As with storage that is down."""
-        raise StorageUnavailable
+def unavailable() -> bytes:
+    """The key of cursors while storage is unavailable."""
+    raise StorageUnavailable
 
 
-SECRET = Secret()
+CURSORS = new_cursors()
 
 
-def ask(sql: str, limit: int, cursor: str | None = None, params: Any = ()) -> Ask:
+def ask(sql: str, limit: int, cursor: str | None = None, params: Any = ()) -> PageQuery:
     """A question with the usual limits."""
-    return Ask(
-        sql=sql, params=params, form=Form(), limit=limit, max_bytes=10**7, seconds=20.0, cursor=cursor,
+    return PageQuery(
+        sql=sql, params=params, style=Style(), limit=limit, max_bytes=10**7, seconds=20.0, cursor=cursor,
         question=("shop", sql, params),
     )  # fmt: skip
 
 
 def page(database: Database, sql: str, limit: int, cursor: str | None = None, params: Any = ()) -> dict[str, Any]:
     """One page, as the caller sees it."""
-    response: dict[str, Any] = json.loads(answer_query(database, SECRET, ask(sql, limit, cursor, params)).body)
+    response: dict[str, Any] = json.loads(page_response(database, CURSORS, ask(sql, limit, cursor, params)).body)
     return response
 
 
@@ -129,16 +120,21 @@ def test_a_cursor_is_ours_and_of_its_query(numbers: Database) -> None:
             page(numbers, asked, 5, wrong)
         assert caught.value.errors[0].field == "cursor"
     with pytest.raises(InvalidRequest):
-        answer_query(numbers, Secret(), ask(sql, 5, cursor))
+        page_response(numbers, new_cursors(), ask(sql, 5, cursor))
 
 
 def test_without_a_secret_truncation_is_still_told(numbers: Database) -> None:
     """Where no cursor can be signed, the rows are answered all the same, and that there are more."""
-    response = json.loads(answer_query(numbers, NoSecret(), ask("select id from numbers", 5)).body)
+    response = json.loads(page_response(numbers, Cursors(unavailable), ask("select id from numbers", 5)).body)
     assert (response["row_count"], response["truncated"], response["cursor"]) == (5, True, None)
 
 
-COLUMNS = (Column("id", "integer"), Column("Word", "text"), Column("day", "date"), Column("x", "json"))
+COLUMNS = (
+    sqlite_column("id", "integer"),
+    sqlite_column("Word", "text"),
+    sqlite_column("day", "date"),
+    Column("x", "json"),
+)
 
 
 @pytest.mark.parametrize(
@@ -156,18 +152,19 @@ COLUMNS = (Column("id", "integer"), Column("Word", "text"), Column("day", "date"
         ("select * from a order by nope", []),
         ("select * from a order by id collate nocase", []),
         ("select * from a order by x", []),
-        ("select * from a order by word", []),
+        ("select * from a order by word", [("word", False)]),
+        ("select id from a union select id from b order by id", []),
         ("select 1 -- order by id", []),
     ],
 )
 def test_the_order_of_a_statement(sql: str, order: list[tuple[str, bool]]) -> None:
     """An order is known where the statement ends in one, by columns of the answer that can be compared exactly."""
-    assert order_of(sql, "sqlite", COLUMNS)[0] == [Term(*each) for each in order]
+    assert order_of(sql, "sqlite", COLUMNS).terms == [Term(*each) for each in order]
 
 
 def test_names_that_stand_twice_give_no_order() -> None:
     """Which of two columns of one name is meant is no guess of ours."""
-    assert order_of("select id, id from a order by id", "sqlite", (COLUMNS[0], COLUMNS[0])) == ([], [])
+    assert order_of("select id, id from a order by id", "sqlite", (COLUMNS[0], COLUMNS[0])).terms == []
 
 
 @given(st.text(alphabet="ab'\"-/*;\n ", max_size=30))

@@ -163,7 +163,7 @@ def test_another_instance_sees_what_is_saved(start_app: StartApp, client: httpx.
     ("kind", "text", "value"),
     [
         ("integer", "-5", -5), ("integer", "9223372036854775807", 2**63 - 1), ("real", "1e3", 1000.0),
-        ("real", "5", 5.0), ("decimal", "1.50", "1.50"), ("text", "", ""), ("text", "é", "é"),
+        ("real", "5", 5.0), ("decimal", "1.50", 1.5), ("text", "", ""), ("text", "é", "é"),
         ("boolean", "true", True), ("boolean", "0", False), ("bytes", "AP8", b"\x00\xff"),
         ("date", "2024-01-31", "2024-01-31"),
         ("time", "09:30:00", "09:30:00"), ("json", "[1]", "[1]"),
@@ -172,7 +172,7 @@ def test_another_instance_sees_what_is_saved(start_app: StartApp, client: httpx.
 )  # fmt: skip
 def test_texts_of_a_url_become_values(kind: Any, text: str, value: Any) -> None:
     """Each type reads its texts."""
-    found = bind([Parameter("a", kind)], {"a": text}, by_url=True)
+    found = bind([Parameter("a", kind)], {"a": text}, "sqlite", by_url=True)
     assert (found, type(found["a"])) == ({"a": value}, type(value))
 
 
@@ -187,19 +187,19 @@ def test_texts_of_a_url_become_values(kind: Any, text: str, value: Any) -> None:
 def test_texts_that_are_no_value(kind: Any, text: str) -> None:
     """What is no value of the type is refused, naming the parameter."""
     with pytest.raises(InvalidRequest) as caught:
-        bind([Parameter("a", kind)], {"a": text}, by_url=True)
+        bind([Parameter("a", kind)], {"a": text}, "sqlite", by_url=True)
     assert [each.field for each in caught.value.errors] == ["a"]
 
 
 def test_values_of_a_body_have_their_types() -> None:
     """In JSON a number is a number: no text is read as one, and null is null."""
-    assert bind([Parameter("a", "integer")], {"a": 5}, by_url=False) == {"a": 5}
-    assert bind([Parameter("a", "integer")], {"a": None}, by_url=False) == {"a": None}
-    assert bind([Parameter("a", "bytes")], {"a": {"base64": "AP8"}}, by_url=False) == {"a": b"\x00\xff"}
-    assert bind([Parameter("a", "json")], {"a": {"b": [1]}}, by_url=False) == {"a": '{"b":[1]}'}
+    assert bind([Parameter("a", "integer")], {"a": 5}, "sqlite", by_url=False) == {"a": 5}
+    assert bind([Parameter("a", "integer")], {"a": None}, "sqlite", by_url=False) == {"a": None}
+    assert bind([Parameter("a", "bytes")], {"a": {"base64": "AP8"}}, "sqlite", by_url=False) == {"a": b"\x00\xff"}
+    assert bind([Parameter("a", "json")], {"a": {"b": [1]}}, "sqlite", by_url=False) == {"a": '{"b":[1]}'}
     for value in ("5", 5.0, True, [5]):
         with pytest.raises(InvalidRequest):
-            bind([Parameter("a", "integer")], {"a": value}, by_url=False)
+            bind([Parameter("a", "integer")], {"a": value}, "sqlite", by_url=False)
 
 
 def test_what_a_saved_query_may_be() -> None:

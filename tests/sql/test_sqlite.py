@@ -23,7 +23,7 @@ from shared.sql.databases import READERS, Database, Databases
 from shared.sql.engines import Outcome, Statement
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError, UnknownDatabase
 from shared.sql.settings import DatabaseSettings
-from shared.sql.values import Form, read_page
+from shared.sql.values import Style, read_page
 from tests.sql.conftest import NO_FILES, no_token
 
 NOBODY = 65534
@@ -55,7 +55,7 @@ def query(
 ) -> list[list[Any]]:
     """All rows of a query, as JSON has them."""
     with database.reading(seconds) as session:
-        page = read_page(session.query(sql, params, rows=10_001, explain=explain), Form(), 10_000, 10**8)
+        page = read_page(session.query(sql, params, rows=10_001, explain=explain), Style(), 10_000, 10**8)
     rows: list[list[Any]] = json.loads(b"[" + page.rows + b"]")
     return rows
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.sql.values import Column, Columns, Form, Format, Row, RowOverLimit, Rows, read_page, sqlite_column, unique
+from shared.sql.values import Column, Columns, Format, Row, RowOverLimit, Rows, Style, read_page, sqlite_column, unique
 from shared.web import decode_base64
 
 SCALARS = st.one_of(
@@ -30,7 +30,7 @@ def columns_for(rows: list[Row]) -> tuple[Column, ...]:
 
 def read_all(rows: list[Row], form: Format, columns: tuple[Column, ...] | None = None) -> bytes:
     """All rows in one page."""
-    page = read_page(Rows(columns or columns_for(rows), rows), Form(form), 10_000, 10**9)
+    page = read_page(Rows(columns or columns_for(rows), rows), Style(form), 10_000, 10**9)
     assert page.row_count == len(rows)
     assert not page.truncated
     return page.rows
@@ -127,7 +127,7 @@ def test_json_columns_are_json_as_written() -> None:
         ("BOOLEAN", "boolean", [0, 1, 2, None, "x"], [False, True, 2, None, "x"]),
         ("decimal(10, 2)", "decimal", [1, 1.5, 0.125, -3.25, "x", None], ["1.00", "1.50", "0.125", "-3.25", "x", None]),
         ("NUMERIC", "decimal", [1, 1.5, 2.0, 1e21], ["1", "1.5", "2", "1000000000000000000000"]),
-        ("DATETIME", "timestamp", ["2024-01-31 09:30:00", "2024-01-31", 5], ["2024-01-31T09:30:00", "2024-01-31", 5]),
+        ("DATETIME", "timestamp", ["2024-01-31 09:30:00", "2024-01-31", 5], ["2024-01-31 09:30:00", "2024-01-31", 5]),
         ("timestamp with time zone", "timestamp", ["2024-01-31T09:30:00Z"], ["2024-01-31T09:30:00Z"]),
         ("DATE", "date", ["2024-01-31", 5], ["2024-01-31", 5]),
         ("TIME", "time", ["09:30:00"], ["09:30:00"]),
@@ -140,7 +140,7 @@ def test_json_columns_are_json_as_written() -> None:
 )  # fmt: skip
 def test_the_declared_type_decides(declared: str, kind: str, stored: list[Any], result: list[Any]) -> None:
     """A declared type says the column's, and what its values become; a value that does not fit it stays."""
-    page = read_page(Rows((sqlite_column("a", declared),), [(value,) for value in stored]), Form(), 100, 10_000)
+    page = read_page(Rows((sqlite_column("a", declared),), [(value,) for value in stored]), Style(), 100, 10_000)
     assert page.columns == [{"name": "a", "type": kind}]
     assert json.loads(b"[" + page.rows + b"]") == [[value] for value in result]
 
@@ -154,7 +154,7 @@ def test_the_declared_type_decides(declared: str, kind: str, stored: list[Any], 
 )  # fmt: skip
 def test_without_a_declared_type_the_values_decide(values: list[Any], kind: str) -> None:
     """An expression's column has the type of its values, and `null` where there are none."""
-    page = read_page(Rows((Column("a"),), [(value,) for value in values]), Form(), 100, 10_000)
+    page = read_page(Rows((Column("a"),), [(value,) for value in values]), Style(), 100, 10_000)
     assert page.columns == [{"name": "a", "type": kind}]
 
 
@@ -174,7 +174,7 @@ def test_names_of_objects_are_unique(names: list[str]) -> None:
 def test_limits_cut_between_rows(texts: list[str], limit: int, form: Format) -> None:
     """A page holds the first rows, no more than the limits, and says whether there are more."""
     rows: list[Row] = [(text,) for text in texts]
-    page = read_page(Rows((Column("a"),), rows), Form(form), limit, 400)
+    page = read_page(Rows((Column("a"),), rows), Style(form), limit, 400)
     assert page.row_count <= limit
     assert len(page.rows) <= 400
     assert page.truncated == (page.row_count < len(rows))
@@ -184,7 +184,7 @@ def test_limits_cut_between_rows(texts: list[str], limit: int, form: Format) -> 
 def test_a_row_over_the_limit_is_an_error() -> None:
     """Where not one row fits there is no page that would get on."""
     with pytest.raises(RowOverLimit):
-        read_page(Rows((Column("a"),), [("x" * 500,)]), Form(), 10, 400)
+        read_page(Rows((Column("a"),), [("x" * 500,)]), Style(), 10, 400)
 
 
 def test_what_is_read_at_once_is_bounded() -> None:
@@ -199,6 +199,6 @@ def test_what_is_read_at_once_is_bounded() -> None:
             self.asked.append(count)
             return [("x" * 500_000,)] * count
 
-    page = read_page(Large(), Form(), 10_000, 8 * 1024 * 1024)
+    page = read_page(Large(), Style(), 10_000, 8 * 1024 * 1024)
     assert page.truncated
     assert max(Large.asked) <= 8

@@ -1,1 +1,1 @@
-"""What this capability keeps in, and takes from, the storage account: the only modules here that talk to it."""
+"""What this capability keeps in the storage account: saved queries, exports and datasets."""

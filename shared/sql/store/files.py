@@ -122,8 +122,8 @@ class Upload:
         self.size += len(block)
         self._blocks.append(name)
 
-    def commit(self, content_type: str, row_count: int) -> str:
-        """Make the blob of all that was written, in place of what had its name; its SHA-256, in hexadecimal."""
+    def commit(self, content_type: str, row_count: int, disposition: str | None) -> str:
+        """Make the blob of all that was written, in place of a blob with its name; its SHA-256, in hexadecimal."""
         if self._pending:
             self._send(bytes(self._pending))
         listed = "".join(f"<Latest>{name}</Latest>" for name in self._blocks)
@@ -134,6 +134,8 @@ class Upload:
             "x-ms-meta-rowcount": str(row_count),
             "x-ms-meta-sha256": digest,
         }
+        if disposition is not None:
+            headers["x-ms-blob-content-disposition"] = disposition
         self._files._ask("PUT", self._path, {"comp": "blocklist"}, headers, body, 201)
         return digest
 

@@ -1,0 +1,1 @@
+"""The SQL functions: their requests and responses, and one short handler for each."""

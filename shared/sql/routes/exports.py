@@ -1,0 +1,125 @@
+"""The function that writes the result of a query to a blob."""
+
+from collections.abc import Callable
+from functools import partial
+from threading import BoundedSemaphore
+from time import perf_counter
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from shared.errors import Busy, Unavailable, UnknownContainer
+from shared.sql.databases import Databases
+from shared.sql.exports import CONTENT_TYPES, ExportFormat, export
+from shared.sql.responses import disposition
+from shared.sql.routes.databases import ERRORS
+from shared.sql.routes.fields import BigIntegers, DatabaseName, DefuseFormulas, Params, Sql
+from shared.sql.statements import read_params
+from shared.sql.store.files import Files
+from shared.sql.values import Style
+from shared.storage import ReservedContainer, check_container
+from shared.web import Example, Fields, Operation, Response
+
+EXPORTS_AT_ONCE = 2
+"""Each export holds a connection, a thread and a few MiB as long as it runs."""
+EXPORT_WAIT_SECONDS = 5.0
+EVERY_ROW = 2**62
+Link = Callable[[str, str], str]
+"""Returns the URL that opens a blob (container, name) for an hour."""
+
+
+class ExportSqlRequest(Fields, frozen=True, kw_only=True):
+    sql: Sql
+    params: Params = None
+    database: DatabaseName = "main"
+    container: Annotated[
+        str, Meta(description="A container that exists.", pattern=r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*\Z")
+    ]
+    name: Annotated[
+        str,
+        Meta(
+            description="The name of the blob. A blob with this name is replaced.",
+            min_length=1,
+            max_length=1024,
+            pattern=r"^(?!/)(?!(.*/)?\.{1,2}(/|$))[^\x00-\x1f\x7f\\]*[^\x00-\x1f\x7f\\./]\Z",
+        ),
+    ]
+    format: Annotated[ExportFormat, Meta(description="The format of the file.")] = "csv"
+    timeout_ms: Annotated[
+        int, Meta(description="The time limit of the whole call in milliseconds.", ge=1, le=200_000)
+    ] = 120_000
+    big_integers: BigIntegers = "number"
+    defuse_formulas: DefuseFormulas = False
+    filename: (
+        Annotated[
+            str,
+            Meta(
+                description="The name under which browsers save the blob (its Content-Disposition).",
+                min_length=1,
+                max_length=200,
+            ),
+        ]
+        | None
+    ) = None
+
+
+class ExportSqlResponse(msgspec.Struct, frozen=True):
+    """The blob that was written. `sha256` is hexadecimal; anyone who has `url` can read the blob for an hour."""
+
+    name: str
+    container: str
+    row_count: int
+    size: int
+    sha256: str
+    url: str
+    elapsed_ms: float
+
+
+def export_sql(
+    databases: Databases, files: Files, link: Link, slots: BoundedSemaphore, request: ExportSqlRequest
+) -> Response:
+    started = perf_counter()
+    check_container(request.container)
+    params = read_params(request.params)
+    database = databases.get(request.database)
+    style = Style(big_integers_as_text=request.big_integers == "string", defuse_formulas=request.defuse_formulas)
+    if not slots.acquire(timeout=EXPORT_WAIT_SECONDS):
+        raise Busy("Too many exports are running. Try again.", retry_after=10)
+    try:
+        files.check_container(request.container)
+        upload = files.write(request.container, request.name)
+        with database.reading(request.timeout_ms / 1000) as session:
+            rows = session.query(request.sql, params, rows=EVERY_ROW, explain=False)
+            row_count = export(rows, request.format, database.engine, upload, style)
+        header = None if request.filename is None else disposition(request.filename)
+        digest = upload.commit(CONTENT_TYPES[request.format], row_count, header)
+    finally:
+        slots.release()
+    url = link(request.container, request.name)
+    elapsed = round((perf_counter() - started) * 1000, 3)
+    response = ExportSqlResponse(request.name, request.container, row_count, upload.size, digest, url, elapsed)
+    return Response.json(response, 201)
+
+
+def operations(databases: Databases, files: Files, link: Link) -> dict[str, Operation]:
+    """`link` makes the URL in the response."""
+    return {
+        "export-sql": Operation(
+            writes=True,
+            timeout_bounds_call=True,
+            handle=partial(export_sql, databases, files, link, BoundedSemaphore(EXPORTS_AT_ONCE)),
+            request=ExportSqlRequest,
+            response=ExportSqlResponse,
+            summary="Write the whole result of a query to a blob, as CSV, NDJSON or Parquet.\n"
+            "The blob appears when it is complete; until then a blob with that name keeps its content.",
+            errors=(*ERRORS, UnknownContainer, ReservedContainer, Unavailable),
+            statuses={201: "The blob was written."},
+            examples=(
+                Example(
+                    "A table as CSV",
+                    {"sql": "select * from fruit order by id", "container": "samples", "name": "exports/fruit.csv"},
+                ),
+            ),
+        ),
+    }

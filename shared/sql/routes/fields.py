@@ -1,0 +1,78 @@
+"""Fields and response types that several SQL functions share."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, UnsetType
+
+from shared.sql.statements import GivenParams
+from shared.sql.values import Format, Kind, Style
+from shared.web import Fields
+
+MAX_ROWS = 10_000
+"""The most rows in one response."""
+MAX_BYTES = 8 * 1024 * 1024
+"""The most bytes of rows in one response."""
+
+Sql = Annotated[str, Meta(description="One SQL statement.", min_length=1, max_length=100_000)]
+Params = Annotated[
+    GivenParams | None,
+    Meta(description='A list of values for `?`, or an object for `:name`. Write bytes as `{"base64": "…"}`.'),
+]
+DatabaseName = Annotated[str, Meta(description="The name of the database in the app's settings.", max_length=64)]
+TimeoutMs = Annotated[
+    int, Meta(description="The time limit in milliseconds; a longer statement is stopped.", ge=1, le=60_000)
+]
+Limit = Annotated[int, Meta(description="The most rows in the response.", ge=1, le=MAX_ROWS)]
+Accept = Annotated[str, Meta(description="Media types; `format` takes precedence.", max_length=1000)]
+BigIntegers = Annotated[
+    Literal["number", "string"],
+    Meta(description="`string` writes integers beyond 2^53 as text, for clients that would round them."),
+]
+DefuseFormulas = Annotated[
+    bool,
+    Meta(description="In CSV, put an apostrophe before texts and column names that a spreadsheet would run."),
+]
+Filename = Annotated[str, Meta(description="Send the response as a file of this name.", min_length=1, max_length=200)]
+
+
+class PageRequest(Fields, frozen=True):
+    """The fields that choose a page of rows and how it is written."""
+
+    format: (
+        Annotated[
+            Format,
+            Meta(
+                description="`json` writes each row as an array, `objects` as an object; `ndjson` and `csv` contain "
+                "rows only. The default comes from the Accept header, else it is `json`."
+            ),
+        ]
+        | None
+    ) = None
+    cursor: Annotated[str, Meta(description="The `cursor` of the previous page.", max_length=8000)] | None = None
+    big_integers: BigIntegers = "number"
+    defuse_formulas: DefuseFormulas = False
+    filename: Filename | None = None
+
+    def style(self, form: Format) -> Style:
+        """How rows are written, in this format."""
+        return Style(form, self.big_integers == "string", self.defuse_formulas)
+
+
+class ColumnResponse(msgspec.Struct, frozen=True):
+    """A column. If the database declares no type, it is the type of the values; `null` if there are none."""
+
+    name: str
+    type: Kind
+    note: str | UnsetType = msgspec.UNSET
+
+
+class QueryResponse(msgspec.Struct, frozen=True):
+    """A page of rows. If `truncated`, more rows follow; `cursor` fetches them."""
+
+    columns: list[ColumnResponse]
+    rows: list[list[Any] | dict[str, Any]]
+    row_count: int
+    truncated: bool
+    cursor: str | None
+    elapsed_ms: float
