@@ -13,7 +13,7 @@ from shared.errors import FieldError, InvalidRequest, invalid_field
 from shared.sql.dialects import DIALECTS, Dialect
 from shared.sql.errors import ReadOnly
 from shared.sql.statements import MAX_INTEGER, MIN_INTEGER, scan
-from shared.sql.values import Scalar
+from shared.sql.values import Scalar, Typed
 from shared.web import decode_base64
 from shared.web.decoding import MAX_ERRORS, cut
 
@@ -137,11 +137,13 @@ def _invalid(errors: list[FieldError], count: int | None = None) -> InvalidReque
 def _value(parameter: Parameter, sent: Any, field: str, dialect: Dialect, *, by_url: bool = False) -> Scalar:
     """The value to bind. Raises InvalidRequest if `sent` is not of the parameter's type."""
     if sent is None:
-        return None
+        return Typed(None, parameter.type) if dialect == "postgresql" else None
     kind = parameter.type
     value = _checked(kind, _from_text(kind, sent) if by_url else sent, field, by_url=by_url)
     if value is None:
         raise invalid_field(field, f"{field} must be of type {kind}{_HINTS.get(kind, '')}.")
+    if dialect == "postgresql":
+        return Typed(value, kind)
     if dialect == "sqlite" and kind == "decimal":
         return _sqlite_number(str(value), field)
     if dialect == "mysql" and kind == "timestamp":
@@ -149,7 +151,7 @@ def _value(parameter: Parameter, sent: Any, field: str, dialect: Dialect, *, by_
     return value
 
 
-def _checked(kind: str, value: Any, field: str, *, by_url: bool) -> Scalar:
+def _checked(kind: str, value: Any, field: str, *, by_url: bool) -> bool | float | str | bytes | None:
     """`value` as a scalar of this kind; None if it is not one."""
     if kind == "boolean":
         return value if isinstance(value, bool) else None

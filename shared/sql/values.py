@@ -20,7 +20,14 @@ values, `number` by value, `date` as in MySQL, `text` if the collation is determ
 under each of its collations."""
 
 
-Scalar = None | bool | int | float | str | bytes
+class Typed(NamedTuple):
+    """A value with its declared type, for engines that want to know it."""
+
+    value: "bool | int | float | str | bytes | None"
+    kind: Kind
+
+
+Scalar = None | bool | int | float | str | bytes | Typed
 Params = Sequence[Scalar] | dict[str, Scalar]
 """The values that are bound to a statement, by position or by name."""
 Row = tuple[Any, ...]

@@ -148,7 +148,7 @@ def test_the_header_over_http(start_app: StartApp) -> None:
     app = start_app()
     body = {"sql": "insert into fruit (name, price) values (?, ?)", "params": ["quince", 1]}
     with app.client() as client:
-        client.headers["idempotency-key"] = "key 1"
+        client.headers["idempotency-key"] = "key-1"
         tried = client.post("/api/execute-sql", json=body | {"dry_run": True})
         first = client.post("/api/execute-sql", json=body)
         again = client.post("/api/execute-sql", json=body)

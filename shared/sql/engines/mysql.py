@@ -31,7 +31,7 @@ from shared.sql.engines import (
 )
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, RowTooLarge, SqlError
 from shared.sql.statements import LOCKING, Scanned, check_params, filled, has_second, identifiers, scan
-from shared.sql.values import FETCH_BYTES, Column, Columns, Json, Kind, Params, Row, Scalar, json_or_text
+from shared.sql.values import FETCH_BYTES, Column, Columns, Compared, Json, Kind, Params, Row, Scalar, json_or_text
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -62,6 +62,8 @@ _KINDS: dict[int, Kind] = {
     242: "bytes", 245: "json", 246: "decimal", 255: "bytes",
 }  # fmt: skip
 """Our types of MySQL's field types. https://dev.mysql.com/doc/dev/mysql-server/latest/field__types_8h.html"""
+_COMPARED: dict[Kind, Compared] = {"integer": "number", "date": "date", "time": "exact"}
+"""How values can be told apart. MySQL compares decimals with texts as doubles, and texts by collations."""
 _DECODERS: dict[Any, Any] = {1: int, 2: int, 3: int, 4: float, 5: float, 8: int, 9: int, 13: int}
 """What PyMySQL makes of each field type; all else stays text or bytes."""
 FILES = "INTO OUTFILE and INTO DUMPFILE write files, which is not allowed."
@@ -353,9 +355,9 @@ class MysqlSession:
         if kind == TINY and field.length == 1:
             return Column(field.name, "boolean", _boolean)
         if kind in (TIMESTAMP, DATETIME):
-            return Column(field.name, "timestamp", _utc if kind == TIMESTAMP else _timestamp)
+            return Column(field.name, "timestamp", _utc if kind == TIMESTAMP else _timestamp, "date")
         if kind in _KINDS:
-            return Column(field.name, _KINDS[kind], _json if kind == 245 else None)
+            return Column(field.name, _KINDS[kind], _json if kind == 245 else None, _COMPARED.get(_KINDS[kind]))
         if field.charsetnr == BINARY:
             return Column(field.name, "bytes")
         if self._is_json.get(_place(field)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from random import random
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -29,9 +29,10 @@ from shared.sql.engines import (
     sign_in,
     write_refused,
 )
+from shared.sql.engines.postgresql_types import ParameterTypes
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, RowTooLarge, SqlError
-from shared.sql.statements import Scanned, check_params, has_second, numbered, original_place, scan
-from shared.sql.values import FETCH_BYTES, MAX_ROW_BYTES, Column, Columns, Json, Kind, Params, Row
+from shared.sql.statements import Scanned, check_params, has_second, original_place, scan
+from shared.sql.values import FETCH_BYTES, MAX_ROW_BYTES, Column, Columns, Compared, Json, Kind, Params, Row
 
 if TYPE_CHECKING:
     import psycopg
@@ -67,6 +68,8 @@ ACTIVE, IN_TRANSACTION = 1, 2
 NO_VALUES = [0]
 """A value that nothing uses: psycopg then speaks the extended protocol, which takes one statement at a time."""
 EXPLAIN = "EXPLAIN "
+CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
+"""Statements that change rows, and no table."""
 
 NOT_A_CURSOR = frozenset({"0A000", "42601", "42P11"})
 """SQLSTATEs of what is a statement, but no cursor's: it is run as it is, so that the engine judges it."""
@@ -86,6 +89,11 @@ _KINDS: dict[int, Kind] = {
     114: "json", 3802: "json", 2249: "json",
 }  # fmt: skip
 """Our types of PostgreSQL's, by their numbers. Arrays are JSON, everything else is text as PostgreSQL writes it."""
+_COMPARED: dict[int, Compared] = {
+    20: "number", 21: "number", 23: "number", 26: "number", 1700: "number", 1082: "exact", 1083: "exact", 1266: "exact",
+    1114: "exact", 1184: "exact", 2950: "exact", 19: "text", 25: "text", 1043: "text",
+}  # fmt: skip
+"""How values can be told apart. Of other types (citext, char, interval), different texts may be equal values."""
 
 
 class PostgresSession:
@@ -127,6 +135,7 @@ class PostgresSession:
             ) from error
         for name in TEXTS:
             self._db.adapters.register_loader(name, TextLoader)
+        self._types = ParameterTypes(self._db)
 
     # ---- One call.
 
@@ -134,6 +143,8 @@ class PostgresSession:
         # The SELECT takes a snapshot: from then on a read-only transaction stays one (SET TRANSACTION is refused).
         self._db.deadline = monotonic() + OWN_SECONDS
         self._sent, self._transaction = 0, None
+        if self._writes:
+            self._types.forget()
         mode = "" if self._writes else " READ ONLY"
         self._own(f"BEGIN{mode}; SELECT {self._limits(seconds)}")
         self._deadline = monotonic() + seconds
@@ -148,6 +159,17 @@ class PostgresSession:
         return limits
 
     def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> "PostgresSession":
+        try:
+            return self._query(sql, params, rows=rows, explain=explain)
+        except SqlError:
+            if not self._types.may_be_stale:
+                raise
+        # A table may have changed since the types were deduced.
+        self._types.forget()
+        self._restart()
+        return self._query(sql, params, rows=rows, explain=explain)
+
+    def _query(self, sql: str, params: Params, *, rows: int, explain: bool) -> "PostgresSession":
         scanned = scan(sql, "postgresql")
         check_params(scanned, params)
         if not scanned.words:
@@ -156,8 +178,8 @@ class PostgresSession:
             raise ReadOnly(f"{scanned.first} is not allowed here. {WRITES_ELSEWHERE}")
         if scanned.forbidden:
             raise not_allowed(scanned.forbidden)
-        text, values = numbered(scanned, params)
         self._more = False
+        text, values = self._bind(scanned, params, sql, self._restart)
         if explain or not self._declare(text, values, scanned, sql):
             self._send(f"{EXPLAIN if explain else ''}{text}", values, scanned, sql, len(EXPLAIN) * explain)
         else:
@@ -175,9 +197,27 @@ class PostgresSession:
                 raise self._ours(error, scanned, sql, len(DECLARE)) from error
         else:
             return True
+        self._restart()
+        return False
+
+    def _restart(self) -> None:
         self._own("ROLLBACK")
         self.start(max(self._deadline - monotonic(), 0.001))
-        return False
+
+    def _bind(
+        self,
+        scanned: Scanned,
+        params: Params,
+        sql: str,
+        undo: Callable[[], object],
+        protect: Callable[[], object] = lambda: None,
+    ) -> tuple[str, list[Any]]:
+        """The statement, and its values with their types. If PostgreSQL has to deduce them, the app calls `protect`
+        before, and `undo` after each failed attempt."""
+        try:
+            return self._types.bind(scanned, params, protect, undo)
+        except self._failures as error:
+            raise self._ours(error, scanned, sql) from error
 
     @property
     def columns(self) -> Columns:
@@ -234,7 +274,15 @@ class PostgresSession:
         if not alone:
             self._check_transaction()
         self._sent += 1
-        text, values = numbered(scanned, statement.params)
+        if scanned.first not in CHANGES:
+            self._types.forget()
+        text, values = self._bind(
+            scanned,
+            statement.params,
+            statement.sql,
+            undo=lambda: self._own("ROLLBACK TO SAVEPOINT strongroom"),
+            protect=lambda: self._own("SAVEPOINT strongroom"),
+        )
         self._send(text, values, scanned, statement.sql)
         columns = self._columns
         rows: list[Row] = []
@@ -246,7 +294,7 @@ class PostgresSession:
         tag = (self._stream.pgresult.command_status or b"").decode().split(" ")[0]
         if self._db.info.transaction_status != IN_TRANSACTION or (tag in ENDS and scanned.first != "SET"):
             raise SqlError(ENDED)
-        return Outcome(count if tag in ("INSERT", "UPDATE", "DELETE", "MERGE") else 0, None, columns, rows)
+        return Outcome(count if tag in CHANGES else 0, None, columns, rows)
 
     def _finish(self) -> int:
         """Read what is left of a statement's result; how many rows it changed."""
@@ -355,6 +403,7 @@ class PostgresSession:
             return SqlError(str(error))
         if scanned is not None and state == "42601" and has_second(sql, "postgresql"):
             return MultipleStatements(ONE_STATEMENT)
+        self._types.failed(state)
         diag = error.diag
         place = ""
         if scanned is not None and diag.statement_position:
@@ -424,7 +473,7 @@ def _stream_cursor() -> Any:
                     if kind is str or kind is bytes:
                         row_bytes += len(value)
                     elif kind is list or kind is tuple:
-                        row_bytes += held.get_length(0, place)
+                        row_bytes += len(held.get_value(0, place) or b"")
                 if row_bytes > MAX_ROW_BYTES:
                     raise RowTooLarge(ROW_TOO_LARGE)
                 size += row_bytes
@@ -459,10 +508,18 @@ def _columns(described: tuple[tuple[bytes | None, int], ...]) -> Columns:
 
     def column(name: bytes | None, oid: int) -> Column:
         known = adapters.types.get(oid)
-        is_array = known is not None and known.array_oid == oid
-        return Column((name or b"").decode(), "json" if is_array else _KINDS.get(oid, "text"), _CONVERTS.get(oid))
+        text = (name or b"").decode()
+        if known is not None and known.array_oid == oid:
+            convert = _CONVERTS.get(known.oid)
+            return Column(text, "json", None if convert is None else partial(_array, convert))
+        return Column(text, _KINDS.get(oid, "text"), _CONVERTS.get(oid), _COMPARED.get(oid))
 
     return Columns([column(name, oid) for name, oid in described])
+
+
+def _array(convert: Callable[[Any], Any], value: Any) -> Any:
+    """An array, its elements written as values of a column are."""
+    return [_array(convert, each) for each in value] if isinstance(value, list) else convert(value)
 
 
 def _decimal(value: str | None) -> str | float | None:

@@ -1,0 +1,242 @@
+"""The types of a statement's parameters on PostgreSQL.
+
+PostgreSQL deduces the type of `$1` from the statement, but gives up in three cases: in a cursor's statement, where one
+parameter occurs in places of different types (`:q is null or name = :q`), and where any type would do
+(`concat(?, 'x')`). So the app has the statement parsed once, and sends the values with the types that come back.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shared.sql.statements import REMEMBERED_LENGTH, Scanned, numbered
+from shared.sql.values import Kind, Params, Scalar, Typed
+
+if TYPE_CHECKING:
+    import psycopg
+
+UNKNOWN, BOOLEAN, BYTES, BIGINT, INTEGER, TEXT, REAL, DOUBLE, NUMERIC = 0, 16, 17, 20, 23, 25, 700, 701, 1700
+"""Numbers of types. https://github.com/postgres/postgres/blob/REL_17_STABLE/src/include/catalog/pg_type.dat"""
+DECLARED: dict[Kind, int] = {
+    "integer": BIGINT, "real": DOUBLE, "decimal": NUMERIC, "boolean": BOOLEAN, "bytes": BYTES, "date": 1082,
+    "time": 1083, "timestamp": 1114, "json": 3802,
+}  # fmt: skip
+WITH_ZONE: dict[Kind, int] = {"time": 1266, "timestamp": 1184}
+FRACTIONS = frozenset({REAL, DOUBLE, NUMERIC})
+UNDECIDED, DISAGREEING = "42P18", "42P08"
+MISFITS = frozenset({"42883", "42725", "42804"})
+"""SQLSTATEs of a function or operator that does not exist for these types, that is not unique, or of another type."""
+MALFORMED = "22P02"
+"""The SQLSTATE of a text that is not a value of its type."""
+MAX_KEPT = 500
+
+_NUMBER = re.compile(r"\$(\d+)")
+_ZONE = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d)?)\Z")
+
+
+class Bound(NamedTuple):
+    """A value and the number of its type."""
+
+    value: Scalar
+    oid: int
+
+
+class ParameterTypes:
+    """The types that one connection has deduced, by statement."""
+
+    def __init__(self, connection: "psycopg.Connection[Any]") -> None:
+        self._db = connection
+        self._kept: dict[tuple[str, tuple[object, ...]], tuple[bool, list[int]]] = {}
+        self._was_kept = False
+        self.may_be_stale = False
+        """Whether the last statement failed with types that an earlier statement deduced."""
+        connection.adapters.register_dumper(Bound, _dumper())
+
+    def bind(
+        self, scanned: Scanned, params: Params, protect: Callable[[], object], undo: Callable[[], object]
+    ) -> tuple[str, list[Any]]:
+        """The text to send, with `$1` and so on, and its values.
+
+        If types must be deduced, it calls `protect` before, and `undo` after an error, to save the transaction.
+
+        Raises what psycopg raises for a statement that does not parse.
+        """
+        text, values = numbered(scanned, params)
+        self._was_kept = self.may_be_stale = False
+        if not values:
+            return text, []
+        key = (text, tuple(_signature(each) for each in values))
+        kept = self._kept.get(key)
+        self._was_kept = kept is not None
+        if kept is None:
+            protect()
+            kept = self._deduce(text, scanned, values, undo)
+            if len(text) <= REMEMBERED_LENGTH:
+                if len(self._kept) >= MAX_KEPT:
+                    self._kept.clear()
+                self._kept[key] = kept
+        is_split, oids = kept
+        if is_split:
+            text, values = _split(scanned, values)
+        return text, [_bound(value, oid) for value, oid in zip(values, oids, strict=True)]
+
+    def failed(self, state: str) -> None:
+        """Note the SQLSTATE with which the statement failed."""
+        self.may_be_stale = self._was_kept and (state in MISFITS or state == MALFORMED)
+
+    def forget(self) -> None:
+        """Deduce all types again, because a table may have changed."""
+        self._kept.clear()
+
+    def _deduce(
+        self, text: str, scanned: Scanned, values: list[Scalar], undo: Callable[[], object]
+    ) -> tuple[bool, list[int]]:
+        """Whether each occurrence of a parameter has its own number, and the types."""
+        import psycopg
+
+        try:
+            return False, self._described(text, values, undo)
+        except psycopg.Error as error:
+            if error.sqlstate != DISAGREEING:
+                raise
+            undo()
+        split_text, split_values = _split(scanned, values)
+        oids = self._described(split_text, split_values, undo)
+        # One type for each parameter, if the places where PostgreSQL could tell agree.
+        found: list[set[int]] = [set() for _ in values]
+        for index, oid in zip(_indexes(scanned), oids, strict=True):
+            found[index].add(oid)
+        merged = [each - {TEXT} if len(each) > 1 else each for each in found]
+        if all(len(each) == 1 for each in merged):
+            return False, [next(iter(each)) for each in merged]
+        return True, oids
+
+    def _described(self, text: str, values: list[Scalar], undo: Callable[[], object]) -> list[int]:
+        """The types of the parameters, as PostgreSQL deduces them. Raises psycopg.Error."""
+        import psycopg
+
+        oids = [_first_type(each) for each in values]
+        fractions = [index for index, each in enumerate(values) if type(each) is float]
+        misfits = [_narrowed, _undeclared]
+        while True:
+            try:
+                deduced = self._ask(text, oids)
+                break
+            except psycopg.Error as error:
+                number = _NUMBER.search(str(error.diag.message_primary or ""))
+                if error.sqlstate == UNDECIDED and number and oids[int(number[1]) - 1] == UNKNOWN:
+                    index = int(number[1]) - 1
+                    oids[index] = DOUBLE if index in fractions else TEXT
+                elif error.sqlstate in MISFITS and (changed := _changed(misfits, values, oids)) is not None:
+                    oids = changed
+                else:
+                    raise
+            undo()
+        for index in fractions:
+            if deduced[index] not in FRACTIONS:
+                deduced[index] = DOUBLE
+        return deduced
+
+    def _ask(self, text: str, oids: Sequence[int]) -> list[int]:
+        from psycopg import pq
+        from psycopg.errors import error_from_result
+        from psycopg.generators import execute
+
+        connection = self._db.pgconn
+        for step in ("parse", "describe"):
+            if step == "parse":
+                connection.send_prepare(b"", text.encode(), oids)
+            else:
+                connection.send_describe_prepared(b"")
+            (result,) = self._db.wait(execute(connection))
+            if result.status != pq.ExecStatus.COMMAND_OK:
+                raise error_from_result(result)
+        return [result.param_type(index) for index in range(result.nparams)]
+
+
+def _signature(value: Scalar) -> object:
+    return (value.kind, _has_zone(value.value)) if isinstance(value, Typed) else type(value)
+
+
+def _first_type(value: Scalar) -> int:
+    """The type to begin with: unknown where PostgreSQL is to deduce it."""
+    if isinstance(value, Typed):
+        if value.kind in WITH_ZONE and _has_zone(value.value):
+            return WITH_ZONE[value.kind]
+        return DECLARED.get(value.kind, UNKNOWN)
+    return {bool: BOOLEAN, int: BIGINT, bytes: BYTES}.get(type(value), UNKNOWN)
+
+
+def _has_zone(value: Scalar) -> bool:
+    return isinstance(value, str) and _ZONE.search(value) is not None
+
+
+def _changed(steps: list[Callable[[Scalar, int], int]], values: list[Scalar], oids: list[int]) -> list[int] | None:
+    """Other types to try, by the next step that changes any; None if there is none."""
+    while steps:
+        step = steps.pop(0)
+        changed = [step(value, oid) for value, oid in zip(values, oids, strict=True)]
+        if changed != oids:
+            return changed
+    return None
+
+
+def _narrowed(value: Scalar, oid: int) -> int:
+    """Many functions take integers of 32 bits only. First all are of 64, so that arithmetic does not overflow."""
+    number = value.value if isinstance(value, Typed) else value
+    return INTEGER if oid == BIGINT and isinstance(number, int) and -(2**31) <= number < 2**31 else oid
+
+
+def _undeclared(value: Scalar, oid: int) -> int:
+    """A declared type that does not fit where the parameter is used: let PostgreSQL read the text."""
+    return UNKNOWN if isinstance(value, Typed) and oid not in (BIGINT, BYTES) else oid
+
+
+def _indexes(scanned: Scanned) -> list[int]:
+    """For each occurrence of a parameter the index of its value."""
+    places = {name: index for index, name in enumerate(scanned.names)}
+    return [places[slot] if isinstance(slot, str) else slot - 1 for slot in scanned.slots]
+
+
+def _split(scanned: Scanned, values: list[Scalar]) -> tuple[str, list[Scalar]]:
+    """The statement with a number for each occurrence of a parameter, and the values in that order."""
+    text = [scanned.pieces[0]]
+    for number, piece in enumerate(scanned.pieces[1:], 1):
+        text += f"${number}", piece
+    return "".join(text), [values[index] for index in _indexes(scanned)]
+
+
+def _bound(value: Scalar, oid: int) -> Any:
+    if isinstance(value, Typed):
+        value = value.value
+    return value if isinstance(value, bytes) else Bound(value, oid)
+
+
+@cache
+def _dumper() -> Any:
+    """psycopg's way of sending a Bound: as text, with its type."""
+    from psycopg.adapt import Dumper
+    from psycopg.errors import DataError
+
+    class BoundDumper(Dumper):
+        def get_key(self, obj: Bound, format: Any) -> Any:  # noqa: A002, ARG002
+            return (self.cls, obj.oid)
+
+        def upgrade(self, obj: Bound, format: Any) -> "BoundDumper":  # noqa: A002, ARG002
+            dumper = BoundDumper(self.cls, self.connection)
+            dumper.oid = obj.oid
+            return dumper
+
+        def dump(self, obj: Bound) -> bytes | None:
+            value = obj.value
+            if value is None:
+                return None
+            if isinstance(value, bool):
+                return b"t" if value else b"f"
+            text = repr(value) if isinstance(value, float) else str(value)
+            if "\0" in text:
+                raise DataError("PostgreSQL cannot store the character NUL (U+0000) in a text.")
+            return text.encode()
+
+    return BoundDumper
