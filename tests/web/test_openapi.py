@@ -164,7 +164,7 @@ def test_the_document_is_the_same_on_every_python() -> None:
 def test_bounds_and_headers_are_described(described: dict[str, Any]) -> None:
     """Lengths of fields, Retry-After and the Idempotency-Key of a writing function are in the document."""
     query_sql = described["paths"]["/query-sql"]["post"]
-    schema = described["components"]["schemas"]["QuerySql"]
+    schema = described["components"]["schemas"]["QuerySqlRequest"]
     assert schema["properties"]["sql"]["maxLength"] == 100_000
     # By URL, a long text is bounded by the URL itself.
     by_url = {each["name"]: each for each in described["paths"]["/query-sql"]["get"]["parameters"]}

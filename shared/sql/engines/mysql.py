@@ -474,7 +474,7 @@ def _literal(value: Scalar) -> str:
         return f"x'{value.hex()}'"
     if isinstance(value, float):
         return f"{value!r}e0" if "e" not in repr(value) else repr(value)
-    return str(value) if isinstance(value, int) else f"'{escape_string(value)}'"
+    return str(value) if isinstance(value, int) else f"'{escape_string(str(value))}'"
 
 
 def _boolean(value: Any) -> Any:

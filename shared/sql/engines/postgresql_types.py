@@ -118,7 +118,7 @@ class ParameterTypes:
 
         oids = [_first_type(each) for each in values]
         fractions = [index for index, each in enumerate(values) if type(each) is float]
-        misfits = [_narrowed, _undeclared]
+        misfits: list[Callable[[Scalar, int], int]] = [_narrowed, _undeclared]
         while True:
             try:
                 deduced = self._ask(text, oids)
@@ -128,7 +128,7 @@ class ParameterTypes:
                 if error.sqlstate == UNDECIDED and number and oids[int(number[1]) - 1] == UNKNOWN:
                     index = int(number[1]) - 1
                     oids[index] = DOUBLE if index in fractions else TEXT
-                elif error.sqlstate in MISFITS and (changed := _changed(misfits, values, oids)) is not None:
+                elif error.sqlstate in MISFITS and (changed := _changed(misfits, values, oids)):
                     oids = changed
                 else:
                     raise
