@@ -158,9 +158,8 @@ def _postgresql() -> Iterator[Figure]:
                 query = PageQuery(
                     sql=sql, params=[50_000], style=Style(), limit=99, max_bytes=2**23, seconds=5.0, question=()
                 )  # fmt: skip
-                measured = in_turns(
-                    lambda query=query: page_response(database, Cursors(_no_cursors), query), baseline, 15, 100
-                )  # type: ignore[misc]
+                ours = partial(page_response, database, Cursors(_no_cursors), query)
+                measured = in_turns(ours, baseline, 15, 100)
                 yield Figure(
                     f"PostgreSQL: {what}", measured[0] * 1e6, "psycopg, same statements", measured[1] * 1e6, "µs",
                     "at most 1.3",
