@@ -138,7 +138,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-def responses(port: int) -> bool:
+def is_listening(port: int) -> bool:
     """Whether something listens on this port of the loopback address."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2):

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError
 
-from scripts.azurite import SERVICES, USUAL_PORTS, Azurite, AzuriteFailed, connection_string, is_free, responses
+from scripts.azurite import SERVICES, USUAL_PORTS, Azurite, AzuriteFailed, connection_string, is_free, is_listening
 from scripts.azurite import start_azurite as start_azurite_process
 from scripts.host.keys import load_keys, make_keys
 from scripts.samples import seed_container, seed_database, seed_keys, seed_users
@@ -206,7 +206,7 @@ def start_azurite(storage: str, lock: int) -> tuple[Azurite | None, str]:
         fail("AZURITE must be unset, or external (use one that runs already).")
     if os.environ.get("AZURITE"):
         for service, port in zip(SERVICES, ports, strict=True):
-            if service != "queue" and not responses(port):
+            if service != "queue" and not is_listening(port):
                 fail(f"AZURITE=external, but nothing listens on port {port} ({service}).")
         return None, connection_string(ports)
     fixed = [bool(os.environ.get(name)) for name in names]

@@ -19,7 +19,7 @@ STOP_SECONDS = 12
 """Calls in flight have this long to finish once the host stops: longer than STRONGROOM_CALL_SECONDS by default."""
 _THREADS = 1000
 """The real host starts its Python worker with this many."""
-_MAX_INCOMPLETE_BYTES = 128 * 1024
+_MAX_INCOMPLETE_BYTES = 1024 * 1024
 """How much of a request line and headers uvicorn buffers. The app itself responds 414 and 431 below that."""
 
 

@@ -396,3 +396,17 @@ def test_ends_while_the_app_loads(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         printed, logged = process.communicate(timeout=30)
     assert (process.returncode, printed, logged) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("size", "status"), [(8 * 1024 - len("GET  HTTP/1.1"), 404), (8 * 1024, 414), (200 * 1024, 414)]
+)
+def test_a_long_request_line(host: RunningHost, size: int, status: int) -> None:
+    """A request line of 8 KiB is served, and a longer one is 414."""
+    assert host.call("GET", "/" + "a" * (size - 1)).status == status
+
+
+@pytest.mark.parametrize(("size", "status"), [(30 * 1024, 200), (33 * 1024, 431), (200 * 1024, 431)])
+def test_long_headers(host: RunningHost, size: int, status: int) -> None:
+    """Headers of more than 32 KiB are 431."""
+    assert host.call("GET", "/api/method", headers={"X-Long": "a" * size}).status == status
