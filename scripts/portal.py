@@ -70,7 +70,7 @@ def row(each: Call) -> str:
 
 
 def text(value: object) -> str:
-    """A field as it stands in a query string."""
+    """A field in the form of a query string."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -114,5 +114,5 @@ def _put(connection_string: str, path: str, query: str, headers: dict[str, str],
     sent["authorization"] = shared_key(account, "PUT", urlsplit(url).path, fields, sent)
     response = urllib3.request("PUT", f"{url}?{query}", headers=sent, body=body)
     if response.status not in (201, 409):
-        raise OSError(f"Blob Storage answered {response.status} to {path}")
+        raise OSError(f"Blob Storage responded {response.status} to {path}")
     return response.status
