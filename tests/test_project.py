@@ -126,3 +126,24 @@ def test_the_threat_model_names_tests_that_exist() -> None:
     assert cited
     for file, test in cited:
         assert f"\ndef {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"
+
+
+def test_the_benchmarks_page_names_benchmarks_that_exist() -> None:
+    """Every figure of docs/benchmarks.md has a command, and its benchmark exists."""
+    rows = re.findall(r"^\| (.*?) \|", (ROOT / "docs" / "benchmarks.md").read_text(), re.MULTILINE)
+    commands = [row for row in rows if row not in ("command", "---")]
+    assert commands
+    for command in commands:
+        name = re.fullmatch(r"`bench (\w+)`", command)
+        assert name, command
+        assert (ROOT / "bench" / f"{name[1]}.py").exists(), command
+
+
+def test_the_devcontainer_runs_scripts_that_exist() -> None:
+    """The devcontainer is JSON with comments, has a Node that installs Core Tools, and runs scripts of this project."""
+    lines = (ROOT / ".devcontainer" / "devcontainer.json").read_text().splitlines()
+    container = json.loads("\n".join(line for line in lines if not line.strip().startswith("//")))
+    assert int(container["features"]["ghcr.io/devcontainers/features/node:1"]["version"]) >= 22
+    for command in ("postCreateCommand", "postStartCommand"):
+        script, part = container[command].split()
+        assert f"  {part})\n" in (ROOT / script).read_text()
