@@ -6,11 +6,7 @@ import sqlite3
 import unicodedata
 from contextlib import suppress
 from datetime import UTC, datetime
-from email.utils import formatdate
 from pathlib import Path
-from urllib.parse import quote, urlsplit
-
-import urllib3
 
 from shared.passwords.errors import UserExists
 from shared.passwords.pepper import Secret
@@ -19,7 +15,7 @@ from shared.settings import StorageSettings
 from shared.signing.errors import KeyExists
 from shared.signing.master import FileMasterKey
 from shared.signing.store import KeyStore, NewKey
-from shared.storage import API_VERSION, Storage, account_of, shared_key
+from shared.storage import Storage
 
 FILES = Path(__file__).resolve().parent / "samples"
 CONTAINER = "samples"
@@ -63,20 +59,25 @@ def seed_database(path: Path) -> None:
 
 
 def seed_container(connection_string: str) -> bool:
-    """Make the container `samples` with a few files, unless it is there: then it is the user's, whatever is in it.
+    """Create the container `samples` with a few files, unless it exists: then it is the user's, whatever is in it.
 
-    Returns whether it was made.
+    Returns whether it was created.
     """
-    if _put(connection_string, CONTAINER, "restype=container", {}, b"") == 409:
+    from azure.core.exceptions import ResourceExistsError
+    from azure.storage.blob import ContentSettings
+
+    container = Storage(StorageSettings(connection_string)).blob_service.get_container_client(CONTAINER)
+    try:
+        container.create_container()
+    except ResourceExistsError:
         return False
     for path in sorted(FILES.rglob("*")):
         if path.is_file():
-            name = quote(unicodedata.normalize("NFC", path.relative_to(FILES).as_posix()))
+            name = unicodedata.normalize("NFC", path.relative_to(FILES).as_posix())
             kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
             if kind.startswith("text/"):
                 kind += "; charset=utf-8"
-            headers = {"x-ms-blob-type": "BlockBlob", "content-type": kind}
-            _put(connection_string, f"{CONTAINER}/{name}", "", headers, path.read_bytes())
+            container.upload_blob(name, path.read_bytes(), content_settings=ContentSettings(content_type=kind))
     return True
 
 
@@ -102,17 +103,3 @@ def seed_keys(connection_string: str, master_key: str) -> None:
     with suppress(KeyExists):
         keys.create(deleted, signing)
         keys.delete(deleted)
-
-
-def _put(connection_string: str, path: str, query: str, headers: dict[str, str], body: bytes) -> int:
-    account = account_of(StorageSettings(connection_string))
-    url = f"{account.blob_url}/{path}"
-    sent = {"x-ms-version": API_VERSION, "x-ms-date": formatdate(usegmt=True), **headers}
-    if body:
-        sent["content-length"] = str(len(body))
-    fields = dict([query.split("=")]) if query else {}
-    sent["authorization"] = shared_key(account, "PUT", urlsplit(url).path, fields, sent)
-    response = urllib3.request("PUT", f"{url}?{query}", headers=sent, body=body)
-    if response.status not in (201, 409):
-        raise OSError(f"Blob Storage responded {response.status} to {path}")
-    return response.status

@@ -49,7 +49,7 @@ def build(environ: Mapping[str, str]) -> App:
     storage = Once(lambda: Storage(settings.storage))
     signing = signing_capability.build(environ, storage)
     passwords = passwords_capability.build(environ, storage, signing.named_keys, signing.cursors)
-    blobs = blobs_capability.build(environ, storage, signing.cursors, settings.max_body_bytes)
+    blobs = blobs_capability.build(environ, storage, signing.cursors, settings)
     sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link)
 
     def warnings() -> Iterator[tuple[str, str, str]]:

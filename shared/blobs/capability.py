@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shared.blobs.settings import load_settings
 from shared.once import Once
+from shared.settings import Settings
 from shared.storage import Storage
 from shared.web import DELETE, FUNCTION, GET, GET_HEAD, GET_POST, POST, PUBLIC, PUT, Cursors, Operation, Route
 
@@ -25,8 +26,8 @@ class Blobs(NamedTuple):
     """The URL that opens a blob (container, name) for an hour."""
 
 
-def build(environ: Mapping[str, str], storage: Callable[[], Storage], cursors: Cursors, max_body_bytes: int) -> Blobs:
-    """Connects to nothing. Up to `max_body_bytes` of a blob pass through the app. Raises InvalidSetting."""
+def build(environ: Mapping[str, str], storage: Callable[[], Storage], cursors: Cursors, core: Settings) -> Blobs:
+    """Connects to nothing. `core` are the settings of the core. Raises InvalidSetting."""
     settings = load_settings(environ)
 
     @Once
@@ -55,23 +56,24 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage], cursors: C
 
     @Once
     def blobs() -> Mapping[str, Operation]:
-        from shared.blobs.routes import containers, objects
-        from shared.blobs.routes import shares as share_routes
+        from shared.blobs.downloads import Delivery
+        from shared.blobs.routes import changing, containers, opening, reading, sharing, writing
 
-        passing = objects.Passing(max_body_bytes, settings.inline_html, settings.storage_private)
+        delivery = Delivery(core.max_body_bytes, settings.inline_html, settings.storage_private, core.url, core.proxies)
         return {
-            **objects.operations(blob_store(), passing),
+            **reading.operations(blob_store(), delivery),
+            **writing.operations(blob_store(), core.max_body_bytes),
+            **changing.operations(blob_store()),
             **containers.operations(blob_store(), listings()),
-            **share_routes.operations(blob_store(), shares(), cursors, passing),
+            **sharing.operations(blob_store(), shares(), cursors, delivery),
+            **opening.operations(blob_store(), shares(), delivery),
         }
 
     def link(container: str, name: str) -> str:
-        from shared.blobs.sas import Grant
+        from shared.storage.blobs import Grant
 
         now = datetime.now(UTC)
-        https_only = storage().account.blob_url.startswith("https:")
-        grant = Grant(container, name, "read", now + timedelta(hours=1), https_only)
-        return blob_store().signed_url(grant, now)[0]
+        return blob_store().signed_url(Grant(container, name, "r", now + timedelta(hours=1)), now)[0]
 
     return Blobs(
         (
@@ -86,7 +88,7 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage], cursors: C
             Route("create-container", "containers", POST, FUNCTION, blobs),
             Route("delete-container", "containers/{container}", DELETE, FUNCTION, blobs),
             Route("share-blob", "share-blob", POST, FUNCTION, blobs),
-            Route("open-share", "s/{id}/{*name}", GET_HEAD, PUBLIC, blobs),
+            Route("open-share", "s/{id}/{*name}", ("GET", "HEAD", "POST"), PUBLIC, blobs),
             Route("list-shares", "shares", GET, FUNCTION, blobs),
             Route("revoke-share", "shares/{id}", DELETE, FUNCTION, blobs),
         ),

@@ -1,60 +1,46 @@
-"""The errors of blobs, containers and shares."""
+"""The errors of blobs, containers and shares; those that storage itself reports are in `shared.storage.errors`."""
 
 from shared.errors import Conflict, NotFound, Refused, StrongroomError
 
 
-class UnknownBlob(NotFound):
-    """The container has no blob of this name."""
-
-    code = "unknown-blob"
-    title = "There is no such blob"
-
-
 class UnknownShare(NotFound):
-    """No share has this id: it never had, was revoked or spent, or is over."""
+    """No share has this id: it never had, was revoked or spent, or has expired."""
 
     code = "unknown-share"
-    title = "There is no such share"
-
-
-class ContainerExists(Conflict):
-    """A container of this name is there already, or still being deleted."""
-
-    code = "container-exists"
-    title = "There is such a container already"
+    title = "There is no such link"
 
 
 class ContainerNotEmpty(Conflict):
-    """A container that still holds blobs is deleted only when that is said."""
+    """A container that still holds blobs is deleted only with `force`."""
 
     code = "container-not-empty"
     title = "The container is not empty"
 
 
-class BlobConflict(Conflict):
-    """The blob is in a state that does not allow this; `detail` says which."""
+class BlobExists(Conflict):
+    """A link to write would have to replace the blob."""
 
-    code = "blob-conflict"
-    title = "The blob's state does not allow this"
-
-
-class RangeNotSatisfiable(StrongroomError):
-    """The range begins behind the end (RFC 9110, section 15.5.17)."""
-
-    status = 416
-    code = "range-not-satisfiable"
-    title = "The range lies outside of what is there"
+    code = "blob-exists"
+    title = "The blob exists already"
 
 
 class BlobTooLarge(Refused):
-    """More bytes than are passed through a function, where no link can take its place."""
+    """More bytes than pass through a function, where no link can take their place."""
 
     code = "blob-too-large"
     title = "The blob is too large to pass through this function"
 
 
-class UnsupportedByAccount(Refused):
-    """The storage account does not offer this, or does not have it switched on."""
+class AddressUnknown(Refused):
+    """The app is not told which address a caller has, so a link cannot depend on it."""
 
-    code = "unsupported-by-account"
-    title = "The storage account does not support this"
+    code = "address-unknown"
+    title = "The app does not know its callers' addresses"
+
+
+class ScriptDestination(StrongroomError):
+    """A browser asked for a blob as a script, style sheet or worker, which would run in this app's origin."""
+
+    status = 403
+    code = "script-destination"
+    title = "A blob cannot be a script, a style sheet or a worker of a page"

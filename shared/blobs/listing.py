@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from shared.blobs.names import quote_name
+from shared.storage.names import quote_name
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -58,8 +58,8 @@ class Blob(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     etag: str
     """With its quotes, as `If-Match` takes it."""
     tier: str | None
-    url: str
-    """At the storage account; it fetches exactly this blob, given a right to read it."""
+    url: str | None
+    """At the storage account: the URL of exactly this blob. None for the names `.` and `..`, which have no URL."""
     snapshot: str | UnsetType = UNSET
     version_id: str | UnsetType = UNSET
     is_current_version: bool | UnsetType = UNSET
@@ -199,11 +199,13 @@ def _read_blob(element: "Element", base_url: str) -> Blob:
         _etag(text("Etag", "")),
         text("AccessTier") or None,
     )
-    url = base_url + quote_name(name)
+    url = base_url + quote_name(name) if name not in (".", "..") else None
     if len(element) == 2 and text("CopyId") is None:
         return Blob(*usual, url)
     more = _extra(element, properties)
-    if "snapshot" in more:
+    if url is None:
+        pass
+    elif "snapshot" in more:
         url += "?snapshot=" + quote(more["snapshot"])
     elif "version_id" in more and not more.get("is_current_version"):
         url += "?versionid=" + quote(more["version_id"])

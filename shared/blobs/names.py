@@ -1,64 +1,58 @@
-"""Names of blobs: in URLs, in the paths of requests, and as names of files that a browser saves."""
+"""Names of blobs: in the paths of requests, and as names of files that a browser saves."""
 
 import re
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
+from shared.blobs.media_types import INLINE_TYPES
 from shared.errors import NotUtf8
 
-_PLAIN = re.compile(r"[A-Za-z0-9_/ -]+(\.[A-Za-z0-9_ -][A-Za-z0-9_/ -]*)*")
-_DOT_SEGMENT = re.compile(r"(^|/)\.{1,2}(/|$)")
 _FILE_UNSAFE = re.compile(r"[^A-Za-z0-9._ ()+-]")
-
-INLINE_TYPES = frozenset(
-    {
-        *("text/plain", "text/csv", "text/markdown", "application/json", "application/x-ndjson", "application/pdf"),
-        *("image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "image/x-icon"),
-        *("audio/mpeg", "audio/ogg", "audio/wav", "audio/webm", "audio/mp4", "audio/flac"),
-        *("video/mp4", "video/webm", "video/ogg"),
-    }
-)
-"""What a browser may show from our origin: nothing in it runs as a page's script."""
+_UNDECODED = re.compile(r"(?:%[89A-Fa-f][0-9A-Fa-f])+")
+_PARAMETER = re.compile(r""";\s*(filename\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;]+))""", re.IGNORECASE)
 
 
-def quote_name(name: str) -> str:
-    """A blob's name as the path of its URL.
+def name_in_path(parameter: str) -> str:
+    """The blob's name in a path, from the host's route parameter.
 
-    Clients resolve `.` and `..` segments away before they send a URL. Where a name has some, its slashes are encoded,
-    too, so that they are no segments.
+    The host decodes the parameter exactly once, but leaves `%2F` (which counts as a slash here, as a plain one does)
+    and bytes that are not UTF-8. Such bytes may also be a name's own percent signs. Raises NotUtf8 for them.
     """
-    if _PLAIN.fullmatch(name):  # Most names are, and this is a tenth of the work.
-        return name.replace(" ", "%20")
-    return quote(name, safe="" if has_dot_segments(name) else "/")
+    for run in _UNDECODED.findall(parameter):
+        try:
+            unquote_to_bytes(run).decode()
+        except UnicodeDecodeError:
+            raise NotUtf8(
+                f"The path contains {run[:60]}, which is not UTF-8 when it is decoded. Send the name as the query "
+                "parameter name instead, percent-encoded."
+            ) from None
+    return parameter.replace("%2F", "/").replace("%2f", "/")
 
 
-def has_dot_segments(name: str) -> bool:
-    """Whether there is a `.` or a `..` between the slashes of a name."""
-    return ("/." in name or name.startswith(".")) and _DOT_SEGMENT.search(name) is not None
-
-
-def name_in_path(url: str, function: str, segments: int) -> str:
-    """The blob's name in the path of `url`: what stands `segments` segments after the function's, decoded once.
-
-    Empty where nothing stands there. Read from the URL, because in the host's own parameters `a%2Fb` and `a%252Fb` are
-    alike. Raises NotUtf8.
-    """
-    parts = url.partition("?")[0].partition("#")[0].partition("://")[2].split("/")[1:]
-    own = next((at for at, part in enumerate(parts) if unquote(part).lower() == function), len(parts))
-    try:
-        return unquote("/".join(parts[own + 1 + segments :]), errors="strict")
-    except UnicodeDecodeError:
-        raise NotUtf8("The name in the path is not percent-encoded UTF-8.") from None
-
-
-def disposition(name: str, content_type: str, stored: str, *, inline_html: bool) -> str:
+def disposition(name: str, media_type: str | None, stored: str, *, inline_html: bool) -> str:
     """The Content-Disposition (RFC 6266) under which a browser may have a blob: shown, or saved as a file.
 
-    Only what cannot run as a page's script is shown, unless `inline_html`; `stored` is the blob's own, which may ask
-    for less, never for more.
+    Only what cannot run as a page's script is shown, unless `inline_html`. `stored` is the blob's own header: it may
+    ask for less, never for more, and its file name counts. `media_type` is `type/subtype`, None for an invalid one.
     """
-    kind = content_type.partition(";")[0].strip().lower()
-    shown = (inline_html or kind in INLINE_TYPES) and not stored.strip().lower().startswith("attachment")
-    file = name.rstrip("/").rpartition("/")[2] or "blob"
+    shown = media_type is not None and (inline_html or media_type in INLINE_TYPES)
+    if stored.strip().lower().partition(";")[0].strip() not in ("", "inline"):
+        shown = False
+    file = stored_file_name(stored) or name.rstrip("/").rpartition("/")[2] or "blob"
     plain = _FILE_UNSAFE.sub("_", file)
     form = "inline" if shown else "attachment"
-    return f"{form}; filename=\"{plain}\"; filename*=UTF-8''{quote(file, safe='')}"
+    return f"{form}; filename=\"{plain}\"; filename*=UTF-8''{quote(file, safe='', errors='replace')}"
+
+
+def stored_file_name(header: str) -> str | None:
+    """The file name in a Content-Disposition, `filename*` (RFC 8187) before `filename`; its last path segment."""
+    found = {match[1].lower(): match[2] if match[3] is None else match[3] for match in _PARAMETER.finditer(header)}
+    name = None
+    if "filename*" in found:
+        charset, _, rest = found["filename*"].partition("'")
+        encoded = rest.partition("'")[2]
+        if charset.lower() in ("utf-8", "iso-8859-1"):
+            name = unquote(encoded, encoding=charset, errors="replace")
+    if not name and "filename" in found:
+        name = re.sub(r"\\(.)", r"\1", found["filename"])
+    last = re.split(r"[/\\]", name)[-1] if name else ""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "", last) or None

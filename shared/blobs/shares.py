@@ -1,25 +1,44 @@
-"""Shares: links of ours that open a blob, or the blobs below a prefix, and that can be counted, listed and revoked."""
+"""Shares: links of this app to a blob, or to all below a prefix, that can be counted, listed and revoked."""
 
+import ipaddress
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
-from shared.blobs.names import has_dot_segments
+from shared.storage.names import has_dot_segments
 
 MAX_DAYS = 366
-"""How long a share may last. Each use of one is answered by a URL that is good for a minute."""
+"""The longest life of a share. Each use of one leads to a URL that is valid for a minute."""
+DOWNLOAD_TIME = timedelta(hours=1)
+"""From its first range on, the time in which further ranges belong to the same use."""
 
-_PREVIEWS = re.compile(
-    r"bot\b|crawl|spider|preview|facebookexternalhit|whatsapp|slack|telegram|discord|skype|linkedin|pinterest|embedly"
-    r"|teams|mattermost|signal|viber|safelinks|proofpoint|barracuda|mimecast|urldefense",
-    re.IGNORECASE,
+PROGRAMS = frozenset(
+    {
+        *("aria2", "axios", "azcopy", "curl", "go-http-client", "guzzlehttp", "httpie", "java", "java-http-client"),
+        *("lwp-request", "libwww-perl", "node", "node-fetch", "okhttp", "powershell", "python", "python-httpx"),
+        *("python-requests", "python-urllib", "python-urllib3", "r", "rclone", "reqwest", "ruby", "undici", "wget"),
+        *("wget2", "windowspowershell"),
+    }
 )
+"""First products of the User-Agent of programs that download, in lower case. docs/blobs.md lists them."""
+_SCANNERS = ("x-office-", "x-forefront-", "x-ms-office-")
+_PURPOSES = ("purpose", "sec-purpose", "x-purpose", "x-moz")
+_PRODUCT = re.compile(r"\s*([A-Za-z0-9._+-]+)")
+
+
+class Download(msgspec.Struct, frozen=True, kw_only=True):
+    """The use of a share that is under way: its ranges are one use as long as they fit into the blob."""
+
+    name: str
+    etag: str
+    started: datetime
+    bytes: int
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """One share, as it rests in the table."""
+    """One share, as it is stored in the table."""
 
     id: str
     container: str
@@ -36,6 +55,8 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 0
     ip_range: str | None = None
     content_disposition: str | None = None
+    download: Download | None = None
+    """The last use, while further ranges may belong to it."""
 
     @property
     def is_limited(self) -> bool:
@@ -43,30 +64,123 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
         return self.one_shot or self.max_uses is not None or self.max_bytes is not None
 
 
-def blob_of(share: Share, rest: str) -> str | None:
-    """The blob that `rest`, what stands in the path after the share's id, opens; None where it opens none."""
+def candidates(share: Share, rest: str) -> list[str]:
+    """The names that `rest`, what follows the share's id in the path, may mean, the likeliest first.
+
+    Below a prefix that does not end with a slash, `rest` may continue the prefix, be a path below it as a folder, or be
+    a path from its last folder on: `notes/2026` opens `notes/2026-01.txt` as `-01.txt` and `2026-01.txt`, and
+    `notes/2026/a.txt` as `a.txt`.
+    """
     if share.name is not None:
-        return share.name if rest in ("", share.name.rpartition("/")[2]) else None
-    # Whatever may be between us and the blob: a name with steps upwards is not given out by a prefix.
-    if not rest or has_dot_segments(f"{share.prefix}{rest}".replace("\\", "/")):
-        return None
-    return f"{share.prefix}{rest}"
+        return [share.name] if rest in ("", share.name.rpartition("/")[2]) else []
+    prefix = share.prefix or ""
+    if prefix.endswith("/") or not prefix:
+        names = [prefix + rest] if rest else []
+    elif rest:
+        folder = prefix.rpartition("/")[0]
+        names = [prefix + rest, f"{prefix}/{rest}", f"{folder}/{rest}" if folder else rest]
+    else:
+        names = [prefix]
+    # Whatever may be between us and the blob: a prefix gives out no name with steps upwards.
+    allowed = (name for name in names if name.startswith(prefix) and not has_dot_segments(name.replace("\\", "/")))
+    return list(dict.fromkeys(allowed))
 
 
 def is_open(share: Share, now: datetime) -> bool:
-    """Whether it opens anything now: not over, and not used up."""
-    used_up = (share.max_uses is not None and share.uses >= share.max_uses) or (share.one_shot and share.uses > 0)
-    return now < share.expires and not used_up and (share.max_bytes is None or share.bytes < share.max_bytes)
+    """Whether it opens anything now: not expired, and not used up."""
+    if now >= share.expires or (share.max_bytes is not None and share.bytes >= share.max_bytes):
+        return False
+    return _has_uses(share) or _is_running(share, now)
 
 
-def spend(share: Share, size: int, now: datetime) -> Share | None:
-    """The share after one more use of `size` bytes; None where it has not as much left."""
-    if not is_open(share, now) or (share.max_bytes is not None and share.bytes + size > share.max_bytes):
+def _has_uses(share: Share) -> bool:
+    return not (share.one_shot and share.uses > 0) and (share.max_uses is None or share.uses < share.max_uses)
+
+
+def _is_running(share: Share, now: datetime) -> bool:
+    """Whether further ranges may belong to the last use. A start in the future is that of another, wrong clock."""
+    download = share.download
+    return download is not None and abs(now - download.started) < DOWNLOAD_TIME
+
+
+def spend(share: Share, name: str, etag: str, size: int, count: int, now: datetime) -> Share | None:
+    """The share after a response with `count` of a blob's `size` bytes; None where it has not as much left.
+
+    A use is one download: a whole response, or ranges within an hour that together are no more than the blob.
+    """
+    if now >= share.expires or (share.max_bytes is not None and share.bytes + count > share.max_bytes):
         return None
-    return msgspec.structs.replace(share, uses=share.uses + 1, bytes=share.bytes + size)
+    download = share.download
+    continues = (
+        download is not None
+        and _is_running(share, now)
+        and (download.name, download.etag) == (name, etag)
+        and count < size
+        and download.bytes + count <= size
+    )
+    if continues and download is not None:
+        download = msgspec.structs.replace(download, bytes=download.bytes + count)
+        uses = share.uses
+    elif _has_uses(share):
+        download = Download(name=name, etag=etag, started=now, bytes=count)
+        uses = share.uses + 1
+    else:
+        return None
+    if download.bytes >= size:
+        download = None  # Complete: the next request is another use.
+    return msgspec.structs.replace(share, uses=uses, bytes=share.bytes + count, download=download)
 
 
-def is_preview(headers: Mapping[str, str]) -> bool:
-    """Whether a request comes from a program that looks at links before people do, by what it says of itself."""
-    purpose = " ".join(headers.get(name, "") for name in ("purpose", "sec-purpose", "x-purpose", "x-moz")).lower()
-    return "prefetch" in purpose or "preview" in purpose or bool(_PREVIEWS.search(headers.get("user-agent", "")))
+def is_download(headers: Mapping[str, str]) -> bool:
+    """Whether a request is clearly a download, and not a person's browser or a program that looks at links first.
+
+    `headers` have lower-case names. Everyone else gets a page with a button, which costs no use.
+    """
+    if any(name.startswith(_SCANNERS) for name in headers) or any(name in headers for name in _PURPOSES):
+        return False
+    agent = headers.get("user-agent", "").strip()
+    accept = headers.get("accept", "").lower()
+    product = _PRODUCT.match(agent)
+    return (
+        not agent
+        or ("application/octet-stream" in accept and "text/html" not in accept)
+        or headers.get("sec-fetch-dest", "").strip().lower() == "empty"
+        or (product is not None and product[1].lower() in PROGRAMS)
+    )
+
+
+def caller_address(forwarded_for: str, proxies: int) -> str | None:
+    """The caller's address: the entry of X-Forwarded-For that the outermost of `proxies` trusted proxies added.
+
+    None where no proxy is trusted, or the header is shorter than that. Azure adds a port to an address.
+    """
+    entries = [each.strip() for each in forwarded_for.split(",")]
+    if proxies < 1 or len(entries) < proxies:
+        return None
+    entry = entries[-proxies]
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry
+
+
+def is_allowed(ip_range: str | None, address: str | None) -> bool:
+    """Whether an address is within a share's range (an IPv4 address, or the first and last of a range)."""
+    if ip_range is None:
+        return True
+    try:
+        caller = ipaddress.IPv4Address(address or "")
+    except ValueError:
+        mapped = _mapped(address)
+        if mapped is None:
+            return False
+        caller = mapped
+    first, _, last = ip_range.partition("-")
+    return ipaddress.IPv4Address(first) <= caller <= ipaddress.IPv4Address(last or first)
+
+
+def _mapped(address: str | None) -> ipaddress.IPv4Address | None:
+    """The IPv4 address in `::ffff:192.0.2.1`."""
+    try:
+        return ipaddress.IPv6Address(address or "").ipv4_mapped
+    except ValueError:
+        return None

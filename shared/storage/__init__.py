@@ -1,7 +1,7 @@
 """The connection to one storage account: its settings, its credential, tables and blobs. No SDK error leaves it."""
 
 from shared.storage.account import EMULATOR_ACCOUNT, EMULATOR_KEY, Account, account_of
-from shared.storage.client import API_VERSION, Storage, shared_key, storage_errors
+from shared.storage.client import Storage, storage_errors
 from shared.storage.containers import check_container, is_reserved
 from shared.storage.credential import managed_identity
 from shared.storage.errors import ReservedContainer, RowConflict, StorageNotConfigured, WriteUnconfirmed
@@ -9,7 +9,6 @@ from shared.storage.requests import CONNECTIONS, RETRIES, retry_on_conflict
 from shared.storage.tables import Operation, Row, Table, create, delete, put, replace
 
 __all__ = [
-    "API_VERSION",
     "CONNECTIONS",
     "EMULATOR_ACCOUNT",
     "EMULATOR_KEY",
@@ -32,6 +31,5 @@ __all__ = [
     "put",
     "replace",
     "retry_on_conflict",
-    "shared_key",
     "storage_errors",
 ]

@@ -1,6 +1,6 @@
-"""Errors of the storage package that are not in `shared.errors`, because no other package raises them."""
+"""Errors of the storage package: what storage refuses, and what it leaves in doubt."""
 
-from shared.errors import Conflict, StorageUnavailable, StrongroomError
+from shared.errors import Conflict, NotFound, Refused, StorageUnavailable, StrongroomError
 
 
 class StorageNotConfigured(StorageUnavailable):
@@ -47,3 +47,48 @@ class ReservedContainer(StrongroomError):
     status = 403
     code = "reserved-container"
     title = "This container is reserved"
+
+
+class UnknownBlob(NotFound):
+    """The container has no blob of this name."""
+
+    code = "unknown-blob"
+    title = "There is no such blob"
+
+
+class ContainerExists(Conflict):
+    """A container of this name exists already, or is still being deleted."""
+
+    code = "container-exists"
+    title = "The container exists already"
+
+
+class BlobConflict(Conflict):
+    """The blob is in a state that does not allow this; `detail` says which."""
+
+    code = "blob-conflict"
+    title = "The blob's state does not allow this"
+
+
+class RangeNotSatisfiable(StrongroomError):
+    """The range begins after the end (RFC 9110, section 15.5.17)."""
+
+    status = 416
+    code = "range-not-satisfiable"
+    title = "The range begins after the end of the blob"
+
+    def __init__(self, size: int | None) -> None:
+        super().__init__(
+            "Request a range that begins within the blob."
+            if size is None
+            else f"The blob has {size} bytes. Request a range that begins before its end."
+        )
+        if size is not None:
+            self.headers = {"content-range": f"bytes */{size}"}
+
+
+class UnsupportedByAccount(Refused):
+    """The storage account does not offer this, or does not have it switched on."""
+
+    code = "unsupported-by-account"
+    title = "The storage account does not support this"

@@ -6,16 +6,17 @@ Each SDK call has the SDK's own retries switched off, so that the rules here are
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.deadline import deadline, seconds_left
-from shared.errors import Busy, StorageForbidden, StorageNetworkForbidden, StorageUnavailable
-from shared.storage.errors import RowConflict, TemporaryFailure
+from shared.errors import Busy, StorageForbidden, StorageNetworkForbidden, StorageUnavailable, StrongroomError
+from shared.storage.errors import RowConflict, TemporaryFailure, WriteUnconfirmed
 
 if TYPE_CHECKING:
-    from azure.core.exceptions import AzureError
     from azure.core.pipeline.transport import RequestsTransport
 
 T = TypeVar("T")
@@ -26,6 +27,8 @@ RETRIES = 2
 PAUSE_SECONDS = (0.2, 0.4)
 """Before the first and the second retry. `Retry-After` is not followed: it may ask for minutes."""
 CONFLICT_ATTEMPTS = 20
+BLOCK_BYTES = 256 * 1024
+"""What is read of a response at once."""
 CONNECTIONS = 32
 """To one service at once."""
 SLOT_SECONDS = 10.0
@@ -38,15 +41,33 @@ def new_transport() -> "RequestsTransport":
     from azure.core.pipeline.transport import RequestsTransport
     from requests.adapters import HTTPAdapter
 
+    class TimedAdapter(HTTPAdapter):
+        def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+            response = super().send(*args, **kwargs)
+            # Everything that reads a body does it by this method.
+            response.raw.stream = partial(_timed_stream, response.raw)
+            return response
+
     # The SDKs would log the URL of every request, and URLs name blobs.
     logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     session = requests.Session()
     session.trust_env = False  # Else requests looks for a .netrc file and proxies at each request.
-    adapter = HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=0)
+    adapter = TimedAdapter(pool_maxsize=CONNECTIONS, max_retries=0)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
-    return RequestsTransport(session=session)
+    return RequestsTransport(session=session, connection_data_block_size=BLOCK_BYTES)
+
+
+def _timed_stream(raw: Any, amount: int = BLOCK_BYTES, decode_content: bool | None = None) -> Iterator[bytes]:
+    """The body of a response, as it arrives, until the call's deadline: a socket's time limit starts at each byte."""
+    from urllib3.exceptions import ReadTimeoutError
+
+    ends = deadline()
+    while piece := raw.read1(amount, decode_content=decode_content):
+        yield piece
+        if time.monotonic() > ends:
+            raise ReadTimeoutError(raw._pool, None, "The response was not complete at the call's deadline.")
 
 
 class Service:
@@ -57,22 +78,30 @@ class Service:
         self._slots = BoundedSemaphore(CONNECTIONS)
 
     def send(self, request: Callable[[dict[str, Any]], T]) -> T:
-        """Call `request` with the time limits for one SDK call.
+        """Call `request` with the options for one SDK call. Raises what `connection` raises."""
+        with self.connection() as limits:
+            return request(limits)
 
-        Raises TemporaryFailure, StorageForbidden, and Busy where all connections are in use. Any other
-        HttpResponseError of the SDK reaches the caller, which knows what the status means here.
+    @contextmanager
+    def connection(self) -> Iterator[dict[str, Any]]:
+        """One of the connections, with the SDK's options for one call's time limits.
+
+        SDK errors inside become TemporaryFailure and StorageForbidden. Any other HttpResponseError of the SDK reaches
+        the caller, which knows what the status means here. Raises Busy where all connections are in use.
         """
         from azure.core.exceptions import AzureError
+        from requests import RequestException
+        from urllib3.exceptions import HTTPError  # Both are what reading a body raises, below the SDK.
 
         if not self._slots.acquire(timeout=max(0.0, min(SLOT_SECONDS, seconds_left()))):
             raise Busy(f"All connections to {self.name} are in use. Try again.")
         try:
-            return request(self.limits())
-        except AzureError as error:
-            ours = self._translated(error)
-            if ours is None:
+            yield self.limits()
+        except (AzureError, HTTPError, RequestException) as error:
+            translated = self._translated(error)
+            if translated is None:
                 raise
-            raise ours from error
+            raise translated from error
         finally:
             self._slots.release()
 
@@ -89,11 +118,11 @@ class Service:
             "retry_total": 0,
         }
 
-    def _translated(self, error: "AzureError") -> StorageUnavailable | StorageForbidden | None:
+    def _translated(self, error: Exception) -> StorageUnavailable | StorageForbidden | None:
         from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 
         status = getattr(error, "status_code", None)
-        if not isinstance(error, HttpResponseError) or status is None:
+        if not isinstance(error, HttpResponseError) or status is None or status < 300:
             failure = TemporaryFailure(f"{self.name} does not respond.")
             failure.was_sent = _was_sent(error)
             return failure
@@ -140,6 +169,48 @@ def retry(attempt: Callable[[], T]) -> T:
                 raise
         time.sleep(pause)
     return attempt()
+
+
+def confirmed_write(
+    attempt: Callable[[], T],
+    find_result: Callable[[], T | None],
+    refusals: tuple[type[StrongroomError], ...],
+) -> T:
+    """Repeat a write like `retry`, and find out what became of an attempt whose response was lost.
+
+    `find_result` reads what is stored now and returns the result of our write, or None where it was not carried out.
+    `refusals` are the errors that a repeated attempt gets where the lost one was carried out. Raises WriteUnconfirmed
+    where no read can tell.
+    """
+    lost = False
+
+    def once() -> T:
+        nonlocal lost
+        if lost and (result := find_result()) is not None:
+            return result
+        try:
+            return attempt()
+        except TemporaryFailure as failure:
+            lost = lost or failure.was_sent
+            raise
+        except refusals:
+            if lost and (result := find_result()) is not None:
+                return result
+            raise
+
+    try:
+        return retry(once)
+    except TemporaryFailure as failure:
+        if not lost:
+            raise
+        was_not_made = False
+        with suppress(StorageUnavailable):
+            if (result := find_result()) is not None:
+                return result
+            was_not_made = failure.responded
+        if was_not_made:
+            raise
+        raise WriteUnconfirmed(failure.detail) from failure
 
 
 def retry_on_conflict(change: Callable[[], T]) -> T:

@@ -15,14 +15,12 @@ again and compares, so it reports what happened. Only where that read fails, too
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from shared.errors import StorageUnavailable
 from shared.storage.client import Storage
-from shared.storage.errors import RowConflict, TemporaryFailure, WriteUnconfirmed
-from shared.storage.requests import error_code, retry
+from shared.storage.errors import RowConflict
+from shared.storage.requests import confirmed_write, error_code, retry
 
 if TYPE_CHECKING:
     from azure.data.tables import TableClient
@@ -148,37 +146,8 @@ class Table:
         Raises RowConflict where a row is not as its operation expects, and WriteUnconfirmed where neither the write
         nor a read after it got a response.
         """
-        operations = tuple(_marked(each) for each in operations)
-        lost = False
-
-        def attempt() -> list[str]:
-            nonlocal lost
-            if lost and (etags := self._etags_if_done(operations)) is not None:
-                return etags
-            try:
-                return self._write(operations)
-            except TemporaryFailure as failure:
-                lost = lost or failure.was_sent
-                raise
-            except RowConflict:
-                # An attempt whose response was lost may have done what this one found done.
-                if lost and (etags := self._etags_if_done(operations)) is not None:
-                    return etags
-                raise
-
-        try:
-            return retry(attempt)
-        except TemporaryFailure as failure:
-            if not lost:
-                raise
-            not_written = False
-            with suppress(StorageUnavailable):
-                if (etags := self._etags_if_done(operations)) is not None:
-                    return etags
-                not_written = failure.responded
-            if not_written:
-                raise
-            raise WriteUnconfirmed(failure.detail) from failure
+        marked = tuple(_marked(each) for each in operations)
+        return confirmed_write(lambda: self._write(marked), lambda: self._etags_if_done(marked), (RowConflict,))
 
     def _write(self, operations: tuple[Operation, ...]) -> list[str]:
         def submit(limits: dict[str, Any]) -> list[str] | None:

@@ -71,7 +71,9 @@ def respond(
         "x-request-id": request_id,
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
-        "cache-control": f"public, max-age={cache_seconds}" if cacheable else "no-store",
+        "cache-control": f"public, max-age={cache_seconds}"
+        if cacheable
+        else response.headers.get("cache-control", "no-store"),
     }
     if response.body and response.status not in _WITHOUT_BODY:
         # Without it the host sends the body in chunks, and a download shows no size.

@@ -4,16 +4,18 @@ import socket
 import threading
 import time
 import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 
-from shared.blobs.store import listings as store_module
 from shared.blobs.store.listings import ListingStore
+from shared.deadline import call_limit
 from shared.errors import Busy, InvalidRequest, StorageForbidden, StorageUnavailable, UnknownContainer
 from shared.settings import StorageSettings
 from shared.storage import CONNECTIONS, RETRIES, Storage
+from shared.storage.blobs import Blobs
 from tests.blobs.support import Answerer, Kept, account_at, hang_up, respond, server, store_on
 from tests.blobs.test_listing import BLOBS, blob_of, page_of
 
@@ -84,9 +86,8 @@ def test_every_failure_is_the_same_clear_error(response: Answerer) -> None:
 
 
 @pytest.mark.parametrize(("limit", "sizes"), [(12_000, [5000, 5000, 2000]), (5000, [5000]), (50_000, [5000] * 4)])
-def test_pages_are_followed_within_a_call(limit: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_followed_within_a_call(limit: int, sizes: list[int]) -> None:
     """More than a page is asked for page by page, each of the size that is still wanted, empty ones in between."""
-    monkeypatch.setattr(store_module, "FOLLOW_SECONDS", 300.0)
     asked: list[int] = []
 
     def response(connection: socket.socket, request: bytes) -> object:
@@ -100,7 +101,7 @@ def test_pages_are_followed_within_a_call(limit: int, sizes: list[int], monkeypa
         page = page_of(*(blob_of(f"{n:05}") for n in range(first, last)), marker="" if last == 20_000 else f"{last}")
         return respond(200, page)(connection, request)
 
-    with server(response) as url:
+    with server(response) as url, call_limit(300):
         sink = Kept()
         marker = store_on(account_at(url)).list_blobs("container", sink, limit=limit, marker="")
     assert [getattr(each, "name", "") for each in sink.items] == [f"{n:05}" for n in range(min(limit, 20_000))]
@@ -171,9 +172,8 @@ def test_an_entity_bomb_does_nothing() -> None:
         listing(url)
 
 
-def test_a_page_that_drips_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that sends a byte now and then, so that no read times out, is given up all the same."""
-    monkeypatch.setattr(store_module, "PAGE_SECONDS", 0.5)
+def test_a_page_that_drips_for_ever_is_given_up() -> None:
+    """A service that sends a byte now and then, so that no read times out, is given up at the call's deadline."""
     over = threading.Event()
 
     def response(connection: socket.socket, request: bytes) -> bool:
@@ -183,7 +183,7 @@ def test_a_page_that_drips_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch)
         return False
 
     try:
-        with server(response) as url, pytest.raises(StorageUnavailable, match="too slow"):
+        with server(response) as url, call_limit(0.5), pytest.raises(StorageUnavailable):
             listing(url)
     finally:
         over.set()
@@ -232,16 +232,15 @@ def test_connections_are_kept_and_bounded() -> None:
 
 
 def test_no_free_connection_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where all connections are taken for long, who comes next is told to come again, and none is lost."""
-    monkeypatch.setattr("shared.storage.CONNECTIONS", 1)
-    monkeypatch.setattr("shared.storage.POOL_SECONDS", 0.05)
+    """Where all connections are in use for long, the next caller gets 429, and no connection is lost."""
+    monkeypatch.setattr("shared.storage.requests.CONNECTIONS", 1)
+    monkeypatch.setattr("shared.storage.requests.SLOT_SECONDS", 0.05)
     with server(respond(200, PAGE)) as url:
         storage = Storage(StorageSettings(account_at(url)))
-        held = storage.blob_request("GET", "container")
-        with pytest.raises(Busy):
-            storage.blob_request("GET", "container")
-        held.close()
-        held.release_conn()
+        blobs = Blobs(storage)
+        query = {"restype": "container", "comp": "list"}
+        with blobs.listing_page("container", query, datetime.now(UTC)), pytest.raises(Busy):
+            blobs.listing_page("container", query, datetime.now(UTC)).__enter__()
         ListingStore(storage).list_blobs("container", Kept(), limit=1, marker="")
 
 

@@ -1,6 +1,7 @@
 """Single blobs over HTTP: got, put, deleted, copied, moved between tiers."""
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -78,7 +79,7 @@ def test_html_is_not_shown_from_our_origin(client: httpx.Client, start_app: Star
     with start_app({"STRONGROOM_INLINE_HTML": "true"}).client() as other:
         got = other.get("/api/blobs/objects/page.html")
         assert got.headers["content-disposition"].startswith("inline")
-        assert "content-security-policy" not in got.headers
+        assert got.headers["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'")
 
 
 @pytest.mark.parametrize(
@@ -335,11 +336,11 @@ def test_a_name_in_the_path_is_decoded_once(name: str, client: httpx.Client) -> 
     assert client.delete(url).status_code == 204
 
 
-def test_a_name_that_looks_encoded_goes_into_the_query(client: httpx.Client) -> None:
-    """The host tells `a%2520b` and `a%20b` alike: a name with such an escape is reached by the query alone."""
+def test_a_name_that_looks_encoded_is_decoded_once(client: httpx.Client) -> None:
+    """A name with an escape of its own is the same in the path, encoded once, and in the query."""
     query = {"name": "escaped%20name"}
     assert client.put("/api/blobs/objects", params=query, content=b"x").json()["name"] == "escaped%20name"
-    assert client.get("/api/blobs/objects/escaped%2520name").status_code == 404
+    assert client.get("/api/blobs/objects/escaped%2520name").content == b"x"
     assert client.get("/api/blobs/objects", params=query).content == b"x"
     assert client.delete("/api/blobs/objects", params=query).status_code == 204
 
@@ -458,3 +459,242 @@ def test_containers_are_made_and_deleted(client: httpx.Client, storage_connectio
     assert client.post("/api/containers", json={"container": "made-here"}).status_code == 201
     assert client.delete("/api/containers/made-here").status_code == 204
     assert fields_of(client.post("/api/containers", json={"container": "A"})) == ["container"]
+
+
+RESERVED = ("app-package", "azure-webjobs-secrets", "scm-releases", "$logs", "insights-logs-x", "strongroom-data")
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_no_key_reaches_the_hosts_containers(name: str, client: httpx.Client, storage_connection: str) -> None:
+    """Every function that names a container refuses those of the host and the app, and listings leave them out."""
+    if not name.startswith("$"):
+        made = ContainerClient.from_connection_string(storage_connection, name)
+        if not made.exists():
+            made.create_container()
+    path = f"/api/blobs/{quote(name)}/x"
+    blob = {"container": name, "name": "x"}
+    ours = {"container": "objects", "name": "text.txt"}
+    for response in (
+        client.get(path),
+        client.put(path, content=b"x"),
+        client.delete(path),
+        client.post("/api/share-blob", json=blob),
+        client.post("/api/share-blob", json={**blob, "permissions": "write"}),
+        client.post("/api/share-blob", json={"container": name, "prefix": "", "revocable": True}),
+        client.post("/api/copy-blob", json={**blob, "to_container": "objects", "to_name": "y"}),
+        client.post("/api/copy-blob", json={**ours, "to_container": name, "to_name": "y"}),
+        client.post("/api/set-tier", json={**blob, "tier": "Cool"}),
+        client.post("/api/restore-blob", json=blob),
+        client.post("/api/containers", json={"container": name}),
+        client.delete(f"/api/containers/{quote(name)}"),
+        client.delete(f"/api/containers/{quote(name)}", params={"force": "true"}),
+        client.get("/api/list-blobs", params={"container": name}),
+        client.post("/api/summarize-blobs", json={"container": name}),
+        client.post(
+            "/api/export-sql",
+            json={
+                "container": name.replace("$logs", "app-package"),
+                "name": "x",
+                "database": "main",
+                "sql": "select 1",
+                "format": "csv",
+            },
+        ),
+    ):
+        assert problem_of(response) == (403, "reserved-container"), response.request
+    head = client.head(path)
+    assert head.status_code == 403
+    batch = client.post("/api/share-blob", json={"batch": [blob, ours]}).json()["results"]
+    assert (batch[0]["status"], batch[0]["code"]) == (403, "reserved-container")
+    assert "url" in batch[1]
+    assert name not in client.get("/api/list-blobs", params={"format": "names"}).text.splitlines()
+    assert client.get("/api/list-blobs", params={"prefix": name[:5], "limit": 1}).json()["containers"] == []
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_dots_alone_are_no_name(name: str, client: httpx.Client) -> None:
+    """`.` and `..` would become the URL of the container or the account, so no function takes them."""
+    for method in ("GET", "PUT", "DELETE"):
+        response = client.request(method, "/api/blobs/objects", params={"name": name})
+        assert fields_of(response) == ["name"]
+    copy = {"container": "objects", "name": "text.txt", "to_name": name}
+    assert fields_of(client.post("/api/copy-blob", json=copy)) == ["to_name"]
+    for function, fields in (("share-blob", {}), ("set-tier", {"tier": "Cool"}), ("restore-blob", {})):
+        response = client.post(f"/api/{function}", json={"container": "objects", "name": name, **fields})
+        assert fields_of(response) == ["name"]
+
+
+@pytest.mark.parametrize("name", ["x/../../app-package/y", "../objects/text.txt", "a/./b", "x/../.."])
+def test_steps_upwards_stay_in_the_name(name: str, client: httpx.Client, container: ContainerClient) -> None:
+    """A name with dot segments is that blob's alone, when it is stored, copied, shared, fetched and deleted."""
+    assert client.put("/api/blobs/objects", params={"name": name}, content=b"steps").status_code == 201
+    assert client.get("/api/blobs/objects", params={"name": name}).content == b"steps"
+    copy = {"container": "objects", "name": name, "to_name": f"{name}/../z"}
+    assert client.post("/api/copy-blob", json=copy).json()["status"] == "success"
+    url = client.post("/api/share-blob", json={"container": "objects", "name": f"{name}/../z"}).json()["url"]
+    assert httpx.get(url, trust_env=False).content == b"steps"
+    assert name in client.get("/api/list-blobs", params={"container": "objects", "format": "names"}).text
+    for each in (name, f"{name}/../z"):
+        assert client.delete("/api/blobs/objects", params={"name": each}).status_code == 204
+    assert container.download_blob("text.txt").readall() == TEXT
+
+
+def test_a_percent_sign_is_the_names_own(client: httpx.Client) -> None:
+    """`a%41`, correctly sent as `a%2541`, is not the blob `aA`."""
+    client.put("/api/blobs/objects/aA", content=b"other")
+    assert client.put("/api/blobs/objects/a%2541", content=b"x").json()["name"] == "a%41"
+    assert client.get("/api/blobs/objects/aA").content == b"other"
+    assert client.get("/api/blobs/objects/a%2541").content == b"x"
+    assert client.delete("/api/blobs/objects/a%2541").status_code == 204
+    assert client.get("/api/blobs/objects/aA").content == b"other"
+
+
+def test_stored_properties_come_back(client: httpx.Client, container: ContainerClient) -> None:
+    """What describes the bytes is stored with them, and sent with them again, also by a signed URL."""
+    sent = {
+        "content-type": "text/plain; charset=utf-8",
+        "content-encoding": "gzip",
+        "content-language": "de",
+        "content-disposition": 'attachment; filename="report 2026.txt"',
+        "cache-control": "max-age=60",
+        "x-ms-meta-colour": "blue",
+        "x-ms-access-tier": "Cool",
+    }
+    data = gzip.compress(b"hello")
+    assert client.put("/api/blobs/objects/described", content=data, headers=sent).status_code == 201
+    got = client.get("/api/blobs/objects/described")
+    expected = sent | {
+        "content-disposition": "attachment; filename=\"report 2026.txt\"; filename*=UTF-8''report%202026.txt"
+    }
+    del expected["x-ms-access-tier"]
+    assert {name: got.headers[name] for name in expected} == expected
+    assert got.content == b"hello"  # Decoded by the client, from the very bytes.
+    assert got.headers["content-length"] == str(len(data))
+    assert got.headers["vary"] == "x-functions-key"
+    properties = container.get_blob_client("described").get_blob_properties()
+    assert properties.blob_tier == "Cool"
+    assert properties.metadata == {"colour": "blue"}
+    url = client.post("/api/share-blob", json={"container": "objects", "name": "described"}).json()["url"]
+    assert httpx.get(url, trust_env=False).headers["content-disposition"] == sent["content-disposition"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "params", "field"),
+    [
+        ({"content-range": "bytes 0-0/9"}, {}, "content_range"),
+        ({"content-type": "application/pdf;,text/html"}, {}, "content_type"),
+        ({"content-type": "nonsense"}, {}, "content_type"),
+        ({"x-ms-meta-a-b": "x"}, {}, "metadata"),
+        ({"x-ms-meta-a": "x"}, {"metadata": '{"b":"y"}'}, "metadata"),
+        ({}, {"metadata": '{"a":"x","A":"y"}'}, "metadata"),
+        ({}, {"metadata": '{"a\\n":"x"}'}, "metadata.a\n"),
+        ({"x-ms-access-tier": "Cool"}, {"tier": "Hot"}, "tier"),
+        ({"x-ms-access-tier": "Lukewarm"}, {}, "x_ms_access_tier"),
+        ({"x-ms-lease-id": "x"}, {}, "x-ms-lease-id"),
+        ({"x-ms-tags": "a=b"}, {}, "x-ms-tags"),
+        ({"x-ms-blob-type": "PageBlob"}, {}, "x-ms-blob-type"),
+        ({"if-match": "x"}, {}, "if_match"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(
+    headers: dict[str, str], params: dict[str, str], field: str, client: httpx.Client
+) -> None:
+    """A header that the function does not carry out is refused by name, and nothing is stored."""
+    response = client.put("/api/blobs/objects/refused", content=b"x", headers=headers, params=params)
+    assert response.status_code == 400, response.text
+    assert fields_of(response)[0].startswith(field.partition(".")[0])
+    assert client.get("/api/blobs/objects/refused").status_code == 404
+
+
+@pytest.mark.parametrize("sent", [{}, {"content-type": "application/x-www-form-urlencoded"}])
+def test_a_type_that_nobody_chose_is_the_names(sent: dict[str, str], client: httpx.Client) -> None:
+    """Without a type, or with the one that curl makes up, the name's extension decides."""
+    stored = client.put("/api/blobs/objects/chosen.csv", content=b"a,b", headers=sent)
+    assert stored.json()["content_type"] == "text/csv"
+
+
+def test_conditions_are_never_ignored(client: httpx.Client) -> None:
+    """Dates, lists and stars are honoured by GET, PUT and DELETE, whether or not storage understands them."""
+    url = "/api/blobs/objects/guarded"
+    etag = client.put(url, content=b"1").json()["etag"]
+    long_ago, later = "Thu, 01 Jan 2015 00:00:00 GMT", "Sun, 01 Jan 2090 00:00:00 GMT"
+    refused: list[dict[str, str]] = [
+        {"if-unmodified-since": long_ago},
+        {"if-match": '"x", "y"'},
+        {"if-none-match": f'"x", {etag}'},
+        {"if-none-match": "*"},
+    ]
+    for headers in refused:
+        expected = 304 if "if-none-match" in headers else 412
+        assert client.get(url, headers=headers).status_code == expected
+        assert problem_of(client.put(url, content=b"2", headers=headers)) == (412, "precondition-failed")
+        assert problem_of(client.delete(url, headers=headers)) == (412, "precondition-failed")
+    assert client.get(url).content == b"1"
+    assert problem_of(client.delete("/api/blobs/objects/nothing", headers={"if-none-match": "*"})) == (
+        404,
+        "unknown-blob",
+    )
+    for headers in ({"if-unmodified-since": later}, {"if-match": f'"x", {etag}'}, {"if-none-match": '"x", "y"'}):
+        assert client.get(url, headers=headers).status_code == 200
+    assert client.put(url, content=b"3", headers={"if-match": f'"x", {etag}'}).status_code == 201
+    assert client.delete(url, headers={"if-unmodified-since": later}).status_code == 204
+
+
+def test_a_large_blob_keeps_its_conditions(start_app: StartApp, container: ContainerClient) -> None:
+    """Over the limit, what storage would ignore is decided by the app, and a changed blob is never resumed."""
+    container.upload_blob("larger", b"x" * 3000, overwrite=True)
+    with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024"}).client() as client:
+        url = "/api/blobs/objects/larger"
+        etag = client.head(url).headers["etag"]
+        plain = client.get(url)
+        assert plain.status_code == 307
+        location = client.get(url, params={"redirect": "false"})
+        assert location.status_code == 200
+        assert location.json().keys() == {"url", "expires", "size", "etag"}
+        assert (location.json()["size"], location.json()["etag"]) == (3000, etag)
+        assert httpx.get(location.json()["url"], trust_env=False).content == b"x" * 3000
+        suffix = client.get(url, headers={"range": "bytes=-2000"})
+        assert (suffix.status_code, suffix.headers["content-range"]) == (206, "bytes 1000-2023/3000")
+        resumed = client.get(url, headers={"range": "bytes=100-", "if-range": etag})
+        assert (resumed.status_code, resumed.headers["content-range"]) == (206, "bytes 100-1123/3000")
+        assert problem_of(client.get(url, headers={"range": "bytes=100-", "if-range": '"x"'}))[0] == 412
+        assert client.get(url, headers={"if-none-match": f'"x", {etag}'}).status_code == 304
+        assert client.get(url, headers={"if-match": '"x", "y"'}).status_code == 412
+        assert problem_of(client.get(url, headers={"if-match": f'"x", {etag}'})) == (422, "blob-too-large")
+
+
+def test_no_blob_is_a_script_of_this_app(client: httpx.Client) -> None:
+    """What a browser asks for as a script is 403; every other blob has its sandbox and stays in its origin."""
+    client.put("/api/blobs/objects/evil.js", content=b"alert(1)", headers={"content-type": "text/javascript"})
+    for destination in ("script", "style", "worker", "serviceworker", "xslt"):
+        response = client.get("/api/blobs/objects/evil.js", headers={"sec-fetch-dest": destination})
+        assert problem_of(response) == (403, "script-destination")
+    got = client.get("/api/blobs/objects/evil.js", headers={"sec-fetch-dest": "document"})
+    assert got.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    assert got.headers["cross-origin-resource-policy"] == "same-origin"
+    assert got.headers["x-content-type-options"] == "nosniff"
+    assert got.headers["referrer-policy"] == "no-referrer"
+
+
+def test_a_lease_can_be_broken(client: httpx.Client, container: ContainerClient) -> None:
+    """A blob that somebody leased for good can be deleted, where that is asked for."""
+    container.upload_blob("held", b"x").acquire_lease()
+    assert problem_of(client.delete("/api/blobs/objects/held")) == (412, "precondition-failed")
+    assert client.delete("/api/blobs/objects/held", params={"break_lease": "true"}).status_code == 204
+    assert problem_of(client.delete("/api/blobs/objects/held", params={"break_lease": "true"})) == (404, "unknown-blob")
+
+
+def test_a_snapshot_is_read_and_copied(client: httpx.Client, container: ContainerClient) -> None:
+    """get-blob and copy-blob take a snapshot, as list-blobs names it."""
+    blob = container.upload_blob("older", b"1", overwrite=True)
+    blob.create_snapshot()
+    container.upload_blob("older", b"2", overwrite=True)
+    listed = client.get("/api/list-blobs", params={"container": "objects", "prefix": "older", "include": "snapshots"})
+    (snapshot,) = (each["snapshot"] for each in listed.json()["blobs"] if "snapshot" in each)
+    assert client.get("/api/blobs/objects/older", params={"snapshot": snapshot}).content == b"1"
+    assert client.get("/api/blobs/objects/older").content == b"2"
+    fields = {"container": "objects", "name": "older", "to_name": "older", "snapshot": snapshot, "overwrite": True}
+    assert client.post("/api/copy-blob", json=fields).json()["status"] == "success"
+    assert client.get("/api/blobs/objects/older").content == b"1"
+    both = {"snapshot": snapshot, "version_id": "2026-01-01T00:00:00.0000000Z"}
+    assert fields_of(client.get("/api/blobs/objects/older", params=both)) == ["snapshot"]

@@ -10,12 +10,12 @@ import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from shared.blobs.errors import UnknownShare
-from shared.blobs.shares import Share, blob_of, is_open, is_preview, spend
+from shared.blobs.shares import Share, caller_address, candidates, is_allowed, is_download, is_open, spend
 from shared.blobs.store.shares import ShareStore
 from shared.errors import Busy, StorageUnavailable
 from shared.settings import StorageSettings
 from shared.storage import Storage
-from tests.blobs.support import account_at, respond, server
+from tests.blobs.support import account_at, container_sas, respond, server
 from tests.support import App, StartApp
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -32,11 +32,11 @@ def changed(share: Share, **fields: object) -> Share:
 
 def test_a_share_of_a_blob_opens_that_blob() -> None:
     """It opens its blob, with or without the file's name behind it, and no other."""
-    assert [blob_of(SHARE, rest) for rest in ("", "n.txt", "dir/n.txt", "other")] == [
-        "dir/n.txt",
-        "dir/n.txt",
-        None,
-        None,
+    assert [candidates(SHARE, rest) for rest in ("", "n.txt", "dir/n.txt", "other")] == [
+        ["dir/n.txt"],
+        ["dir/n.txt"],
+        [],
+        [],
     ]
 
 
@@ -56,7 +56,27 @@ def test_a_share_of_a_blob_opens_that_blob() -> None:
 )
 def test_a_share_of_a_prefix_opens_what_begins_with_it(rest: str, name: str | None) -> None:
     """It opens a blob whose name begins with the prefix, and none by a way around it."""
-    assert blob_of(changed(SHARE, name=None, prefix="dir/"), rest) == name
+    assert candidates(changed(SHARE, name=None, prefix="dir/"), rest) == ([] if name is None else [name])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "rest", "names"),
+    [
+        ("notes", "/a.txt", ["notes/a.txt", "notes//a.txt"]),
+        ("notes", "a.txt", ["notesa.txt", "notes/a.txt"]),
+        ("notes", "notes/a.txt", ["notesnotes/a.txt", "notes/notes/a.txt", "notes/a.txt"]),
+        ("notes/2026", "-01.txt", ["notes/2026-01.txt", "notes/2026/-01.txt"]),
+        ("notes/2026", "2026-01.txt", ["notes/20262026-01.txt", "notes/2026/2026-01.txt", "notes/2026-01.txt"]),
+        ("notes/2026", "", ["notes/2026"]),
+        ("notes/2026", "../x", ["notes/2026../x"]),
+        ("notes/2026", "/../x", []),
+        ("", "a.txt", ["a.txt"]),
+        ("", "", []),
+    ],
+)
+def test_a_prefix_without_a_slash_opens_what_it_lists(prefix: str, rest: str, names: list[str]) -> None:
+    """The rest of the path may continue the prefix, or be a path below it or from its last folder on."""
+    assert candidates(changed(SHARE, name=None, prefix=prefix), rest) == names
 
 
 def test_a_share_ends() -> None:
@@ -72,35 +92,114 @@ def test_a_share_ends() -> None:
 def test_spending_keeps_to_the_budget() -> None:
     """A use counts itself and its bytes; one that is more than what is left is none."""
     limited = changed(SHARE, max_uses=2, max_bytes=10)
-    once = spend(limited, 6, NOW)
+    once = spend(limited, "n", '"a"', 6, 6, NOW)
     assert once is not None
     assert (once.uses, once.bytes) == (1, 6)
-    assert spend(once, 5, NOW) is None
-    twice = spend(once, 4, NOW)
+    assert spend(once, "n", '"a"', 5, 5, NOW) is None
+    twice = spend(once, "n", '"a"', 4, 4, NOW)
     assert twice is not None
-    assert spend(twice, 0, NOW) is None
-    assert spend(SHARE, 0, SHARE.expires) is None
+    assert spend(twice, "n", '"a"', 0, 0, NOW) is None
+    assert spend(SHARE, "n", '"a"', 0, 0, SHARE.expires) is None
+
+
+def test_ranges_of_one_download_are_one_use() -> None:
+    """Ranges within an hour, of one blob and ETag, that together are no more than the blob, cost one use."""
+    limited = changed(SHARE, max_uses=1)
+    half = spend(limited, "n", '"a"', 100, 50, NOW)
+    assert half is not None
+    assert (half.uses, half.bytes) == (1, 50)
+    assert is_open(half, NOW)  # For the rest of this download.
+    assert spend(half, "n", '"a"', 100, 100, NOW) is None  # A whole one is another use.
+    assert spend(half, "n", '"a"', 100, 51, NOW) is None
+    assert spend(half, "n", '"b"', 100, 50, NOW) is None
+    assert spend(half, "m", '"a"', 100, 50, NOW) is None
+    assert spend(half, "n", '"a"', 100, 50, NOW + timedelta(minutes=60)) is None
+    done = spend(half, "n", '"a"', 100, 50, NOW + timedelta(minutes=59))
+    assert done is not None
+    assert (done.uses, done.bytes) == (1, 100)
+    assert not is_open(done, NOW)
+
+
+def test_a_download_from_the_future_does_not_last() -> None:
+    """A start that another instance's wrong clock wrote keeps no link open for longer than an hour either way."""
+    half = spend(changed(SHARE, max_uses=1), "n", '"a"', 100, 50, NOW + timedelta(minutes=59))
+    assert half is not None
+    assert is_open(half, NOW)
+    assert half.download is not None
+    far = changed(half, download=msgspec.structs.replace(half.download, started=NOW + timedelta(hours=2)))
+    assert not is_open(far, NOW)
+
+
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
 @pytest.mark.parametrize(
-    ("headers", "preview"),
+    ("headers", "download"),
     [
-        ({"user-agent": "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)"}, True),
-        ({"user-agent": "Mozilla/5.0 (compatible; Discordbot/2.0; +https://discordapp.com)"}, True),
-        ({"user-agent": "WhatsApp/2.23.20.0"}, True),
-        ({"user-agent": "facebookexternalhit/1.1"}, True),
-        ({"user-agent": "TelegramBot (like TwitterBot)"}, True),
-        ({"user-agent": "Mozilla/5.0 Firefox/140.0", "sec-purpose": "prefetch;prerender"}, True),
-        ({"user-agent": "Mozilla/5.0 Chrome/140", "purpose": "prefetch"}, True),
-        ({"user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}, False),
-        ({"user-agent": "curl/8.5.0"}, False),
-        ({"user-agent": "python-httpx/0.28.1"}, False),
-        ({}, False),
+        ({}, True),
+        ({"accept": "*/*"}, True),
+        ({"user-agent": "curl/8.5.0"}, True),
+        ({"user-agent": "Wget/1.21.4"}, True),
+        ({"user-agent": "python-requests/2.32.3"}, True),
+        ({"user-agent": "python-httpx/0.28.1"}, True),
+        ({"user-agent": "Go-http-client/1.1"}, True),
+        ({"user-agent": BROWSER, "sec-fetch-dest": "empty"}, True),
+        ({"user-agent": BROWSER, "accept": "application/octet-stream"}, True),
+        ({"user-agent": BROWSER, "accept": "text/html,application/octet-stream"}, False),
+        ({"user-agent": BROWSER, "accept": "text/html"}, False),
+        ({"user-agent": BROWSER, "sec-fetch-dest": "document"}, False),
+        ({"user-agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Safari/604.1"}, False),
+        ({"user-agent": "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)"}, False),
+        ({"user-agent": "WhatsApp/2.23.20.0"}, False),
+        ({"user-agent": "Microsoft Office/16.0 (Windows NT 10.0)"}, False),
+        ({"user-agent": "Mozilla/4.0 (compatible; curl/8.5.0)"}, False),
+        ({"user-agent": "curl/8.5.0", "x-office-version": "16.0"}, False),
+        ({"user-agent": "curl/8.5.0", "x-forefront-antispam-report": "x"}, False),
+        ({"user-agent": "curl/8.5.0", "purpose": "prefetch"}, False),
+        ({"user-agent": BROWSER, "sec-purpose": "prefetch;prerender", "sec-fetch-dest": "empty"}, False),
     ],
 )
-def test_previews_are_told_from_people(headers: dict[str, str], preview: bool) -> None:
-    """Programs that look at links before people do are known by what they say of themselves."""
-    assert is_preview(headers) is preview
+def test_a_download_is_told_from_everyone_else(headers: dict[str, str], download: bool) -> None:
+    """What is clearly a download gets the bytes; browsers, phones, Office and previews get the page."""
+    assert is_download(headers) is download
+
+
+@pytest.mark.parametrize(
+    ("header", "proxies", "address"),
+    [
+        ("192.0.2.1", 1, "192.0.2.1"),
+        ("192.0.2.1:4711", 1, "192.0.2.1"),
+        ("203.0.113.9, 192.0.2.1", 1, "192.0.2.1"),
+        ("203.0.113.9, 192.0.2.1, 10.0.0.1", 2, "192.0.2.1"),
+        ("[2001:db8::1]:4711", 1, "2001:db8::1"),
+        ("2001:db8::1", 1, "2001:db8::1"),
+        ("192.0.2.1", 0, None),
+        ("192.0.2.1", 2, None),
+        ("", 1, ""),
+    ],
+)
+def test_the_callers_address_is_the_trusted_entry(header: str, proxies: int, address: str | None) -> None:
+    """Entries before those of trusted proxies are the caller's own claims, and do not count."""
+    assert caller_address(header, proxies) == address
+
+
+@pytest.mark.parametrize(
+    ("ip_range", "address", "allowed"),
+    [
+        (None, None, True),
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.0-192.0.2.255", "192.0.2.9", True),
+        ("192.0.2.9-192.0.2.10", "192.0.2.100", False),
+        ("192.0.2.1", "2001:db8::1", False),
+        ("192.0.2.1", None, False),
+        ("192.0.2.1", "x", False),
+    ],
+)
+def test_an_address_is_in_a_range_or_not(ip_range: str | None, address: str | None, allowed: bool) -> None:
+    """Addresses compare as numbers; one that is not known is in no range."""
+    assert is_allowed(ip_range, address) is allowed
 
 
 # --- In Table Storage
@@ -132,7 +231,7 @@ def test_every_use_is_counted_once(links: ShareStore) -> None:
 
     def use(_: int) -> bool:
         try:
-            links.update("x", lambda share: spend(share, 1, NOW))
+            links.update("x", lambda share: spend(share, "n", '"a"', 1, 1, NOW))
         except (UnknownShare, Busy):
             return False
         return True
@@ -273,7 +372,7 @@ def test_a_revocable_link_leads_to_the_blob(client: httpx.Client, anyone: httpx.
     """A revocable link is a URL of this app that leads anyone to the blob for a minute, until it is revoked."""
     told = share(client, name="dir/a + b.txt", revocable=True, minutes=60 * 24 * 30)
     url = str(told["url"])
-    assert url == f"{client.base_url}/api/s/{told['id']}"
+    assert url == f"http://localhost:{client.base_url.port}/api/s/{told['id']}"
     response = anyone.get(url)
     assert (response.status_code, response.content) == (307, b"")
     assert response.headers["referrer-policy"] == "no-referrer"
@@ -305,9 +404,149 @@ def test_uses_and_bytes_are_limited(client: httpx.Client, anyone: httpx.Client) 
     counted = str(share(client, name="other.txt", revocable=True, max_uses=2)["url"])
     assert anyone.head(counted).status_code == 200
     assert anyone.get(counted, headers={"user-agent": "Slackbot 1.0"}).status_code == 200
-    assert [anyone.get(counted).status_code for _ in range(3)] == [307, 307, 404]
+    assert [anyone.get(counted).status_code for _ in range(3)] == [200, 200, 404]
     weighed = str(share(client, name="other.txt", revocable=True, max_bytes=20)["url"])
-    assert [anyone.get(weighed).status_code for _ in range(3)] == [307, 307, 404]
+    assert [anyone.get(weighed).status_code for _ in range(3)] == [200, 200, 404]
+
+
+BROWSING = {
+    "user-agent": "Mozilla/5.0 (Windows NT 10.0) Chrome/140",
+    "accept": "text/html",
+    "sec-fetch-dest": "document",
+}
+
+
+def test_a_browser_gets_a_page_with_a_button(client: httpx.Client, anyone: httpx.Client) -> None:
+    """Opening a limited link in a browser, as often as one likes, costs nothing; the button's POST is the use."""
+    made = share(client, name="other.txt", revocable=True, max_uses=1)
+    url = str(made["url"])
+    for query in ("", "?fbclid=x&utm_source=y&name=z"):
+        page = anyone.get(url + query, headers=BROWSING)
+        assert page.status_code == 200
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert page.headers["content-security-policy"] == "default-src 'none'; form-action 'self'"
+        assert "<script" not in page.text
+        assert '<form method="post">' in page.text
+        assert "other.txt" not in page.text
+    form = {**BROWSING, "content-type": "application/x-www-form-urlencoded"}
+    given = anyone.post(f"{url}?fbclid=x", headers=form, content=b"")
+    assert (given.status_code, given.content) == (200, b"other.txt")
+    assert code_of(anyone.post(url, headers=form)) == (404, "unknown-share")
+    assert code_of(anyone.get(url, headers=BROWSING)) == (404, "unknown-share")
+
+
+def test_an_unlimited_link_needs_no_page(client: httpx.Client, anyone: httpx.Client) -> None:
+    """What is not counted opens at once for a browser, too; a POST is answered by 303."""
+    url = str(share(client, name="other.txt", revocable=True)["url"])
+    assert anyone.get(f"{url}?utm_source=x", headers=BROWSING).status_code == 307
+    after_post = anyone.post(url, headers=BROWSING)
+    assert after_post.status_code == 303
+    assert anyone.get(after_post.headers["location"]).content == b"other.txt"
+
+
+def test_what_gives_nothing_costs_nothing(client: httpx.Client, anyone: httpx.Client) -> None:
+    """A 304, a 412, a 416 and a HEAD leave a link for one download as it is; two halves are one download."""
+    url = str(share(client, name="other.txt", one_shot=True)["url"])
+    etag = anyone.head(url).headers["etag"]
+    assert anyone.get(url, headers={"if-none-match": etag}).status_code == 304
+    assert anyone.get(url, headers={"if-match": '"x"'}).status_code == 412
+    assert anyone.get(url, headers={"range": "bytes=99-"}).status_code == 416
+    assert code_of(anyone.get(url, headers={"sec-fetch-dest": "script"})) == (403, "script-destination")
+    first = anyone.get(url, headers={"range": "bytes=0-3"})
+    assert (first.status_code, first.content, first.headers["content-range"]) == (206, b"othe", "bytes 0-3/9")
+    rest = anyone.get(url, headers={"range": "bytes=4-", "if-range": etag})
+    assert (rest.status_code, rest.content) == (206, b"r.txt")
+    assert code_of(anyone.get(url)) == (404, "unknown-share")
+
+
+def test_a_resumed_download_never_joins_two_files(
+    client: httpx.Client, anyone: httpx.Client, container: ContainerClient
+) -> None:
+    """With If-Range a changed blob comes whole, from the app itself, through a revocable link of any kind."""
+    container.upload_blob("changing", b"1" * 10, overwrite=True)
+    url = str(share(client, name="changing", revocable=True)["url"])
+    etag = anyone.head(url).headers["etag"]
+    resume = {"range": "bytes=5-", "if-range": etag}
+    assert anyone.get(url, headers=resume).content == b"1" * 5
+    container.upload_blob("changing", b"2" * 10, overwrite=True)
+    changed_since = anyone.get(url, headers=resume)
+    assert (changed_since.status_code, changed_since.content) == (200, b"2" * 10)
+
+
+def test_a_prefix_without_a_slash_is_a_folder_too(client: httpx.Client, anyone: httpx.Client) -> None:
+    """A link to `dir` opens what list-blobs lists for that prefix."""
+    url = str(share(client, prefix="dir", revocable=True)["url"])
+    assert anyone.get(f"{url}c.txt", follow_redirects=True).content == b"dir/c.txt"
+    assert anyone.get(f"{url}dir/c.txt", follow_redirects=True).content == b"dir/c.txt"
+
+
+def test_an_archived_blob_is_reported_first(
+    client: httpx.Client, anyone: httpx.Client, container: ContainerClient
+) -> None:
+    """No link is made to an archived blob, and one that was made before is not spent."""
+    container.upload_blob("cold", b"x", overwrite=True)
+    url = str(share(client, name="cold", one_shot=True)["url"])
+    container.get_blob_client("cold").set_standard_blob_tier("Archive")
+    assert code_of(anyone.get(url)) == (409, "blob-conflict")
+    for fields in ({}, {"revocable": True}, {"one_shot": True}):
+        response = client.post("/api/share-blob", json={"container": "shared", "name": "cold", **fields})
+        assert code_of(response) == (409, "blob-conflict")
+        assert "archived" in response.json()["detail"]
+    container.get_blob_client("cold").set_standard_blob_tier("Hot")
+    assert anyone.get(url).content == b"x"
+
+
+def test_a_header_that_the_host_cannot_send_spends_nothing(
+    client: httpx.Client, anyone: httpx.Client, container: ContainerClient
+) -> None:
+    """A stored header outside ASCII, as another tool may write it, is left out, and the bytes arrive."""
+    container.upload_blob("odd", b"x", overwrite=True)
+    signed = f"{container.url}/odd?comp=properties&{container_sas('shared')}"
+    put = httpx.put(
+        signed,
+        headers={b"x-ms-blob-content-language": "é".encode("latin-1"), b"x-ms-version": b"2023-11-03"},
+        trust_env=False,
+    )
+    assert put.status_code == 200, put.text
+    assert client.get("/api/blobs/shared/odd").content == b"x"
+    assert anyone.get(str(share(client, name="odd", one_shot=True)["url"])).content == b"x"
+
+
+def test_a_write_link_only_creates(client: httpx.Client, anyone: httpx.Client, container: ContainerClient) -> None:
+    """A link to write stores one new blob. It takes no lease, and replaces nothing unless `overwrite` is sent."""
+    made = share(client, name="created-once", permissions="write")
+    headers = {"x-ms-blob-type": "BlockBlob"}
+    url = str(made["url"])
+    assert "sp=c&" in url
+    assert anyone.put(url, content=b"1", headers=headers).status_code == 201
+    assert anyone.put(url, content=b"2", headers=headers).status_code == 403
+    assert anyone.put(
+        f"{url}&comp=lease", headers={"x-ms-lease-action": "acquire", "x-ms-lease-duration": "-1"}
+    ).is_error
+    assert anyone.put(f"{url}&comp=tier", headers={"x-ms-access-tier": "Archive"}).is_error
+    assert anyone.put(f"{url}&comp=metadata", headers={"x-ms-meta-a": "b"}).is_error
+    response = client.post(
+        "/api/share-blob", json={"container": "shared", "name": "created-once", "permissions": "write"}
+    )
+    assert code_of(response) == (409, "blob-exists")
+    replacing = share(client, name="created-once", permissions="write", overwrite=True)
+    assert "sp=cw&" in str(replacing["url"])
+    assert anyone.put(str(replacing["url"]), content=b"3", headers=headers).status_code == 201
+    assert container.download_blob("created-once").readall() == b"3"
+
+
+def test_addresses_need_a_trusted_proxy(client: httpx.Client, start_app: StartApp) -> None:
+    """A revocable link for an address is refused where the app cannot know addresses, and checked where it can."""
+    fields = {"container": "shared", "name": "other.txt", "ip_range": "192.0.2.1", "revocable": True, "max_uses": 1}
+    assert code_of(client.post("/api/share-blob", json=fields)) == (422, "address-unknown")
+    assert client.post("/api/share-blob", json={**fields, "revocable": False, "max_uses": None}).status_code == 200
+    with start_app({"STRONGROOM_PROXIES": "1", "STRONGROOM_URL": "https://k.example"}).client() as behind:
+        made = behind.post("/api/share-blob", json=fields).json()
+        assert made["url"] == f"https://k.example/api/s/{made['id']}"
+        path = f"/api/s/{made['id']}"
+        for address in ("192.0.2.2", "192.0.2.1, 198.51.100.1", ""):
+            assert code_of(behind.get(path, headers={"x-forwarded-for": address})) == (404, "unknown-share")
+        assert behind.get(path, headers={"x-forwarded-for": "6.6.6.6, 192.0.2.1:99"}).content == b"other.txt"
 
 
 def test_a_link_that_works_once_works_once(client: httpx.Client, anyone: httpx.Client) -> None:
@@ -394,6 +633,11 @@ def test_shares_are_listed(client: httpx.Client, anyone: httpx.Client) -> None:
         ({"name": "a", "one_shot": True, "max_uses": 2}, "max_uses"),
         ({"prefix": "a", "one_shot": True}, "prefix"),
         ({"name": "a", "content_disposition": "a\r\nb"}, "content_disposition"),
+        ({"name": "a\x01b", "permissions": "write"}, "name"),
+        ({"name": "a\n", "permissions": "write"}, "name"),
+        ({"name": "..", "permissions": "write"}, "name"),
+        ({"name": "."}, "name"),
+        ({"name": "a", "overwrite": True}, "overwrite"),
         ({"name": "a", "batch": []}, "batch"),
         ({"batch": [{"container": "shared", "name": "other.txt"}]}, "container"),
     ],

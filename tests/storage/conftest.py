@@ -33,3 +33,9 @@ def failing(table_proxy: Proxy, storage_connection: str) -> Callable[[Table], Ta
     assert blobs
     storage = Storage(StorageSettings(f"{account};{blobs[0]};TableEndpoint={table_proxy.url}"))
     return lambda table: Table(storage, table._name)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing service is asked again at once."""
+    monkeypatch.setattr("shared.storage.requests.PAUSE_SECONDS", (0.0, 0.0))

@@ -6,24 +6,24 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from shared.blobs.errors import ContainerExists, ContainerNotEmpty
-from shared.blobs.routes.fields import ContainerName, Metadata, last_modified
-from shared.blobs.routes.objects import OUTAGES
+from shared.blobs.errors import ContainerNotEmpty
+from shared.blobs.routes.fields import IN_CONTAINER, OUTAGES, ContainerName, Metadata, check_metadata
 from shared.blobs.store.blobs import BlobStore
 from shared.blobs.store.listings import ListingStore
-from shared.errors import UnknownContainer
-from shared.web import Example, Fields, Operation, Response
+from shared.storage.containers import check_container
+from shared.storage.errors import ContainerExists, ReservedContainer
+from shared.web import Example, Fields, Operation, Response, rfc3339
 
 
 class CreateContainer(Fields, frozen=True):
-    """What to call it."""
+    """The name of the new container."""
 
     container: ContainerName
     metadata: Metadata | None = None
 
 
 class CreatedContainer(msgspec.Struct, frozen=True):
-    """The new container. It is private: nothing in it can be read without a key or a signed URL."""
+    """The new container. It is private: nobody reads it without a key or a signed URL."""
 
     name: str
     etag: str
@@ -32,23 +32,24 @@ class CreatedContainer(msgspec.Struct, frozen=True):
 
 
 def create_container(blobs: BlobStore, request: CreateContainer) -> Response:
-    made = blobs.create_container(request.container, request.metadata or {})
+    created = blobs.create_container(request.container, check_metadata(request.metadata))
     url = blobs.url(request.container, "").rstrip("/")
-    return Response.json(CreatedContainer(request.container, made.get("etag", ""), last_modified(made), url), 201)
+    return Response.json(CreatedContainer(request.container, created.etag, rfc3339(created.last_modified), url), 201)
 
 
 class DeleteContainer(Fields, frozen=True):
-    """Which one."""
+    """Which container."""
 
     container: ContainerName
     force: Annotated[
-        bool, Meta(description="Whether it is deleted with all blobs in it; without, only when empty.")
+        bool, Meta(description="Deletes it with all blobs in it. Without it, only an empty container is deleted.")
     ] = False
 
 
 def delete_container(blobs: BlobStore, listings: ListingStore, request: DeleteContainer) -> Response:
+    check_container(request.container)
     if not request.force and not listings.is_empty(request.container):
-        raise ContainerNotEmpty("Say force=true to delete it with all that is in it.")
+        raise ContainerNotEmpty("The container holds blobs, versions or snapshots. Send force=true to delete them all.")
     blobs.delete_container(request.container)
     return Response(204)
 
@@ -57,23 +58,23 @@ def operations(blobs: BlobStore, listings: ListingStore) -> dict[str, Operation]
     """The functions on containers."""
     return {
         "create-container": Operation(
-            writes=True,
             handle=partial(create_container, blobs),
             request=CreateContainer,
             response=CreatedContainer,
-            summary="Make a container.",
-            errors=(ContainerExists, *OUTAGES),
+            summary="Create a container.",
+            errors=(ContainerExists, ReservedContainer, *OUTAGES),
             examples=(Example("A container", {"container": "scratch"}),),
-            statuses={201: "Made."},
+            statuses={201: "Created."},
+            writes=True,
         ),
         "delete-container": Operation(
-            writes=True,
             handle=partial(delete_container, blobs, listings),
             request=DeleteContainer,
             response=None,
-            summary="Delete a container, when it is empty, or with all that is in it.",
-            errors=(UnknownContainer, ContainerExists, ContainerNotEmpty, *OUTAGES),
+            summary="Delete a container, if it is empty, or with all that is in it.",
+            errors=(*IN_CONTAINER, ContainerExists, ContainerNotEmpty, *OUTAGES),
             examples=(Example("With all that is in it", {"container": "scratch", "force": True}),),
             statuses={204: "Deleted."},
+            writes=True,
         ),
     }

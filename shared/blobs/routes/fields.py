@@ -1,14 +1,19 @@
 """Fields that several blob functions have."""
 
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from shared.blobs.names import name_in_path
-from shared.errors import StorageUnavailable, invalid_field
+from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
+from shared.storage.errors import ReservedContainer
+from shared.storage.names import check_name
 from shared.web import Request, rfc3339
+
+OUTAGES = (Busy, StorageUnavailable, StorageForbidden)
+IN_CONTAINER = (ReservedContainer, UnknownContainer)
+"""What every function that names a container may raise."""
 
 ContainerName = Annotated[
     str,
@@ -16,20 +21,22 @@ ContainerName = Annotated[
         min_length=3,
         max_length=63,
         pattern=r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs|\$blobchangefeed)\Z",
-        description="A container: 3 to 63 lower-case letters, digits and single hyphens; or $root, $web, $logs.",
+        description="A container: 3 to 63 lower-case letters, digits and single hyphens; or $root, $web. Those of the "
+        "Functions host and of this app are reserved (403).",
     ),
 ]
-# XML cannot carry these, and the service tells prefix and delimiter again in its answer.
+# XML cannot carry these characters, and the service repeats prefix and delimiter in its response.
 CARRIED = "^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ufffe\\uffff]*\\Z"
+NEW_NAME = "^[^\\x00-\\x1f\\x7f-\\x9f\\ufffe\\uffff]*\\Z"
 BlobName = Annotated[str, Meta(min_length=1, max_length=1024, description="A blob's name.", examples=["welcome.txt"])]
 PathName = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=1024,
-        description="A blob's name, percent-encoded; its slashes may stay. One that a path cannot carry (`..` between "
-        "slashes, slashes at its start or in a row, `%` before two hexadecimal digits) goes into the query as `name`; "
-        "the path ends with the container then.",
+        max_length=3072,
+        description="A blob's name, percent-encoded; its slashes may stay. A name that a path cannot carry (`..` "
+        "between slashes, slashes at its start or in a row, bytes that are not UTF-8) goes into the query as `name`; "
+        "the path then ends with the container.",
         examples=["welcome.txt"],
     ),
 ]
@@ -38,34 +45,66 @@ NewName = Annotated[
     Meta(
         min_length=1,
         max_length=1024,
-        pattern="^[^\\x00-\\x1f\\x7f-\\x9f\\ufffe\\uffff]*\\Z",
-        description="The name of a blob that is written: without control characters.",
+        pattern=NEW_NAME,
+        description="The name of a blob to write, without control characters.",
         examples=["welcome.txt"],
     ),
 ]
+VersionId = Annotated[
+    str,
+    Meta(
+        min_length=1, max_length=64, pattern="^[0-9A-Za-z:.+-]+\\Z", description="A version, as list-blobs returns it."
+    ),
+]
+Snapshot = Annotated[
+    str,
+    Meta(
+        min_length=1, max_length=64, pattern="^[0-9A-Za-z:.+-]+\\Z", description="A snapshot, as list-blobs returns it."
+    ),
+]
 Tier = Literal["Hot", "Cool", "Cold", "Archive"]
+RehydratePriority = Annotated[
+    Literal["Standard", "High"], Meta(description="How fast the blob leaves the archive tier: within hours, or faster.")
+]
 Metadata = Annotated[
     dict[
         Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]*\\Z", max_length=128)],
         Annotated[str, Meta(pattern="^[ -~]*\\Z", max_length=8000)],
     ],
-    Meta(max_length=50, description="Names (letters, digits, underscores) and values (ASCII) that are kept with it."),
+    Meta(
+        max_length=50,
+        description="Names (letters, digits, underscores; their case does not count) and values (ASCII) to store "
+        "with it.",
+    ),
 ]
 
 
-def blob_name(given: str | None, request: Request, function: str = "blobs", segments: int = 1) -> str:
-    """The blob that a request names: in its path, read from the URL as it was sent, or in its query."""
-    in_path = name_in_path(request.url, function, segments)
-    if not (in_path or given):
-        raise invalid_field("name", "is missing: put it behind the container in the path, or into the query.")
-    if len(in_path) > 1024:
-        raise invalid_field("name", "is longer than 1,024 characters.")
-    return in_path or given or ""
+def blob_name(name: str | None, request: Request) -> str:
+    """The blob that a request names: in its path, from the host's route parameter, or in its query."""
+    if not name:
+        raise invalid_field("name", "The name is missing. Put it after the container in the path, or into the query.")
+    if "name" in request.path_fields:
+        name = name_in_path(name)
+    if len(name) > 1024:
+        raise invalid_field("name", "The name has more than 1,024 characters. Blob Storage accepts no longer one.")
+    check_name(name)
+    return name
 
 
-def last_modified(headers: Mapping[str, str]) -> str:
-    """The time in a Last-Modified header, as the API writes times. Raises StorageUnavailable where there is none."""
-    try:
-        return rfc3339(parsedate_to_datetime(headers["last-modified"]))
-    except (KeyError, ValueError) as error:
-        raise StorageUnavailable("Blob Storage told no time.") from error
+def check_metadata(metadata: dict[str, str] | None) -> dict[str, str]:
+    """The metadata, {} for none. Raises InvalidRequest for keys that differ only in case."""
+    metadata = metadata or {}
+    if len({key.lower() for key in metadata}) < len(metadata):
+        raise invalid_field("metadata", "Two metadata keys differ only in case. Blob Storage would keep one of them.")
+    return metadata
+
+
+def check_version(version_id: str | None, snapshot: str | None) -> None:
+    """Raises InvalidRequest where both are named."""
+    if version_id is not None and snapshot is not None:
+        raise invalid_field("snapshot", "Send version_id or snapshot, not both.")
+
+
+def time_text(moment: datetime) -> str:
+    """A time as the API writes it."""
+    return rfc3339(moment)

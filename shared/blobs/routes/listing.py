@@ -1,4 +1,4 @@
-"""`list-blobs` and `summarize-blobs`: their fields, their answers, and one short function each."""
+"""`list-blobs` and `summarize-blobs`."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -11,10 +11,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from shared.blobs import formats
 from shared.blobs.listing import PAGE_ITEMS, Blob, Container, Item, Prefix, glob_filter, narrow
-from shared.blobs.routes.fields import CARRIED, ContainerName
+from shared.blobs.routes.changing import TimeoutMs
+from shared.blobs.routes.fields import CARRIED, IN_CONTAINER, OUTAGES, ContainerName
 from shared.blobs.store.listings import ListingStore
 from shared.blobs.summary import PrefixTotal, Summing, TierTotal, Totals, prefix_totals, tier_totals
-from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
+from shared.errors import invalid_field
 from shared.web import Cursors, Example, Fields, Operation, Response
 
 MAX_ITEMS = 50_000
@@ -28,14 +29,14 @@ class ListBlobs(Fields, frozen=True):
     container: ContainerName | None = None
     prefix: Annotated[
         str,
-        Meta(max_length=1024, pattern=CARRIED, description="What names begin with, upper and lower case differing."),
+        Meta(max_length=1024, pattern=CARRIED, description="The beginning of the names; case matters."),
     ] = ""
     delimiter: Annotated[
         str,
         Meta(
             max_length=64,
             pattern=CARRIED,
-            description="Groups names that are alike up to it, as `/` makes folders; each group is one of `prefixes`.",
+            description="Groups names that are equal up to it, as `/` makes folders. Each group is one of `prefixes`.",
         ),
     ] = ""
     match: (
@@ -44,8 +45,8 @@ class ListBlobs(Fields, frozen=True):
             Meta(
                 min_length=1,
                 max_length=1024,
-                description="A glob on the whole name: `*` is any characters, `/` too; `?` is one; `[a-z]` one of "
-                "these, `[!a-z]` one of all others. It chooses blobs (or containers), never prefixes.",
+                description="A glob for the whole name: `*` matches any characters, `/` too; `?` one; `[a-z]` one of "
+                "these; `[!a-z]` any other. It filters blobs (or containers), never prefixes.",
             ),
         ]
         | None
@@ -55,8 +56,8 @@ class ListBlobs(Fields, frozen=True):
         Annotated[
             str | list[Included],
             Meta(
-                description="What to tell beside the usual, with commas between: metadata, tags, snapshots, versions, "
-                "deleted, copy. In JSON a list will do, too. Of containers: metadata and deleted.",
+                description="What else to return, separated by commas: metadata, tags, snapshots, versions, deleted, "
+                "copy. JSON also takes a list. For containers: metadata and deleted.",
             ),
         ]
         | None
@@ -66,18 +67,16 @@ class ListBlobs(Fields, frozen=True):
         Meta(
             ge=1,
             le=MAX_ITEMS,
-            description="How many items at most; each prefix counts as one. Pages of 5,000 are followed until there "
-            "are so many, or 8 MiB of them, or ten seconds have gone.",
+            description="The most items; each prefix counts as one. The app follows pages of 5,000 until it has this "
+            "many, or 8 MiB, or the call's time is nearly over.",
         ),
     ] = PAGE_ITEMS
-    cursor: (
-        Annotated[str, Meta(max_length=8192, description="Where to go on: the `cursor` of the answer before.")] | None
-    ) = None
+    cursor: Annotated[str, Meta(max_length=8192, description="The `cursor` of the previous response.")] | None = None
     format: Annotated[
         formats.Format,
         Meta(
-            description="json; or a line for each item, in the order of the listing: ndjson, csv, names. "
-            "With these, the headers `x-truncated` and `x-cursor` tell that it goes on."
+            description="json; or one line per item, in the order of the listing: ndjson, csv, names. "
+            "With these, the headers `x-truncated` and `x-cursor` say that more follows."
         ),
     ] = "json"
 
@@ -89,15 +88,15 @@ class Listing(msgspec.Struct, frozen=True):
     prefixes: list[str] | UnsetType = UNSET
     containers: list[Container] | UnsetType = UNSET
     cursor: str | None = None
-    """Where the listing goes on; null at its end. A listing may go on after fewer than `limit` items."""
+    """Where the listing continues; null at its end. More may follow even after fewer than `limit` items."""
 
 
 def list_blobs(listings: ListingStore, cursors: Cursors, request: ListBlobs) -> Response:
     include = _included(request)
     if request.container is None and request.delimiter:
-        raise invalid_field("delimiter", "needs a container.")
-    question = (request.container, request.prefix, request.delimiter, request.match, include)
-    marker = cursors.decode(request.cursor, str, *question) if request.cursor is not None else ""
+        raise invalid_field("delimiter", "`delimiter` requires a container.")
+    scope = (request.container, request.prefix, request.delimiter, request.match, include)
+    marker = cursors.decode(request.cursor, str, *scope) if request.cursor is not None else ""
     sink = _sink(request, include)
     prefix, keep = request.prefix, None
     if request.match is not None:
@@ -122,7 +121,7 @@ def list_blobs(listings: ListingStore, cursors: Cursors, request: ListBlobs) -> 
             include=include,
             keep=keep,
         )
-    return sink.response(cursors.encode(marker, *question) if marker else None)
+    return sink.response(cursors.encode(marker, *scope) if marker else None)
 
 
 def _included(request: ListBlobs) -> tuple[Included, ...]:
@@ -131,9 +130,9 @@ def _included(request: ListBlobs) -> tuple[Included, ...]:
     named = given.split(",") if isinstance(given, str) else given or ()
     include = tuple(each for each in INCLUDED if each in named)
     if len(include) < len(set(named)):
-        raise invalid_field("include", f"is not of these, with commas between: {', '.join(INCLUDED)}.")
+        raise invalid_field("include", f"`include` takes only {', '.join(INCLUDED)}, separated by commas.")
     if request.container is None and not {"metadata", "deleted"}.issuperset(include):
-        raise invalid_field("include", "takes metadata and deleted where containers are listed.")
+        raise invalid_field("include", "`include` takes only metadata and deleted where containers are listed.")
     return include
 
 
@@ -156,23 +155,24 @@ def _sink(request: ListBlobs, include: tuple[Included, ...]) -> formats.Json | f
 
 
 class SummarizeBlobs(Fields, frozen=True):
-    """What to add up."""
+    """Which blobs to add up."""
 
     container: ContainerName
     prefix: Annotated[
-        str, Meta(max_length=1024, pattern=CARRIED, description="Adds up only the blobs whose names begin with it.")
+        str, Meta(max_length=1024, pattern=CARRIED, description="Adds up only blobs whose names begin with it.")
     ] = ""
     cursor: (
         Annotated[
             str,
-            Meta(max_length=65536, description="The `cursor` of the answer before: goes on where that one stopped."),
+            Meta(max_length=65536, description="The `cursor` of the previous response: continues from there."),
         ]
         | None
     ) = None
+    timeout_ms: TimeoutMs = 10_000
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What a container holds. While there is a `cursor`, these are the sums so far, and a call with it goes on."""
+    """The sums of a container. With a `cursor`, they are the sums so far, and a call with it continues."""
 
     container: str
     prefix: str
@@ -183,17 +183,17 @@ class Summary(msgspec.Struct, frozen=True):
     newest: str | None
     oldest: str | None
     monthly_cost: float
-    """Of the bytes at rest, by the price table of the settings; in its currency."""
+    """For the stored bytes, by the price table of the settings, in its currency."""
     early_deletion_cost: float
-    """What is still to be paid where all were deleted now: Cool is paid for 30 days at least, Cold 90, Archive 180."""
+    """What deleting everything now would still cost: Cool is billed for at least 30 days, Cold 90, Archive 180."""
     cursor: str | None
 
 
 def summarize_blobs(
     listings: ListingStore, cursors: Cursors, prices: Mapping[str, float], request: SummarizeBlobs
 ) -> Summary:
-    question = ("summary", request.container, request.prefix)
-    totals = Totals() if request.cursor is None else cursors.decode(request.cursor, Totals, *question)
+    scope = ("summary", request.container, request.prefix)
+    totals = Totals() if request.cursor is None else cursors.decode(request.cursor, Totals, *scope)
     totals.marker = listings.list_blobs(
         request.container,
         Summing(totals, request.prefix, datetime.now(UTC)),
@@ -213,7 +213,7 @@ def summarize_blobs(
         totals.oldest,
         round(sum(each.monthly_cost for each in tiers.values()), 6),
         round(sum(each.early_deletion_cost for each in tiers.values()), 6),
-        cursors.encode(totals, *question) if totals.marker else None,
+        cursors.encode(totals, *scope) if totals.marker else None,
     )
 
 
@@ -225,7 +225,7 @@ def operations(listings: ListingStore, cursors: Cursors, prices: Mapping[str, fl
             request=ListBlobs,
             response=Listing,
             summary="List the blobs of a container, flat or by folder; or the containers.",
-            errors=(UnknownContainer, Busy, StorageUnavailable, StorageForbidden),
+            errors=(*IN_CONTAINER, *OUTAGES),
             examples=(
                 Example("All blobs", {"container": "samples"}),
                 Example("One level, as folders", {"container": "samples", "delimiter": "/", "limit": 100}),
@@ -237,8 +237,9 @@ def operations(listings: ListingStore, cursors: Cursors, prices: Mapping[str, fl
             handle=partial(summarize_blobs, listings, cursors, prices),
             request=SummarizeBlobs,
             response=Summary,
-            summary="Count a container's blobs and bytes by tier and folder, and what they cost a month.",
-            errors=(UnknownContainer, Busy, StorageUnavailable, StorageForbidden),
+            summary="Count a container's blobs and bytes by tier and folder, and their cost per month.",
+            errors=(*IN_CONTAINER, *OUTAGES),
             examples=(Example("The whole container", {"container": "samples"}),),
+            timeout_bounds_call=True,
         ),
     }

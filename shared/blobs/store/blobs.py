@@ -1,358 +1,430 @@
-"""Single blobs, and containers: read, written, changed, and opened by signed URLs."""
+"""Single blobs, and containers: read, written and changed in Blob Storage."""
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
-from threading import Lock
-from time import monotonic
-from typing import TYPE_CHECKING
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from shared.blobs.errors import BlobConflict, ContainerExists, RangeNotSatisfiable, UnknownBlob, UnsupportedByAccount
-from shared.blobs.names import quote_name
-from shared.blobs.sas import DelegationKey, Grant, sign
-from shared.errors import (
-    PreconditionFailed,
-    StorageForbidden,
-    StorageUnavailable,
-    StrongroomError,
-    UnknownContainer,
-    invalid_field,
-)
+from shared.blobs.conditions import Conditions, State, evaluate, parse_date
+from shared.errors import PreconditionFailed, StorageUnavailable, UnknownContainer
 from shared.storage import Storage
-from shared.web import rfc3339
+from shared.storage.blobs import Blobs, Grant
+from shared.storage.errors import BlobConflict, UnknownBlob
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
+    from azure.storage.blob import ContentSettings
 
-READ_SECONDS = 60.0
-"""How long the bytes of one blob may take to arrive, however slowly they drip."""
-MAX_ANSWER_BYTES = 64 * 1024
-"""Of what the service answers to anything but the reading of a blob."""
-DELEGATION_DAYS = 7
-"""The longest that the service gives a delegation key, and so a URL signed by one."""
+T = TypeVar("T")
 
-_CONFLICTS = {
-    "BlobArchived": "It rests in the archive tier: set its tier to Hot, Cool or Cold, and wait until it is back.",
-    "BlobBeingRehydrated": "It is on its way out of the archive tier: wait until it is back.",
-    "SnapshotsPresent": "It has snapshots: say snapshots=true to delete them, too.",
-    "PendingCopyOperation": "A copy onto it is under way.",
-    "BlobImmutableDueToPolicy": "A policy or a legal hold protects it from changes.",
-    "BlobImmutableDueToLegalHold": "A legal hold protects it from changes.",
-}
-_UNSUPPORTED = frozenset(
-    {
-        *("FeatureNotSupported", "APINotImplemented", "OperationNotAllowedOnRootBlob", "UnsupportedHeader"),
-        *("FeatureNotYetSupportedForHierarchicalNamespaceAccounts", "BlobTypeNotSupported"),
-        *("AccessTierNotSupportedForBlobType", "InvalidBlobTier", "BlobTierInadequateForContentLength"),
-    }
-)
+COPY_MINUTES = 60
+_ARCHIVE = "Archive"
 
 
-class Condition(msgspec.Struct, frozen=True):
-    """Under which state of a blob something is done (RFC 9110, section 13), as the service takes it."""
+class Target(msgspec.Struct, frozen=True):
+    """Which blob: its current state, or a version or snapshot of it."""
 
-    if_match: str | None = None
-    if_none_match: str | None = None
-    if_modified_since: str | None = None
-
-    def headers(self) -> dict[str, str]:
-        given = {
-            "if-match": self.if_match,
-            "if-none-match": self.if_none_match,
-            "if-modified-since": self.if_modified_since,
-        }
-        return {name: value for name, value in given.items() if value is not None}
-
-
-ANY = Condition()
-"""No condition at all."""
+    container: str
+    name: str
+    version_id: str | None = None
+    snapshot: str | None = None
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A blob as it was read: 200, 206 or 304, its headers in lower case, and its bytes, unless there are too many."""
+    """A blob as it was read: its headers in lower case, and its bytes (None where there are too many)."""
 
-    status: int
     headers: Mapping[str, str]
-    body: bytes | None
+    body: bytes | None = None
 
     @property
     def size(self) -> int:
-        """Bytes of the whole blob. Raises StorageUnavailable where the service did not tell."""
-        told = self.headers.get("content-range", "").rpartition("/")[2] or self.headers.get("content-length", "")
-        if not told.isdecimal():
-            raise StorageUnavailable("Blob Storage told no size.")
-        return int(told)
+        """Bytes of the whole blob. Raises StorageUnavailable where the service did not send it."""
+        text = self.headers.get("content-range", "").rpartition("/")[2] or self.headers.get("content-length", "")
+        if not text.isdecimal():
+            raise StorageUnavailable("Blob Storage sent no size.")
+        return int(text)
+
+    @property
+    def etag(self) -> str:
+        return self.headers.get("etag", "")
+
+    @property
+    def last_modified(self) -> datetime:
+        """Raises StorageUnavailable where the service did not send it."""
+        found = parse_date(self.headers.get("last-modified"))
+        if found is None:
+            raise StorageUnavailable("Blob Storage sent no time.")
+        return found
+
+    @property
+    def state(self) -> State:
+        return State(self.etag, self.last_modified, self.size)
+
+    def check_readable(self) -> None:
+        """Raises BlobConflict where the blob is archived, so that its bytes cannot be read."""
+        if self.headers.get("x-ms-access-tier") != _ARCHIVE:
+            return
+        if self.headers.get("x-ms-archive-status"):
+            raise BlobConflict("The blob is leaving the archive tier, which takes hours. Wait until it is back.")
+        raise BlobConflict(
+            "The blob is archived and cannot be read. Move it to Hot, Cool or Cold with set-tier, and wait."
+        )
+
+
+class Properties(msgspec.Struct, frozen=True):
+    """What is stored with the bytes of a blob."""
+
+    content_type: str
+    content_encoding: str | None = None
+    content_language: str | None = None
+    content_disposition: str | None = None
+    cache_control: str | None = None
+    metadata: Mapping[str, str] = {}
+    tier: str | None = None
 
 
 class BlobStore:
-    """The blobs and containers of one storage account. Safe to use from many threads."""
+    """The blobs and containers of one storage account. Safe to use from many threads.
+
+    Every method that names a container raises ReservedContainer and UnknownContainer.
+    """
 
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._lock = Lock()
-        self._delegation: tuple[DelegationKey, datetime] | None = None
+        self._blobs = Blobs(storage)
 
-    # --- Blobs
+    # Reading
 
-    def head(self, container: str, name: str, condition: Condition = ANY) -> Found:
-        """What the service tells of a blob. Raises UnknownBlob, UnknownContainer, PreconditionFailed."""
-        with self._asked("HEAD", _path(container, name), headers=condition.headers()) as response:
-            return Found(response.status, _lower(response), b"")
+    def head(self, target: Target) -> Found:
+        """The headers of a blob. Raises UnknownBlob."""
+        return Found(self._read(lambda options: self._client(target).get_blob_properties(**options)), b"")
 
     def read(
-        self, container: str, name: str, condition: Condition = ANY, *, byte_range: str | None = None, most: int
+        self, target: Target, *, most: int, etag: str | None = None, first: int = 0, count: int | None = None
     ) -> Found:
-        """A blob, or one range of it (`bytes=0-99`, `bytes=100-`); its body is None where it is over `most` bytes.
+        """A blob, or `count` bytes of it from `first` on; its body is None where that is over `most` bytes.
 
-        Raises as `head` does, RangeNotSatisfiable, and BlobConflict where the blob is archived.
+        Raises UnknownBlob, BlobConflict where the blob is archived, PreconditionFailed where it has no longer this
+        `etag`, and RangeNotSatisfiable.
         """
-        headers = condition.headers() | ({"range": byte_range} if byte_range else {})
-        with self._asked("GET", _path(container, name), headers=headers) as response:
-            length = response.headers.get("content-length", "")
-            if response.status != 304 and not length.isdecimal():
-                raise StorageUnavailable("Blob Storage told no length.")
-            body = None if length.isdecimal() and int(length) > most else _body(response, most)
-            found = Found(response.status, _lower(response), body)
-            if found.status == 206 and found.body == b"":
-                raise unsatisfiable(found.size)  # Azurite answers a range at the end with no bytes.
-            return found
+        body: list[bytes | None] = []
 
-    def put(
-        self,
-        container: str,
-        name: str,
-        data: bytes,
-        condition: Condition,
-        *,
-        content_type: str,
-        tier: str | None = None,
-        metadata: Mapping[str, str] = {},
-        crc64: str | None = None,
-    ) -> Mapping[str, str]:
-        """Store a block blob whole or not at all; the service checks its MD5, or the CRC64 given. Its headers.
+        def download(options: dict[str, Any]) -> None:
+            length = {"offset": first, "length": count or most + 1} if first or count is not None else {}
+            stream = self._client(target).download_blob(**length, **_condition(etag), decompress=False, **options)
+            if stream.size > most:
+                body[:] = [None]
+                return
+            body[:] = [stream.readall()]
 
-        Raises UnknownContainer, PreconditionFailed, BlobConflict; InvalidRequest where the service refuses a field.
-        """
-        headers = {
-            "x-ms-blob-type": "BlockBlob",
-            "x-ms-blob-content-type": content_type,
-            "content-type": "application/octet-stream",
-            **condition.headers(),
-            **{f"x-ms-meta-{key}": value for key, value in metadata.items()},
-        }
-        # The service takes one checksum, not two.
-        if crc64 is None:
-            md5 = hashlib.md5(data, usedforsecurity=False).digest()
-            headers["content-md5"] = base64.b64encode(md5).decode()
-        else:
-            headers["x-ms-content-crc64"] = crc64
-        if tier:
-            headers["x-ms-access-tier"] = tier
-        with self._asked("PUT", _path(container, name), headers=headers, body=data) as response:
-            return _lower(response)
+        headers = self._read(download)
+        return Found(headers, body[0])
 
-    def delete(self, container: str, name: str, condition: Condition, *, snapshots: bool) -> None:
-        """Delete a blob, its snapshots too where that is said. Raises UnknownBlob, PreconditionFailed, BlobConflict."""
-        headers = condition.headers() | ({"x-ms-delete-snapshots": "include"} if snapshots else {})
-        with self._asked("DELETE", _path(container, name), headers=headers):
-            pass
-
-    def restore(self, container: str, name: str) -> None:
-        """Bring back a blob that soft delete has kept. Raises UnknownBlob, UnsupportedByAccount."""
-        with self._asked("PUT", _path(container, name), {"comp": "undelete"}):
-            pass
-
-    def set_tier(self, container: str, name: str, tier: str, priority: str | None) -> bool:
-        """Move a blob to a tier; whether that takes hours. Raises UnknownBlob, UnsupportedByAccount, BlobConflict."""
-        headers = {"x-ms-access-tier": tier} | ({"x-ms-rehydrate-priority": priority} if priority else {})
-        with self._asked("PUT", _path(container, name), {"comp": "tier"}, headers) as response:
-            return response.status == 202
-
-    def copy(self, source: str, container: str, name: str, *, overwrite: bool, tier: str | None) -> Mapping[str, str]:
-        """Copy from the URL `source`, which is open to be read, onto a blob of this account; the answer's headers.
-
-        Raises UnknownBlob where the source is not there, UnknownContainer, PreconditionFailed, BlobConflict.
-        """
-        headers = {"x-ms-copy-source": source}
-        if not overwrite:
-            headers["if-none-match"] = "*"
-        if tier:
-            headers["x-ms-access-tier"] = tier
-        with self._asked("PUT", _path(container, name), headers=headers) as response:
-            return _lower(response)
-
-    # --- Containers
+    def exists(self, target: Target) -> bool:
+        """Whether the blob exists. Raises UnknownContainer."""
+        return self.find(target) is not None
 
     def check_container(self, container: str) -> None:
-        """Raises UnknownContainer where it is not there."""
-        with self._asked("HEAD", quote_name(container), {"restype": "container"}):
-            pass
+        """Raises UnknownContainer where it does not exist."""
+        self._blobs.read(lambda options: self._blobs.container(container).get_container_properties(**options))
 
-    def create_container(self, container: str, metadata: Mapping[str, str]) -> Mapping[str, str]:
-        """Make a container, private; its headers. Raises ContainerExists."""
-        headers = {f"x-ms-meta-{key}": value for key, value in metadata.items()}
-        with self._asked("PUT", quote_name(container), {"restype": "container"}, headers) as response:
-            return _lower(response)
+    # Writing
+
+    def put(
+        self, target: Target, data: bytes, properties: Properties, conditions: Conditions, crc64: str | None = None
+    ) -> Found:
+        """Store a block blob, whole or not at all; the service checks its MD5, or the CRC64 given. Its headers.
+
+        Raises PreconditionFailed, BlobConflict; InvalidRequest where the service refuses a field.
+        """
+        from azure.storage.blob import ContentSettings
+
+        condition = self._bound(target, conditions, writing=True)
+        settings = ContentSettings(
+            content_type=properties.content_type,
+            content_encoding=properties.content_encoding,
+            content_language=properties.content_language,
+            content_disposition=properties.content_disposition,
+            cache_control=properties.cache_control,
+        )
+        checksum: dict[str, Any] = (
+            {"validate_content": True} if crc64 is None else {"headers": {"x-ms-content-crc64": crc64}}
+        )
+        md5 = hashlib.md5(data, usedforsecurity=False).digest()
+
+        def upload(options: dict[str, Any]) -> Any:
+            return self._client(target).upload_blob(
+                data,
+                length=len(data),
+                overwrite=True,
+                metadata=dict(properties.metadata),
+                content_settings=settings,
+                standard_blob_tier=_tier(properties.tier),
+                **condition,
+                **checksum,
+                **options,
+            )
+
+        def stored() -> Found | None:
+            found = self.find(target)
+            return found if found is not None and _has_content(found, md5, len(data), settings) else None
+
+        return self._write(upload, stored)
+
+    def delete(self, target: Target, conditions: Conditions, *, snapshots: bool, break_lease: bool) -> None:
+        """Delete a blob, with its snapshots if so asked. Raises UnknownBlob, PreconditionFailed, BlobConflict."""
+        condition = self._bound(target, conditions, writing=False)
+        client = self._client(target)
+        if break_lease:
+            self._break_lease(target)
+        self._write(
+            lambda options: client.delete_blob(
+                **({"delete_snapshots": "include"} if snapshots else {}), **condition, **options
+            ),
+            lambda: Found({}) if self.find(target) is None else None,
+        )
+
+    def _break_lease(self, target: Target) -> None:
+        """End another's lease on a blob at once, where there is one."""
+        from azure.storage.blob import BlobLeaseClient
+
+        if self.head(target).headers.get("x-ms-lease-state") in ("leased", "breaking"):
+            lease = BlobLeaseClient(self._client(target))
+            self._blobs.read(lambda options: lease.break_lease(lease_break_period=0, **options))
+
+    def set_tier(self, target: Target, tier: str, priority: str | None) -> bool:
+        """Move a blob to a tier; whether that takes hours. Raises UnknownBlob, UnsupportedByAccount, BlobConflict."""
+        statuses: list[int] = []
+
+        def send(options: dict[str, Any]) -> None:
+            self._client(target).set_standard_blob_tier(
+                tier,
+                rehydrate_priority=priority,
+                raw_response_hook=lambda response: statuses.append(response.http_response.status_code),
+                **options,
+            )
+
+        self._blobs.read(send)
+        return statuses[-1] == 202
+
+    def copy(
+        self,
+        source: Target,
+        target: Target,
+        *,
+        overwrite: bool,
+        tier: str | None,
+        priority: str | None,
+        now: datetime,
+    ) -> Found:
+        """Copy a blob, a version or a snapshot onto a blob of this account; the headers of the copy.
+
+        Raises UnknownBlob where the source does not exist, PreconditionFailed, BlobConflict.
+        """
+        from azure.core import MatchConditions
+
+        grant = Grant(
+            source.container,
+            source.name,
+            "r",
+            now + timedelta(minutes=COPY_MINUTES),
+            version_id=source.version_id,
+            snapshot=source.snapshot,
+        )
+        url, _ = self.signed_url(grant, now)
+        condition = {} if overwrite else {"match_condition": MatchConditions.IfMissing}
+        before = self.find(target)
+
+        def send(options: dict[str, Any]) -> Any:
+            return self._client(target).start_copy_from_url(
+                url, standard_blob_tier=_tier(tier), rehydrate_priority=priority, **condition, **options
+            )
+
+        def copied() -> Found | None:
+            found = self.find(target)
+            is_new = found is not None and (before is None or found.etag != before.etag)
+            is_ours = (
+                found is not None
+                and found.headers.get("x-ms-copy-source", "").partition("?")[0] == (url.partition("?")[0])
+            )
+            return found if is_new and is_ours else None
+
+        return self._write(send, copied)
+
+    def restore(self, target: Target, now: datetime) -> Found:
+        """Bring back a deleted blob: from soft delete, or by promoting its newest version. Its headers.
+
+        Raises UnknownBlob where there is nothing to bring back, and UnsupportedByAccount.
+        """
+        with suppress(UnknownBlob):  # Where versions are on, a deleted blob is gone and its versions are not.
+            self._blobs.read(lambda options: self._client(target).undelete_blob(**options))
+        found = self.find(target)
+        if found is not None:
+            return found
+        newest = self._newest_version(target)
+        if newest is None:
+            raise UnknownBlob("There is no deleted blob of this name, and no version of it.")
+        version = msgspec.structs.replace(target, version_id=newest)
+        with suppress(PreconditionFailed):  # Another call has brought it back meanwhile.
+            self.copy(version, target, overwrite=False, tier=None, priority=None, now=now)
+        return self.head(target)
+
+    def _newest_version(self, target: Target) -> str | None:
+        def find(options: dict[str, Any]) -> str | None:
+            listed = self._blobs.container(target.container).list_blobs(
+                name_starts_with=target.name, include=["versions"], results_per_page=1000, **options
+            )
+            newest = None
+            for blob in listed:  # By name, then by version, oldest first.
+                if blob.name != target.name:
+                    break
+                newest = max(newest or "", blob.version_id or "") or newest
+            return newest
+
+        return self._blobs.read(find)
+
+    # Containers
+
+    def create_container(self, container: str, metadata: Mapping[str, str]) -> Found:
+        """Create a private container; its headers. Raises ContainerExists."""
+        client = self._blobs.container(container)
+        return self._write(
+            lambda options: client.create_container(metadata=dict(metadata), **options),
+            lambda: self._new_container(container),
+        )
+
+    def _new_container(self, container: str) -> Found | None:
+        """The container, where it was created within this call: both times are of the service's own clock."""
+        try:
+            headers = self._read(lambda options: self._blobs.container(container).get_container_properties(**options))
+        except UnknownContainer:
+            return None
+        found = Found(headers)
+        now = parse_date(headers.get("date"))
+        return found if now is not None and now - found.last_modified < timedelta(seconds=30) else None
 
     def delete_container(self, container: str) -> None:
         """Delete a container with all that is in it. Raises UnknownContainer."""
-        with self._asked("DELETE", quote_name(container), {"restype": "container"}):
-            pass
+        client = self._blobs.container(container)
+        self._write(lambda options: client.delete_container(**options), lambda: self._gone(container))
 
-    # --- URLs
+    def _gone(self, container: str) -> Found | None:
+        try:
+            self.check_container(container)
+        except UnknownContainer:
+            return Found({})
+        return None
+
+    # URLs
 
     def url(self, container: str, name: str) -> str:
         """Where a blob is, at the storage account."""
-        return f"{self._storage.account.blob_url}/{_path(container, name)}"
+        return self._blobs.url(container, name)
 
     @property
     def https_only(self) -> bool:
         """Whether signed URLs are for HTTPS alone: everywhere but in development."""
-        return self._storage.account.blob_url.startswith("https://")
+        return self._blobs.https_only
 
     def signed_url(self, grant: Grant, now: datetime) -> tuple[str, datetime]:
-        """A URL that opens what `grant` says, and when it ends: with the delegation key at the latest."""
-        account = self._storage.account
-        key: str | DelegationKey
-        if account.key is not None:
-            key = account.key
-        else:
-            key, ends = self._delegation_key(grant.expires, now)
-            grant = msgspec.structs.replace(grant, expires=min(grant.expires, ends))
-        return f"{self.url(grant.container, grant.name)}?{sign(grant, account.name, key)}", grant.expires
+        """A URL that allows what `grant` says, and when it ends: with the delegation key at the latest."""
+        return self._blobs.signed_url(grant, now)
 
-    def _delegation_key(self, until: datetime, now: datetime) -> tuple[DelegationKey, datetime]:
-        """The key by which URLs are signed, asked for again when it would end before `until`."""
-        with self._lock:
-            longest = now + timedelta(days=DELEGATION_DAYS, minutes=-5)  # The service's clock may be behind ours.
-            if self._delegation is None or self._delegation[1] < min(until, longest - timedelta(minutes=5)):
-                start, expiry = rfc3339(now - timedelta(minutes=5)), rfc3339(longest)
-                body = f"<KeyInfo><Start>{start}</Start><Expiry>{expiry}</Expiry></KeyInfo>".encode()
-                query = {"restype": "service", "comp": "userdelegationkey"}
-                with self._asked("POST", "", query, {"content-type": "application/xml"}, body) as response:
-                    self._delegation = _read_delegation(_body(response, MAX_ANSWER_BYTES)), longest
-            return self._delegation
+    # Requests
 
-    # --- HTTP
+    def _client(self, target: Target) -> Any:
+        return self._blobs.blob(target.container, target.name, version_id=target.version_id, snapshot=target.snapshot)
 
-    @contextmanager
-    def _asked(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] = {},
-        headers: Mapping[str, str] = {},
-        body: bytes | None = None,
-    ) -> Iterator["BaseHTTPResponse"]:
-        response = self._storage.blob_request(method, path, query, headers, body)
+    def _read(self, request: Callable[[dict[str, Any]], object]) -> dict[str, str]:
+        responses = _Responses()
+        with responses:
+            self._blobs.read(lambda options: request(options | {"raw_response_hook": responses.add}))
+        return responses.headers
+
+    def _write(self, request: Callable[[dict[str, Any]], object], find_result: Callable[[], Found | None]) -> Found:
+        def send(options: dict[str, Any]) -> Found:
+            with _Responses() as responses:
+                request(options | {"raw_response_hook": responses.add})
+            return Found(responses.headers)
+
+        return self._blobs.write(send, find_result)
+
+    def find(self, target: Target) -> Found | None:
+        """The headers of a blob; None where it does not exist."""
         try:
-            if response.status >= 300 and response.status != 304:
-                _body(response, MAX_ANSWER_BYTES)
-                raise _refusal(response, query)
-            yield response
-            if method != "GET":
-                _body(response, MAX_ANSWER_BYTES)  # To its end, so that the connection can be used again.
-        finally:
-            response.close()
-            response.release_conn()
+            return self.head(target)
+        except UnknownBlob:
+            return None
+
+    def _bound(self, target: Target, conditions: Conditions, *, writing: bool) -> dict[str, Any]:
+        """The SDK's options for the conditions of a write: as they are where the service can evaluate them at once,
+        else evaluated here and bound to the state that was read."""
+        from azure.core import MatchConditions
+
+        if conditions.is_empty:
+            return {}
+        match, none_match = (each and each.strip() for each in (conditions.if_match, conditions.if_none_match))
+        if conditions == Conditions(if_match=match) and conditions.is_simple:
+            if match == "*":
+                return {"match_condition": MatchConditions.IfPresent}
+            return _condition(match)
+        if writing and conditions == Conditions(if_none_match="*"):
+            return {"match_condition": MatchConditions.IfMissing}
+        found = self.find(target)
+        if found is None:
+            if match is not None:
+                raise PreconditionFailed("The blob does not exist, and If-Match requires it.")
+            return {"match_condition": MatchConditions.IfMissing} if writing and none_match else {}
+        evaluate(conditions, found.state, reading=False)
+        return _condition(found.etag)
 
 
-def _path(container: str, name: str) -> str:
-    return f"{quote_name(container)}/{quote_name(name)}"
+def _condition(etag: str | None) -> dict[str, Any]:
+    from azure.core import MatchConditions
+
+    return {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
 
 
-def _lower(response: "BaseHTTPResponse") -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
+def _tier(tier: str | None) -> Any:
+    from azure.storage.blob import StandardBlobTier
+
+    return tier and StandardBlobTier(tier)
 
 
-def _body(response: "BaseHTTPResponse", most: int) -> bytes:
-    """The whole body. Raises StorageUnavailable where it breaks off, drips for too long, or is over `most` bytes."""
-    import urllib3
+class _Responses:
+    """The responses to one call of the SDK: a large blob arrives in several."""
 
-    ends = monotonic() + READ_SECONDS
-    pieces = bytearray()
-    try:
-        while piece := response.read1(256 * 1024, decode_content=False):
-            pieces += piece
-            if len(pieces) > most or monotonic() > ends:
-                raise StorageUnavailable("Blob Storage is too slow, or sends more than it said.")
-    except urllib3.exceptions.HTTPError as error:
-        raise StorageUnavailable("Blob Storage broke off.") from error
-    return bytes(pieces)
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        """Of the first success, with names in lower case."""
+        self._open: list[Any] = []
 
+    def add(self, response: Any) -> None:
+        """Takes a response from the SDK, before its body is read."""
+        http_response = response.http_response
+        self._open.append(http_response)
+        if not self.headers and http_response.status_code < 300:
+            self.headers = {name.lower(): value for name, value in http_response.headers.items()}
 
-def _read_delegation(body: bytes) -> DelegationKey:
-    from xml.etree.ElementTree import fromstring
+    def __enter__(self) -> "_Responses":
+        return self
 
-    if b"<!" in body:
-        raise StorageUnavailable("Blob Storage answered nonsense.")
-    try:
-        told = {each.tag: each.text or "" for each in fromstring(body)}  # noqa: S314 - no declarations, see above
-        return DelegationKey(
-            told["SignedOid"],
-            told["SignedTid"],
-            told["SignedStart"],
-            told["SignedExpiry"],
-            told["SignedService"],
-            told["SignedVersion"],
-            told["Value"],
-        )
-    except (SyntaxError, KeyError) as error:
-        raise StorageUnavailable("Blob Storage answered nonsense for a delegation key.") from error
+    def __exit__(self, *_: object) -> None:
+        for each in self._open:  # One whose body was not read to its end would keep its connection.
+            each.internal_response.close()
 
 
-def _refusal(response: "BaseHTTPResponse", query: Mapping[str, str]) -> StrongroomError:
-    """What a status that is no success means."""
-    status, code = response.status, response.headers.get("x-ms-error-code", "")
-    if status == 404:
-        if code in ("ContainerNotFound", "ContainerDisabled") or query.get("restype") == "container":
-            return UnknownContainer("The storage account has no container of this name.")
-        # Of a source that cannot be copied the service says more than a code.
-        if code in ("BlobNotFound", "ResourceNotFound", "CannotVerifyCopySource", ""):
-            return UnknownBlob("The container has no blob of this name.")
-    if code == "ContainerBeingDeleted":
-        if query.get("restype") == "container":
-            return ContainerExists("It is being deleted, which takes a while: try again in a minute.", retry_after=30)
-        return UnknownContainer("The container is being deleted.")
-    if code == "ContainerAlreadyExists":
-        return ContainerExists("Take another name, or use this container.")
-    if status == 412 or code in ("BlobAlreadyExists", "ConditionNotMet"):
-        return PreconditionFailed(_precondition(code))
-    if status == 416:
-        size = response.headers.get("content-range", "").rpartition("/")[2]
-        return unsatisfiable(int(size) if size.isdecimal() else None)
-    if code in _UNSUPPORTED or status == 501:
-        return UnsupportedByAccount(f"Blob Storage says {code or status}.")
-    if status == 409:
-        return BlobConflict(_CONFLICTS.get(code, f"Blob Storage says {code}."))
-    if status == 400:
-        if code == "Md5Mismatch":
-            return invalid_field("content_md5", "is not that of the bytes that arrived.")
-        if code in ("Crc64Mismatch", "InvalidCrc64"):
-            return invalid_field("x_ms_content_crc64", "is not that of the bytes that arrived.")
-        if code in ("InvalidMetadata", "EmptyMetadataKey", "MetadataTooLarge", "InvalidHeaderValue"):
-            return invalid_field("metadata", "has a name that is no identifier, or is over 8 KiB.")
-        return invalid_field("name", f"is not taken by Blob Storage ({code or 'no reason given'}).")
-    if status in (401, 403):
-        return StorageForbidden(f"Blob Storage answered {status} {code}.")
-    return StorageUnavailable(f"Blob Storage answered {status} {code}.")
+def _has_content(found: Found, md5: bytes, size: int, settings: "ContentSettings") -> bool:
+    return (
+        found.headers.get("content-md5") == base64.b64encode(md5).decode()
+        and found.size == size
+        and found.headers.get("content-type") == settings.content_type
+    )
 
 
-def unsatisfiable(size: int | None) -> RangeNotSatisfiable:
-    """The error for a range of which a blob of `size` bytes has nothing."""
-    error = RangeNotSatisfiable("Ask for bytes that are there.")
-    if size is not None:
-        error.headers = {"content-range": f"bytes */{size}"}
-    return error
-
-
-def _precondition(code: str) -> str:
-    if code.startswith("Lease"):
-        return "The blob has a lease: whoever holds it must release it first."
-    if code == "BlobAlreadyExists":
-        return "There is such a blob already."
-    return "The blob is not in the state that the condition asks for."
+def http_date(moment: datetime) -> str:
+    """A time as HTTP writes it."""
+    return format_datetime(moment, usegmt=True)

@@ -4,20 +4,17 @@ import base64
 import hashlib
 import shutil
 import weakref
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import mkdtemp
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from typing import Any
 
-from shared.errors import StorageUnavailable, UnknownContainer
+from shared.errors import NotFound, StorageUnavailable, UnknownContainer
 from shared.sql.errors import UnknownDatabase
 from shared.storage import Storage
-
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
+from shared.storage.blobs import Blobs
+from shared.storage.errors import UnknownBlob
 
 BLOCK_BYTES = 2 * 1024 * 1024
 """What is held in memory of an export. A blob has at most 50,000 blocks: 97 GiB."""
@@ -28,67 +25,45 @@ CHECK_SECONDS = 30.0
 
 
 class Files:
-    """Blob Storage of one account, as far as this capability needs it. Safe to use from many threads."""
+    """Blob Storage of one account, as far as this capability needs it. Safe to use from many threads.
+
+    Every method raises ReservedContainer for a container of the host or the app.
+    """
 
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+        self._blobs = Blobs(storage)
 
     def check_container(self, container: str) -> None:
         """Raises UnknownContainer."""
-        self._ask("HEAD", quote(container), {"restype": "container"}, {}, b"", 200)
+        client = self._blobs.container(container)
+        self._blobs.read(lambda options: client.get_container_properties(**options))
 
     def write(self, container: str, name: str) -> "Upload":
-        """A blob to be written piece by piece. Nothing of it is seen until it is committed."""
-        return Upload(self, f"{quote(container)}/{quote(name, safe='/')}")
+        """A blob to write piece by piece. Nobody sees any of it before it is committed."""
+        return Upload(self._blobs, self._blobs.blob(container, name))
 
     def read(self, container: str, name: str, etag: str | None, path: Path) -> str | None:
-        """Fetch a blob into the file `path`, unless it is still the one with this `etag`; its ETag now.
+        """Fetch a blob into the file `path`, unless it still has this `etag`; its ETag now.
 
-        None where there is no such blob. Raises StorageUnavailable, also where it breaks off.
+        None where the blob does not exist. Raises StorageUnavailable, also where the download breaks off.
         """
-        headers = {} if etag is None else {"if-none-match": etag}
-        path_in_url = f"{quote(container)}/{quote(name, safe='/')}"
-        response = self._storage.blob_request("GET", path_in_url, {}, headers)
+        client = self._blobs.blob(container, name)
         try:
-            if response.status == 304:
-                return etag
-            if response.status == 404:
-                return None
-            if response.status != 200:
-                raise StorageUnavailable(f"Blob Storage answered {response.status}.", retry_after=RETRY_AFTER_SECONDS)
-            return self._save(response, path)
-        finally:
-            response.release_conn()
+            properties = self._blobs.read(lambda options: client.get_blob_properties(**options))
+        except (UnknownBlob, UnknownContainer):
+            return None
+        current = str(properties.etag)
+        if current == etag:
+            return etag
+        self._blobs.read(lambda options: _save(client, current, path, options))
+        return current
 
-    def _save(self, response: "BaseHTTPResponse", path: Path) -> str:
-        import urllib3
 
-        size = 0
-        try:
-            with path.open("wb") as file:
-                for piece in response.stream(PIECE_BYTES):
-                    size += file.write(piece)
-        except urllib3.exceptions.HTTPError as error:
-            raise StorageUnavailable("A dataset broke off.", retry_after=RETRY_AFTER_SECONDS) from error
-        if size != int(response.headers.get("content-length", -1)):
-            raise StorageUnavailable("A dataset broke off.", retry_after=RETRY_AFTER_SECONDS)
-        return str(response.headers["etag"])
+def _save(client: Any, etag: str, path: Path, options: dict[str, Any]) -> None:
+    from azure.core import MatchConditions
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        body: bytes,
-        good: int,
-    ) -> None:
-        response = self._storage.blob_request(method, path, query, headers, body)
-        response.drain_conn()
-        if response.status == 404:
-            raise UnknownContainer("There is no such container: make it first.")
-        if response.status != good:
-            raise StorageUnavailable(f"Blob Storage answered {response.status}.", retry_after=RETRY_AFTER_SECONDS)
+    with path.open("wb") as file:
+        client.download_blob(etag=etag, match_condition=MatchConditions.IfNotModified, **options).readinto(file)
 
 
 class Upload:
@@ -96,9 +71,9 @@ class Upload:
 
     closed = False
 
-    def __init__(self, files: Files, path: str) -> None:
-        self._files = files
-        self._path = path
+    def __init__(self, blobs: Blobs, client: Any) -> None:
+        self._storage = blobs
+        self._client = client
         self._pending = bytearray()
         self._blocks: list[str] = []
         self._digest = hashlib.sha256()
@@ -117,27 +92,38 @@ class Upload:
 
     def _send(self, block: bytes) -> None:
         name = base64.b64encode(f"{len(self._blocks):08d}".encode()).decode()
-        self._files._ask("PUT", self._path, {"comp": "block", "blockid": name}, {}, block, 201)
+        self._storage.read(lambda options: self._client.stage_block(name, block, len(block), **options))
         self._digest.update(block)
         self.size += len(block)
         self._blocks.append(name)
 
     def commit(self, content_type: str, row_count: int, disposition: str | None) -> str:
-        """Make the blob of all that was written, in place of a blob with its name; its SHA-256, in hexadecimal."""
+        """Make the blob of all that was written, replacing one of its name; its SHA-256, in hexadecimal."""
+        from azure.storage.blob import BlobBlock, ContentSettings
+
         if self._pending:
             self._send(bytes(self._pending))
-        listed = "".join(f"<Latest>{name}</Latest>" for name in self._blocks)
-        body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'.encode()
         digest = self._digest.hexdigest()
-        headers = {
-            "x-ms-blob-content-type": content_type,
-            "x-ms-meta-rowcount": str(row_count),
-            "x-ms-meta-sha256": digest,
-        }
-        if disposition is not None:
-            headers["x-ms-blob-content-disposition"] = disposition
-        self._files._ask("PUT", self._path, {"comp": "blocklist"}, headers, body, 201)
+
+        def send(options: dict[str, Any]) -> bool:
+            self._client.commit_block_list(
+                [BlobBlock(name) for name in self._blocks],
+                content_settings=ContentSettings(content_type=content_type, content_disposition=disposition),
+                metadata={"rowcount": str(row_count), "sha256": digest},
+                **options,
+            )
+            return True
+
+        self._storage.write(send, lambda: self._is_committed(digest))
         return digest
+
+    def _is_committed(self, digest: str) -> bool | None:
+        """True where the blob is what this upload wrote; None where it is not."""
+        try:
+            properties = self._storage.read(lambda options: self._client.get_blob_properties(**options))
+        except NotFound:
+            return None
+        return properties.metadata.get("sha256") == digest or None
 
 
 class Dataset:

@@ -1,0 +1,9 @@
+"""Retries in these tests do not pause."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing service is asked again at once."""
+    monkeypatch.setattr("shared.storage.requests.PAUSE_SECONDS", (0.0, 0.0))
