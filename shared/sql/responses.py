@@ -10,8 +10,10 @@ import msgspec
 from shared.deadline import call_limit
 from shared.errors import StrongroomError, Unavailable
 from shared.sql.databases import Database
-from shared.sql.errors import RowTooLarge
+from shared.sql.dialects import Dialect
+from shared.sql.errors import RowTooLarge, SqlError
 from shared.sql.paging import Position, continued, order_of, position_after
+from shared.sql.statements import identifiers
 from shared.sql.values import Cursor, Format, Params, RowOverLimit, Style, read_page
 from shared.web import Cursors, Response
 
@@ -31,6 +33,8 @@ ACCEPTED: Mapping[str, Format] = {
     "text/csv": "csv",
     "text/*": "csv",
 }
+RECORDS = "strongroom_answers"
+"""The table with the responses to requests with an Idempotency-Key."""
 CURSOR_SECONDS = 2.0
 """How long a response may wait for the cursors' key, which is in storage until it is cached."""
 
@@ -65,10 +69,19 @@ def chosen_format(name: Format | None, accept: str | None) -> Format:
     return best[1]
 
 
+def check_tables(sql: str, dialect: Dialect) -> None:
+    """Raise SqlError if the statement reads the app's own table: it keeps the responses of other callers."""
+    text = sql.lower()
+    # In PostgreSQL's U&"…" any character may be escaped.
+    if (RECORDS in text or 'u&"' in text) and any(name.lower() == RECORDS for name in identifiers(sql, dialect)):
+        raise SqlError(f"The table {RECORDS} belongs to the app. Queries cannot read it.")
+
+
 def page_response(database: Database, cursors: Cursors, query: PageQuery) -> Response:
     """Run `query`, and respond with the page of its rows."""
     started = perf_counter()
     start = Position(0) if query.cursor is None else cursors.decode(query.cursor, Position, "query", query.question)
+    check_tables(query.sql, database.engine)
     sql, params = query.sql, query.params
     if start.key:
         sql, params = continued(sql, database.engine, params, start)

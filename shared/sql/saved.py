@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from math import isfinite
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,7 +13,7 @@ from shared.errors import FieldError, InvalidRequest, invalid_field
 from shared.sql.dialects import DIALECTS, Dialect
 from shared.sql.errors import ReadOnly
 from shared.sql.statements import MAX_INTEGER, MIN_INTEGER, scan
-from shared.sql.values import Scalar, Typed
+from shared.sql.values import Scalar, Typed, mysql_timestamp
 from shared.web import decode_base64
 from shared.web.decoding import MAX_ERRORS, cut
 
@@ -196,17 +196,6 @@ def _sqlite_number(text: str, field: str) -> int | float:
     if not isfinite(number):
         raise invalid_field(field, f"{field} is larger than any number of SQLite.")
     return number
-
-
-def mysql_timestamp(text: str) -> str:
-    """An RFC 3339 timestamp as MySQL and MariaDB write it, in UTC; a text without an offset keeps its time."""
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
-    except (ValueError, OverflowError):  # In UTC, its year may be 0 or 10000.
-        return text
-    return moment.isoformat(" ", "microseconds" if "." in text or "," in text else "seconds")
 
 
 T = TypeVar("T")

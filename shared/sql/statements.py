@@ -332,7 +332,7 @@ def _identifier(sql: str, code: list[Token], place: int, dialect: Dialect) -> st
         return ""
     if dialect == "mysql":
         return text[1:-1].replace("``", "`").upper().casefold()
-    if text[0] == '"':
+    if text[0] in '"`[':
         return text[1:-1].replace('""', '"')
     escape = "\\"
     if _text(sql, code, place + 1) == "UESCAPE" and place + 2 < len(code):
@@ -407,11 +407,17 @@ def numbered(scanned: Scanned, given: Params) -> tuple[str, list[Scalar]]:
     return "".join(text), values
 
 
-def filled(scanned: Scanned, given: Params, literal: Callable[[Scalar], str]) -> str:
-    """The statement with `literal` of each value in its place, for engines that bind no other way."""
+def slot_values(scanned: Scanned, params: Params) -> list[Scalar]:
+    """The value of each occurrence of a parameter, in the order of the text."""
+    if isinstance(params, dict):
+        return [params[str(slot)] for slot in scanned.slots]
+    return [params[int(slot) - 1] for slot in scanned.slots]
+
+
+def filled(scanned: Scanned, values: list[Scalar], literal: Callable[[Scalar], str]) -> str:
+    """The statement with the literal of each value in its place, for drivers that bind no other way."""
     text = [scanned.pieces[0]]
-    for slot, piece in zip(scanned.slots, scanned.pieces[1:], strict=True):
-        value = given[slot] if isinstance(given, dict) else given[slot - 1]  # type: ignore[index, operator]
+    for value, piece in zip(values, scanned.pieces[1:], strict=True):
         text += literal(value), piece
     return "".join(text)
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from itertools import count, islice
@@ -180,6 +181,30 @@ def json_or_text(value: Any) -> Any:
     except (msgspec.DecodeError, RecursionError):
         return value
     return Json.of(value)
+
+
+# ---- MySQL's timestamps.
+
+
+def mysql_timestamp(text: str) -> str:
+    """An RFC 3339 timestamp as MySQL and MariaDB write it, in UTC; a text without an offset keeps its time."""
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):  # In UTC, its year may be 0 or 10000.
+        return text
+    return moment.isoformat(" ", "microseconds" if "." in text or "," in text else "seconds")
+
+
+def has_offset(value: object) -> bool:
+    """Whether a value is a text that is an RFC 3339 timestamp, which MySQL and MariaDB refuse for its offset."""
+    return isinstance(value, str) and _RFC_3339.fullmatch(value) is not None
+
+
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 # ---- From rows to bytes.

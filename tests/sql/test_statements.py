@@ -17,6 +17,7 @@ from shared.sql.statements import (
     original_place,
     read_params,
     scan,
+    slot_values,
 )
 from shared.sql.values import Params
 
@@ -160,7 +161,8 @@ def test_numbers_stand_for_parameters() -> None:
 def test_literals_stand_for_parameters() -> None:
     """Where nothing can be bound, each value's literal stands in its place, and nowhere else."""
     assert filled(scan("select ?, '?', ?", "mysql"), ["a", 1], repr) == "select 'a', '?', 1"
-    assert filled(scan("select :b, :a, :b", "mysql"), {"a": 1, "b": 2}, repr) == "select 2, 1, 2"
+    named = scan("select :b, :a, :b", "mysql")
+    assert filled(named, slot_values(named, {"a": 1, "b": 2}), repr) == "select 2, 1, 2"
 
 
 @pytest.mark.parametrize("sql", ["select :name, :other, nope", "select ?, ?, nope", "select nope, ?", "select nope"])

@@ -30,8 +30,21 @@ from shared.sql.engines import (
     write_refused,
 )
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, RowTooLarge, SqlError
-from shared.sql.statements import LOCKING, Scanned, check_params, filled, has_second, identifiers, scan
-from shared.sql.values import FETCH_BYTES, Column, Columns, Compared, Json, Kind, Params, Row, Scalar, json_or_text
+from shared.sql.statements import LOCKING, Scanned, check_params, filled, has_second, identifiers, scan, slot_values
+from shared.sql.values import (
+    FETCH_BYTES,
+    Column,
+    Columns,
+    Compared,
+    Json,
+    Kind,
+    Params,
+    Row,
+    Scalar,
+    has_offset,
+    json_or_text,
+    mysql_timestamp,
+)
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -67,6 +80,10 @@ _COMPARED: dict[Kind, Compared] = {"integer": "number", "date": "date", "time": 
 _DECODERS: dict[Any, Any] = {1: int, 2: int, 3: int, 4: float, 5: float, 8: int, 9: int, 13: int}
 """What PyMySQL makes of each field type; all else stays text or bytes."""
 FILES = "INTO OUTFILE and INTO DUMPFILE write files, which is not allowed."
+INCORRECT_VALUE = frozenset({1292, 1525})
+"""Numbers of the error, and of the warning, for a text that is not a timestamp."""
+MAX_ATTEMPTS = 12
+"""How often one statement is sent at most, with other texts converted."""
 REST_SECONDS = 0.05
 """How long the end of a result may be on its way. It comes with the last row."""
 TINY, TIMESTAMP, DATETIME, VECTOR, BLOB = 1, 7, 12, 242, 252
@@ -85,6 +102,7 @@ class MysqlSession:
         self._deadline = 0.0
         self._columns = Columns()
         self._cursor: SSCursor | None = None
+        self._ahead: list[Row] = []
         self._is_marked = False
         self._spoiled = False
         self._is_late = False
@@ -146,13 +164,45 @@ class MysqlSession:
             raise ReadOnly(f"A query locks no rows. {WRITES_ELSEWHERE}")
         try:
             self._ask(f"set sql_select_limit = {rows}")
-            text = filled(scanned, params, _literal)
-            self._cursor = cursor = self._db.cursor()
-            cursor.execute(f"explain {text}" if explain else text)
-            self._columns = self._described()
+            values = slot_values(scanned, params)
+            self._ahead = []
+            try:
+                self._start_query(scanned, values, explain=explain)
+                rejected = [] if explain else self._rejected(values, rows)
+            except self._failures as error:
+                rejected = _rejected(error, values)
+                if not rejected:
+                    raise
+            if rejected:
+                self._start_query(scanned, _with_converted(values, rejected), explain=explain)
         except self._failures as error:
             raise self._ours(error, sql) from error
         return self
+
+    def _start_query(self, scanned: Scanned, values: list[Scalar], *, explain: bool) -> None:
+        self._ahead = []
+        self._cursor = cursor = self._db.cursor()
+        text = filled(scanned, values, _literal)
+        cursor.execute(f"explain {text}" if explain else text)
+        self._columns = self._described()
+
+    def _rejected(self, values: list[Scalar], rows: int) -> list[int]:
+        """The indexes of RFC 3339 texts that the server warned of; the rows that came with the warning are kept.
+
+        The warnings come with the end of the rows, so only a result within FETCH_BYTES can be repeated.
+        """
+        if self._cursor is None or not self._columns or not any(map(has_offset, values)):
+            return []
+        self._ahead = self._read(self._cursor, rows + 1)[0]
+        return self._warned(values)
+
+    def _warned(self, values: list[Scalar]) -> list[int]:
+        """The indexes of RFC 3339 texts in the warnings of the last statement, if its result has ended."""
+        result = self._db._result
+        if result is None or result.unbuffered_active or not result.warning_count or not any(map(has_offset, values)):
+            return []
+        messages = [str(message) for _, number, message in self._ask("show warnings") if number in INCORRECT_VALUE]
+        return [index for index, value in enumerate(values) if has_offset(value) and _is_named(value, messages)]
 
     @property
     def columns(self) -> Columns:
@@ -160,7 +210,9 @@ class MysqlSession:
 
     def fetch(self, count: int) -> list[Row]:
         assert self._cursor is not None  # noqa: S101 - a query ran before.
-        rows = self._read(self._cursor, count)[0] if self._columns else []
+        rows, self._ahead = self._ahead[:count], self._ahead[count:]
+        if self._columns and not rows:
+            rows = self._read(self._cursor, count)[0]
         if monotonic() > self._deadline:  # SLEEP and BENCHMARK end early, and call that a result.
             raise QueryTimeout(OVER)
         return rows
@@ -201,8 +253,7 @@ class MysqlSession:
                 self._ask("savepoint strongroom")
                 self._is_marked = True
             was_open = self._db.server_status & IN_TRANSACTION
-            cursor = self._db.cursor()
-            cursor.execute(filled(scanned, statement.params, _literal))
+            cursor = self._write(scanned, slot_values(scanned, statement.params))
             columns = self._described()
             rows = self._read(cursor, max_rows)[0] if columns else []
             while columns and self._read(cursor, 1024)[0]:
@@ -216,6 +267,32 @@ class MysqlSession:
         if columns:
             return Outcome(len(rows) if scanned.first in ("INSERT", "DELETE", "REPLACE") else 0, None, columns, rows)
         return Outcome(affected, last_row_id, Columns(), [])
+
+    def _write(self, scanned: Scanned, values: list[Scalar]) -> "SSCursor":
+        """Run a statement; if the server refuses RFC 3339 texts in columns of timestamps, with these converted."""
+        if any(map(has_offset, values)):
+            self._ask("savepoint strongroom_values")
+        attempts: list[list[Scalar]] = [values]
+        for number in range(MAX_ATTEMPTS):
+            cursor: SSCursor = self._db.cursor()
+            try:
+                cursor.execute(filled(scanned, attempts[number], _literal))
+                rejected = [] if self._db._result.description else self._warned(attempts[number])
+                if not rejected:
+                    break
+                # The statement compared with a wrong time: undo what it did.
+                self._ask("rollback to savepoint strongroom_values")
+                attempts[number + 1 : number + 1] = [_with_converted(attempts[number], rejected)]
+            except self._failures as error:
+                rejected = _rejected(error, attempts[number])
+                # The same text may also be in a column of texts, which keeps every character: try each one alone first.
+                if rejected:
+                    alone = [[index] for index in rejected] if 1 < len(rejected) <= 3 else []
+                    more = [_with_converted(attempts[number], each) for each in (*alone, rejected)]
+                    attempts[number + 1 : number + 1] = [each for each in more if each not in attempts]
+                if number + 1 >= min(len(attempts), MAX_ATTEMPTS) or error.args[0] not in INCORRECT_VALUE:
+                    raise
+        return cursor
 
     def _check_allowed(self, scanned: Scanned, *, alone: bool) -> None:
         second = (*scanned.words, "")[1]
@@ -475,6 +552,23 @@ def _literal(value: Scalar) -> str:
     if isinstance(value, float):
         return f"{value!r}e0" if "e" not in repr(value) else repr(value)
     return str(value) if isinstance(value, int) else f"'{escape_string(str(value))}'"
+
+
+def _with_converted(values: list[Scalar], indexes: list[int]) -> list[Scalar]:
+    """`values`, those at `indexes` as MySQL writes timestamps."""
+    return [mysql_timestamp(str(value)) if index in indexes else value for index, value in enumerate(values)]
+
+
+def _rejected(error: Exception, values: list[Scalar]) -> list[int]:
+    """The indexes of RFC 3339 texts that the server refuses in this error."""
+    number, message = (*error.args, "", "")[:2]
+    if number not in INCORRECT_VALUE:
+        return []
+    return [index for index, value in enumerate(values) if has_offset(value) and _is_named(value, [str(message)])]
+
+
+def _is_named(value: Scalar, messages: list[str]) -> bool:
+    return any(f"'{value!s}'" in each for each in messages)
 
 
 def _boolean(value: Any) -> Any:

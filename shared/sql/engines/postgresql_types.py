@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 UNKNOWN, BOOLEAN, BYTES, BIGINT, INTEGER, TEXT, REAL, DOUBLE, NUMERIC = 0, 16, 17, 20, 23, 25, 700, 701, 1700
 """Numbers of types. https://github.com/postgres/postgres/blob/REL_17_STABLE/src/include/catalog/pg_type.dat"""
 DECLARED: dict[Kind, int] = {
-    "integer": BIGINT, "real": DOUBLE, "decimal": NUMERIC, "boolean": BOOLEAN, "bytes": BYTES, "date": 1082,
+    "integer": BIGINT, "decimal": NUMERIC, "boolean": BOOLEAN, "bytes": BYTES, "date": 1082,
     "time": 1083, "timestamp": 1114, "json": 3802,
 }  # fmt: skip
 WITH_ZONE: dict[Kind, int] = {"time": 1266, "timestamp": 1184}
@@ -117,7 +117,7 @@ class ParameterTypes:
         import psycopg
 
         oids = [_first_type(each) for each in values]
-        fractions = [index for index, each in enumerate(values) if type(each) is float]
+        fractions = [index for index, each in enumerate(values) if _is_real(each)]
         misfits: list[Callable[[Scalar, int], int]] = [_narrowed, _undeclared]
         while True:
             try:
@@ -166,6 +166,11 @@ def _first_type(value: Scalar) -> int:
             return WITH_ZONE[value.kind]
         return DECLARED.get(value.kind, UNKNOWN)
     return {bool: BOOLEAN, int: BIGINT, bytes: BYTES}.get(type(value), UNKNOWN)
+
+
+def _is_real(value: Scalar) -> bool:
+    """Whether a value is a real; of which precision, the statement decides."""
+    return value.kind == "real" if isinstance(value, Typed) else isinstance(value, float)
 
 
 def _has_zone(value: Scalar) -> bool:

@@ -20,7 +20,7 @@ from shared.sql.errors import (
     SqlError,
     UnknownDatabase,
 )
-from shared.sql.responses import PageQuery, chosen_format, page_response
+from shared.sql.responses import RECORDS, PageQuery, chosen_format, page_response
 from shared.sql.routes.fields import (
     MAX_BYTES,
     MAX_ROWS,
@@ -210,7 +210,7 @@ def list_databases(databases: Databases) -> ListDatabasesResponse:
 def _describe(database: Database) -> DatabaseResponse:
     try:
         with database.reading(LISTING_SECONDS) as session:
-            tables = session.tables()
+            tables = [each for each in session.tables() if each.name.rpartition(".")[2].lower() != RECORDS]
     except StrongroomError:
         return DatabaseResponse(database.name, database.engine, database.writable, available=False, tables=[])
     return DatabaseResponse(database.name, database.engine, database.writable, available=True, tables=tables)

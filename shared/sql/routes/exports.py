@@ -12,7 +12,7 @@ from msgspec import Meta
 from shared.errors import Busy, Unavailable, UnknownContainer
 from shared.sql.databases import Databases
 from shared.sql.exports import CONTENT_TYPES, ExportFormat, export
-from shared.sql.responses import disposition
+from shared.sql.responses import check_tables, disposition
 from shared.sql.routes.databases import ERRORS
 from shared.sql.routes.fields import BigIntegers, DatabaseName, DefuseFormulas, Params, Sql
 from shared.sql.statements import read_params
@@ -83,6 +83,7 @@ def export_sql(
     check_container(request.container)
     params = read_params(request.params)
     database = databases.get(request.database)
+    check_tables(request.sql, database.engine)
     style = Style(big_integers_as_text=request.big_integers == "string", defuse_formulas=request.defuse_formulas)
     if not slots.acquire(timeout=EXPORT_WAIT_SECONDS):
         raise Busy("Too many exports are running. Try again.", retry_after=10)
