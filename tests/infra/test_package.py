@@ -148,6 +148,17 @@ def test_func_packs_the_same_files() -> None:
     assert kept == {path.relative_to(ROOT).as_posix() for path in files(ROOT, patterns)}
 
 
+def test_leftovers_are_not_packed(tmp_path: Path) -> None:
+    """An archive, packages and caches that other tools left beside the app stay out of the package."""
+    (tmp_path / "function_app.py").touch()
+    (tmp_path / "app.zip").touch()
+    for folder in (".python_packages", "__pycache__", "node_modules", ".venv", "tests"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "left.py").touch()
+    patterns = read_patterns((ROOT / ".funcignore").read_text())
+    assert files(tmp_path, patterns) == [tmp_path / "function_app.py"]
+
+
 def test_the_rules_of_func_find_a_slash() -> None:
     """The rules above show the fault that a slash at the end of a pattern causes."""
     assert kept_by_func("node_modules/@azure/x.js", ["node_modules/"])
