@@ -85,7 +85,7 @@ def run() -> Iterator[Figure]:
             environ = app_environ(folder, azurite.connection_string)
             seed_database(folder / "main.sqlite")
             seed_container(azurite.connection_string)
-            seed_users(azurite.connection_string)
+            seed_users(azurite.connection_string, environ["STRONGROOM_MASTER_KEY"])
             seed_keys(azurite.connection_string, environ["STRONGROOM_MASTER_KEY"])
             for capability, call in CALLS.items():
                 first = [_seconds(environ, FIRST, json.dumps(call)) for _ in range(ROUNDS)]

@@ -12,7 +12,8 @@ from time import perf_counter
 
 from scripts.setup import fail
 from shared.passwords.argon2 import Parameters
-from shared.passwords.hashing import MAX_TIME_COST, PROFILES, hash_password
+from shared.passwords.costs import LIMITS, MAX_TIME_COST, PROFILES
+from shared.passwords.hashing import hash_password
 from shared.passwords.settings import load_settings
 
 TARGET_MS = 100.0
@@ -35,6 +36,7 @@ def suggest(target_ms: float, limit_kib: int) -> tuple[Parameters, float]:
     memory = mmap(-1, limit_kib * 1024, flags=MAP_PRIVATE | MAP_ANONYMOUS)
     best = PROFILES["owasp"]
     best_ms = milliseconds(best, memory)
+    limit_kib = min(limit_kib, LIMITS["argon2"] // (best.time_cost + 1))
     while best_ms < target_ms and best.memory_kib < limit_kib:
         # Time grows with memory, but unevenly because of caches, so go step by step.
         grown = best.memory_kib * min(2.0, max(1.05, target_ms / best_ms))
@@ -43,7 +45,7 @@ def suggest(target_ms: float, limit_kib: int) -> tuple[Parameters, float]:
         if taken > target_ms or tried == best:
             break
         best, best_ms = tried, taken
-    while best.time_cost < MAX_TIME_COST:
+    while best.time_cost < min(MAX_TIME_COST, LIMITS["argon2"] // best.memory_kib - 1):
         tried = best._replace(time_cost=best.time_cost + 1)
         taken = milliseconds(tried, memory)
         if taken > target_ms:

@@ -7,10 +7,12 @@ import unicodedata
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 
 from shared.passwords.errors import UserExists
 from shared.passwords.pepper import Secret
-from shared.passwords.store import User, UserStore
+from shared.passwords.store.records import Records
+from shared.passwords.store.users import User, UserStore
 from shared.settings import StorageSettings
 from shared.signing.errors import KeyExists
 from shared.signing.master import FileMasterKey
@@ -81,18 +83,30 @@ def seed_container(connection_string: str) -> bool:
     return True
 
 
-def seed_users(connection_string: str) -> None:
-    """Make two users, whose password is `correct horse battery staple`, unless they are there."""
-    store = UserStore(Storage(StorageSettings(connection_string)))
+def open_users(connection_string: str, master_key: str) -> UserStore:
+    """The users of a storage account whose master key is in the file `master_key`."""
+    keys = _open_keys(connection_string, master_key)
+    return UserStore(Storage(StorageSettings(connection_string)), Records(lambda: keys.derive_key("users")))
+
+
+def seed_users(connection_string: str, master_key: str) -> None:
+    """Make two users with the password `correct horse battery staple`, unless they exist."""
+    store = open_users(connection_string, master_key)
     for name, user_id in USERS:
-        user = User(user_id=user_id, name=name, created=datetime.now(UTC), algorithm="argon2id")
+        user = User(
+            user_id=user_id, name=name, created=datetime.now(UTC), algorithm="argon2id", password_id=token_hex(8)
+        )
         with suppress(UserExists):
             store.create(user, Secret(PASSWORD_HASH.encode()))
 
 
+def _open_keys(connection_string: str, master_key: str) -> KeyStore:
+    return KeyStore(Storage(StorageSettings(connection_string=connection_string)), FileMasterKey(master_key), 0)
+
+
 def seed_keys(connection_string: str, master_key: str) -> None:
     """Make the keys that the examples of the OpenAPI document use, unless they are there."""
-    keys = KeyStore(Storage(StorageSettings(connection_string=connection_string)), FileMasterKey(master_key), 0)
+    keys = _open_keys(connection_string, master_key)
     aes, ed25519, deleted = SAMPLE_KEYS
     with suppress(KeyExists):
         key = hashlib.sha256(b"strongroom sample key").digest()

@@ -77,12 +77,11 @@ def main() -> int:
     try:
         if storage:
             try:
-                if seed_container(storage):
-                    seed_users(storage)
-                    if values.get("STRONGROOM_MASTER_KEY") == MASTER_KEY:
-                        seed_keys(storage, str(ROOT / MASTER_KEY))
+                if seed_container(storage) and values.get("STRONGROOM_MASTER_KEY") == MASTER_KEY:
+                    seed_users(storage, str(ROOT / MASTER_KEY))
+                    seed_keys(storage, str(ROOT / MASTER_KEY))
             except MasterKeyUnavailable as error:  # The Azurite of another checkout, with keys under its master key.
-                print(f"Could not create the sample keys: {error}", flush=True)
+                print(f"Could not create the sample keys and users: {error}", flush=True)
             except (OSError, HTTPError, StrongroomError) as error:
                 fail(f"Could not store the sample data: {error}")
         if not _is_stopping:

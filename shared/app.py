@@ -48,7 +48,7 @@ def build(environ: Mapping[str, str]) -> App:
     settings = load_settings(environ)
     storage = Once(lambda: Storage(settings.storage))
     signing = signing_capability.build(environ, storage)
-    passwords = passwords_capability.build(environ, storage, signing.named_keys, signing.cursors)
+    passwords = passwords_capability.build(environ, storage, signing.named_keys, signing.derive_key, signing.cursors)
     blobs = blobs_capability.build(environ, storage, signing.cursors, settings)
     sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link)
 
@@ -96,7 +96,7 @@ def build(environ: Mapping[str, str]) -> App:
     def purge(now: datetime) -> None:
         stores: dict[str, Callable[[], Purged]] = {
             "keys": signing.keys,
-            "users": passwords.users,
+            "users": passwords.attempts,
             "shares": blobs.shares,
             "idempotency": idempotency,
         }

@@ -19,13 +19,9 @@ from pathlib import Path
 import httpx
 from azure.data.tables import TableClient
 
-from scripts.samples import SAMPLE_KEYS, seed_container, seed_database, seed_keys, seed_users
+from scripts.samples import SAMPLE_KEYS, open_users, seed_container, seed_database, seed_keys, seed_users
 from shared.passwords.errors import UnknownUser
-from shared.passwords.names import key_of
-from shared.passwords.store import UserStore
-from shared.settings import StorageSettings
 from shared.signing.store import TABLE
-from shared.storage import Storage
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTING_PREFIXES = (
@@ -150,8 +146,8 @@ def run_sample_app(folder: Path, storage: str) -> Iterator[App]:
     """Run the app with the sample data of `make start`."""
     seed_database(folder / "main.sqlite")
     seed_container(storage)
-    seed_users(storage)
     environ = app_environ(folder, storage)
+    seed_users(storage, environ["STRONGROOM_MASTER_KEY"])
     seed_keys(storage, environ["STRONGROOM_MASTER_KEY"])
     with run_app(folder, environ) as app:
         yield app
@@ -170,14 +166,13 @@ def wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:
         time.sleep(0.02)
 
 
-def restore_users(storage: str) -> None:
+def restore_users(storage: str, master_key: str) -> None:
     """Restore the users of the sample data after tests that called every function with its examples."""
-    store = UserStore(Storage(StorageSettings(storage)))
+    store = open_users(storage, master_key)
     for name in ("alice@example.org", "bob@example.org", "carol@example.org"):
         with suppress(UnknownUser):
             store.delete(store.by_name(name))
-        store.forget_failures(key_of(name))
-    seed_users(storage)
+    seed_users(storage, master_key)
 
 
 def restore_keys(storage: str, master_key: str) -> None:

@@ -94,8 +94,9 @@ def prepare(route: Route, client: httpx.Client) -> None:
 @pytest.mark.parametrize("route", KEYED, ids=names(KEYED))
 def test_every_example_works(route: Route, running_app: App, storage_connection: str) -> None:
     """Every example of the OpenAPI document succeeds on the sample data, by each method that the function has."""
-    restore_users(storage_connection)
-    restore_keys(storage_connection, app_environ(running_app.database.parent, "")["STRONGROOM_MASTER_KEY"])
+    master_key = app_environ(running_app.database.parent, "")["STRONGROOM_MASTER_KEY"]
+    restore_users(storage_connection, master_key)
+    restore_keys(storage_connection, master_key)
     assert route.operation.examples or route.operation.request is None or route.name in NOT_CALLED
     if route.name in NOT_CALLED:
         pytest.skip(NOT_CALLED[route.name])

@@ -1,62 +1,94 @@
-"""Users with passwords: creating, verifying, changing. Here store, hashing threads, pepper and throttling meet."""
+"""Users with passwords: creating, verifying, changing, importing and exporting them."""
 
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import cached_property, partial
-from threading import Lock
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
 
-from shared.errors import Busy, FieldError
+from shared.errors import Busy, FieldError, StrongroomError
 from shared.passwords import hashing
-from shared.passwords.admission import RETRY_AFTER_SECONDS, HashingThreads
+from shared.passwords.admission import HashingThreads
 from shared.passwords.argon2 import Parameters
 from shared.passwords.blocklist import blocklist
+from shared.passwords.costs import PROFILES
 from shared.passwords.errors import (
     HashTooLarge,
-    InvalidHash,
-    TooManyAttempts,
+    SamePassword,
     UnknownUser,
     UserChanged,
+    UserDisabled,
+    UserExists,
     WeakPassword,
     WrongPassword,
 )
-from shared.passwords.hashing import Hash, Verdict
-from shared.passwords.names import key_of
-from shared.passwords.pepper import Pepper, Secret
-from shared.passwords.policy import Policy, Reason
-from shared.passwords.store import ATTEMPTS, Changed, Stored, StoredFailures, User, UserStore
-from shared.passwords.throttling import after_failure, seconds_to_wait
-
-TURN_SECONDS = 10.0
-"""How long a call waits for those before it that are about the same name."""
-MAX_WAITING = 100
-"""How many calls wait for a name: a flood of them must not take all of the host's threads."""
+from shared.passwords.hasher import Hasher
+from shared.passwords.hashing import Argon2Hash
+from shared.passwords.logins import CHANGED, Failure, Logins, Proof
+from shared.passwords.names import fold_name
+from shared.passwords.pepper import Encryptor, Pepper, Secret
+from shared.passwords.policy import Policy, Reason, name_parts
+from shared.passwords.settings import PasswordSettings
+from shared.passwords.store.attempts import AttemptStore
+from shared.passwords.store.breaches import BreachedPasswords
+from shared.passwords.store.records import Records
+from shared.passwords.store.users import TABLE, Stored, User, UserStore
+from shared.storage import Storage
+from shared.storage.requests import retry_on_conflict
 
 RULES: dict[Reason, str] = {
-    "too-short": "is too short: it needs {least} characters.",
-    "too-long": "is too long: it has more than 1,024 bytes in UTF-8.",
-    "common": "is a common password, or made of two of them, or a run or repetition: it would be guessed soon.",
-    "context-word": "holds the user's name, or the name of the service.",
+    "too-short": "The password is too short. It needs {least} characters, as typed and in Unicode's NFKC form.",
+    "too-long": "The password is too long. It may have 1,024 bytes in UTF-8.",
+    "common": "The password is common, made of one or two common ones, a keyboard walk or a repetition. Use another.",
+    "context-word": "The password contains a part of the user's name, or the name of the service. Use another.",
+    "breached": "The password is known from a data breach. Use another.",
 }
 
 
-_CHANGED = "Others changed this user at the same time. Try again."
-
-Result = TypeVar("Result")
-
-
 class Login(NamedTuple):
-    """How a password was verified: whether it is the user's, and where it is, what became of it."""
+    """The result of verifying a user's password."""
 
-    valid: bool
-    user: User | None = None
+    user: User | None
+    """The user whose password it is, or None."""
+    outcome: str
+    """For the log: `success`, `disabled`, `wrong-password`, `unknown-user`."""
+    device: str = ""
+    """A token for the next login."""
     needs_rehash: bool = False
     rehashed: bool = False
+
+
+class NewUser(NamedTuple):
+    """A user from elsewhere."""
+
+    name: str
+    hash: str
+    user_id: str | None = None
+    created: datetime | None = None
+    second_factor: bool = False
+    disabled: bool = False
+
+
+class Rewrapped(NamedTuple):
+    """The result of one page of `rewrap`."""
+
+    examined: int
+    rewrapped: int
+    migrated: bool
+    """Whether all hashes were found encrypted, so that a plain one is refused from now on."""
+    position: "Position | None"
+    """Where the next page continues; None at the end."""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where a pass over all users stands, and what it has found so far."""
+
+    after: str = ""
+    all_encrypted: bool = True
+    costs: list[Parameters] = []
 
 
 class Accounts:
@@ -64,302 +96,268 @@ class Accounts:
 
     def __init__(
         self,
-        store: UserStore,
-        threads: HashingThreads,
+        users: UserStore,
+        logins: Logins,
+        hasher: Hasher,
         pepper: Pepper,
         policy: Policy,
         cost: Parameters,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        is_breached: Callable[[str], bool],
+        clock: Callable[[], datetime],
     ) -> None:
-        self.store = store
-        self._threads = threads
+        self.users = users
+        self.hasher = hasher
+        self._logins = logins
         self._pepper = pepper
         self._policy = policy
         self._cost = cost
+        self._is_breached = is_breached
         self._clock = clock
-        self._turns = _Turns()
-
-    # Hashing
-
-    def hash(self, password: str, cost: Parameters) -> str:
-        """The hash of any password as a PHC string. Raises InvalidPassword, HashTooLarge, Busy."""
-        encoded = hashing.encode_password(password)
-        self._check_memory(cost.memory_kib)
-        salt = secrets.token_bytes(hashing.SALT_BYTES)
-        return self._threads.run(cost.memory_kib, partial(hashing.hash_password, encoded, cost, salt))
-
-    def parse(self, text: str) -> Hash:
-        """A hash that can be verified here. Raises InvalidHash."""
-        stored = hashing.parse_hash(text)
-        memory_kib = hashing.memory_of(stored)
-        if memory_kib > self._threads.memory_kib:
-            raise InvalidHash(
-                f"The hash asks for {memory_kib} KiB of memory; {self._threads.memory_kib} KiB are granted."
-            )
-        return stored
-
-    def verify_hash(self, password: str, text: str, wanted: Parameters) -> Verdict:
-        """Whether a hash is of this password. Raises InvalidPassword, InvalidHash, Busy."""
-        hashing.encode_password(password)  # Refused before anything is waited for.
-        return self._verify(self.parse(text), password, wanted, as_typed=True)
-
-    def _check_memory(self, memory_kib: int) -> None:
-        if memory_kib > self._threads.memory_kib:
-            raise HashTooLarge(
-                f"The hash takes {memory_kib} KiB of memory; {self._threads.memory_kib} KiB are granted here "
-                "(STRONGROOM_HASH_MEMORY_MIB)."
-            )
-
-    def _verify(self, stored: Hash, password: str, wanted: Parameters, *, as_typed: bool) -> Verdict:
-        self._check_memory(hashing.memory_of(stored))  # The limit may have been higher when a user was created.
-        work = partial(hashing.verify, stored, password, wanted, as_typed=as_typed)
-        return self._threads.run(hashing.memory_of(stored), work, mapped=hashing.is_mapped(stored))
 
     # Policy
 
     def reasons(self, password: str, user: str | None, *, second_factor: bool) -> list[Reason]:
         """Every rule for users' passwords that this one fails."""
-        return self._policy.reasons(password, blocklist(), user, second_factor=second_factor)
+        found = self._policy.reasons(password, blocklist(), user, second_factor=second_factor)
+        if "too-long" not in found and self._is_breached(password):
+            found.append("breached")
+        return found
 
     def _check(self, password: str, user: str, *, second_factor: bool) -> None:
         hashing.encode_password(password)
-        found = self.reasons(password, user, second_factor=second_factor)
-        if found:
-            least = self._policy.min_length_with_second_factor if second_factor else self._policy.min_length
-            told = [f"{reason}: the password {RULES[reason].format(least=least)}" for reason in found]
-            raise WeakPassword(" ".join(told), errors=tuple(FieldError("password", each) for each in told))
+        if found := self.reasons(password, user, second_factor=second_factor):
+            raise self._weak(found, second_factor=second_factor)
 
-    # Users
+    def _weak(self, reasons: list[Reason], *, second_factor: bool) -> WeakPassword:
+        least = self._policy.least(second_factor=second_factor)
+        details = [f"{reason}: {RULES[reason].format(least=least)}" for reason in reasons]
+        return WeakPassword(" ".join(details), errors=tuple(FieldError("password", each) for each in details))
 
-    def create(self, name: str, password: str, cost: Parameters | None, *, second_factor: bool) -> User:
-        """Raises WeakPassword, UserExists, and what `hash` does. `cost` is this user's own, for good."""
+    # Creating
+
+    def create(self, name: str, password: str, *, second_factor: bool) -> User:
+        """Raises WeakPassword, UserExists, InvalidPassword, HashTooLarge, Busy."""
         self._check(password, name, second_factor=second_factor)
-        text = self.hash(password, cost or self._cost)
-        own = None if cost is None else (cost.memory_kib, cost.time_cost, cost.parallelism)
-        user = self._new(name, "argon2id", second_factor=second_factor, cost=own)
-        self.store.create(user, self._pepper.seal(user.user_id, text))
-        return user
-
-    def import_user(self, name: str, text: str, *, second_factor: bool) -> User:
-        """A user with a hash from elsewhere. Raises InvalidHash, UserExists."""
-        algorithm = hashing.algorithm_of(self.parse(text))
-        user = self._new(name, algorithm, second_factor=second_factor, imported=True)
-        self.store.create(user, self._pepper.seal(user.user_id, text))
-        return user
-
-    def _new(
-        self,
-        name: str,
-        algorithm: str,
-        *,
-        second_factor: bool,
-        cost: tuple[int, int, int] | None = None,
-        imported: bool = False,
-    ) -> User:
-        return User(
+        text = self.hasher.hash(password, self._cost, for_user=True)
+        user = User(
             user_id=str(uuid4()),
             name=name,
             created=self._clock(),
-            algorithm=algorithm,
-            imported=imported,
+            algorithm="argon2id",
+            password_id=_new_password_id(),
             second_factor=second_factor,
-            cost=cost,
         )
-
-    def log_in(self, name: str, password: str) -> Login:
-        """Whether it is the user's password; if so, the hash is brought up to date.
-
-        Raises InvalidPassword, TooManyAttempts, Busy.
-        """
-        hashing.encode_password(password)
-        with self._turns.of(key_of(name)):
-            stored, verdict = self._authenticate(name, password)
-            if stored is None:
-                return Login(valid=False)
-            return self._update(stored, password, verdict)
-
-    def change_password(self, name: str, old_password: str, password: str) -> User:
-        """Raises WrongPassword, WeakPassword, TooManyAttempts, UserChanged, InvalidPassword, Busy."""
-        hashing.encode_password(old_password)
-        hashing.encode_password(password)
-        with self._turns.of(key_of(name)):
-            before, _ = self._authenticate(name, old_password)
-            if before is not None:
-                with suppress(UnknownUser):  # Gone by now.
-                    return self._set_password(before, password, even_if_changed=False)
-            raise WrongPassword("The user or the old password is not right.")
-
-    def reset_password(self, name: str, password: str) -> User:
-        """Raises UnknownUser, WeakPassword, UserChanged, InvalidPassword, Busy."""
-        user = self._set_password(self.store.by_name(name), password, even_if_changed=True)
-        with _as_conflict():
-            self.store.forget_failures(user.key)
+        self.users.create(user, self._pepper.seal(user.user_id, text))
         return user
 
+    def import_user(self, new: NewUser) -> User:
+        """Create a user with a hash from elsewhere. Raises InvalidHash, UserExists."""
+        user, secret = self._imported(new)
+        self.users.create(user, secret)
+        return user
+
+    def import_users(self, users: Sequence[NewUser]) -> list[User | StrongroomError]:
+        """Create users with hashes from elsewhere; for each the user, or the reason why it was not created."""
+        results: list[User | StrongroomError] = []
+        writable: list[tuple[int, User, Secret]] = []
+        keys: set[str] = set()
+        for position, new in enumerate(users):
+            try:
+                user, secret = self._imported(new)
+                own = {f"name {fold_name(user.name)}", f"id {user.user_id}"}
+                if own & keys:
+                    raise UserExists(f"The batch contains the name {user.name} or its user_id twice.")
+            except StrongroomError as error:
+                if error.status >= 500:
+                    raise
+                results.append(error)
+            else:
+                keys |= own
+                results.append(user)
+                writable.append((position, user, secret))
+        errors = self.users.create_many([(user, secret) for _, user, secret in writable])
+        for (position, _, _), failure in zip(writable, errors, strict=True):
+            if failure is not None:
+                results[position] = failure
+        return results
+
+    def _imported(self, new: NewUser) -> tuple[User, Secret]:
+        user = User(
+            user_id=new.user_id or str(uuid4()),
+            name=new.name,
+            created=new.created or self._clock(),
+            algorithm=hashing.algorithm_of(self.hasher.parse(new.hash)),
+            password_id=_new_password_id(),
+            imported=True,
+            second_factor=new.second_factor,
+            disabled=new.disabled,
+        )
+        return user, self._pepper.seal(user.user_id, new.hash)
+
+    # Verifying
+
+    def log_in(self, name: str, password: str, device: str | None = None) -> Login:
+        """Whether it is the user's password; if so, the hash is brought up to date.
+
+        Raises InvalidPassword, TooManyAttempts, UserLocked, Busy.
+        """
+        hashing.encode_password(password)
+        with self._logins.turn(name, device) as turn:
+            result = self._logins.authenticate(turn, password)
+            if isinstance(result, Failure):
+                return Login(None, "wrong-password" if result.is_known else "unknown-user")
+            if result.stored.user.disabled:
+                return Login(None, "disabled")
+            needs_rehash, rehashed = self._update(result, password)
+        return Login(result.stored.user, "success", result.device, needs_rehash, rehashed)
+
+    def _update(self, proof: Proof, password: str) -> tuple[bool, bool]:
+        """Hash or encrypt again if the stored hash is not as it would be now: whether it is needed, and was done."""
+        if not proof.verdict.needs_rehash:
+            if not self._pepper.is_current(proof.stored.secret):
+                self._rewrap(proof.stored)
+            return False, False
+        try:
+            text = self.hasher.hash(password, self._cost, for_user=True)
+            self._set_hash(proof.stored, text, self._text_of(proof.stored), proof.stored.user.password_id)
+        except (Busy, HashTooLarge, UserChanged, UnknownUser):
+            return True, False  # The next login will do it.
+        return False, True
+
+    # Changing
+
+    def change_password(self, name: str, old_password: str, password: str) -> User:
+        """Raises WrongPassword, SamePassword, WeakPassword, UserDisabled, TooManyAttempts, UserLocked, Busy, …"""
+        hashing.encode_password(old_password)
+        hashing.encode_password(password)
+        with self._logins.turn(name) as turn:
+            result = self._logins.authenticate(turn, old_password)
+            if isinstance(result, Proof):
+                if result.stored.user.disabled:
+                    raise UserDisabled("An operator has disabled this user. Enable the user first.")
+                if hashing.encode_password(password) == hashing.encode_password(old_password):
+                    raise SamePassword("The new password is the old one. Choose another.")
+                with suppress(UnknownUser):  # Deleted meanwhile.
+                    return self._set_password(result.stored, password, self._text_of(result.stored))
+            raise WrongPassword("The user or the old password is wrong.")
+
+    def reset_password(self, name: str, password: str) -> User:
+        """Set a password for an operator; it ends the user's wait. Raises UnknownUser, WeakPassword, …"""
+        return self._set_password(self.users.by_name(name), password, None)
+
     def rename(self, name: str, new_name: str) -> User:
-        """Raises UnknownUser, UserExists, UserChanged."""
-        return _until_done(lambda: self.store.rename(self.store.by_name(name), new_name))
+        """Raises UnknownUser, UserExists, and WeakPassword if the password is the new name or a part of it."""
+        stored = self.users.by_name(name)
+        least = self._policy.least(second_factor=stored.user.second_factor)
+        parts = {new_name, fold_name(new_name), new_name.partition("@")[0], *name_parts(new_name)}
+        candidates = sorted(each for each in parts if len(each) >= least)
+        if candidates and self._logins.password_is_one_of(stored, candidates):
+            raise self._weak(["context-word"], second_factor=stored.user.second_factor)
+        return retry_on_conflict(lambda: self.users.rename(self.users.by_name(name), new_name))
+
+    def set_disabled(self, user_id: str, disabled: bool) -> User:
+        """Raises UnknownUser."""
+        return self.users.change(
+            self.users.by_id(user_id),
+            lambda now: (msgspec.structs.replace(now.user, disabled=disabled), now.secret),
+        ).user
 
     def delete(self, user_id: str) -> None:
-        """Raises UnknownUser, UserChanged."""
-        _until_done(lambda: self.store.delete(self.store.by_id(user_id)))
+        """Raises UnknownUser."""
+        retry_on_conflict(lambda: self.users.delete(self.users.by_id(user_id)))
 
-    def rewrap(self, after: str, limit: int) -> tuple[int, int, str]:
-        """Have the hashes of up to `limit` users rest as the pepper says now.
-
-        Returns how many were looked at, how many were moved, and the key to go on after ("" at the end).
-        """
-        page = self.store.page(after, limit)
-        moved = 0
-        for stored in page:
-            if not self._pepper.is_current(stored.secret):
-                moved += self._rewrap(stored)
-        return len(page), moved, page[-1].user.key if len(page) == limit else ""
-
-    # How a password is verified
-
-    def _authenticate(self, name: str, password: str) -> tuple[Stored | None, Verdict]:
-        """The user whose password it is, or None, counted as a failure: as long for an unknown name as for a known one.
-
-        Raises TooManyAttempts, Busy, and UserChanged where others change the hash again and again.
-        """
-        key = key_of(name)
-        for _ in range(ATTEMPTS):
-            stored, failures = self.store.find(key)
-            wait = seconds_to_wait(failures.failures if failures else None, self._clock())
-            if wait:
-                raise TooManyAttempts(
-                    f"After too many wrong passwords this user has to wait {wait} s.", retry_after=wait
-                )
-            tried = stored or self._nobody
-            text = self._open(tried)
-            verdict = self._verify(
-                hashing.parse_hash(text), password, self._cost_of(tried.user), as_typed=tried.user.imported
-            )
-            if stored is None or not verdict.valid:
-                with _as_conflict():
-                    self.store.add_failure(key, failures, partial(after_failure, now=self._clock()))
-                return None, verdict
-            with suppress(UserChanged, UnknownUser):  # The hash is another by now, or the user is gone: look again.
-                return self._succeed(stored, text, verdict, failures), verdict
-        raise UserChanged(_CHANGED)
-
-    def _succeed(self, stored: Stored, text: str, verdict: Verdict, failures: StoredFailures | None) -> Stored:
-        """Note the login, and forget the failures. Raises UserChanged where the hash is no longer `text`."""
-        now = self._clock()
-
-        def noted(before: Stored) -> tuple[User, Secret]:
-            if self._open(before) != text:
-                raise UserChanged(_CHANGED)
-            # An imported hash that needs no rehash is as good as one of ours.
-            imported = before.user.imported and verdict.needs_rehash
-            return msgspec.structs.replace(before.user, last_login=now, imported=imported), before.secret
-
-        with _as_conflict():
-            if failures is not None:
-                self.store.forget_failures(stored.user.key)
-            return self.store.change(stored, noted)
-
-    def _update(self, stored: Stored, password: str, verdict: Verdict) -> Login:
-        """Hash anew, or seal anew, where the stored hash is not as it would be made now."""
-        user = stored.user
-        if not verdict.needs_rehash:
-            if not self._pepper.is_current(stored.secret):
-                self._rewrap(stored)
-            return Login(valid=True, user=user)
-        try:
-            self._set_hash(stored, self.hash(password, self._cost_of(user)), even_if_changed=False)
-        except (Busy, HashTooLarge, UserChanged, UnknownUser):
-            return Login(valid=True, user=user, needs_rehash=True)  # The next login will do it.
-        return Login(valid=True, user=user, rehashed=True)
-
-    @cached_property
-    def _nobody(self) -> Stored:
-        """Stands in for a user whom there is not: a hash like any other, which no password has."""
-        user = User("00000000-0000-0000-0000-000000000000", "", datetime.now(UTC), "argon2id")
-        text = hashing.encode_hash(self._cost, secrets.token_bytes(16), secrets.token_bytes(32))
-        return Stored(user, self._pepper.seal(user.user_id, text), "")
-
-    def _open(self, stored: Stored) -> str:
-        return self._pepper.open(stored.user.user_id, stored.secret)
-
-    def _cost_of(self, user: User) -> Parameters:
-        return self._cost if user.cost is None else Parameters(*user.cost)
-
-    # How a password is set
-
-    def _set_password(self, before: Stored, password: str, *, even_if_changed: bool) -> User:
+    def _set_password(self, before: Stored, password: str, old_text: str | None) -> User:
         user = before.user
         self._check(password, user.name, second_factor=user.second_factor)
-        text = self.hash(password, self._cost_of(user))
-        return self._set_hash(before, text, even_if_changed=even_if_changed)
+        text = self.hasher.hash(password, self._cost, for_user=True)
+        return self._set_hash(before, text, old_text, _new_password_id())
 
-    def _set_hash(self, before: Stored, text: str, *, even_if_changed: bool) -> User:
-        """Raises UserChanged where the hash is another by now (unless that does not matter), or the user is gone."""
+    def _set_hash(self, before: Stored, text: str, old_text: str | None, password_id: str) -> User:
+        """Raises UserChanged if the hash is no longer `old_text` (None: whatever it is), UnknownUser."""
         secret = self._pepper.seal(before.user.user_id, text)
-        known = self._open(before)
 
         def changed(now: Stored) -> tuple[User, Secret]:
-            # Where it is the new one already, it was stored before, and only the answer was lost.
-            if not even_if_changed and self._open(now) not in (known, text):
-                raise UserChanged(_CHANGED)
-            return msgspec.structs.replace(now.user, algorithm="argon2id", imported=False), secret
+            if old_text is not None and self._text_of(now) != old_text:
+                raise UserChanged(CHANGED)
+            user = msgspec.structs.replace(
+                now.user, algorithm="argon2id", imported=False, failures=None, password_id=password_id
+            )
+            return user, secret
 
-        with _as_conflict():
-            return self.store.change(before, changed).user
+        return self.users.change(before, changed).user
+
+    # All users
+
+    def export(self, after: str, limit: int) -> list[tuple[User, str, str]]:
+        """Up to `limit` users with their hash and the key to continue after."""
+        return [(each.user, self._text_of(each), each.key) for each in self.users.page(after, limit)]
+
+    def rewrap(self, position: Position, limit: int) -> Rewrapped:
+        """Store the hashes of up to `limit` users as the pepper now says.
+
+        At the end of a pass over all users, the app knows which costs their hashes have, and whether all of them are
+        encrypted. From then on it refuses a plain hash.
+        """
+        if not self._pepper.key_name and self.users.migrated_to():
+            self.users.set_migrated("")  # Before the first hash is decrypted.
+        page = self.users.page(position.after, limit)
+        moved, encrypted, costs = 0, position.all_encrypted, list(position.costs)
+        for stored in page:
+            if not self._pepper.is_current(stored.secret):
+                done = self._rewrap(stored)
+                moved += done
+                encrypted &= done or bool(stored.secret.key_name)
+            parsed = hashing.parse_hash(self._text_of(stored))
+            if isinstance(parsed, Argon2Hash) and not stored.user.imported and parsed.cost not in costs:
+                costs.append(parsed.cost)
+        if len(page) == limit:
+            following = Position(page[-1].key, encrypted, costs)
+            return Rewrapped(len(page), moved, self._is_migrated(), following)
+        if self._pepper.key_name and encrypted and not self._is_migrated():
+            self.users.set_migrated(self._pepper.key_name)
+        self.users.set_costs([self._cost, *(each for each in costs if each != self._cost)])
+        return Rewrapped(len(page), moved, self._is_migrated(), None)
+
+    def _is_migrated(self) -> bool:
+        return bool(self._pepper.key_name and self.users.migrated_to())
 
     def _rewrap(self, stored: Stored) -> bool:
-        """Seal a user's hash anew; whether the user was there."""
+        """Encrypt a user's hash again; whether the user still exists."""
         try:
-            self.store.change(stored, lambda now: (now.user, self._pepper.seal(now.user.user_id, self._open(now))))
-        except (Changed, UnknownUser):
+            self.users.change(stored, lambda now: (now.user, self._pepper.seal(now.user.user_id, self._text_of(now))))
+        except UnknownUser:
             return False
+        except Busy:
+            return False  # Others change it all the time.
         return True
 
-
-@contextmanager
-def _as_conflict() -> Iterator[None]:
-    try:
-        yield
-    except Changed:
-        raise UserChanged(_CHANGED) from None
+    def _text_of(self, stored: Stored) -> str:
+        return self._pepper.open(stored.user.user_id, stored.secret)
 
 
-def _until_done(act: Callable[[], Result]) -> Result:
-    """Do it again where others were quicker. Raises UserChanged where they always are."""
-    for _ in range(ATTEMPTS):
-        with suppress(Changed):
-            return act()
-    raise UserChanged(_CHANGED)
+def new_accounts(
+    settings: PasswordSettings,
+    storage: Storage,
+    attempts: AttemptStore,
+    keys: Encryptor,
+    derive_key: Callable[[str], bytes],
+    *,
+    cost: Parameters | None = None,
+    threads: HashingThreads | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    table: str = TABLE,
+) -> Accounts:
+    """Accounts with all their parts. It connects to nothing. `cost` replaces the profile of the settings."""
+    cost = cost or PROFILES[settings.profile]
+    users = UserStore(storage, Records(lambda: derive_key("users")), table)
+    hasher = Hasher(threads or HashingThreads(settings.hash_memory_mib, reserved_kib=cost.memory_kib))
+    pepper = Pepper(keys, settings.pepper_key, lambda: settings.pepper_required or bool(users.migrated_to()))
+    logins = Logins(users, attempts, hasher, pepper, cost, lambda: derive_key("devices"), settings.spray_names, clock)
+    policy = Policy(settings.min_length, settings.min_length_with_second_factor, settings.service_names)
+    url = settings.breached_passwords_url
+    is_breached = BreachedPasswords(url).contains if url else lambda _: False
+    return Accounts(users, logins, hasher, pepper, policy, cost, is_breached, clock)
 
 
-class _Turns:
-    """Lets one call at a time through for each name, so that no one tries many passwords at once."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._turns: dict[str, tuple[Lock, int]] = {}
-
-    @contextmanager
-    def of(self, key: str) -> Iterator[None]:
-        """Raises Busy where the turn does not come in time, or too many wait already."""
-        busy = Busy("Too many calls about this user at once. Try again later.", retry_after=RETRY_AFTER_SECONDS)
-        with self._lock:
-            turn, waiting = self._turns.get(key, (Lock(), 0))
-            if waiting >= MAX_WAITING:
-                raise busy
-            self._turns[key] = (turn, waiting + 1)
-        try:
-            if not turn.acquire(timeout=TURN_SECONDS):
-                raise busy
-            try:
-                yield
-            finally:
-                turn.release()
-        finally:
-            with self._lock:
-                turn, waiting = self._turns[key]
-                if waiting == 1:
-                    del self._turns[key]
-                else:
-                    self._turns[key] = (turn, waiting - 1)
+def _new_password_id() -> str:
+    return secrets.token_hex(8)

@@ -1,4 +1,4 @@
-"""The bounded resource: how much memory hashes may take together, and the few threads that they run on."""
+"""The bounded resource: the memory that hashes may take together, and the few threads that they run on."""
 
 import os
 from collections import deque
@@ -25,19 +25,30 @@ class _Job(NamedTuple):
     memory_kib: int
     work: Callable[["mmap"], object]
     mapped: bool
+    for_user: bool
     future: "Future[object]"
 
 
 class HashingThreads:
-    """Runs hashes in memory of a limited size, on one thread a core, in the order in which they come.
+    """Runs hashes in memory of a limited size, on one thread more than there are cores, first come first served.
 
     The order is strict, so that a hash that needs much memory is not overtaken for ever by those that need little.
     Memory at work and memory kept for the next hash are within the limit together.
+
+    Logins of users always get their turn: the first thread, and the memory `reserved_kib`, are for them alone. Hashes
+    that a caller sends along take what is left.
     """
 
-    def __init__(self, memory_mib: int, threads: int | None = None, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        memory_mib: int,
+        threads: int | None = None,
+        wait_seconds: float = WAIT_SECONDS,
+        reserved_kib: int = 0,
+    ) -> None:
         self.memory_kib = memory_mib * 1024
-        self._threads = threads or os.cpu_count() or 1
+        self._reserved_kib = reserved_kib
+        self._threads = max(2, threads or 1 + (os.cpu_count() or 1))
         self._wait_seconds = wait_seconds
         self._free_kib = self.memory_kib
         self._kept: list[mmap] = []
@@ -45,15 +56,17 @@ class HashingThreads:
         self._changed = Condition()
         self._started = False
 
-    def run(self, memory_kib: int, work: Callable[["mmap"], Result], *, mapped: bool = True) -> Result:
-        """Call `work` with `memory_kib` of memory (of which there are `self.memory_kib`), and return what it returns.
+    def run(
+        self, memory_kib: int, work: Callable[["mmap"], Result], *, mapped: bool = True, for_user: bool = True
+    ) -> Result:
+        """Call `work` with `memory_kib` of memory (at most `self.memory_kib`), and return its result.
 
-        Work that finds as much memory by itself says `mapped=False`, and leaves what it is given alone.
-        Raises Busy where there is no room for it within the time to wait.
+        Work that allocates as much memory by itself passes `mapped=False`, and does not touch the memory it gets.
+        Raises Busy if there is no room for it within the time to wait.
         """
         if memory_kib > self.memory_kib:
             raise ValueError(f"{memory_kib} KiB never fit into {self.memory_kib} KiB.")
-        job = _Job(memory_kib, work, mapped, Future())
+        job = _Job(memory_kib, work, mapped, for_user, Future())
         with self._changed:
             if not self._started:
                 self._start()
@@ -64,6 +77,8 @@ class HashingThreads:
         except TimeoutError:
             if job.future.cancel():  # It has not begun, and now never will.
                 with self._changed:
+                    if job in self._waiting:
+                        self._waiting.remove(job)
                     self._changed.notify_all()
                 raise Busy(
                     "Too many passwords are being hashed at once. Try again later.", retry_after=RETRY_AFTER_SECONDS
@@ -72,19 +87,23 @@ class HashingThreads:
 
     def _start(self) -> None:
         for number in range(self._threads):
-            Thread(target=self._serve, name=f"hashing-{number}", daemon=True).start()
+            for_users = number == 0
+            Thread(target=self._serve, args=(for_users,), name=f"hashing-{number}", daemon=True).start()
         self._started = True
 
-    def _serve(self) -> None:
+    def _serve(self, for_users: bool) -> None:
         while True:
-            self._serve_one()  # In a frame of its own, so that nothing of a password stays while the thread waits.
+            self._serve_one(for_users)  # In a frame of its own, so that no password remains while the thread waits.
 
-    def _serve_one(self) -> None:
+    def _serve_one(self, for_users: bool) -> None:
         from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
         with self._changed:
-            self._changed.wait_for(self._is_next_fitting)
-            job = self._waiting.popleft()
+            self._changed.wait_for(lambda: self._next(for_users) is not None)
+            job = self._next(for_users)
+            if job is None:
+                return
+            self._waiting.remove(job)
             if not job.future.set_running_or_notify_cancel():
                 return
             self._free_kib -= job.memory_kib
@@ -95,7 +114,7 @@ class HashingThreads:
             if memory is None:
                 memory = mmap(-1, job.memory_kib * 1024, flags=MAP_PRIVATE | MAP_ANONYMOUS)
             result = job.work(memory)
-        except BaseException as error:  # noqa: BLE001 - it is raised again, where the result is waited for.
+        except BaseException as error:  # noqa: BLE001 - the caller, who waits for the result, raises it again.
             failure = error
         with self._changed:
             if memory is not None and job.mapped and job.memory_kib <= KEPT_KIB:
@@ -108,13 +127,27 @@ class HashingThreads:
         else:
             job.future.set_exception(failure)
 
-    def _is_next_fitting(self) -> bool:
-        while self._waiting and self._waiting[0].future.cancelled():
-            self._waiting.popleft()
-        return bool(self._waiting) and self._waiting[0].memory_kib <= self._free_kib
+    def _next(self, for_users: bool) -> _Job | None:
+        """The job that a thread may start now: the first one, unless it is not for this thread, or does not fit yet."""
+        overtakes = False
+        for job in self._waiting:
+            if job.future.cancelled():
+                continue
+            if job.for_user:
+                return job if job.memory_kib <= self._free_kib else None
+            if for_users or overtakes:
+                continue
+            if self._fits_beside_users(job):
+                return job
+            overtakes = True  # A job of a user may start before it; another caller's hash may not.
+        return None
+
+    def _fits_beside_users(self, job: _Job) -> bool:
+        is_idle = self._free_kib == self.memory_kib
+        return job.memory_kib <= self._free_kib - (0 if is_idle else self._reserved_kib)
 
     def _take_kept(self, memory_kib: int, mapped: bool) -> "mmap | None":
-        """Kept memory of just this size; where there is none, the oldest is given back until the new fits beside it."""
+        """Kept memory of just this size. If there is none, the oldest is unmapped until the new one fits beside it."""
         for number in reversed(range(len(self._kept))):
             if mapped and len(self._kept[number]) == memory_kib * 1024:
                 return self._kept.pop(number)

@@ -6,51 +6,56 @@ from typing import TYPE_CHECKING, NamedTuple
 from shared.once import Once
 from shared.passwords.settings import load_settings
 from shared.storage import Storage
-from shared.web import DELETE, FUNCTION, GET, POST, Cursors, Operation, Route
+from shared.web import DELETE, FUNCTION, GET, PATCH, POST, Cursors, Operation, Route
 
 if TYPE_CHECKING:
+    from shared.passwords.accounts import Accounts
     from shared.passwords.pepper import Encryptor
-    from shared.passwords.store import UserStore
+    from shared.passwords.store.attempts import AttemptStore
 
 
 class Passwords(NamedTuple):
     """What the app takes from this capability."""
 
     routes: tuple[Route, ...]
-    users: Callable[[], "UserStore"]
+    accounts: "Callable[[], Accounts]"
+    attempts: "Callable[[], AttemptStore]"
+    """Has rows that expire."""
     pepper_key: str
     """The name of the key that encrypts users' hashes, or ""."""
 
 
 def build(
-    environ: Mapping[str, str], storage: Callable[[], Storage], keys: Callable[[], "Encryptor"], cursors: Cursors
+    environ: Mapping[str, str],
+    storage: Callable[[], Storage],
+    keys: Callable[[], "Encryptor"],
+    derive_key: Callable[[str], bytes],
+    cursors: Cursors,
 ) -> Passwords:
-    """Connects to nothing. `keys` encrypts hashes. Raises InvalidSetting."""
+    """Connects to nothing. `keys` encrypts hashes; `derive_key` returns 32 bytes for a purpose.
+
+    Raises InvalidSetting.
+    """
     settings = load_settings(environ)
 
     @Once
-    def users() -> "UserStore":
-        from shared.passwords.store import UserStore
+    def attempts() -> "AttemptStore":
+        from shared.passwords.store.attempts import AttemptStore
+        from shared.passwords.store.records import Records
 
-        return UserStore(storage())
+        return AttemptStore(storage(), Records(lambda: derive_key("users")))
+
+    @Once
+    def accounts() -> "Accounts":
+        from shared.passwords.accounts import new_accounts
+
+        return new_accounts(settings, storage(), attempts(), keys(), derive_key)
 
     @Once
     def passwords() -> Mapping[str, Operation]:
-        from shared.passwords.accounts import Accounts
-        from shared.passwords.admission import HashingThreads
-        from shared.passwords.hashing import PROFILES
-        from shared.passwords.pepper import Pepper
-        from shared.passwords.policy import Policy
-        from shared.passwords.routes import operations
+        from shared.passwords.routes import hashes, users
 
-        accounts = Accounts(
-            users(),
-            HashingThreads(settings.hash_memory_mib),
-            Pepper(keys(), settings.pepper_key),
-            Policy(settings.min_length, settings.min_length_with_second_factor, settings.service_names),
-            PROFILES[settings.profile],
-        )
-        return operations(accounts, cursors)
+        return {**hashes.operations(accounts()), **users.operations(accounts(), cursors)}
 
     return Passwords(
         (
@@ -61,11 +66,14 @@ def build(
             Route("reset-password", "reset-password", POST, FUNCTION, passwords),
             Route("rename-user", "rename-user", POST, FUNCTION, passwords),
             Route("import-user", "users/import", POST, FUNCTION, passwords),
+            Route("export-users", "users/export", POST, FUNCTION, passwords),
             Route("list-users", "users", GET, FUNCTION, passwords),
             Route("get-user", "users/{user_id}", GET, FUNCTION, passwords),
+            Route("update-user", "users/{user_id}", PATCH, FUNCTION, passwords),
             Route("delete-user", "users/{user_id}", DELETE, FUNCTION, passwords),
             Route("rewrap-passwords", "rewrap-passwords", POST, FUNCTION, passwords),
         ),
-        users,
+        accounts,
+        attempts,
         settings.pepper_key,
     )

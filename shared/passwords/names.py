@@ -1,36 +1,86 @@
-"""Names of users: which there may be, and which are the same."""
+"""Names of users: which names are acceptable, and which are the same.
+
+A name is shown as it was typed, and compared by NFKC_Casefold (Unicode, section 3.13). All properties of characters
+come from one table of one Unicode version (`characters.py`), so every Python decides alike.
+"""
 
 from shared.errors import invalid_field
 
 MAX_NAME_LENGTH = 128
 """In code points."""
 
+_ZWNJ, _ZWJ = "\u200c", "\u200d"
+_BLANK = "\u2800"
+"""BRAILLE PATTERN BLANK: a symbol that looks like a space."""
+_VIRAMA = 9
+"""The canonical combining class of viramas."""
+
 
 def check_name(name: str, field: str) -> str:
-    """`name`, composed (NFC). Raises InvalidRequest, naming `field`, where no user may have it."""
-    import unicodedata
-
-    composed = unicodedata.normalize("NFC", name)
+    """`name`, unchanged. Raises InvalidRequest, naming `field`, if no user may have it."""
     if not 1 <= len(name) <= MAX_NAME_LENGTH:
-        raise invalid_field(field, f"has {len(name)} code points; a name has 1 to {MAX_NAME_LENGTH}.")
-    if composed != composed.strip():
-        raise invalid_field(field, "begins or ends with a space.")
-    # Controls, invisible format characters, and what is no character or no text: two names would look the same.
-    if any(unicodedata.category(each) in ("Cc", "Cf", "Cn", "Co", "Zl", "Zp") for each in composed):
-        raise invalid_field(field, "has a control character, or another that cannot be seen.")
-    return composed
+        raise invalid_field(field, f"A name has 1 to {MAX_NAME_LENGTH} code points; this one has {len(name)}.")
+    if name.strip() != name or "  " in name:
+        raise invalid_field(field, "A name does not begin or end with a space, and has no two spaces in a row.")
+    if problem := _problem(name):
+        raise invalid_field(field, problem)
+    return name
 
 
 def fold_name(name: str) -> str:
-    """What is the same for names that differ only in case or in compatible letters (Unicode, section 3.13, D146)."""
+    """NFKC_Casefold of `name`: equal for texts that differ only in case, in compatible letters or in ignorable ones."""
+    if name.isascii():
+        return name.lower()
     import unicodedata
 
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", name).casefold())
-    return unicodedata.normalize("NFKC", folded.casefold())
+    from shared.passwords.characters import table
+
+    folded = name
+    # A second round, because what the first one composes may fold further (Unicode, section 3.13, D147).
+    for _ in range(2):
+        mapped = unicodedata.normalize("NFD", folded).translate(table().nfkc_casefold)
+        folded = unicodedata.normalize("NFC", mapped)
+    return folded
 
 
-def key_of(name: str) -> str:
-    """The key of a name in storage: a digest, since keys hold few characters, and what is tried may be a secret."""
-    import hashlib
+def _problem(name: str) -> str | None:
+    """Why no user may have this name, or None."""
+    if name.isascii():
+        if not name.isprintable():
+            return "A name has no control characters."
+        return None
+    from shared.passwords.characters import is_highly_restrictive, table
 
-    return hashlib.sha256(fold_name(name).encode()).hexdigest()
+    characters = table()
+    visible = False
+    for position, character in enumerate(name):
+        kind = characters.kind(character)
+        if character in (_ZWNJ, _ZWJ):
+            if not _is_joiner_allowed(name, position):
+                return "A name has an invisible joiner only where its script needs one (RFC 5892, appendix A)."
+        elif character == _BLANK or kind in ("unassigned", "control", "ignorable"):
+            return f"A name has only visible, assigned characters, and not U+{ord(character):04X}."
+        elif kind == "space" and character != " ":
+            return f"The only space in a name is U+0020; this one has U+{ord(character):04X}."
+        visible = visible or kind == "visible"
+    if not visible:
+        return "A name has at least one letter, number, punctuation mark or symbol."
+    if not (is_highly_restrictive(name) and is_highly_restrictive(fold_name(name))):
+        return "A name does not mix scripts, such as Latin and Cyrillic (UTS 39, level Highly Restrictive)."
+    return None
+
+
+def _is_joiner_allowed(name: str, position: int) -> bool:
+    """ContextJ of RFC 5892: appendix A.1 for ZWNJ, A.2 for ZWJ."""
+    import unicodedata
+
+    from shared.passwords.characters import table
+
+    if position and unicodedata.combining(name[position - 1]) == _VIRAMA:
+        return True
+    if name[position] == _ZWJ:
+        return False
+    joining_type = table().joining_type
+    before = next((kind for each in reversed(name[:position]) if (kind := joining_type(each)) != "T"), "U")
+    after = next((kind for each in name[position + 1 :] if (kind := joining_type(each)) != "T"), "U")
+    return before in "LD" and after in "RD"

@@ -1,4 +1,4 @@
-"""The pepper: stored hashes rest encrypted under a versioned key, so that a copy of the table alone is worth nothing.
+"""The pepper: hashes are stored encrypted under a versioned key, so that a copy of the table alone is worth nothing.
 
 A pepper that is mixed into the hash could never be changed without every user's password; this one is rotated like any
 other key (OWASP Password Storage Cheat Sheet, Peppering).
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
 from shared.errors import StrongroomError, Unavailable
-from shared.passwords.errors import PepperUnavailable
+from shared.passwords.errors import DamagedUser, PepperUnavailable
 
 RETRY_AFTER_SECONDS = 30
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class Encryptor(Protocol):
-    """What the pepper needs of a key store: AES-256 keys by name, in versions."""
+    """The part of a key store that the pepper needs: AES-256 keys by name, in versions."""
 
     def current_version(self, key_name: str) -> int:
         """The version that encrypts now."""
@@ -27,12 +27,12 @@ class Encryptor(Protocol):
         ...
 
     def decrypt(self, key_name: str, version: int, ciphertext: bytes, associated_data: bytes) -> bytes:
-        """What was encrypted under that version of the key, with the same associated data."""
+        """The plaintext that was encrypted under that version of the key, with the same associated data."""
         ...
 
 
 class Secret(NamedTuple):
-    """A user's hash as it rests: in the clear, or encrypted under a version of a key."""
+    """A user's hash as it is stored: plain, or encrypted under a version of a key."""
 
     data: bytes
     key_name: str = ""
@@ -43,42 +43,53 @@ class Secret(NamedTuple):
 
 
 class Pepper:
-    """Seals hashes under the newest version of `key_name`; with "" it seals none, and still opens those that are."""
+    """Encrypts hashes under the newest version of `key_name`; with "" it encrypts none, and still opens those that are.
 
-    def __init__(self, encryptor: Encryptor, key_name: str) -> None:
+    `required` says whether a hash that is not encrypted is refused; it is asked only for such a hash. Whoever can write
+    to the table could otherwise replace a user's hash by one of a known password.
+    """
+
+    def __init__(self, encryptor: Encryptor, key_name: str, required: Callable[[], bool] = lambda: False) -> None:
         self._encryptor = encryptor
-        self._key_name = key_name
+        self.key_name = key_name
+        self._required = required
 
     def seal(self, user_id: str, text: str) -> Secret:
-        """The hash of this user (and no other's: it cannot be opened as another's), ready to rest."""
-        if not self._key_name:
+        """The hash of this user as it is stored. It cannot be opened as another user's."""
+        if not self.key_name:
             return Secret(text.encode())
-        version, data = self._call(lambda: self._encryptor.encrypt(self._key_name, text.encode(), _bound_to(user_id)))
-        return Secret(data, self._key_name, version)
+        version, data = self._call(lambda: self._encryptor.encrypt(self.key_name, text.encode(), _bound_to(user_id)))
+        return Secret(data, self.key_name, version)
 
     def open(self, user_id: str, secret: Secret) -> str:
-        """The hash of this user."""
+        """The hash of this user. Raises PepperUnavailable, and DamagedUser for a plain hash that is refused."""
         if not secret.key_name:
+            if self.key_name and self._required():
+                raise DamagedUser(f"The hash of user {user_id} is not encrypted, though all hashes must be.")
             return secret.data.decode()
         return self._call(
             lambda: self._encryptor.decrypt(secret.key_name, secret.version, secret.data, _bound_to(user_id))
         ).decode()
 
+    def current(self) -> tuple[str, int]:
+        """The name and version of the key that encrypts now. Raises PepperUnavailable if it cannot."""
+        version = self._call(lambda: self._encryptor.current_version(self.key_name)) if self.key_name else 0
+        return self.key_name, version
+
+    def is_current(self, secret: Secret) -> bool:
+        """Whether it is stored as `seal` would store it now."""
+        return (secret.key_name, secret.version) == self.current()
+
     def _call(self, act: Callable[[], Result]) -> Result:
-        """What `act` returns; a key that is not there or not usable is ours to answer for, not the caller's."""
+        """The result of `act`. A key that is missing or not usable is this app's failure, not the caller's."""
         try:
             return act()
         except Unavailable:
             raise
         except StrongroomError as error:
             raise PepperUnavailable(
-                f"The key {self._key_name or 'of a stored hash'} cannot be used.", retry_after=RETRY_AFTER_SECONDS
+                f"The key {self.key_name or 'of a stored hash'} cannot be used.", retry_after=RETRY_AFTER_SECONDS
             ) from error
-
-    def is_current(self, secret: Secret) -> bool:
-        """Whether it rests as `seal` would have it rest now."""
-        version = self._call(lambda: self._encryptor.current_version(self._key_name)) if self._key_name else 0
-        return (secret.key_name, secret.version) == (self._key_name, version)
 
 
 def _bound_to(user_id: str) -> bytes:

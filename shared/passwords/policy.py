@@ -1,25 +1,47 @@
-"""Which passwords users may have (NIST SP 800-63B-4, section 3.1.1.2): long enough, and none that is guessed first.
+"""Which passwords users may have (NIST SP 800-63B-4, section 3.1.1.2): long enough, and not among the first guesses.
 
 There are no rules of composition.
 """
 
-from collections.abc import Collection
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
+from functools import cache
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from shared.passwords.hashing import MAX_PASSWORD_BYTES
 from shared.passwords.names import fold_name
 
-Reason = Literal["too-short", "too-long", "common", "context-word"]
+Reason = Literal["too-short", "too-long", "common", "context-word", "breached"]
 
 MIN_PART = 4
-"""Shorter words of the context are in too many passwords by chance."""
+"""Shorter entries of the blocklist and shorter service names are in too many passwords by chance."""
+MIN_NAME_PART = 5
+"""The same for parts of the user's name."""
+MAX_UNIT = 4
+"""A repetition of so few characters is a short one, and so is anything that occurs three times in a row."""
+MIN_RUN = 3
+"""A keyboard walk changes its place only after so many neighbouring keys: `1qaz2wsx3edc` does after four."""
 
-_ROWS = ("abcdefghijklmnopqrstuvwxyz", "01234567890", "qwertyuiop", "asdfghjkl", "zxcvbnm", "qwertzuiop", "azertyuiop")
-_RUNS = tuple(run for row in _ROWS for run in (row * 2, row[::-1] * 2))
+MAX_ENTRIES = 64
+"""A longer text is not taken apart into two entries: the time grows with the square of its length."""
+
+_SEPARATORS = " -_.,:;/+*#@&!?|~="
+_LAYOUTS = (
+    # Each row with its offset, in keys.
+    (("`1234567890-=", 0.0), ("qwertyuiop[]", 1.5), ("asdfghjkl;'", 1.75), ("zxcvbnm,./", 2.25)),
+    (("^1234567890ß", 0.0), ("qwertzuiopü+", 1.5), ("asdfghjklöä#", 1.75), ("yxcvbnm,.-", 2.25)),
+    (("²&é\"'(-è_çà)=", 0.0), ("azertyuiop^$", 1.5), ("qsdfghjklmù*", 1.75), ("wxcvbn,;:!", 2.25)),
+    (("789", 0.0), ("456", 0.0), ("123", 0.0)),
+    (("abcdefghijklmnopqrstuvwxyz", 0.0),),
+    (("01234567890", 0.0),),
+)
+_SHIFTED = str.maketrans('~!@#$%^&*()_+{}:"<>?', "`1234567890-=[];',./")
 
 
 class Policy(NamedTuple):
-    """The rules; lengths are in code points of the NFKC form."""
+    """The rules; lengths are in code points."""
 
     min_length: int = 15
     min_length_with_second_factor: int = 8
@@ -28,7 +50,7 @@ class Policy(NamedTuple):
     def reasons(
         self, password: str, blocklist: Collection[str], user: str | None = None, *, second_factor: bool = False
     ) -> list[Reason]:
-        """Every rule that `password` fails. `blocklist` holds common passwords, folded as names are."""
+        """Every rule that `password` fails. `blocklist` contains common passwords, folded as names are."""
         import unicodedata
 
         if len(password.encode()) > 4 * MAX_PASSWORD_BYTES:
@@ -37,38 +59,101 @@ class Policy(NamedTuple):
         if len(normalised.encode()) > MAX_PASSWORD_BYTES:
             return ["too-long"]
         found: list[Reason] = []
-        if len(normalised) < (self.min_length_with_second_factor if second_factor else self.min_length):
+        # Both forms: one character may stand for eighteen, and three for one.
+        if min(len(password), len(normalised)) < self.least(second_factor=second_factor):
             found.append("too-short")
         folded = fold_name(normalised)
-        if is_common(folded, blocklist):
+        if password and is_common(folded, blocklist):
             found.append("common")
         if any(word in folded for word in self._context_words(user)):
             found.append("context-word")
         return found
 
+    def least(self, *, second_factor: bool) -> int:
+        """The minimum length."""
+        return self.min_length_with_second_factor if second_factor else self.min_length
+
     def _context_words(self, user: str | None) -> set[str]:
-        words = {fold_name(word) for word in self.service_names}
-        if user is not None:
-            name = fold_name(user)
-            words |= {name, name.partition("@")[0]}
-        return {word for word in words if len(word) >= MIN_PART}
+        words = {word for each in self.service_names if len(word := fold_name(each)) >= MIN_PART}
+        return words if user is None else words | set(name_parts(user))
+
+
+def name_parts(user: str) -> Iterator[str]:
+    """The name of a user, folded; the part before the @; and the words in it, of five characters and more."""
+    name = fold_name(user)
+    parts = {name, name.partition("@")[0], *re.split(r"[\W_]+", name), *re.split(r"[\W\d_]+", name)}
+    yield from (part for part in parts if len(part) >= MIN_NAME_PART)
 
 
 def is_common(folded: str, blocklist: Collection[str]) -> bool:
-    """Whether it is a common password, or two of them in a row, or one repeated.
+    """Whether it is one or two entries of the blocklist, a keyboard walk, or a short repetition.
 
-    Runs of the alphabet, of digits or of a keyboard count as common, and so does one character repeated.
+    Two entries may be joined by a separator, and digits and separators may follow. Within the two, walks of the
+    keyboard or the alphabet and one repeated character count as entries.
     """
-
-    def is_known(part: str) -> bool:
-        return part in blocklist or (len(part) >= MIN_PART and any(part in run for run in _RUNS)) or is_repeated(part)
-
-    def is_repeated(part: str) -> bool:
-        return len(part) > 1 and len(set(part)) == 1
-
     if not folded:
-        return False
-    if is_known(folded) or any(is_known(folded[:cut]) and is_known(folded[cut:]) for cut in range(1, len(folded))):
+        return True  # Only invisible characters.
+    if is_repetition(folded) or is_walk(folded):
         return True
-    period = (folded + folded).find(folded, 1)
-    return period < len(folded) and (period < MIN_PART or is_common(folded[:period], blocklist))
+    shortest = max(1, len(folded.rstrip(_SEPARATORS + "0123456789")))
+    longest = min(len(folded), MAX_ENTRIES)
+    return any(_is_one_or_two_entries(folded[:end], blocklist) for end in range(shortest, longest + 1))
+
+
+def _is_one_or_two_entries(text: str, blocklist: Collection[str]) -> bool:
+    def is_entry(part: str) -> bool:
+        return part in blocklist or (len(part) > 1 and len(set(part)) == 1) or (len(part) >= MIN_PART and is_walk(part))
+
+    if is_entry(text):
+        return True
+    for cut in range(1, len(text)):
+        if is_entry(text[:cut]):
+            rest = text[cut:]
+            if is_entry(rest) or (rest[0] in _SEPARATORS and is_entry(rest[1:])):
+                return True
+    return False
+
+
+def is_walk(text: str) -> bool:
+    """Whether all characters are runs of three or more neighbouring keys, of one layout, or of the alphabet."""
+    return any(_is_walk_on(text, number) for number in range(len(_LAYOUTS)))
+
+
+def _is_walk_on(text: str, layout: int) -> bool:
+    keys = _keys(layout)
+    positions = [keys.get(each) or keys.get(each.translate(_SHIFTED)) for each in text]
+    run = 1
+    for before, after in pairwise(positions):
+        if before is None or after is None:
+            return False
+        if _are_neighbours(before, after):
+            run += 1
+        elif run < MIN_RUN:
+            return False
+        else:
+            run = 1
+    return run >= MIN_RUN
+
+
+@cache
+def _keys(layout: int) -> dict[str, tuple[int, float]]:
+    return {key: (row, offset + x) for row, (keys, offset) in enumerate(_LAYOUTS[layout]) for x, key in enumerate(keys)}
+
+
+def _are_neighbours(one: tuple[int, float], other: tuple[int, float]) -> bool:
+    rows, distance = abs(one[0] - other[0]), abs(one[1] - other[1])
+    return distance <= 1 if rows == 0 else rows == 1 and distance < 1
+
+
+def is_repetition(text: str) -> bool:
+    """Whether it is a unit of at most four characters, or of any length three times, with at most one changed."""
+    for unit in range(1, max(min(MAX_UNIT, len(text) // 2), -(-len(text) // 3)) + 1):
+        changed = 0
+        for start in range(unit):
+            column = text[start::unit]
+            changed += len(column) - Counter(column).most_common(1)[0][1]
+            if changed > 1:
+                break
+        if changed <= 1:
+            return True
+    return False

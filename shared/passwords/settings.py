@@ -1,12 +1,13 @@
 """The settings of passwords and users."""
 
 import os
+import re
 from collections.abc import Mapping
 
 import msgspec
 
 from shared.errors import InvalidSetting
-from shared.settings import read_list, read_number, read_text
+from shared.settings import read_flag, read_list, read_number, read_text
 
 _PROFILE_MIB = {"owasp": 19, "owasp-46": 46, "rfc9106-low": 64, "rfc9106-high": 2048}
 """The memory that one hash of each profile takes."""
@@ -27,6 +28,12 @@ class PasswordSettings(msgspec.Struct, frozen=True):
     """`STRONGROOM_PASSWORD_PROFILE`: the cost of users' hashes."""
     pepper_key: str = ""
     """`STRONGROOM_PEPPER_KEY`: the name of the AES-256 key that encrypts users' hashes. Unset: plain hashes."""
+    pepper_required: bool = False
+    """`STRONGROOM_PEPPER_REQUIRED`: refuse a plain hash in any case, not only after `rewrap-passwords` found none."""
+    spray_names: int = 100
+    """`STRONGROOM_SPRAY_NAMES`: from so many names within an hour on, one wrong password has to wait. 0: off."""
+    breached_passwords_url: str = ""
+    """`STRONGROOM_BREACHED_PASSWORDS_URL`: a service with the range interface of Have I Been Pwned. Unset: off."""
 
 
 def load_settings(environ: Mapping[str, str]) -> PasswordSettings:
@@ -41,7 +48,27 @@ def load_settings(environ: Mapping[str, str]) -> PasswordSettings:
         service_names=read_list(environ, "STRONGROOM_SERVICE_NAMES"),
         profile=_profile(environ, hash_memory_mib),
         pepper_key=read_text(environ, "STRONGROOM_PEPPER_KEY"),
+        pepper_required=_pepper_required(environ),
+        spray_names=read_number(environ, "STRONGROOM_SPRAY_NAMES", 100, 0, 500),
+        breached_passwords_url=_breached_passwords_url(environ),
     )
+
+
+def _pepper_required(environ: Mapping[str, str]) -> bool:
+    required = read_flag(environ, "STRONGROOM_PEPPER_REQUIRED")
+    if required and not read_text(environ, "STRONGROOM_PEPPER_KEY"):
+        raise InvalidSetting("STRONGROOM_PEPPER_REQUIRED is true, so STRONGROOM_PEPPER_KEY must name a key.")
+    return required
+
+
+def _breached_passwords_url(environ: Mapping[str, str]) -> str:
+    url = read_text(environ, "STRONGROOM_BREACHED_PASSWORDS_URL")
+    if url and not re.fullmatch(r"https://[^\s?#@]+|http://(localhost|127\.0\.0\.1)(:\d+)?(/[^\s?#]*)?", url):
+        raise InvalidSetting(
+            "STRONGROOM_BREACHED_PASSWORDS_URL must be a URL such as https://api.pwnedpasswords.com/range/; http:// "
+            "only for localhost."
+        )
+    return url
 
 
 def _default_hash_memory_mib() -> int:

@@ -5,14 +5,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 
-from shared.passwords.accounts import Accounts
+from shared.passwords.accounts import Accounts, new_accounts
 from shared.passwords.admission import HashingThreads
 from shared.passwords.argon2 import Parameters
-from shared.passwords.pepper import Pepper
-from shared.passwords.policy import Policy
-from shared.passwords.store import UserStore
+from shared.passwords.settings import PasswordSettings
+from shared.passwords.store.attempts import AttemptStore
+from shared.passwords.store.records import Records
 from shared.settings import StorageSettings
 from shared.signing.encryption import NamedKeys
 from shared.signing.master import master_key
@@ -62,10 +63,20 @@ def make(storage_connection: str, clock: Clock, new_keys: Callable[[], KeyStore]
     """Makes accounts over one table that is this test's own, as several instances of the app would be."""
     table = f"users{uuid4().hex[:20]}"
 
-    def make(cost: Parameters = SMALL, connection: str = storage_connection, pepper: str = "") -> Accounts:
-        store = UserStore(Storage(StorageSettings(connection)), table)
-        threads = HashingThreads(64, wait_seconds=60)
-        return Accounts(store, threads, Pepper(NamedKeys(new_keys()), pepper), Policy(), cost, clock)
+    def make(cost: Parameters = SMALL, connection: str = storage_connection, **settings: object) -> Accounts:
+        storage, keys = Storage(StorageSettings(connection)), new_keys()
+        attempts = AttemptStore(storage, Records(lambda: keys.derive_key("users")), table)
+        return new_accounts(
+            msgspec.structs.replace(PasswordSettings(), **settings),
+            storage,
+            attempts,
+            NamedKeys(keys),
+            keys.derive_key,
+            cost=cost,
+            threads=HashingThreads(64, wait_seconds=60),
+            clock=clock,
+            table=table,
+        )
 
     yield make
     Storage(StorageSettings(storage_connection)).table(table).delete_table()

@@ -13,7 +13,7 @@ import bcrypt
 import pytest
 
 from shared.errors import StorageUnavailable, StrongroomError
-from shared.passwords.accounts import MAX_WAITING, Accounts
+from shared.passwords.accounts import Accounts, NewUser
 from shared.passwords.argon2 import Parameters
 from shared.passwords.errors import (
     HashTooLarge,
@@ -25,9 +25,9 @@ from shared.passwords.errors import (
     WeakPassword,
     WrongPassword,
 )
-from shared.passwords.names import key_of
+from shared.passwords.logins import MAX_WAITING
 from shared.passwords.pepper import Secret
-from shared.passwords.store import User
+from shared.passwords.store.users import User
 from shared.signing.store import utc_now
 from tests.passwords.conftest import SMALL, Clock, Make
 from tests.passwords.support import phc
@@ -38,41 +38,30 @@ PASSWORD, OTHER = "correct horse battery staple", "another horse battery staple"
 
 def test_a_user_logs_in(accounts: Accounts) -> None:
     """A user is created once, has an id of its own, and logs in with the password and with no other."""
-    user = accounts.create("Alice@Example.org", PASSWORD, None, second_factor=False)
+    user = accounts.create("Alice@Example.org", PASSWORD, second_factor=False)
     assert UUID(user.user_id).version == 4
     login = accounts.log_in("ALICE@example.ORG", PASSWORD)
-    assert (login.valid, login.needs_rehash, login.rehashed) == (True, False, False)
+    assert (login.user is not None, login.needs_rehash, login.rehashed) == (True, False, False)
     assert login.user is not None
     assert login.user.user_id == user.user_id
-    assert not accounts.log_in("alice@example.org", OTHER).valid
-    assert not accounts.log_in("bob@example.org", PASSWORD).valid
+    assert not accounts.log_in("alice@example.org", OTHER).user
+    assert not accounts.log_in("bob@example.org", PASSWORD).user
     with pytest.raises(UserExists):
-        accounts.create("alice@example.org", PASSWORD, None, second_factor=False)
-
-
-def test_a_write_that_comes_twice_is_one(accounts: Accounts) -> None:
-    """Where storage has done what it was asked, and only its answer was lost, asking again is no conflict."""
-    user = accounts.create("alice", PASSWORD, None, second_factor=False)
-    before = accounts.store.by_name("alice")
-    accounts.store.create(user, before.secret)
-    text = accounts.hash(OTHER, SMALL)
-    for _ in range(2):
-        accounts._set_hash(before, text, even_if_changed=False)
-    assert accounts.log_in("alice", OTHER).valid
+        accounts.create("alice@example.org", PASSWORD, second_factor=False)
 
 
 def test_a_weak_password_creates_nobody(accounts: Accounts) -> None:
     """A password that fails rules is refused with each of them, and there is no user then."""
     with pytest.raises(WeakPassword) as refused:
-        accounts.create("alice@example.org", "alice@example", None, second_factor=False)
+        accounts.create("alice@example.org", "alice@example", second_factor=False)
     assert [each.detail.partition(":")[0] for each in refused.value.errors] == ["too-short", "context-word"]
     with pytest.raises(WeakPassword) as refused:
-        accounts.create("alice", "alice has a long password", None, second_factor=False)
+        accounts.create("alice", "alice has a long password", second_factor=False)
     assert [each.detail.partition(":")[0] for each in refused.value.errors] == ["context-word"]
     assert "alice has a long" not in str(refused.value.errors) + refused.value.detail
     with pytest.raises(UnknownUser):
-        accounts.store.by_name("alice")
-    accounts.create("bob", "kq7#vbzm", None, second_factor=True)
+        accounts.users.by_name("alice")
+    accounts.create("bob", "kq7#vbzm", second_factor=True)
     accounts.change_password("bob", "kq7#vbzm", "p1x&wq0z")
     with pytest.raises(WeakPassword):
         accounts.change_password("bob", "p1x&wq0z", "short")
@@ -80,24 +69,24 @@ def test_a_weak_password_creates_nobody(accounts: Accounts) -> None:
 
 def test_a_login_is_noted(accounts: Accounts, clock: Clock) -> None:
     """The last login is that of the last right password."""
-    user = accounts.create("alice", PASSWORD, None, second_factor=False)
-    assert accounts.store.by_id(user.user_id).user.last_login is None
+    user = accounts.create("alice", PASSWORD, second_factor=False)
+    assert accounts.users.by_id(user.user_id).user.last_login is None
     clock.forward(60)
     accounts.log_in("alice", PASSWORD)
     first = clock.now
     clock.forward(60)
     accounts.log_in("alice", OTHER)
-    assert accounts.store.by_id(user.user_id).user.last_login == first
-    assert accounts.store.by_id(user.user_id).user.created == user.created
+    assert accounts.users.by_id(user.user_id).user.last_login == first
+    assert accounts.users.by_id(user.user_id).user.created == user.created
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_wrong_passwords_make_a_name_wait(known: bool, accounts: Accounts, clock: Clock) -> None:
     """After five wrong passwords a name waits, then twice as long each time, whether or not there is such a user."""
     if known:
-        accounts.create("alice", PASSWORD, None, second_factor=False)
+        accounts.create("alice", PASSWORD, second_factor=False)
     for _ in range(5):
-        assert not accounts.log_in("alice", "wrong").valid
+        assert not accounts.log_in("alice", "wrong").user
     for seconds in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900):
         for password in ("wrong", PASSWORD, "wrong"):  # Nothing is looked at now, and nothing prolongs the wait.
             with pytest.raises(TooManyAttempts) as refused:
@@ -107,37 +96,37 @@ def test_wrong_passwords_make_a_name_wait(known: bool, accounts: Accounts, clock
         with pytest.raises(TooManyAttempts):
             accounts.change_password("alice", PASSWORD, OTHER)
         clock.forward(seconds)
-        assert not accounts.log_in("alice", "wrong").valid
+        assert not accounts.log_in("alice", "wrong").user
     clock.forward(900)
-    assert accounts.log_in("alice", PASSWORD).valid == known
+    assert bool(accounts.log_in("alice", PASSWORD).user) == known
 
 
 def test_a_success_ends_the_count(accounts: Accounts) -> None:
     """A right password between wrong ones lets the name start anew."""
-    accounts.create("alice", PASSWORD, None, second_factor=False)
+    accounts.create("alice", PASSWORD, second_factor=False)
     for _ in range(3):
         for _ in range(4):
-            assert not accounts.log_in("alice", "wrong").valid
-        assert accounts.log_in("alice", PASSWORD).valid
+            assert not accounts.log_in("alice", "wrong").user
+        assert accounts.log_in("alice", PASSWORD).user
 
 
 def test_the_operator_ends_a_wait(accounts: Accounts) -> None:
     """A reset lets the user in at once, with the new password alone."""
-    user = accounts.create("alice", PASSWORD, None, second_factor=False)
+    user = accounts.create("alice", PASSWORD, second_factor=False)
     for _ in range(5):
         accounts.log_in("alice", "wrong")
     with pytest.raises(TooManyAttempts):
         accounts.log_in("alice", PASSWORD)
     assert accounts.reset_password("alice", OTHER).user_id == user.user_id
-    assert accounts.log_in("alice", OTHER).valid
-    assert not accounts.log_in("alice", PASSWORD).valid
+    assert accounts.log_in("alice", OTHER).user
+    assert not accounts.log_in("alice", PASSWORD).user
 
 
 def test_the_count_holds_for_all_instances(make: Make) -> None:
     """Instances count together: what one has seen, another refuses."""
     one, other = make(), make()
     for accounts in (one, other, one, other, one):
-        assert not accounts.log_in("alice", "wrong").valid
+        assert not accounts.log_in("alice", "wrong").user
     for accounts in (one, other):
         with pytest.raises(TooManyAttempts):
             accounts.log_in("alice", "wrong")
@@ -146,23 +135,23 @@ def test_the_count_holds_for_all_instances(make: Make) -> None:
 def guess(accounts: Accounts, name: str) -> str:
     """What becomes of a wrong password."""
     try:
-        return str(accounts.log_in(name, "wrong").valid)
+        return str(accounts.log_in(name, "wrong").user is not None)
     except TooManyAttempts:
         return "refused"
 
 
 def test_guessing_at_once_gains_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many guesses at once no more are looked at than of guesses one by one, but for one more of each instance."""
-    monkeypatch.setattr("shared.passwords.accounts.TURN_SECONDS", 60.0)
+    monkeypatch.setattr("shared.passwords.logins.TURN_SECONDS", 60.0)
     accounts = make()
     with ThreadPoolExecutor(24) as callers:
         counted = Counter(callers.map(lambda _: guess(accounts, "alice"), range(24)))
         assert counted == {"False": 5, "refused": 19}
         several = [make() for _ in range(4)]
         counted = Counter(callers.map(lambda number: guess(several[number % 4], "bob"), range(24)))
-    _, failures = accounts.store.find(key_of("bob"))
-    assert failures is not None
-    assert 5 <= failures.failures.count == counted["False"] <= 5 + 3
+    _, name = accounts.users.find(accounts.users.key("bob"))
+    assert name is not None
+    assert 5 <= name.name.failures.count == counted["False"] <= 5 + 3
 
 
 def test_a_flood_about_one_name_is_refused(accounts: Accounts) -> None:
@@ -170,12 +159,12 @@ def test_a_flood_about_one_name_is_refused(accounts: Accounts) -> None:
 
     def outcome(_: int) -> str:
         try:
-            return str(accounts.log_in("alice", "wrong").valid)
+            return str(accounts.log_in("alice", "wrong").user is not None)
         except StrongroomError as error:
             return error.code
 
     with ThreadPoolExecutor(200) as callers:
-        with accounts._turns.of(key_of("alice")):  # Nobody gets a turn before all have come.
+        with accounts._logins._turns.of(accounts.users.key("alice")):  # Nobody gets a turn before all have come.
             calls = [callers.submit(outcome, number) for number in range(200)]
             refused, waiting = wait(calls, 60, FIRST_COMPLETED)
             while len(refused) < 200 - (MAX_WAITING - 1):
@@ -186,43 +175,31 @@ def test_a_flood_about_one_name_is_refused(accounts: Accounts) -> None:
     assert set(counted) <= {"False", "too-many-attempts", "busy"}
 
 
-def test_expired_counters_are_removed(accounts: Accounts, clock: Clock) -> None:
-    """Counters of names, known or not, go a day after the last failure, and nothing else goes."""
-    accounts.create("alice", PASSWORD, None, second_factor=False)
-    for name in ("alice", "nobody", "nobody else"):
-        accounts.log_in(name, "wrong")
-    assert accounts.store.purge(clock.now) == 0
-    clock.forward(24 * 3600 + 1)
-    accounts.log_in("nobody else", "wrong")
-    assert accounts.store.purge(clock.now) == 2
-    assert accounts.log_in("alice", PASSWORD).valid
-
-
 def test_a_password_is_changed(accounts: Accounts) -> None:
     """Who knows the old password sets a new one; whoever does not is told no more than that."""
-    accounts.create("alice", PASSWORD, None, second_factor=False)
+    accounts.create("alice", PASSWORD, second_factor=False)
     accounts.change_password("alice", PASSWORD, OTHER)
-    assert accounts.log_in("alice", OTHER).valid
+    assert accounts.log_in("alice", OTHER).user
     told = []
     for name in ("alice", "nobody"):
         with pytest.raises(WrongPassword) as refused:
             accounts.change_password(name, PASSWORD, "yet another battery horse")
         told.append((refused.value.detail, refused.value.code))
     assert told[0] == told[1]
-    assert accounts.log_in("alice", OTHER).valid
+    assert accounts.log_in("alice", OTHER).user
 
 
 def test_a_renamed_user_stays_the_same(accounts: Accounts) -> None:
     """A user who is renamed keeps id and password; the old name is nobody's, and may be taken."""
-    user = accounts.create("alice", PASSWORD, None, second_factor=False)
+    user = accounts.create("alice", PASSWORD, second_factor=False)
     assert accounts.rename("Alice", "Bob").user_id == user.user_id
     assert accounts.rename("bob", "BOB").name == "BOB"
-    assert not accounts.log_in("alice", PASSWORD).valid
+    assert not accounts.log_in("alice", PASSWORD).user
     login = accounts.log_in("bob", PASSWORD)
     assert login.user is not None
     assert (login.user.user_id, login.user.name) == (user.user_id, "BOB")
-    assert accounts.store.by_id(user.user_id).user.name == "BOB"
-    other = accounts.create("alice", OTHER, None, second_factor=False)
+    assert accounts.users.by_id(user.user_id).user.name == "BOB"
+    other = accounts.create("alice", OTHER, second_factor=False)
     assert other.user_id != user.user_id
     with pytest.raises(UserExists):
         accounts.rename("bob", "ALICE")
@@ -232,52 +209,48 @@ def test_a_renamed_user_stays_the_same(accounts: Accounts) -> None:
 
 def test_a_deleted_user_is_gone(accounts: Accounts) -> None:
     """A deleted user logs in no more; who gets the name next is another user."""
-    user = accounts.create("alice", PASSWORD, None, second_factor=False)
+    user = accounts.create("alice", PASSWORD, second_factor=False)
     accounts.delete(user.user_id)
-    assert not accounts.log_in("alice", PASSWORD).valid
-    for act in (lambda: accounts.delete(user.user_id), lambda: accounts.store.by_id(user.user_id)):
+    assert not accounts.log_in("alice", PASSWORD).user
+    for act in (lambda: accounts.delete(user.user_id), lambda: accounts.users.by_id(user.user_id)):
         with pytest.raises(UnknownUser):
             act()
-    assert accounts.create("alice", PASSWORD, None, second_factor=False).user_id != user.user_id
+    assert accounts.create("alice", PASSWORD, second_factor=False).user_id != user.user_id
 
 
 def test_an_imported_user_moves_to_argon2id(accounts: Accounts) -> None:
-    """The first login with a hash from elsewhere replaces it, and from then on all bytes of the password count."""
-    password = "x" * 72 + "one"
-    text = bcrypt.hashpw(password[:72].encode(), bcrypt.gensalt(4)).decode()
-    user = accounts.import_user("alice", text, second_factor=False)
+    """The first login with a hash from elsewhere replaces it."""
+    password = "x" * 71
+    text = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+    user = accounts.import_user(NewUser("alice", text))
     assert user.algorithm == "bcrypt"
-    assert not accounts.log_in("alice", "wrong").valid
+    assert not accounts.log_in("alice", "wrong").user
     login = accounts.log_in("alice", password)
-    assert (login.valid, login.needs_rehash, login.rehashed) == (True, False, True)
-    assert accounts.store.by_id(user.user_id).user.algorithm == "argon2id"
+    assert (login.user is not None, login.needs_rehash, login.rehashed) == (True, False, True)
+    assert accounts.users.by_id(user.user_id).user.algorithm == "argon2id"
     again = accounts.log_in("alice", password)
-    assert (again.valid, again.rehashed) == (True, False)
-    assert not accounts.log_in("alice", "x" * 72 + "another").valid
+    assert (again.user is not None, again.rehashed) == (True, False)
+    assert not accounts.log_in("alice", "x" * 71 + "another").user
     with pytest.raises(InvalidHash):
-        accounts.import_user("bob", "no hash", second_factor=False)
+        accounts.import_user(NewUser("bob", "no hash"))
     with pytest.raises(InvalidHash):
-        accounts.import_user("bob", "$scrypt$ln=16,r=8,p=1$c2FsdA$" + "A" * 43, second_factor=False)
+        accounts.import_user(NewUser("bob", "$scrypt$ln=16,r=8,p=1$c2FsdA$" + "A" * 43))
 
 
 def test_new_parameters_reach_users_at_their_next_login(make: Make) -> None:
-    """A login under other parameters hashes anew; a user who was created with parameters of their own keeps those."""
+    """A login under other parameters hashes anew, once."""
     old, new = make(SMALL), make(Parameters(128, 1, 1))
-    old.create("alice", PASSWORD, None, second_factor=False)
-    old.create("bob", PASSWORD, Parameters(96, 1, 1), second_factor=False)
+    old.create("alice", PASSWORD, second_factor=False)
     assert [new.log_in("alice", PASSWORD).rehashed for _ in range(2)] == [True, False]
-    assert [new.log_in("bob", PASSWORD).rehashed for _ in range(2)] == [False, False]
-    new.change_password("bob", PASSWORD, OTHER)
-    assert "$m=96,t=1,p=1$" in new.store.by_name("bob").secret.data.decode()
-    assert "$m=128,t=1,p=1$" in new.store.by_name("alice").secret.data.decode()
+    assert "$m=128,t=1,p=1$" in new.users.by_name("alice").secret.data.decode()
 
 
 def test_a_hash_over_the_limit_is_told(make: Make) -> None:
     """A user whose hash takes more memory than is granted by now is no wrong password, and no failure of the app."""
     accounts = make()
     text = phc("argon2id", 19, Parameters(128 * 1024, 1, 1), bytes(16), bytes(32))
-    accounts.store.create(
-        User("00000000-0000-4000-8000-000000000000", "alice", utc_now(), "argon2id"), Secret(text.encode())
+    accounts.users.create(
+        User("00000000-0000-4000-8000-000000000000", "alice", utc_now(), "argon2id", ""), Secret(text.encode())
     )
     with pytest.raises(HashTooLarge):
         accounts.log_in("alice", PASSWORD)
@@ -286,18 +259,18 @@ def test_a_hash_over_the_limit_is_told(make: Make) -> None:
 def test_a_rehash_does_not_undo_a_change(make: Make) -> None:
     """A login that would store a new hash of the old password, while another changes it, leaves the new one alone."""
     old, new = make(SMALL), make(Parameters(128, 1, 1))
-    old.create("alice", PASSWORD, None, second_factor=False)
-    before = new.store.by_name("alice")
+    old.create("alice", PASSWORD, second_factor=False)
+    before = new.users.by_name("alice")
     old.change_password("alice", PASSWORD, OTHER)
     with pytest.raises(UserChanged):
-        new._set_hash(before, new.hash(PASSWORD, SMALL), even_if_changed=False)
-    assert old.log_in("alice", OTHER).valid
+        new._set_hash(before, new.hasher.hash(PASSWORD, SMALL), new._text_of(before), before.user.password_id)
+    assert old.log_in("alice", OTHER).user
 
 
 def test_a_password_is_changed_once(make: Make) -> None:
     """Of many who change a password at once, from several instances, exactly one finds the old one right."""
     several = [make() for _ in range(4)]
-    several[0].create("alice", PASSWORD, None, second_factor=False)
+    several[0].create("alice", PASSWORD, second_factor=False)
 
     def change(number: int) -> bool:
         try:
@@ -310,23 +283,23 @@ def test_a_password_is_changed_once(make: Make) -> None:
         for _ in range(5):
             changed = list(callers.map(change, range(4)))
             assert changed.count(True) == 1
-            assert several[0].log_in("alice", f"{OTHER} {changed.index(True)}").valid
+            assert several[0].log_in("alice", f"{OTHER} {changed.index(True)}").user
             several[0].reset_password("alice", PASSWORD)
 
 
 def test_pages_hold_every_user_once(accounts: Accounts) -> None:
     """Page by page all users come, each once; counters of names are no users."""
     names = {f"user-{number}" for number in range(23)}
-    text = accounts.hash(PASSWORD, SMALL)
+    text = accounts.hasher.hash(PASSWORD, SMALL)
     for name in names:
-        accounts.import_user(name, text, second_factor=False)
+        accounts.import_user(NewUser(name, text))
         accounts.log_in(f"not-{name}", "wrong")
     for size in (1, 7, 23, 100):
         found, after = [], ""
-        while page := accounts.store.page(after, size):
+        while page := accounts.users.page(after, size):
             assert len(page) <= size
             found += [each.user.name for each in page]
-            after = page[-1].user.key
+            after = page[-1].key
         assert (len(found), set(found)) == (23, names)
 
 
@@ -342,20 +315,23 @@ PROCESS = """
 import json, random, sys
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from shared.errors import StrongroomError
-from shared.passwords.accounts import Accounts
+from shared.passwords.accounts import new_accounts
 from shared.passwords.admission import HashingThreads
 from shared.passwords.argon2 import Parameters
-from shared.passwords.pepper import Pepper
-from shared.passwords.policy import Policy
-from shared.passwords.store import UserStore
+from shared.passwords.settings import PasswordSettings
+from shared.passwords.store.attempts import AttemptStore
+from shared.passwords.store.records import Records
 from shared.settings import StorageSettings
 from shared.storage import Storage
 
-connection, table, seed = sys.argv[1:]
+connection, table, key, seed = sys.argv[1:]
 own = "battery staple horse " + seed
-store = UserStore(Storage(StorageSettings(connection)), table)
-cost = Parameters(64 + int(seed), 1, 1)
-accounts = Accounts(store, HashingThreads(64, wait_seconds=60), Pepper(None, ""), Policy(), cost)
+storage, derive = Storage(StorageSettings(connection)), lambda purpose: bytes.fromhex(key)
+attempts = AttemptStore(storage, Records(lambda: derive("users")), table)
+accounts = new_accounts(
+    PasswordSettings(spray_names=0), storage, attempts, None, derive, cost=Parameters(64 + int(seed), 1, 1),
+    threads=HashingThreads(64, wait_seconds=60), table=table,
+)
 
 def attempt(act):
     try:
@@ -367,13 +343,13 @@ def work(number):
     draw = random.Random(seed + str(number))
     done = []
     for _ in range(4):
-        login = attempt(lambda: accounts.log_in("shared", "correct horse battery staple").valid)
+        login = attempt(lambda: accounts.log_in("shared", "correct horse battery staple").user is not None)
         done.append(["login", login])
         for password in (own, "battery staple horse 1", "battery staple horse 2"):
-            done.append(["contested", attempt(lambda: accounts.log_in("contested", password).valid)])
+            done.append(["contested", attempt(lambda: accounts.log_in("contested", password).user is not None)])
         changed = attempt(lambda: accounts.change_password("contested", own, own + " again").name)
         done.append(["contested", changed])
-        created = attempt(lambda: accounts.create("contested", own, None, second_factor=False).user_id)
+        created = attempt(lambda: accounts.create("contested", own, second_factor=False).user_id)
         if created != "user-exists":
             done.append(["created", created])
             done.append(["deleted", attempt(lambda: accounts.delete(created))])
@@ -389,16 +365,14 @@ with ThreadPoolExecutor(4) as callers:
 """
 
 
-def test_two_processes_lose_nothing(make: Make, storage_connection: str) -> None:
+def test_two_processes_lose_nothing(make: Make, storage_connection: str, clock: Clock) -> None:
     """Logins, creations, renamings, changes and deletions at once from two processes leave every user whole."""
     accounts = make()
-    before = {
-        name: accounts.create(name, PASSWORD, None, second_factor=False) for name in ("shared", "wanderer", "changing")
-    }
-    table = accounts.store._table_name
+    before = {name: accounts.create(name, PASSWORD, second_factor=False) for name in ("shared", "wanderer", "changing")}
+    table = accounts.users._table._name
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROCESS, storage_connection, table, seed],
+            [sys.executable, "-c", PROCESS, storage_connection, table, accounts.users._records._key().hex(), seed],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
@@ -420,17 +394,17 @@ def test_two_processes_lose_nothing(make: Make, storage_connection: str) -> None
     # Each creation was followed by a deletion of that very user, and none of them failed.
     assert {result for what, result in done if what == "deleted"} <= {None}
     with pytest.raises(UnknownUser):
-        accounts.store.by_name("contested")
+        accounts.users.by_name("contested")
     # Exactly one change had the old password; the password is the one of that process.
     changed = [result for what, result in done if what == "changed"]
     assert Counter(changed)["changing"] == 1
-    accounts.store.forget_failures(before["changing"].key)
-    valid = [accounts.log_in("changing", f"battery staple horse {seed}").valid for seed in ("1", "2")]
+    clock.forward(3600)  # The wrong old passwords make the name wait.
+    valid = [bool(accounts.log_in("changing", f"battery staple horse {seed}").user) for seed in ("1", "2")]
     assert sorted(valid) == [False, True]
     # The wanderer is there once, under one name, with the same id.
-    found = [each.user for each in accounts.store.page("", 1000)]
+    found = [each.user for each in accounts.users.page("", 1000)]
     assert Counter(each.user_id for each in found) == {each.user_id: 1 for each in before.values()}
-    wanderer = accounts.store.by_id(before["wanderer"].user_id).user
+    wanderer = accounts.users.by_id(before["wanderer"].user_id).user
     with suppress(UserExists):
         accounts.rename(wanderer.name, "wanderer")
-    assert accounts.log_in("wanderer", PASSWORD).valid
+    assert accounts.log_in("wanderer", PASSWORD).user

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -136,12 +137,56 @@ def test_published_vectors_of_bcrypt_verify(password: str, text: str) -> None:
         assert verify(parse_hash(text), password, COST) == RIGHT
 
 
-def test_bcrypt_reads_72_bytes() -> None:
-    """To a bcrypt hash passwords that agree in 72 bytes are the same; the rehash that it wants ends that."""
+UNREAD = Verdict(valid=True, needs_rehash=False)
+
+
+@pytest.mark.parametrize("form", ["{}", "bcrypt${}", "{{CRYPT}}{}", "{{bcrypt}}{}"])
+def test_bcrypt_reads_72_bytes(form: str) -> None:
+    """To a bcrypt hash passwords that agree in 72 bytes are the same, so such a password does not call for a rehash."""
+    start = "x" * 72
+    stored = parse_hash(form.format(bcrypt.hashpw(start.encode(), bcrypt.gensalt(4)).decode()))
+    assert verify(stored, start + "one", COST) == UNREAD
+    assert verify(stored, start + "another", COST) == UNREAD
+    assert verify(stored, start, COST) == UNREAD  # The password may have been longer.
+    letters = "é" * 36
+    stored = parse_hash(form.format(bcrypt.hashpw(letters.encode(), bcrypt.gensalt(4)).decode()))
+    assert verify(stored, letters + "é", COST) == UNREAD
+    short = "é" * 35 + "x"
+    stored = parse_hash(form.format(bcrypt.hashpw(short.encode(), bcrypt.gensalt(4)).decode()))
+    assert verify(stored, short, COST) == RIGHT
+
+
+def test_bcrypt_of_a_long_password_as_typed_calls_for_no_rehash() -> None:
+    """The same holds for a password that matches only as it was typed, and not in its NFKC form."""
+    typed = "e\u0301" * 40
+    stored = parse_hash(bcrypt.hashpw(typed.encode()[:72], bcrypt.gensalt(4)).decode())
+    assert verify(stored, typed, COST) == UNREAD
+
+
+def test_bcrypt_does_not_repeat_a_password() -> None:
+    """bcrypt repeats a password with a NUL between, so `abc` and `abc\\0abc` have one hash: the second is refused."""
+    stored = parse_hash(bcrypt.hashpw(b"abc", bcrypt.gensalt(4)).decode())
+    assert bcrypt.checkpw(b"abc\0abc", bcrypt.hashpw(b"abc", bcrypt.gensalt(4)))
+    assert verify(stored, "abc", COST) == RIGHT
+    assert verify(stored, "abc\0abc", COST) == WRONG
+
+
+def test_bcrypt_with_stray_bits_verifies() -> None:
+    """A salt or digest whose last character has unused bits set, as old versions of passlib wrote, verifies."""
+    text = bcrypt.hashpw(PASSWORD.encode(), b"$2b$04$abcdefghijklmnopqrstuu").decode()
+    alphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+    for place, bits in ((28, 15), (59, 3)):
+        for stray in range(bits + 1):
+            character = alphabet[(alphabet.index(text[place]) & ~bits) | stray]
+            stored = parse_hash(text[:place] + character + text[place + 1 :])
+            assert verify(stored, PASSWORD, COST) == RIGHT
+            assert verify(stored, PASSWORD + "x", COST) == WRONG
+
+
+def test_bcrypt_ends_here() -> None:
+    """What bcrypt did not read is read after a rehash."""
     start = "x" * 72
     stored = parse_hash(bcrypt.hashpw(start.encode(), bcrypt.gensalt(4)).decode())
-    assert verify(stored, start + "one", COST) == RIGHT
-    assert verify(stored, start + "another", COST) == RIGHT
     assert verify(stored, start[:71], COST) == WRONG
     ours = parse_hash(hash_password((start + "one").encode(), COST, bytes(16)))
     assert not verify(ours, start + "another", COST).valid
@@ -207,33 +252,58 @@ def test_published_vectors_of_scrypt_verify(password: str, salt: str, ln: int, r
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("$2b$16$" + "a" * 53, "bcrypt cost of 16"),
+        ("$2b$15$" + "a" * 53, "bcrypt cost of 15"),
         ("$2b$31$" + "a" * 53, "bcrypt cost of 31"),
         ("$2b$03$" + "a" * 53, "bcrypt cost of 3"),
         ("$2x$10$" + "a" * 53, "known"),
         ("$2b$10$" + "a" * 52, "known"),
         ("$2b$10$" + "a" * 54, "known"),
         ("$scrypt$ln=20,r=8,p=2$c2FsdA$" + "A" * 43, "scrypt"),
-        ("$scrypt$ln=31,r=8,p=1$c2FsdA$" + "A" * 43, "scrypt cost (ln) of 31"),
-        ("$scrypt$ln=1,r=999999999,p=1$c2FsdA$" + "A" * 43, "KiB of memory"),
-        ("$scrypt$ln=14,r=8,p=999999999$c2FsdA$" + "A" * 43, "KiB of memory"),
-        ("$scrypt$ln=14,r=0,p=1$c2FsdA$" + "A" * 43, "none"),
+        ("$scrypt$ln=31,r=8,p=1$c2FsdA$" + "A" * 43, "N = 2147483648"),
+        ("$scrypt$ln=1,r=999999999,p=1$c2FsdA$" + "A" * 43, "r = 999999999"),
+        ("$scrypt$ln=14,r=8,p=999999999$c2FsdA$" + "A" * 43, "p = 999999999"),
+        ("$scrypt$ln=14,r=8,p=25$c2FsdA$" + "A" * 43, "p = 25"),
+        ("$scrypt$ln=1,r=1,p=999999$c2FsdA$" + "A" * 43, "p = 999999"),
+        ("$scrypt$ln=16,r=1,p=1$c2FsdA$" + "A" * 43, "less than 2^(16"),
+        ("$scrypt$ln=1000,r=8,p=1$c2FsdA$" + "A" * 43, "power of 2"),
+        ("$scrypt$ln=524288,r=8,p=1$c2FsdA$" + "A" * 43, "N = 524288"),
+        ("$firescrypt$ln=31,r=8,p=1$c2FsdHNhbHRzYWx0$aGFzaA==$Bw==$a2V5a2V5", "digest"),
+        ("$firescrypt$ln=20,r=8,p=1$c2FsdA$" + "A" * 86 + "==$Bw==$" + "A" * 86 + "==", "N = 1048576"),
+        ("$6$rounds=999999999$salt$" + "." * 86, "700000"),
+        ("$5$rounds=700001$salt$" + "." * 43, "700001"),
+        ("$6$rounds=999$salt$" + "." * 86, "damaged"),
+        ("$6$salt", "damaged"),
+        ("$6$salt$", "damaged"),
+        ("$6$salt$" + "z" * 86, "damaged"),
+        ("$5$salt$" + "z" * 43, "damaged"),
+        ("$1$salt$" + "z" * 22, "damaged"),
+        ("$1$saltsaltsalt$" + "." * 22, "damaged"),
+        ("$P$Z" + "." * 30, "damaged"),
+        ("$P$I" + "." * 30, "2^20"),
+        ("$H$9" + "." * 29, "damaged"),
+        ("AQAAAAEAAYagAAAAEA" + "A" * 30, "digest in the hash has 7"),
+        ("AQAAAAIAAYagAAAA/w" + "A" * 60, "damaged"),
+        ("AQAAAAMAAYagAAAAEA" + "A" * 64, "damaged"),
+        ("A" * 64, "49 bytes"),
+        ("Ag" + "A" * 80, "known"),
+        ("$scrypt$ln=14,r=0,p=1$c2FsdA$" + "A" * 43, "at least 1"),
         ("scrypt:1000:8:1$salt$" + "ab" * 64, "power of 2"),
-        ("scrypt$4294967296$salt$8$1$" + "A" * 43 + "=", "KiB of memory"),
+        ("scrypt$4294967296$salt$8$1$" + "A" * 43 + "=", "N = 4294967296"),
         ("pbkdf2_sha256$10000001$salt$" + "A" * 43 + "=", "10000001 iterations"),
         ("pbkdf2_sha256$0$salt$" + "A" * 43 + "=", "0 iterations"),
         ("pbkdf2_md5$1000$salt$" + "A" * 43 + "=", "known"),
-        ("$pbkdf2-sha256$i=6000000$c2FsdA$" + "A" * 86, "6000000 iterations"),
-        ("$pbkdf2-sha256$i=1000,l=31$c2FsdA$" + "A" * 43, "says that it has 31"),
+        ("$pbkdf2-sha512$i=10000000$c2FsdA$" + "A" * 86, "10000000 iterations"),
+        ("$pbkdf2-sha256$i=1000,l=31$c2FsdA$" + "A" * 43, "declares a digest of 31"),
         ("$pbkdf2-sha256$1000$c2FsdA$" + "A" * 10, "digest in the hash has 7"),
         ("pbkdf2:sha256:1000$salt$" + "ab" * 200, "digest in the hash has 200"),
-        ("pbkdf2:sha256:1000$salt$abc", "digest in the hash has 0"),
+        ("pbkdf2:sha256:1000$salt$abc", "odd number"),
         ("{SSHA}" + base64.b64encode(bytes(20)).decode(), "salt in the hash has 0"),
         ("{SSHA}" + base64.b64encode(bytes(100)).decode(), "salt in the hash has 80"),
         ("{SSHA}AAAAA", "base64"),
         ("{SHA}" + base64.b64encode(bytes(20)).decode(), "known"),
         ("{MD5}AAAAAAAAAAAAAAAAAAAAAA==", "known"),
         ("password", "known"),
+        ("{x-unknown}secret", "known"),
     ],
     ids=lambda value: value[:40],
 )
@@ -244,6 +314,165 @@ def test_a_hostile_hash_is_refused_before_any_work(text: str, word: str) -> None
     assert word in refused.value.detail
 
 
+def test_a_refusal_names_the_accepted_forms() -> None:
+    """Whoever sends a hash of an unknown form reads which forms there are."""
+    with pytest.raises(InvalidHash) as refused:
+        parse_hash("{MD5}AAAAAAAAAAAAAAAAAAAAAA==")
+    for form in ("Argon2", "bcrypt", "$6$", "phpass", "scrypt", "PBKDF2", "Firebase", "ASP.NET", "{SSHA}"):
+        assert form in refused.value.detail
+
+
+OPENSSL = shutil.which("openssl")
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+@pytest.mark.parametrize(("option", "algorithm"), [("-1", "md5-crypt"), ("-5", "sha256-crypt"), ("-6", "sha512-crypt")])
+@pytest.mark.parametrize("scheme", ["", "{CRYPT}", "{crypt}"])
+def test_strings_of_openssl_passwd_verify(option: str, algorithm: str, scheme: str) -> None:
+    """What `openssl passwd` makes verifies here, with LDAP's scheme, too."""
+    command = [str(OPENSSL), "passwd", option, "-salt", "saltsalt", "-stdin"]
+    made = subprocess.run(command, input=PASSWORD, capture_output=True, text=True, check=True).stdout.strip()
+    stored = parse_hash(scheme + made)
+    assert algorithm_of(stored) == algorithm
+    assert verify(stored, PASSWORD, COST) == RIGHT
+    assert verify(stored, PASSWORD + "x", COST) == WRONG
+
+
+# Python's crypt is gone from 3.13 on, and its import warns before.
+CRYPT = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import crypt
+print(crypt.crypt(sys.argv[1], sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="this Python has no module crypt")
+@pytest.mark.parametrize("settings", ["$1$abcdefgh", "$5$rounds=1000$salt", "$6$rounds=77777$0123456789abcdef", "$6$a"])
+def test_strings_of_crypt_verify(settings: str) -> None:
+    """What the C library's crypt(3) makes verifies here, with any number of rounds and any salt."""
+    made = subprocess.run([sys.executable, "-c", CRYPT, PASSWORD, settings], capture_output=True, text=True, check=True)
+    stored = parse_hash(made.stdout.strip())
+    assert verify(stored, PASSWORD, COST) == RIGHT
+    assert verify(stored, PASSWORD + "x", COST) == WRONG
+    assert verify(stored, PASSWORD + "\0", COST) == WRONG
+    assert verify(stored, PASSWORD * 20, COST) == WRONG
+
+
+def test_strings_of_phpass_verify() -> None:
+    """The published test vectors of phpass (WordPress and phpBB) verify."""
+    for text in ("$P$9IQRaTwmfeRo7ud9Fh4E2PdI0S3r.L0", "$H$9IQRaTwmfeRo7ud9Fh4E2PdI0S3r.L0"):
+        stored = parse_hash(text)
+        assert algorithm_of(stored) == "phpass"
+        assert verify(stored, "test12345", COST) == RIGHT
+        assert verify(stored, "test12346", COST) == WRONG
+
+
+FIREBASE = (
+    "xbSou7FOl6mChCyzpCPIQ7tku7nsQMTFtyOZSXXd7tjBa4NtimOx7v42Gv2SfzPQu1oxM2/k4SsbOu73wlKe1A==",
+    "YE0dO4bwD4JnJafh6lZZfkp1MtKzuKAXQcDCJNJNyeCHairWHKENOkbh3dzwaCdizzOspwr/FITUVlnOAwPKyw==",
+)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "$firescrypt$ln=14,r=8,p=1$sPtDhWcd1MfdAw==${0}$Bw==${1}",
+        "$firescrypt$ln=14,r=8$sPtDhWcd1MfdAw${0}$Bw${1}",
+        "$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk={1}$sPtDhWcd1MfdAw==${0}",
+    ],
+)
+@pytest.mark.parametrize("url_safe", [False, True])
+def test_strings_of_firebase_verify(form: str, url_safe: bool) -> None:
+    """A hash of Firebase's scrypt verifies with the project's parameters, in the forms of Kratos and of Supabase."""
+    text = form.format(*FIREBASE)
+    stored = parse_hash(text.replace("+", "-").replace("/", "_") if url_safe else text)
+    assert algorithm_of(stored) == "firebase-scrypt"
+    assert verify(stored, "8x4WjoDbSxJZdR", COST) == RIGHT
+    assert verify(stored, "8x4WjoDbSxJZdr", COST) == WRONG
+
+
+def aspnet(prf: int, iterations: int, salt: bytes, digest: bytes) -> str:
+    """A hash as ASP.NET Core Identity v3 writes it."""
+    header = b"\1" + b"".join(number.to_bytes(4) for number in (prf, iterations, len(salt)))
+    return base64.b64encode(header + salt + digest).decode()
+
+
+@pytest.mark.parametrize(("prf", "name"), [(0, "sha1"), (1, "sha256"), (2, "sha512")])
+@pytest.mark.parametrize("salt", [bytes(range(16)), bytes(range(32))])
+def test_strings_of_aspnet_identity_verify(prf: int, name: str, salt: bytes) -> None:
+    """A hash of ASP.NET Core Identity, version 3 with each of its digests, and version 2, verifies."""
+    digest = hashlib.pbkdf2_hmac(name, PASSWORD.encode(), salt, 1000, 32)
+    stored = parse_hash(aspnet(prf, 1000, salt, digest))
+    assert algorithm_of(stored) == f"pbkdf2-{name}"
+    assert verify(stored, PASSWORD, COST) == RIGHT
+    assert verify(stored, PASSWORD + "x", COST) == WRONG
+    second = b"\0" + salt[:16] + hashlib.pbkdf2_hmac("sha1", PASSWORD.encode(), salt[:16], 1000, 32)
+    stored = parse_hash(base64.b64encode(second).decode())
+    assert verify(stored, PASSWORD, COST) == RIGHT
+
+
+def test_a_hash_of_aspnet_identity_that_others_published_verifies() -> None:
+    """A hash from ASP.NET Core Identity's own tests verifies (v3, SHA-256, 10,000 iterations; and v2)."""
+    v3 = "AQAAAAEAACcQAAAAEAABAgMEBQYHCAkKCwwNDg+yWU7rLgUwPZb1Itsmra7cbxw2EFpwpVFIEtP+JIuUEw=="
+    assert verify(parse_hash(v3), "my password", COST) == RIGHT
+    v2 = "AAABAgMEBQYHCAkKCwwNDg+ukCEMDf0yyQ29NYubggHIVY0sdEUfdyeM+E1LtH1uJg=="
+    assert verify(parse_hash(v2), "my password", COST) == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("password", "text"),
+    [
+        (
+            "test",
+            "$scrypt$ln=16384,r=8,p=1$2npRo7P03Mt8keSoMbyD/tKFWyUzjiQf2svUaNDSrhA=$MiCzNcIplSMqSBrm4HckjYqYhaVPPjTARTzwB1cVNYE=",
+        ),
+    ],
+)
+def test_strings_of_kratos_verify(password: str, text: str) -> None:
+    """Kratos writes N itself where PHC strings have its exponent, and pads its base64."""
+    stored = parse_hash(text)
+    assert verify(stored, password, COST) == RIGHT
+    assert verify(stored, password + "x", COST) == WRONG
+
+
+def test_padded_and_marked_strings_verify() -> None:
+    """Padded base64 and the marks of LDAP servers, Dovecot and Spring, in any case, change nothing."""
+    salt = bytes(range(16))
+    ours = hash_password(PASSWORD.encode(), COST, salt)
+    begin, salt_text, digest = ours.rsplit("$", 2)
+    made = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    pbkdf2 = base64.b64encode(hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt, 1000)).decode()
+    salted = base64.b64encode(hashlib.sha384(PASSWORD.encode() + salt).digest() + salt).decode()
+    texts = [
+        f"{begin}${salt_text}==${digest}=",
+        *(mark + ours for mark in ("{ARGON2}", "{argon2id}")),
+        *(mark + made for mark in ("{BCRYPT}", "{bcrypt}", "{CRYPT}", "{crypt}", "{BLF-CRYPT}")),
+        f"$pbkdf2-sha256$i=1000,l=32${base64.b64encode(salt).decode()}${pbkdf2}",
+        *(f"{mark}1000${encode(salt)}${pbkdf2}" for mark in ("{PBKDF2-SHA256}", "{pbkdf2-sha256}")),
+        *(mark + salted for mark in ("{SSHA384}", "{ssha384}")),
+        "{ssha}" + base64.b64encode(hashlib.sha1(PASSWORD.encode() + salt).digest() + salt).decode(),  # noqa: S324
+    ]
+    for text in texts:
+        assert verify(parse_hash(text), PASSWORD, COST).valid, text
+        assert not verify(parse_hash(text), PASSWORD + "x", COST).valid, text
+
+
+def test_the_costs_that_common_programs_write_are_allowed() -> None:
+    """The limits leave room for what Django, passlib, OWASP and Linux distributions write."""
+    for text in (
+        "pbkdf2_sha256$1500000$salt$" + "A" * 43 + "=",
+        "$pbkdf2-sha512$i=600000$c2FsdA$" + "A" * 86,
+        "pbkdf2_sha1$1300000$salt$" + "A" * 27 + "=",
+        "$scrypt$ln=17,r=8,p=1$c2FsdA$" + "A" * 43,
+        "$scrypt$ln=18,r=8,p=1$c2FsdA$" + "A" * 43,
+        "$2b$14$" + "." * 53,
+        "$6$rounds=656000$salt$" + "." * 86,
+        "$P$H" + "." * 30,
+    ):
+        parse_hash(text)
+
+
 @given(
     st.sampled_from(
         [
@@ -251,6 +480,10 @@ def test_a_hostile_hash_is_refused_before_any_work(text: str, word: str) -> None
             r"\$scrypt\$ln=[0-9]{1,2},r=[0-9]{1,3},p=[0-9]{1,3}\$[A-Za-z0-9+/]{1,40}\$[A-Za-z0-9+/]{20,90}",
             r"pbkdf2_sha256\$[0-9]{1,10}\$[a-z]{1,9}\$[A-Za-z0-9+/]{20,90}={0,2}",
             r"\{SSHA(256|512)?\}[A-Za-z0-9+/]{1,120}={0,2}",
+            r"\$[156]\$(rounds=[0-9]{1,5}\$)?[a-z]{0,20}\$[A-Za-z0-9./]{1,100}",
+            r"\$P\$[5-9][A-Za-z0-9./]{25,35}",
+            r"A[AQ]AAAA[A-Za-z0-9+/]{40,100}={0,2}",
+            r"\$firescrypt\$ln=[0-9]{1,2},r=[0-9],p=[0-9]\$[a-z]{1,9}\$[A-Za-z0-9+/]{20,90}\$\$[A-Za-z0-9+/]{20,90}",
         ]
     ).flatmap(lambda form: st.from_regex(form, fullmatch=True))
 )
@@ -259,7 +492,7 @@ def test_no_string_breaks_it(text: str) -> None:
     """Whatever stands in the place of salt, digest and cost, the string is read, or refused as an invalid hash."""
     try:
         stored = parse_hash(text)
-        if text.startswith(("$2b$04$", "{")):
+        if text.startswith(("$2b$04$", "{", "$1$", "$5$", "$6$", "$P$")):
             assert not verify(stored, "no such password", COST).valid
     except InvalidHash:
         return

@@ -6,7 +6,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 
-from shared.passwords.accounts import Accounts
+from shared.passwords.accounts import Accounts, Position
 from shared.passwords.errors import PepperUnavailable
 from shared.passwords.pepper import Secret
 from shared.signing.keyring import Changes, changed
@@ -28,42 +28,44 @@ def keys(new_keys: Callable[[], KeyStore]) -> KeyStore:
 
 def resting(accounts: Accounts, name: str) -> Secret:
     """A user's hash as it is in the table."""
-    return accounts.store.by_name(name).secret
+    return accounts.users.by_name(name).secret
 
 
 def test_hashes_rest_encrypted(make: Make, keys: KeyStore) -> None:
     """With a pepper nothing of a hash is to be read in the table, and everything works as without."""
-    accounts = make(pepper="pepper")
-    accounts.create("alice", PASSWORD, None, second_factor=False)
+    accounts = make(pepper_key="pepper")
+    accounts.create("alice", PASSWORD, second_factor=False)
     secret = resting(accounts, "alice")
     assert (secret.key_name, secret.version) == ("pepper", 1)
     assert b"argon2" not in secret.data
-    assert accounts.log_in("alice", PASSWORD).valid
-    assert not accounts.log_in("alice", OTHER).valid
-    assert not accounts.log_in("nobody", OTHER).valid
+    assert accounts.log_in("alice", PASSWORD).user
+    assert not accounts.log_in("alice", OTHER).user
+    assert not accounts.log_in("nobody", OTHER).user
     accounts.change_password("alice", PASSWORD, OTHER)
     assert resting(accounts, "alice").version == 1
-    assert accounts.log_in("alice", OTHER).valid
-    assert make().log_in("alice", OTHER).valid
+    assert accounts.log_in("alice", OTHER).user
+    assert make().log_in("alice", OTHER).user
 
 
 def test_rotating_the_pepper_resets_nobody(make: Make, keys: KeyStore) -> None:
     """After a rotation old hashes still open; a login moves its user's, and a pass over all moves the rest, once."""
-    accounts = make(pepper="pepper")
+    accounts = make(pepper_key="pepper")
     names = [f"user-{number}" for number in range(7)]
     for name in names:
-        accounts.create(name, PASSWORD, None, second_factor=False)
+        accounts.create(name, PASSWORD, second_factor=False)
     keys.rotate("pepper")
-    assert accounts.log_in("user-3", PASSWORD).valid
+    assert accounts.log_in("user-3", PASSWORD).user
     assert [resting(accounts, name).version for name in names] == [1, 1, 1, 2, 1, 1, 1]
-    moved, after = 0, ""
-    for _ in range(3):
-        _, now, after = accounts.rewrap(after, 3)
-        moved += now
-    assert (moved, after) == (6, "")
+    moved, position = 0, Position()
+    for _ in range(2):
+        page = accounts.rewrap(position, 3)
+        assert page.position is not None
+        moved, position = moved + page.rewrapped, page.position
+    last = accounts.rewrap(position, 3)
+    assert (moved + last.rewrapped, last.position, last.migrated) == (6, None, True)
     assert [resting(accounts, name).version for name in names] == [2] * 7
-    assert accounts.rewrap("", 10) == (7, 0, "")
-    assert all(accounts.log_in(name, PASSWORD).valid for name in names)
+    assert accounts.rewrap(Position(), 10) == (7, 0, True, None)
+    assert all(accounts.log_in(name, PASSWORD).user for name in names)
 
 
 def test_a_pepper_can_come_and_go(make: Make, keys: KeyStore) -> None:
@@ -71,40 +73,40 @@ def test_a_pepper_can_come_and_go(make: Make, keys: KeyStore) -> None:
     keys.create("other", AES)
     without = make()
     for name in ("alice", "bob"):
-        without.create(name, PASSWORD, None, second_factor=False)
-    peppered = make(pepper="pepper")
-    assert peppered.log_in("alice", PASSWORD).valid
+        without.create(name, PASSWORD, second_factor=False)
+    peppered = make(pepper_key="pepper")
+    assert peppered.log_in("alice", PASSWORD).user
     assert [resting(peppered, name).key_name for name in ("alice", "bob")] == ["pepper", ""]
-    assert peppered.rewrap("", 10) == (2, 1, "")
-    assert make(pepper="other").rewrap("", 10) == (2, 2, "")
+    assert peppered.rewrap(Position(), 10) == (2, 1, True, None)
+    assert make(pepper_key="other").rewrap(Position(), 10) == (2, 2, True, None)
     assert resting(peppered, "bob").key_name == "other"
-    assert without.rewrap("", 10) == (2, 2, "")
+    assert without.rewrap(Position(), 10) == (2, 2, False, None)
     assert b"argon2id" in resting(without, "bob").data
-    assert all(without.log_in(name, PASSWORD).valid for name in ("alice", "bob"))
+    assert all(without.log_in(name, PASSWORD).user for name in ("alice", "bob"))
 
 
 def test_a_hash_cannot_be_moved_to_another_user(make: Make, keys: KeyStore) -> None:
     """Whoever writes to the table cannot put a hash that he knows in the place of another user's."""
-    accounts = make(pepper="pepper")
+    accounts = make(pepper_key="pepper")
     for name, password in (("mallory", OTHER), ("alice", PASSWORD)):
-        accounts.create(name, password, None, second_factor=False)
-    alice = accounts.store.by_name("alice")
-    accounts.store.save(alice, alice.user, resting(accounts, "mallory"))
+        accounts.create(name, password, second_factor=False)
+    alice, mallory = accounts.users.by_name("alice"), resting(accounts, "mallory")
+    accounts.users.change(alice, lambda now: (now.user, mallory))
     with pytest.raises(PepperUnavailable):
         accounts.log_in("alice", OTHER)
 
 
 def test_without_its_key_nobody_is_verified(make: Make, keys: KeyStore) -> None:
     """A key that is missing, of another type or disabled is told as such, and counts as no failure of anybody."""
-    accounts = make(pepper="pepper")
-    accounts.create("alice", PASSWORD, None, second_factor=False)
+    accounts = make(pepper_key="pepper")
+    accounts.create("alice", PASSWORD, second_factor=False)
     keys.create("signs", NewKey(type="P-256", purpose="sign"))
     for name in ("missing", "signs"):
         with pytest.raises(PepperUnavailable) as unavailable:
-            make(pepper=name).create("bob", PASSWORD, None, second_factor=False)
+            make(pepper_key=name).create("bob", PASSWORD, second_factor=False)
         assert unavailable.value.retry_after
         with pytest.raises(PepperUnavailable):
-            make(pepper=name).log_in("nobody", PASSWORD)
+            make(pepper_key=name).log_in("nobody", PASSWORD)
     keys.rotate("pepper")
     disabled = Changes(disabled_versions=[1])
     keys.change("pepper", lambda ring: changed(ring, disabled, utc_now()))
@@ -114,7 +116,7 @@ def test_without_its_key_nobody_is_verified(make: Make, keys: KeyStore) -> None:
     keys.change(
         "pepper", lambda ring: changed(ring, msgspec.structs.replace(disabled, disabled_versions=[]), utc_now())
     )
-    assert accounts.log_in("alice", PASSWORD).valid
+    assert accounts.log_in("alice", PASSWORD).user
 
 
 def test_a_pepper_over_http(start_app: StartApp) -> None:

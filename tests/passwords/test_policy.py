@@ -41,7 +41,31 @@ POLICY = Policy(service_names=("Strongroom", "ACME"))
         ("the Acme road runner", False, ["context-word"]),
         ("alice.wonder likes tea", False, ["context-word"]),
         ("ALICE.WONDER likes tea", False, ["context-word"]),
-        ("alice wonder likes tea", False, []),
+        ("alice wonder likes tea", False, ["context-word"]),
+        ("my wonderful weekend trip", False, ["context-word"]),
+        ("a week at example beach", False, ["context-word"]),
+        ("the aliens like my tea", False, []),
+        ("\ufdfa", False, ["too-short"]),
+        ("ﷺ" * 14, False, ["too-short", "common"]),
+        ("\u00ad" * 20, False, ["common"]),
+        ("password monkey dragon", False, []),
+        ("password monkey", False, ["common"]),
+        ("password-monkey!", False, ["common"]),
+        ("passwordmonkey2024", False, ["common"]),
+        ("Trustno1__123456789", False, ["common"]),
+        ("iloveyou.password.99", False, ["common"]),
+        ("1qaz2wsx3edc4rfv", False, ["common"]),
+        ("!QAZ@WSX#EDC$RFV", False, ["common"]),
+        ("qwertzuiopü+asdfghj", False, ["common"]),
+        ("azertyuiopqsdfghjk", False, ["common"]),
+        ("741852963741852963", False, ["common"]),
+        ("abcdefghijklmnopqr", False, ["common"]),
+        ("abcabcabcabcabX", False, ["common"]),
+        ("Xbcabcabcabcabca", False, ["common"]),
+        ("abcabcabXabcabY", False, []),
+        ("horse horse horse", False, ["common"]),
+        ("seven purple mountain goats", False, []),
+        ("we were sad as kids", False, []),
         ("12345678", True, ["common"]),
     ],
     ids=lambda value: value[:30].encode("unicode-escape").decode() if isinstance(value, str) else None,
@@ -53,8 +77,9 @@ def test_verdicts(password: str, second_factor: bool, reasons: list[str]) -> Non
 
 
 def test_short_words_of_the_context_do_not_count() -> None:
-    """A user called Bo may have a password with bo in it."""
-    assert POLICY.reasons("a bottle of old wine", blocklist(), "bo") == []
+    """A user called Dora may have a password with dora in it: only parts of five characters and more count."""
+    assert POLICY.reasons("fedora is an old hat", blocklist(), "dora") == []
+    assert POLICY.reasons("fedora is an old hat", blocklist(), "fedora") == ["context-word"]
 
 
 def test_lengths_are_settings() -> None:

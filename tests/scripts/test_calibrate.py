@@ -8,7 +8,7 @@ import pytest
 
 from scripts.setup import ROOT
 from shared.passwords.argon2 import Parameters
-from shared.passwords.hashing import check_cost
+from shared.passwords.costs import check_new
 from tests.support import clean_environ
 
 
@@ -26,7 +26,7 @@ def test_the_suggestion_is_accepted(target: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "owasp-46: " in done.stdout
     suggested = json.loads("{" + done.stdout.splitlines()[-1] + "}")["parameters"]
-    check_cost(Parameters(**suggested))
+    check_new(Parameters(**suggested))
     assert suggested["memory_kib"] <= 128 * 1024 // 4
 
 

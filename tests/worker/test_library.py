@@ -75,7 +75,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     environ = app_environ(folder, azurite.connection_string)
     seed_database(folder / "main.sqlite")
     seed_container(azurite.connection_string)
-    seed_users(azurite.connection_string)
+    seed_users(azurite.connection_string, environ["STRONGROOM_MASTER_KEY"])
     seed_keys(azurite.connection_string, environ["STRONGROOM_MASTER_KEY"])
     started = Library(environ | {"PYTHONDONTWRITEBYTECODE": "1"}, folder / "worker.log")
     yield started

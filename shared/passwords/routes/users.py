@@ -1,0 +1,398 @@
+"""The functions for users."""
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from shared.errors import Busy, StrongroomError, Unavailable, invalid_field
+from shared.passwords.accounts import Accounts, NewUser, Position
+from shared.passwords.errors import (
+    HashTooLarge,
+    InvalidHash,
+    InvalidPassword,
+    SamePassword,
+    TooManyAttempts,
+    UnknownUser,
+    UserChanged,
+    UserDisabled,
+    UserExists,
+    UserLocked,
+    WeakPassword,
+    WrongPassword,
+)
+from shared.passwords.names import check_name
+from shared.passwords.routes.fields import EXAMPLE_PASSWORD, Cursor, Password, SecondFactor, UserId, UserName
+from shared.passwords.store.users import User
+from shared.web import Cursors, Example, Fields, Operation, Response, rfc3339
+from shared.web.respond import problem_fields
+
+MAX_BATCH = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Users of the sample data.
+_ALICE_ID = "5eed0000-0000-4000-8000-000000000001"
+_BOB_ID = "5eed0000-0000-4000-8000-000000000002"
+_EXAMPLE_BCRYPT = "$2b$10$dCxPgPRGaZ7OTpCDhHI7ROTXzJ6W9yat8iVREvKHomwQ0N5IHTpeS"
+
+ImportedHash = Annotated[
+    str,
+    Meta(description="A hash from elsewhere, of any kind that verify-password accepts.", examples=[_EXAMPLE_BCRYPT]),
+]
+ImportedId = Annotated[
+    Annotated[str, Meta(pattern="^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")] | None,
+    Meta(description="The UUID that the user keeps; without it the app assigns one."),
+]
+Created = Annotated[
+    Annotated[datetime, Meta(tz=True)] | None, Meta(description="When the user was created; without it now.")
+]
+Disabled = Annotated[bool, Meta(description="Whether the user cannot log in.")]
+
+
+class ChangePasswordRequest(Fields, frozen=True):
+    user: UserName
+    old_password: Password
+    password: Password
+
+
+class ResetPasswordRequest(Fields, frozen=True):
+    user: UserName
+    password: Password
+
+
+class RenameUserRequest(Fields, frozen=True):
+    user: UserName
+    new_name: UserName
+
+
+class ImportUserItem(Fields, frozen=True):
+    """One user of a batch."""
+
+    user: UserName
+    hash: ImportedHash
+    user_id: ImportedId = None
+    created: Created = None
+    second_factor: SecondFactor = False
+    disabled: Disabled = False
+
+
+class ImportUserRequest(Fields, frozen=True):
+    """One user, or a `batch` of them and nothing beside it."""
+
+    user: UserName | None = None
+    hash: ImportedHash | None = None
+    user_id: ImportedId = None
+    created: Created = None
+    second_factor: SecondFactor | None = None
+    disabled: Disabled | None = None
+    batch: Annotated[
+        Annotated[list[ImportUserItem], Meta(min_length=1, max_length=MAX_BATCH)] | None,
+        Meta(description="Up to 1,000 users instead of one."),
+    ] = None
+
+
+class NamedUser(msgspec.Struct, frozen=True):
+    user: str
+    user_id: UserId
+
+
+class ImportUsersResponse(msgspec.Struct, frozen=True):
+    """The results of a batch in its order: each a user, or a problem (RFC 9457) with its `status` and `code`."""
+
+    results: list[Any]
+
+
+class ListUsersRequest(Fields, frozen=True):
+    user: Annotated[UserName | None, Meta(description="Only the user of this name.")] = None
+    limit: Annotated[int, Meta(description="The maximum number of users.", ge=1, le=1000)] = 100
+    cursor: Cursor = None
+
+
+class DescribedUser(msgspec.Struct, frozen=True):
+    user: str
+    user_id: UserId
+    created: str
+    last_login: str | None
+    algorithm: Annotated[str, Meta(description="Of the stored hash: `argon2id`, or that of an imported one.")]
+    second_factor: bool
+    disabled: bool
+
+
+class ListUsersResponse(msgspec.Struct, frozen=True):
+    users: list[DescribedUser]
+    cursor: str | None
+
+
+class ExportUsersRequest(Fields, frozen=True):
+    limit: Annotated[int, Meta(description="The maximum number of users.", ge=1, le=1000)] = 100
+    cursor: Cursor = None
+
+
+class ExportedUser(DescribedUser, frozen=True):
+    hash: Annotated[str, Meta(description="The stored hash, as import-user accepts it.")]
+
+
+class ExportUsersResponse(msgspec.Struct, frozen=True):
+    users: list[ExportedUser]
+    cursor: str | None
+
+
+class UserRequest(Fields, frozen=True):
+    user_id: Annotated[str, Meta(description="The id of a user.", examples=[_ALICE_ID])]
+
+
+class UpdateUserRequest(Fields, frozen=True):
+    user_id: Annotated[str, Meta(description="The id of a user.", examples=[_ALICE_ID])]
+    disabled: Disabled | UnsetType = UNSET
+
+
+class RewrapPasswordsRequest(Fields, frozen=True):
+    limit: Annotated[int, Meta(description="The maximum number of users to examine.", ge=1, le=1000)] = 100
+    cursor: Cursor = None
+
+
+class RewrapPasswordsResponse(msgspec.Struct, frozen=True):
+    examined: int
+    rewrapped: Annotated[
+        int, Meta(description="The number of hashes that were encrypted again, because the key or its version changed.")
+    ]
+    migrated: Annotated[
+        bool,
+        Meta(
+            description="Whether a pass over all users found every hash encrypted: the app then refuses a plain hash."
+        ),
+    ]
+    cursor: str | None
+
+
+def change_password(accounts: Accounts, request: ChangePasswordRequest) -> NamedUser:
+    return _named(accounts.change_password(_name(request.user), request.old_password, request.password))
+
+
+def reset_password(accounts: Accounts, request: ResetPasswordRequest) -> NamedUser:
+    return _named(accounts.reset_password(_name(request.user), request.password))
+
+
+def rename_user(accounts: Accounts, request: RenameUserRequest) -> NamedUser:
+    return _named(accounts.rename(_name(request.user), check_name(request.new_name, "new_name")))
+
+
+def import_user(accounts: Accounts, request: ImportUserRequest) -> Response | ImportUsersResponse:
+    if request.batch is None:
+        if request.user is None or request.hash is None:
+            raise invalid_field("user", "Provide `user` and `hash`, or a `batch` of them.")
+        item = ImportUserItem(
+            user=request.user,
+            hash=request.hash,
+            user_id=request.user_id,
+            created=request.created,
+            second_factor=bool(request.second_factor),
+            disabled=bool(request.disabled),
+        )
+        return Response.json(_named(accounts.import_user(_new_user(item))), 201)
+    for name in ("user", "hash", "user_id", "created", "second_factor", "disabled"):
+        if getattr(request, name) is not None:
+            raise invalid_field(name, f"Move `{name}` into the items of `batch`.")
+    results: list[object] = []
+    valid: list[tuple[int, NewUser]] = []
+    for position, each in enumerate(request.batch):
+        try:
+            valid.append((position, _new_user(each)))
+            results.append(None)
+        except StrongroomError as error:
+            results.append(problem_fields(error))
+    imported = accounts.import_users([new for _, new in valid])
+    for (position, _), result in zip(valid, imported, strict=True):
+        results[position] = _named(result) if isinstance(result, User) else problem_fields(result)
+    return ImportUsersResponse(results)
+
+
+def _new_user(item: ImportUserItem) -> NewUser:
+    created = item.created
+    if created is not None and not _EPOCH <= created <= datetime.now(UTC) + timedelta(days=1):
+        raise invalid_field("created", "The time `created` lies between 1970 and now.")
+    return NewUser(
+        name=_name(item.user),
+        hash=item.hash,
+        user_id=None if item.user_id is None else item.user_id.lower(),
+        created=created,
+        second_factor=item.second_factor,
+        disabled=item.disabled,
+    )
+
+
+def list_users(accounts: Accounts, cursors: Cursors, request: ListUsersRequest) -> ListUsersResponse:
+    if request.user is not None:
+        if request.cursor is not None:
+            raise invalid_field("cursor", "Provide at most one of `user` and `cursor`.")
+        stored, _ = accounts.users.find(accounts.users.key(_name(request.user)))
+        return ListUsersResponse([] if stored is None else [_described(stored.user)], None)
+    after = "" if request.cursor is None else cursors.decode(request.cursor, str, "users")
+    found = accounts.users.page(after, request.limit + 1)
+    shown = found[: request.limit]
+    cursor = cursors.encode(shown[-1].key, "users") if len(found) > len(shown) else None
+    return ListUsersResponse([_described(each.user) for each in shown], cursor)
+
+
+def export_users(accounts: Accounts, cursors: Cursors, request: ExportUsersRequest) -> ExportUsersResponse:
+    after = "" if request.cursor is None else cursors.decode(request.cursor, str, "export-users")
+    found = accounts.export(after, request.limit + 1)
+    shown = found[: request.limit]
+    cursor = cursors.encode(shown[-1][2], "export-users") if len(found) > len(shown) else None
+    users = [ExportedUser(**msgspec.structs.asdict(_described(user)), hash=text) for user, text, _ in shown]
+    return ExportUsersResponse(users, cursor)
+
+
+def get_user(accounts: Accounts, request: UserRequest) -> DescribedUser:
+    return _described(accounts.users.by_id(request.user_id).user)
+
+
+def update_user(accounts: Accounts, request: UpdateUserRequest) -> DescribedUser:
+    if isinstance(request.disabled, UnsetType):
+        raise invalid_field("disabled", "Provide `disabled`: true or false.")
+    return _described(accounts.set_disabled(request.user_id, request.disabled))
+
+
+def delete_user(accounts: Accounts, request: UserRequest) -> Response:
+    accounts.delete(request.user_id)
+    return Response(204)
+
+
+def rewrap_passwords(accounts: Accounts, cursors: Cursors, request: RewrapPasswordsRequest) -> RewrapPasswordsResponse:
+    cursor = request.cursor
+    position = Position() if cursor is None else cursors.decode(cursor, Position, "rewrap-passwords")
+    result = accounts.rewrap(position, request.limit)
+    following = None if result.position is None else cursors.encode(result.position, "rewrap-passwords")
+    return RewrapPasswordsResponse(result.examined, result.rewrapped, result.migrated, following)
+
+
+def _name(name: str) -> str:
+    return check_name(name, "user")
+
+
+def _named(user: User) -> NamedUser:
+    return NamedUser(user.name, user.user_id)
+
+
+def _described(user: User) -> DescribedUser:
+    return DescribedUser(
+        user.name,
+        user.user_id,
+        rfc3339(user.created),
+        None if user.last_login is None else rfc3339(user.last_login),
+        user.algorithm,
+        user.second_factor,
+        user.disabled,
+    )
+
+
+def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
+    """The functions for users."""
+    alice = "alice@example.org"
+    setting = (InvalidPassword, WeakPassword, HashTooLarge, UserChanged, Busy, Unavailable)
+
+    return {
+        "change-password": Operation(
+            handle=partial(change_password, accounts),
+            request=ChangePasswordRequest,
+            response=NamedUser,
+            summary="Change a user's password, with the old one.\n\nWrong old passwords count as verify-password "
+            "counts them, and the response for an unknown user is the one for a wrong password.",
+            errors=(WrongPassword, SamePassword, UserDisabled, TooManyAttempts, UserLocked, *setting),
+            examples=(
+                Example(
+                    "A new password",
+                    {"user": alice, "old_password": EXAMPLE_PASSWORD, "password": "seven purple mountain goats"},
+                ),
+            ),
+            writes=True,
+        ),
+        "reset-password": Operation(
+            handle=partial(reset_password, accounts),
+            request=ResetPasswordRequest,
+            response=NamedUser,
+            summary="Set a user's password, as an operator.\n\nIt also ends the user's wait after wrong passwords.",
+            errors=(UnknownUser, *setting),
+            examples=(Example("A new password", {"user": alice, "password": EXAMPLE_PASSWORD}),),
+            writes=True,
+        ),
+        "rename-user": Operation(
+            handle=partial(rename_user, accounts),
+            request=RenameUserRequest,
+            response=NamedUser,
+            summary="Rename a user. The user's id and the count of wrong passwords stay.\n\nIf the password is the new "
+            "name or a part of it, the response is 422.",
+            errors=(UnknownUser, UserExists, WeakPassword, HashTooLarge, Busy, Unavailable),
+            examples=(Example("In other letters", {"user": alice, "new_name": "Alice@example.org"}),),
+            writes=True,
+        ),
+        "import-user": Operation(
+            handle=partial(import_user, accounts),
+            request=ImportUserRequest,
+            response=(NamedUser, ImportUsersResponse),
+            summary="Create users with a hash from elsewhere: one, or up to 1,000 in a batch.\n\nThe first login "
+            "replaces the hash by one of Argon2id.",
+            errors=(InvalidHash, UserExists, Busy, Unavailable),
+            examples=(Example("A bcrypt hash", {"user": "carol@example.org", "hash": _EXAMPLE_BCRYPT}),),
+            statuses={200: "The results of the batch.", 201: "The user was created."},
+            writes=True,
+        ),
+        "export-users": Operation(
+            handle=partial(export_users, accounts, cursors),
+            request=ExportUsersRequest,
+            response=ExportUsersResponse,
+            summary="Export users with their hashes, a page at a time.\n\nNo other function returns a user's hash: "
+            "give its key only to who moves users elsewhere.",
+            errors=(Unavailable,),
+            examples=(Example("The first page", {}),),
+        ),
+        "list-users": Operation(
+            handle=partial(list_users, accounts, cursors),
+            request=ListUsersRequest,
+            response=ListUsersResponse,
+            summary="List all users, a page at a time in a stable order, or find the user of one name.",
+            errors=(Unavailable,),
+            examples=(Example("The first page", {}), Example("One user", {"user": alice})),
+        ),
+        "get-user": Operation(
+            handle=partial(get_user, accounts),
+            request=UserRequest,
+            response=DescribedUser,
+            summary="Show a user, without the hash.",
+            errors=(UnknownUser, Unavailable),
+            examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
+        ),
+        "update-user": Operation(
+            handle=partial(update_user, accounts),
+            request=UpdateUserRequest,
+            response=DescribedUser,
+            summary="Disable or enable a user.\n\nThe password of a disabled user is not valid. If it is right, "
+            "verify-password says `reason`: `disabled`.",
+            errors=(UnknownUser, Busy, Unavailable),
+            examples=(Example("Enable a user of the sample data", {"user_id": _BOB_ID, "disabled": False}),),
+            writes=True,
+        ),
+        "delete-user": Operation(
+            handle=partial(delete_user, accounts),
+            request=UserRequest,
+            response=None,
+            summary="Delete a user, and the hash.",
+            errors=(UnknownUser, Busy, Unavailable),
+            examples=(Example("A user of the sample data", {"user_id": _BOB_ID}),),
+            statuses={204: "The user was deleted."},
+            writes=True,
+        ),
+        "rewrap-passwords": Operation(
+            handle=partial(rewrap_passwords, accounts, cursors),
+            request=RewrapPasswordsRequest,
+            response=RewrapPasswordsResponse,
+            summary="Encrypt stored hashes under the newest version of the pepper, a page at a time.\n\nLogins do it, "
+            "too; this is for users who do not log in. Repeat it with the `cursor` of the previous response until "
+            "there is none. Run it also after a change of STRONGROOM_PASSWORD_PROFILE, once most users have logged in.",
+            errors=(Busy, Unavailable),
+            examples=(Example("The first page", {}),),
+            writes=True,
+        ),
+    }

@@ -1,0 +1,1 @@
+"""Users, attempts and breached passwords: the only modules of this capability that call a service."""

@@ -1,0 +1,46 @@
+"""Rows under a keyed digest: whoever can write to the tables, and has no key of this app, cannot make or move one."""
+
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from shared.passwords.errors import DamagedUser
+from shared.storage.tables import WRITE_ID, Row
+
+Document = TypeVar("Document", bound=msgspec.Struct)
+
+_DIGEST = "digest"
+
+
+class Records:
+    """Makes and opens rows. `key` returns 32 bytes; it is called at first use."""
+
+    def __init__(self, key: Callable[[], bytes]) -> None:
+        self._key = key
+
+    def mac(self, purpose: str, text: str) -> bytes:
+        """The HMAC-SHA256 of a text, for one purpose."""
+        return hmac.digest(self._key(), f"{purpose}\n{text}".encode(), "sha256")
+
+    def row(self, partition: str, row_key: str, document: msgspec.Struct, **properties: Any) -> dict[str, Any]:
+        """A row of `document`, which stays legible, and of other properties."""
+        row = {
+            "PartitionKey": partition,
+            "RowKey": row_key,
+            "document": msgspec.json.encode(document).decode(),
+            **properties,
+        }
+        return {**row, _DIGEST: self._digest(row)}
+
+    def open(self, row: Row, decoder: "msgspec.json.Decoder[Document]") -> Document:
+        """The document of a row that `row` made. Raises DamagedUser for any other, or if it was moved or changed."""
+        digest = row.get(_DIGEST)
+        if not isinstance(digest, str) or not hmac.compare_digest(digest.encode(), self._digest(row).encode()):
+            raise DamagedUser(f"The row {row['PartitionKey']}/{row['RowKey']} does not match its digest.")
+        return decoder.decode(row["document"])
+
+    def _digest(self, row: Mapping[str, Any]) -> str:
+        content = sorted((name, value) for name, value in row.items() if name not in (_DIGEST, WRITE_ID))
+        return self.mac("row", msgspec.json.encode(content).decode()).hex()
