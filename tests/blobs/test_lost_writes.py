@@ -1,0 +1,100 @@
+"""Writes whose response is lost, against a real Azurite behind a proxy: each reports what became of it."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from scripts.azurite import Azurite
+from shared.blobs.conditions import Conditions
+from shared.blobs.store.blobs import BlobStore, Properties, Target
+from shared.errors import PreconditionFailed
+from shared.settings import StorageSettings
+from shared.storage import EMULATOR_ACCOUNT, EMULATOR_KEY, Storage, WriteUnconfirmed
+from shared.storage.errors import ContainerExists, UnknownBlob
+from tests.storage.proxy import LOSE_REQUEST, LOSE_RESPONSE, Proxy, run_proxy
+
+TEXT = Properties("text/plain")
+ONLY_NEW = Conditions(if_none_match="*")
+
+
+@pytest.fixture
+def proxy(azurite: Azurite) -> Iterator[Proxy]:
+    """A proxy in front of Azurite's blobs."""
+    with run_proxy(f"http://127.0.0.1:{azurite.blob_port}/{EMULATOR_ACCOUNT}") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def blobs(proxy: Proxy, storage_connection: str) -> BlobStore:
+    """A store behind the proxy."""
+    account = f"AccountName={EMULATOR_ACCOUNT};AccountKey={EMULATOR_KEY};BlobEndpoint={proxy.url}"
+    tables = re.search(r"TableEndpoint=[^;]+", storage_connection)
+    assert tables
+    return BlobStore(Storage(StorageSettings(f"{account};{tables[0]}")))
+
+
+@pytest.fixture
+def target(blobs: BlobStore) -> Target:
+    """A blob to be, in a container of its own."""
+    container = f"c{secrets.token_hex(8)}"
+    blobs.create_container(container, {})
+    return Target(container, "a b.txt")
+
+
+@pytest.mark.parametrize("fate", [LOSE_RESPONSE, LOSE_REQUEST])
+def test_a_blob_is_stored_once(fate: str, blobs: BlobStore, target: Target, proxy: Proxy) -> None:
+    """`If-None-Match: *` is not refused for what the lost attempt stored itself."""
+    proxy.fail(fate, method="PUT")
+    stored = blobs.put(target, b"x", TEXT, ONLY_NEW)
+    assert stored.etag == blobs.head(target).etag
+
+
+def test_another_writer_is_not_taken_for_us(blobs: BlobStore, target: Target, proxy: Proxy) -> None:
+    """Where the lost attempt was never carried out and another blob is there, it is a 412."""
+    blobs.put(target, b"other", TEXT, Conditions())
+    proxy.fail(LOSE_REQUEST, method="PUT")
+    with pytest.raises(PreconditionFailed):
+        blobs.put(target, b"x", TEXT, ONLY_NEW)
+
+
+@pytest.mark.parametrize("fate", [LOSE_RESPONSE, LOSE_REQUEST])
+def test_a_blob_is_deleted_once(fate: str, blobs: BlobStore, target: Target, proxy: Proxy) -> None:
+    """A delete is not a 404 for what the lost attempt deleted itself; of what never was, it is."""
+    stored = blobs.put(target, b"x", TEXT, Conditions())
+    proxy.fail(fate, method="DELETE")
+    blobs.delete(target, Conditions(if_match=stored.etag), snapshots=False, break_lease=False)
+    with pytest.raises(UnknownBlob):
+        blobs.delete(target, Conditions(), snapshots=False, break_lease=False)
+
+
+@pytest.mark.parametrize("fate", [LOSE_RESPONSE, LOSE_REQUEST])
+def test_a_container_is_created_once(fate: str, blobs: BlobStore, proxy: Proxy) -> None:
+    """A retry inside create-container is not a 409 for the container that it created itself."""
+    container = f"c{secrets.token_hex(8)}"
+    proxy.fail(fate, method="PUT")
+    assert blobs.create_container(container, {}).etag
+    with pytest.raises(ContainerExists):
+        blobs.create_container(container, {})
+
+
+@pytest.mark.parametrize("fate", [LOSE_RESPONSE, LOSE_REQUEST])
+def test_a_blob_is_copied_once(fate: str, blobs: BlobStore, target: Target, proxy: Proxy) -> None:
+    """A copy onto a new name is not refused for what the lost attempt copied itself."""
+    blobs.put(target, b"x", TEXT, Conditions())
+    copy = Target(target.container, "copy")
+    proxy.fail(fate, method="PUT")
+    copied = blobs.copy(target, copy, overwrite=False, tier=None, priority=None, now=datetime.now(UTC))
+    assert copied.etag == blobs.head(copy).etag
+    assert copied.headers["x-ms-copy-status"] == "success"
+
+
+def test_what_nobody_can_tell_is_said(blobs: BlobStore, target: Target, proxy: Proxy) -> None:
+    """Where storage is gone after the write, the error says that it may have happened, and it has."""
+    proxy.always(LOSE_RESPONSE)
+    with pytest.raises(WriteUnconfirmed):
+        blobs.put(target, b"x", TEXT, ONLY_NEW)
+    proxy.always(None)
+    assert blobs.head(target).size == 1
