@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from shared.errors import StrongroomError
+from shared.once import Once
 from shared.sql.dialects import DIALECTS, Dialect
-from shared.sql.engines import Outcome, Session, Statement
+from shared.sql.engines import NeedsSandbox, Outcome, Session, Statement
 from shared.sql.errors import ReadOnly, SqlError, UnknownDatabase
 from shared.sql.pools import Lease, Pool
 from shared.sql.records import Record
@@ -13,10 +16,18 @@ from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Files
 from shared.sql.urls import Resources, engine_of, opener
 
+if TYPE_CHECKING:
+    from shared.sandbox.process import Sandbox
+
 READERS, WRITERS, SQLITE_WRITERS = 8, 4, 1
 """The most connections of a database. SQLite has one writer at a time: other calls wait here, in their order."""
 ATTEMPTS = 4
 """How often a call under an Idempotency-Key starts again, after it created the table of records or lost a race."""
+
+
+NO_TABLE, RACED = "no table", "raced"
+"""Results of an attempt: there is no table of records yet; another call with the same key was first."""
+T = TypeVar("T")
 
 
 class Database:
@@ -39,13 +50,16 @@ class Database:
 
     def execute(self, statements: list[Statement], max_rows: int, *, dry_run: bool, seconds: float) -> list[Outcome]:
         """Run `statements` in one transaction, all or none. Raises ReadOnly where the settings name no writer."""
-        with self._writing(seconds) as session:
+
+        def work(session: Session) -> list[Outcome]:
             outcomes = _run(session, statements, max_rows, dry_run=dry_run)
             if dry_run:
                 session.check_commit()
             else:
                 session.commit()
             return outcomes
+
+        return self._write(work, seconds)
 
     def execute_once(
         self,
@@ -62,29 +76,35 @@ class Database:
         Raises KeyReused if the key came with another request, and StillRunning while its first call runs.
         """
         record = Record(key, request)
+
+        def once(session: Session, *, last: bool) -> tuple[bytes, bool] | str:
+            try:
+                found = record.find(session)
+            except SqlError:
+                if last:
+                    raise
+                return NO_TABLE
+            if found:
+                return found, True
+            try:
+                record.reserve(session)
+            except SqlError:
+                if last:
+                    raise
+                return RACED
+            body = tell(_run(session, statements, max_rows, dry_run=False))
+            record.keep(session, body)
+            session.commit()
+            return body, False
+
         for attempt in range(ATTEMPTS):
             last = attempt == ATTEMPTS - 1
             try:
-                with self._writing(seconds) as session:
-                    try:
-                        found = record.find(session)
-                    except SqlError:
-                        if last:
-                            raise
-                        found = b""  # The table does not exist yet.
-                    if found:
-                        return found, True
-                    if found is None:
-                        try:
-                            record.reserve(session)
-                        except SqlError:
-                            if last:
-                                raise
-                            continue  # Another call with this key was first: its record is there now.
-                        body = tell(_run(session, statements, max_rows, dry_run=False))
-                        record.keep(session, body)
-                        session.commit()
-                        return body, False
+                result = self._write(partial(once, last=last), seconds)
+                if isinstance(result, tuple):
+                    return result
+                if result is RACED:
+                    continue
             except StrongroomError:
                 self._release(record, seconds)
                 raise
@@ -98,6 +118,17 @@ class Database:
             with suppress(StrongroomError), self._writing(seconds) as session:
                 record.release(session)
                 session.commit()
+
+    def _write(self, work: Callable[[Session], T], seconds: float) -> T:
+        """The result of `work` on a writer's connection, or, where that needs it, in a child process."""
+        with self._writing(seconds) as session:
+            try:
+                return work(session)
+            except NeedsSandbox as needed:
+                result = work(needed.session)
+        # A definition may call what can take long: only a connection that is opened now knows.
+        self.close()
+        return result
 
     def _writing(self, seconds: float) -> Lease:
         if self._writer is None:
@@ -137,8 +168,14 @@ class Databases:
     `token` gets an access token of the app's identity for a scope; `files` are the blobs that datasets come from.
     """
 
-    def __init__(self, settings: Mapping[str, DatabaseSettings], token: Callable[[str], str], files: Files) -> None:
-        resources = Resources(token, files)
+    def __init__(
+        self,
+        settings: Mapping[str, DatabaseSettings],
+        token: Callable[[str], str],
+        files: Files,
+        sandbox: Callable[[], "Sandbox"] | None = None,
+    ) -> None:
+        resources = Resources(token, files, sandbox or Once(_default_sandbox))
         self._databases = {name: _database(name, each, resources) for name, each in sorted(settings.items())}
 
     def __iter__(self) -> Iterator[Database]:
@@ -151,6 +188,13 @@ class Databases:
         except KeyError:
             known = ", ".join(self._databases) or "none"
             raise UnknownDatabase(f"The settings have no database {name!r}. They have: {known}.") from None
+
+
+def _default_sandbox() -> "Sandbox":
+    from shared.sandbox.process import Sandbox
+    from shared.sandbox.settings import SandboxSettings
+
+    return Sandbox(SandboxSettings())
 
 
 def _database(name: str, settings: DatabaseSettings, resources: Resources) -> Database:

@@ -2,13 +2,16 @@
 
 import os.path
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
 from shared.settings import ROOT
 from shared.sql.dialects import Dialect
 from shared.sql.engines import Session
 from shared.sql.store.files import Dataset, Files
+
+if TYPE_CHECKING:
+    from shared.sandbox.process import Sandbox
 
 ENGINES: Mapping[str, Dialect] = {
     "sqlite": "sqlite",
@@ -26,6 +29,8 @@ class Resources(NamedTuple):
 
     token: Callable[[str], str]
     files: Files
+    sandbox: Callable[[], "Sandbox"]
+    """The child processes for statements of SQLite that can take long."""
 
 
 def engine_of(url: str) -> Dialect:
@@ -42,7 +47,7 @@ def opener(url: str, resources: Resources, *, writes: bool) -> Callable[[], Sess
         def open_sqlite() -> Session:
             from shared.sql.engines.sqlite import SqliteSession
 
-            return SqliteSession(path, writes=writes)
+            return SqliteSession(path, resources.sandbox, writes=writes)
 
         return open_sqlite
 

@@ -50,6 +50,14 @@ def write_refused(*, writes: bool) -> ReadOnly:
     return ReadOnly(f"The statement writes. {WRITES_ELSEWHERE}")
 
 
+class NeedsSandbox(Exception):
+    """The call must run in a child process, from its beginning, on `session`, which has been started."""
+
+    def __init__(self, session: "Session") -> None:
+        super().__init__()
+        self.session = session
+
+
 class Statement(NamedTuple):
     """A statement and what is bound to it, by position or by name."""
 

@@ -1,20 +1,29 @@
-"""SQLite, by apsw: it brings a current SQLite, gives declared types and error positions, and is twice as quick."""
+"""SQLite, by apsw: it brings a current SQLite, gives declared types and error positions, and is twice as quick.
+
+A statement runs in this process if no single step of it can take long: then an interrupt ends it at its limit. Any
+other runs in a child process (`sqlite_child`), which can be killed. SQLite's authorizer names the functions it calls.
+"""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import islice
+from threading import Event, Lock, Thread
 from time import monotonic, sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from shared.errors import Busy, StrongroomError
 from shared.sql.engines import (
+    ENDED,
     NO_STATEMENT,
     ONE_STATEMENT,
     OVER,
     RETRY_AFTER_SECONDS,
+    ROW_TOO_LARGE,
     WRITES_ELSEWHERE,
+    NeedsSandbox,
     Outcome,
     Statement,
     Table,
@@ -23,19 +32,64 @@ from shared.sql.engines import (
     grouped_keys,
     write_refused,
 )
-from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError, UnknownDatabase
+from shared.sql.errors import (
+    DatabaseUnavailable,
+    MultipleStatements,
+    QueryTimeout,
+    ReadOnly,
+    RowTooLarge,
+    SqlError,
+    UnknownDatabase,
+)
 from shared.sql.statements import check_params, is_blank, scan
-from shared.sql.values import Columns, Params, Row, sqlite_column
+from shared.sql.values import FETCH_BYTES, MAX_ROW_BYTES, Columns, Cursor, Params, Row, sqlite_column
 
 if TYPE_CHECKING:
     import apsw
 
-STEPS = 5_000
-"""Of SQLite's machine between two looks at the clock: well under a millisecond."""
-MAX_VALUE_BYTES = 16 * 1024 * 1024
-"""Of one text, blob or row: twice what an answer may hold."""
-HEAP_BYTES = 512 * 1024 * 1024
-"""What SQLite may take of the process's memory, all connections together."""
+    from shared.sandbox.process import Sandbox
+    from shared.sql.engines.sqlite_child import ChildSession
+
+T = TypeVar("T")
+INTERRUPT_SECONDS = 0.02
+"""Between two interrupts of a statement that is over its limit."""
+MAX_VALUE_BYTES = MAX_ROW_BYTES
+"""The most bytes of one text, blob or row."""
+HEAP_BYTES = 64 * 1024 * 1024
+"""The most memory that SQLite may take in the worker, all connections together. Sorts and temporary tables are in it; a
+statement that needs more starts again in a child process, which has a disk."""
+CAREFUL_ROWS = 2
+"""Rows that are read at once while each may have MAX_VALUE_BYTES."""
+MOST_ROWS = 64
+READ_BYTES = 32 * 1024 * 1024
+"""The most bytes that the rows read at once may have: with more rows, each may have less."""
+PAGE_BYTES = 4096
+"""SQLite reads values up to about this length without taking memory for them."""
+SMALL_BYTES = 256 * 1024
+"""Of memory that SQLite took for the rows just read: more rows at once are safe."""
+
+SHORT_FUNCTIONS = frozenset(
+    {
+        "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "avg", "ceil", "ceiling", "changes",
+        "coalesce", "concat", "concat_ws", "cos", "cosh", "count", "cume_dist", "current_date", "current_time",
+        "current_timestamp", "date", "datetime", "degrees", "dense_rank", "exp", "first_value", "floor", "group_concat",
+        "if", "ifnull", "iif", "julianday", "lag", "last_insert_rowid", "last_value", "lead", "length", "likelihood",
+        "likely", "ln", "log", "log10", "log2", "lower", "max", "min", "mod", "nth_value", "ntile", "nullif",
+        "octet_length", "percent_rank", "pi", "pow", "power", "radians", "rank", "round", "row_number", "sign", "sin",
+        "sinh", "sqlite_source_id", "sqlite_version", "sqrt", "string_agg", "substr", "substring", "sum", "tan", "tanh",
+        "time", "timediff", "total", "total_changes", "trunc", "typeof", "unicode", "unixepoch", "unlikely", "upper",
+    }
+)  # fmt: skip
+"""Functions of which one call takes under 50 ms, whatever its values are within MAX_VALUE_BYTES."""
+LONG_TABLES = frozenset({"json_each", "json_tree", "jsonb_each", "jsonb_tree"})
+"""Tables whose rows are computed by functions that can take long."""
+LONG_SCHEMA = re.compile(
+    r"\b(?:like|glob|match|regexp)\b|->|\b(?!(?:" + "|".join(SHORT_FUNCTIONS) + r")\s*\()"
+    r"(?:json\w*|replace|l?r?trim|instr|printf|format|hex|unhex|quote|char|zeroblob|randomblob|strftime|median|"
+    r"percentile\w*|soundex|unistr\w*)\s*\(",
+    re.IGNORECASE,
+)
+"""Such functions in the definition of a table or an index, of which the authorizer does not hear."""
 
 PRAGMAS = frozenset(
     {
@@ -85,10 +139,17 @@ PRAGMAS_WITH_ARGUMENT = frozenset(
 class SqliteSession:
     """One open connection to a SQLite file: for reading alone, or for writing."""
 
-    def __init__(self, path: str | Callable[[], str], *, writes: bool) -> None:
+    def __init__(
+        self, path: str | Callable[[], str], sandbox: "Callable[[], Sandbox] | None" = None, *, writes: bool
+    ) -> None:
+        """Without a `sandbox` this is the child process itself, in which every function may run."""
         import apsw
 
         self.first_rows = 8
+        self._sandbox = sandbox
+        self._child: ChildSession | None = None
+        self._is_long = self._is_spoiled = False
+        self._lock = Lock()
         self._find = path if callable(path) else None
         self._path = path() if callable(path) else path
         self._writes = writes
@@ -98,13 +159,18 @@ class SqliteSession:
         self._is_ours = False
         self._columns: Columns | None = None
         self._cursor: apsw.Cursor | None = None
+        self._asked: tuple[str, Params, int] = ("", (), -1)
+        self._at_once, self._fetched, self._base = CAREFUL_ROWS, 0, 0
+        self._careful = self._is_held = self._has_long_schema = self._is_checked = False
+        self.description: Any = ()
         self._failures = (apsw.Error, KeyError, ValueError, OverflowError, MemoryError)
         self._read_only = apsw.ReadOnlyError
         self._unfinished = (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY)
         self._inode = _inode(self._path)
         if self._inode is None:
-            raise UnknownDatabase("The setting names a file that is not there. Nothing makes it but you.")
-        apsw.hard_heap_limit(HEAP_BYTES)
+            raise UnknownDatabase("The database file does not exist; it is never created automatically.")
+        if sandbox is not None:
+            apsw.hard_heap_limit(HEAP_BYTES)
         try:
             flags = apsw.SQLITE_OPEN_READWRITE if writes else apsw.SQLITE_OPEN_READONLY
             name = self._path
@@ -120,16 +186,14 @@ class SqliteSession:
             db.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
             db.limit(apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
             db.execute("pragma foreign_keys = on" if writes else "pragma query_only = on", can_cache=False)
+            if sandbox is not None:
+                db.execute("pragma temp_store = memory", can_cache=False)
             db.authorizer = self._may_write if writes else self._may_read
             db.exec_trace = self._check_write if writes else self._check_read
-            db.set_progress_handler(self._is_late, STEPS)
         except self._failures as error:
             raise self._ours(error) from error
 
-    # ---- What SQLite asks us.
-
-    def _is_late(self) -> bool:
-        return monotonic() > self._deadline
+    # ---- SQLite's callbacks.
 
     def _wait_for_lock(self, tried: int) -> bool:
         left = self._deadline - monotonic()
@@ -142,14 +206,29 @@ class SqliteSession:
         """The authorizer of a reader. https://www.sqlite.org/c3ref/set_authorizer.html"""
         import apsw
 
-        if action in (apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE):
+        if action == apsw.SQLITE_READ:
+            return self._may_take_long(first not in LONG_TABLES)
+        if action in (apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE):
             return apsw.SQLITE_OK
         return self._may_call(action, first, second)
 
-    def _may_write(self, action: int, first: str | None, second: str | None, _db: str | None, _by: str | None) -> int:
+    def _may_take_long(self, is_short: bool) -> int:
+        """Refuse what can take long, unless this is the child: there the statement then runs."""
+        import apsw
+
+        if is_short or self._sandbox is None or self._is_ours:
+            return apsw.SQLITE_OK
+        self._is_long = True
+        return apsw.SQLITE_DENY
+
+    def _may_write(self, action: int, first: str | None, second: str | None, db: str | None, _by: str | None) -> int:
         """The authorizer of a writer: data and tables, but no other file, no extension, no transaction of its own."""
         import apsw
 
+        if db == "temp":
+            self._is_spoiled = True  # Temporary objects would change what later calls read and write.
+        if action == apsw.SQLITE_READ:
+            return self._may_take_long(first not in LONG_TABLES)
         special = (apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH, apsw.SQLITE_TRANSACTION, apsw.SQLITE_SAVEPOINT)
         if action in (*special, apsw.SQLITE_PRAGMA, apsw.SQLITE_FUNCTION):
             return self._may_call(action, first, second)
@@ -159,16 +238,16 @@ class SqliteSession:
         import apsw
 
         if action == apsw.SQLITE_FUNCTION and second != "load_extension":
-            return apsw.SQLITE_OK
+            return self._may_take_long(second in SHORT_FUNCTIONS)
         if action == apsw.SQLITE_PRAGMA:
             pragma = (first or "").lower()
             if pragma in (PRAGMAS if second is None else PRAGMAS_WITH_ARGUMENT):
                 return apsw.SQLITE_OK
-        said = str(apsw.mapping_authorizer_function[action]).removeprefix("SQLITE_")
+        label = str(apsw.mapping_authorizer_function[action]).removeprefix("SQLITE_")
         if self._is_ours:
             return apsw.SQLITE_OK
         name = second if action == apsw.SQLITE_FUNCTION else first
-        self._denied = f"{said} {name or ''}".strip()
+        self._denied = f"{label} {name or ''}".strip()
         return apsw.SQLITE_DENY
 
     def _check_read(self, cursor: "apsw.Cursor", sql: str, _params: object) -> bool:
@@ -191,28 +270,81 @@ class SqliteSession:
             raise SqlError(NO_STATEMENT)
         if len(sql) < len(self._sql) and not is_blank(self._sql[len(sql) :]):
             raise MultipleStatements(ONE_STATEMENT)
-        self._columns = _columns(cursor.get_description())
+        self._base = _memory_used()
+        self.description = cursor.get_description()
+        self._columns = columns_of(self.description)
 
-    # ---- What we ask SQLite.
+    # ---- One call.
 
     def start(self, seconds: float) -> None:
-        self._deadline = monotonic() + seconds
+        with self._lock:
+            self._deadline = monotonic() + seconds
+        WATCH.add(self)
         if self._writes:
             # At once for writing: one who starts by reading cannot wait for another who does the same.
             self._own("begin immediate")
+        if self._sandbox is not None and not self._is_checked:
+            self._has_long_schema = any(LONG_SCHEMA.search(str(sql)) for (sql,) in self._definitions())
+            self._is_checked = True
 
-    def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> "SqliteSession":  # noqa: ARG002
+    def _definitions(self) -> list[Row]:
         try:
-            try:
-                self._run(sql, params, 2 if explain else -1)
-            except self._read_only as error:
-                if getattr(error, "extendedresult", 0) not in self._unfinished:
-                    raise
-                self._recover()
-                self._run(sql, params, 2 if explain else -1)
+            return self._recovering(lambda: self._run(DEFINITIONS, (), -1).fetchall())
         except self._failures as error:
             raise self._ours(error) from error
+
+    def _recovering(self, call: Callable[[], T]) -> T:
+        """The result of `call`, after undoing the half of a write that a writer left behind who was killed."""
+        try:
+            return call()
+        except self._read_only as error:
+            if getattr(error, "extendedresult", 0) not in self._unfinished:
+                raise
+            self._recover()
+            return call()
+
+    @property
+    def deadline(self) -> float:
+        """When what runs is over its limit, on the monotonic clock."""
+        return self._deadline
+
+    def interrupt_if_late(self, now: float) -> float:
+        """Interrupt what runs if its time is over; when to look again, on the monotonic clock."""
+        with self._lock:
+            if now < self._deadline:
+                return self._deadline
+            self._db.interrupt()
+            return now + INTERRUPT_SECONDS
+
+    def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> Cursor:
+        mode = 2 if explain else -1
+        if self._has_long_schema:
+            return self._move().query(sql, params, rows=rows, explain=explain)
+        try:
+            self._recovering(lambda: self._run(sql, params, mode))
+        except self._failures as error:
+            if self._needs_child(error):
+                return self._move().query(sql, params, rows=rows, explain=explain)
+            raise self._ours(error) from error
+        self._asked = (sql, params, mode)
+        self._at_once, self._fetched, self._is_held = CAREFUL_ROWS, 0, False
         return self
+
+    def _needs_child(self, error: Exception) -> bool:
+        import apsw
+
+        return self._sandbox is not None and (self._is_long or isinstance(error, apsw.NoMemError))
+
+    def _move(self) -> "ChildSession":
+        """The same call, from its beginning, in a child process."""
+        from shared.sql.engines.sqlite_child import ChildSession
+
+        assert self._sandbox is not None  # noqa: S101 - it was asked for.
+        self._reset()
+        self._child = ChildSession(
+            self._sandbox(), self._path, self._deadline, writes=self._writes, immutable=self._find is not None
+        )
+        return self._child
 
     def _recover(self) -> None:
         """Let SQLite undo what a writer that was killed left half done: whoever only reads the file may not."""
@@ -230,23 +362,90 @@ class SqliteSession:
         return self._columns or Columns()
 
     def fetch(self, count: int) -> list[Row]:
+        rows: list[Row] = []
+        size = 0
+        while len(rows) < count and size < FETCH_BYTES:
+            wanted = min(count - len(rows), self._at_once)
+            try:
+                more = self._next(wanted)
+            except self._failures as error:
+                raise self._ours(error) from error
+            rows += more
+            if len(more) < wanted:
+                break
+            size += self._grown(more)
+        if monotonic() > self._deadline:
+            raise QueryTimeout(OVER)
+        return rows
+
+    def _next(self, wanted: int) -> list[Row]:
+        """The next rows. Where one of them is larger than `_at_once` rows may be, read it again, with care."""
+        import apsw
+
         assert self._cursor is not None  # noqa: S101 - a query ran before.
         try:
-            return list(islice(self._cursor, count))
-        except self._failures as error:
-            raise self._ours(error) from error
+            rows = list(islice(self._cursor, wanted))
+        except apsw.TooBigError:
+            if self._at_once == CAREFUL_ROWS:
+                raise
+            self._careful = True
+            self._set_at_once(CAREFUL_ROWS)
+            self._run(*self._asked)
+            for _ in range(self._fetched):
+                next(self._cursor)
+            rows = list(islice(self._cursor, CAREFUL_ROWS))
+        self._fetched += len(rows)
+        return rows
+
+    def _grown(self, rows: list[Row]) -> int:
+        """The bytes of `rows`, about; where they are few, more rows are read at once from now on."""
+        import apsw
+
+        grown = max(apsw.memory_used() - self._base, PAGE_BYTES)
+        if grown < SMALL_BYTES:
+            if not self._careful and self._at_once < MOST_ROWS:
+                if not self._is_held:
+                    # The same rows can be read again only from the same snapshot.
+                    self._is_held = True
+                    if not self._db.in_transaction:
+                        self._own("begin")
+                self._set_at_once(self._at_once * 4)
+            return grown * len(rows)
+        sizes = [sum(len(value) for value in row if type(value) is str or type(value) is bytes) for row in rows]
+        if max(sizes) > MAX_ROW_BYTES:
+            raise RowTooLarge(ROW_TOO_LARGE)
+        return sum(sizes)
+
+    def _set_at_once(self, rows: int) -> None:
+        import apsw
+
+        self._at_once = rows
+        self._db.limit(apsw.SQLITE_LIMIT_LENGTH, min(MAX_VALUE_BYTES, READ_BYTES // rows))
 
     def execute(self, statement: Statement, *, alone: bool, max_rows: int) -> Outcome:  # noqa: ARG002
+        if self._has_long_schema:
+            raise NeedsSandbox(self._move())
         try:
             before = self._db.total_changes()
             self._db.set_last_insert_rowid(0)
             cursor = self._run(statement.sql, statement.params, -1)
-            rows = list(islice(cursor, max_rows))
+            rows: list[Row] = []
+            size = 0
+            while len(rows) < max_rows and size < FETCH_BYTES and (more := list(islice(cursor, CAREFUL_ROWS))):
+                rows += more
+                size += sum(len(value) for row in more for value in row if type(value) in (str, bytes))
             cursor.close(True)
             changed = self._db.changes() if self._db.total_changes() > before else 0
-            return Outcome(changed, self._db.last_insert_rowid() or None, self.columns, rows)
+            last_row_id = self._db.last_insert_rowid() or None
         except self._failures as error:
+            if self._needs_child(error):
+                raise NeedsSandbox(self._move()) from None
             raise self._ours(error) from error
+        if not self._db.in_transaction:
+            raise SqlError(ENDED)
+        if monotonic() > self._deadline:
+            raise QueryTimeout(OVER)
+        return Outcome(changed, last_row_id, self.columns, rows[:max_rows])
 
     def check_undoable(self, statements: Sequence[Statement]) -> None:
         """SQLite undoes all that a transaction may run."""
@@ -258,20 +457,39 @@ class SqliteSession:
             raise SqlError("FOREIGN KEY constraint failed (SQLITE_CONSTRAINT_FOREIGNKEY)")
 
     def commit(self) -> None:
+        if not self._db.in_transaction:
+            raise SqlError(ENDED)
+        with self._lock:
+            self._deadline = float("inf")  # From here on it is kept, however long that takes.
         self._own("commit")
 
     def end(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
+        WATCH.remove(self)
+        self._reset()
+        if self._is_spoiled:
+            raise DatabaseUnavailable("The connection has temporary objects.")
+
+    def _reset(self) -> None:
+        """Undo what is not committed, and what reading rows has set."""
         if self._cursor is not None:
             self._cursor.close(True)
             self._cursor = None
-        if self._writes and self._db.in_transaction:
-            self._deadline = float("inf")
+        if self._at_once != CAREFUL_ROWS:
+            self._set_at_once(CAREFUL_ROWS)
+        self._careful = False
+        if self._db.in_transaction:
+            with self._lock:
+                deadline, self._deadline = self._deadline, float("inf")
             self._own("rollback")
+            self._deadline = deadline
 
     def tables(self) -> list[Table]:
         found = self._rows(
             "select name, case type when 'virtual' then 'table' else type end from pragma_table_list "
-            "where schema = 'main' and type in ('table', 'view', 'virtual') and name not like 'sqlite\\_%' escape '\\' "
+            "where schema = 'main' and type in ('table', 'view', 'virtual') and substr(name, 1, 7) <> 'sqlite_' "
             "order by name"
         )
         try:
@@ -310,12 +528,22 @@ class SqliteSession:
             self._find()
         return self._inode == _inode(self._path)
 
+    def interrupt(self) -> None:
+        """Interrupt what runs, from another thread."""
+        self._db.interrupt()
+
+    @property
+    def system_errno(self) -> int:
+        """The system's number of the last error, where it was one of the system's."""
+        return self._db.system_errno
+
     def close(self) -> None:
+        WATCH.remove(self)
         self._db.close(True)
 
     def _run(self, sql: str, params: Params, explain: int) -> "apsw.Cursor":
         check_params(scan(sql, "sqlite"), params)
-        self._sql, self._columns, self._denied = sql, None, ""
+        self._sql, self._columns, self._denied, self._is_long = sql, None, "", False
         self._cursor = cursor = self._db.cursor()
         cursor.execute(sql, params or None, explain=explain)
         return cursor
@@ -337,6 +565,7 @@ class SqliteSession:
         return _translate(error, self._sql, self._denied, writes=self._writes)
 
 
+DEFINITIONS = "select sql from sqlite_schema where type in ('table', 'index')"
 COLUMNS = 'select name, type, "notnull", pk from pragma_table_xinfo(?) where hidden <> 1 order by cid'
 INDEXES = """
 select i.name, i."unique", c.name from pragma_index_list(?) i, pragma_index_info(i.name) c order by i.seq, c.seqno
@@ -346,7 +575,7 @@ ESTIMATES = "select tbl, max(stat) from sqlite_stat1 group by tbl"
 
 
 def _inode(path: str) -> tuple[int, int] | None:
-    """What tells a file from another that took its place; None where there is none."""
+    """What distinguishes a file from another that replaced it; None where there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - asked at every call; a Path takes longer.
     except OSError:
@@ -354,19 +583,67 @@ def _inode(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _memory_used() -> int:
+    """The bytes that SQLite holds, in all connections. The buffers of the row just read are among them."""
+    import apsw
+
+    return apsw.memory_used()
+
+
+class Watch:
+    """Interrupts statements at their limits, in a thread of its own: one long step looks at no clock."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, SqliteSession] = {}
+        self._wake = Event()
+        self._wakes_at = float("-inf")
+        self._lock = Lock()
+
+    def add(self, session: SqliteSession) -> None:
+        """Watch a session until it is removed."""
+        self._running[id(session)] = session
+        if session.deadline < self._wakes_at:
+            self._wake.set()
+        elif self._wakes_at == float("-inf"):
+            self._begin()
+
+    def remove(self, session: SqliteSession) -> None:
+        """End watching a session."""
+        self._running.pop(id(session), None)
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._wakes_at == float("-inf"):
+                self._wakes_at = float("inf")
+                Thread(target=self._run, name="sqlite-watch", daemon=True).start()
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wakes_at = float("inf")  # Whoever comes from now on wakes this thread.
+            self._wake.clear()
+            now = monotonic()
+            earliest = min([each.interrupt_if_late(now) for each in list(self._running.values())], default=float("inf"))
+            self._wakes_at = earliest
+            self._wake.wait(None if earliest == float("inf") else max(0.0, earliest - now))
+
+
+WATCH = Watch()
+
+
 @lru_cache(maxsize=1024)
-def _columns(description: tuple[tuple[str, str | None], ...]) -> Columns:
+def columns_of(description: tuple[tuple[str, str | None], ...]) -> Columns:
     return Columns([sqlite_column(name, declared) for name, declared in description])
 
 
 def _translate(error: Exception, sql: str, denied: str, *, writes: bool) -> StrongroomError:
-    """The error that a caller sees for what SQLite said."""
+    """The error that a caller sees for SQLite's."""
     import apsw
 
     if isinstance(error, apsw.InterruptError):
         return QueryTimeout(OVER)
     if isinstance(error, apsw.BusyError | apsw.LockedError):
-        return Busy("Another writer holds the database for longer than this call may wait.", retry_after=1)
+        return Busy("Another writer locks the database for longer than this call may wait.", retry_after=1)
     if denied:
         return ReadOnly(f"{denied} is not allowed here. {WRITES_ELSEWHERE}")
     if getattr(error, "extendedresult", 0) in (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY):
@@ -375,7 +652,7 @@ def _translate(error: Exception, sql: str, denied: str, *, writes: bool) -> Stro
         return write_refused(writes=writes)
     out = (apsw.CantOpenError, apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.FullError, apsw.PermissionsError)
     if isinstance(error, out):
-        return DatabaseUnavailable(f"SQLite says {type(error).__name__}.", retry_after=RETRY_AFTER_SECONDS)
+        return DatabaseUnavailable(f"SQLite reports {type(error).__name__}.", retry_after=RETRY_AFTER_SECONDS)
     if isinstance(error, UnicodeError):
         return SqlError("A text is not UTF-8. Read such a column by cast(… as blob).")
     if isinstance(error, apsw.NoMemError | MemoryError):

@@ -1,0 +1,186 @@
+"""The app's side of the sandbox: starts child processes, exchanges framed messages with them, and ends them.
+
+A child gets no credential, no descriptor but its two pipes, an environment of our own and an empty working directory.
+It limits itself before it loads its engine (`child`). The app kills it at the deadline: nothing in it outlasts that.
+"""
+
+import json
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from struct import Struct
+from time import monotonic
+
+from shared.errors import Busy
+from shared.sandbox.settings import SandboxSettings
+from shared.settings import ROOT
+
+HEADER = Struct(">I")
+"""The length of a message, before it."""
+MAX_MESSAGE_BYTES = 48 * 1024 * 1024
+"""Of a message in either direction: what a request may contain, or rows of 8 MiB and one of 16, twice over."""
+PIECE_BYTES = 1024 * 1024
+START_SECONDS = 10.0
+"""The most time that a child may take to start, on a machine that is busy."""
+BOOT = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from shared.sandbox.child import main; main()"
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8"}
+FAILURES = {-9: "memory or a limit of the instance", -11: "a fault of the engine", -24: "CPU time"}
+
+
+class ChildDied(Exception):
+    """The child ended by itself, or said what no child may say. Its argument says why, as far as that is known."""
+
+
+class ChildLate(Exception):
+    """The child did not respond before the deadline, and was killed."""
+
+
+class Child:
+    """A child process that serves `entry`: `module:function`, of a `child.Channel`. One thread at a time uses it."""
+
+    def __init__(self, entry: str, memory_bytes: int) -> None:
+        self.entry = entry
+        self._folder = tempfile.mkdtemp(prefix="strongroom-")
+        path = json.dumps([ROOT, *(os.path.abspath(each) for each in sys.path if each)])  # noqa: PTH100
+        try:
+            # Isolated (-I), without site: the path is the worker's own, which no variable of the environment gives.
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", BOOT, path, entry, str(memory_bytes), str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=self._folder,
+                env=ENVIRONMENT | {"TMPDIR": self._folder, "SQLITE_TMPDIR": self._folder},
+                bufsize=0,
+            )
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe.
+        assert self._process.stdout is not None  # noqa: S101
+        self._input, self._output = self._process.stdin.fileno(), self._process.stdout.fileno()
+        os.set_blocking(self._input, False)
+        os.set_blocking(self._output, False)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def send(self, message: bytes, deadline: float) -> None:
+        """Send a message. Raises ChildLate and ChildDied; the child is dead then."""
+        data = memoryview(HEADER.pack(len(message)) + message)
+        while data:
+            self._wait(self._input, selectors.EVENT_WRITE, deadline)
+            try:
+                data = data[os.write(self._input, data[:PIECE_BYTES]) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                raise self._died() from None
+
+    def receive(self, deadline: float) -> bytes:
+        """The next message, by `deadline` of the monotonic clock. Raises ChildLate and ChildDied; it is dead then."""
+        (length,) = HEADER.unpack(self._read(HEADER.size, deadline))
+        if length > MAX_MESSAGE_BYTES:
+            self.kill()
+            raise ChildDied("a response that is too large")
+        return bytes(self._read(length, deadline))
+
+    def _read(self, length: int, deadline: float) -> bytearray:
+        data = bytearray()
+        while len(data) < length:
+            self._wait(self._output, selectors.EVENT_READ, deadline)
+            try:
+                piece = os.read(self._output, min(PIECE_BYTES, length - len(data)))
+            except BlockingIOError:
+                continue
+            if not piece:
+                raise self._died()
+            data += piece
+        return data
+
+    def _wait(self, descriptor: int, event: int, deadline: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, event)
+            if not selector.select(max(0.0, deadline - monotonic())):
+                self.kill()
+                raise ChildLate
+
+    def _died(self) -> ChildDied:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.5)  # Its pipe closes a little before it is gone.
+        code = self._process.returncode
+        self.kill()
+        return ChildDied(FAILURES.get(code, "a fault of the engine"))
+
+    def kill(self) -> None:
+        """End it at once, and wait until it is gone. Raises nothing."""
+        with suppress(OSError):
+            self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Sandbox:
+    """Keeps at most so many children, and those that are idle for the next call. Safe to use from many threads."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self.memory_bytes = settings.memory_bytes
+        self._slots: SimpleQueue[None] = SimpleQueue()
+        for _ in range(settings.processes):
+            self._slots.put(None)
+        self._idle: deque[Child] = deque()
+        # The kernel ends a child when the thread that started it ends: this thread lasts as long as the process.
+        self._starter = ThreadPoolExecutor(1, "sandbox")
+
+    def take(self, entry: str, deadline: float) -> Child:
+        """A child that serves `entry`. Raises Busy where none is free by `deadline` of the monotonic clock."""
+        try:
+            self._slots.get(timeout=max(0.0, deadline - monotonic()))
+        except Empty:
+            raise Busy("Too many statements run in processes of their own.", retry_after=1) from None
+        try:
+            while self._idle:
+                child = self._idle.pop()
+                if child.entry == entry and child.alive:
+                    return child
+                child.kill()
+            return self._starter.submit(Child, entry, self.memory_bytes).result()
+        except BaseException:
+            self._slots.put(None)
+            raise
+
+    def give(self, child: Child, *, reusable: bool) -> None:
+        """Bring back what `take` returned. A child that is not `reusable` is killed."""
+        try:
+            if reusable and child.alive:
+                self._idle.append(child)
+            else:
+                child.kill()
+        finally:
+            self._slots.put(None)
+
+    def close(self) -> None:
+        """End every idle child."""
+        while self._idle:
+            self._idle.pop().kill()
+
+    def __del__(self) -> None:
+        self.close()
