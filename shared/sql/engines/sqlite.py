@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import islice
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from shared.errors import Busy, StrongroomError
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from shared.sandbox.process import Sandbox
     from shared.sql.engines.sqlite_child import ChildSession
 
-T = TypeVar("T")
 INTERRUPT_SECONDS = 0.02
 """Between two interrupts of a statement that is over its limit."""
 MAX_VALUE_BYTES = MAX_ROW_BYTES
@@ -161,10 +160,12 @@ class SqliteSession:
         self._cursor: apsw.Cursor | None = None
         self._asked: tuple[str, Params, int] = ("", (), -1)
         self._at_once, self._fetched, self._base = CAREFUL_ROWS, 0, 0
-        self._careful = self._is_held = self._has_long_schema = self._is_checked = False
+        self._careful = self._is_held = self._is_done = self._has_long_schema = self._is_checked = False
         self.description: Any = ()
         self._failures = (apsw.Error, KeyError, ValueError, OverflowError, MemoryError)
         self._read_only = apsw.ReadOnlyError
+        self._too_big = apsw.TooBigError
+        self._memory_used = apsw.memory_used  # In all connections; the buffers of the row just read are among it.
         self._unfinished = (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY)
         self._inode = _inode(self._path)
         if self._inode is None:
@@ -270,7 +271,7 @@ class SqliteSession:
             raise SqlError(NO_STATEMENT)
         if len(sql) < len(self._sql) and not is_blank(self._sql[len(sql) :]):
             raise MultipleStatements(ONE_STATEMENT)
-        self._base = _memory_used()
+        self._base = self._memory_used()
         self.description = cursor.get_description()
         self._columns = columns_of(self.description)
 
@@ -289,19 +290,16 @@ class SqliteSession:
 
     def _definitions(self) -> list[Row]:
         try:
-            return self._recovering(lambda: self._run(DEFINITIONS, (), -1).fetchall())
+            return self._run(DEFINITIONS, (), -1).fetchall()
         except self._failures as error:
+            if self._is_unfinished(error):
+                self._recover()
+                return self._definitions()
             raise self._ours(error) from error
 
-    def _recovering(self, call: Callable[[], T]) -> T:
-        """The result of `call`, after undoing the half of a write that a writer left behind who was killed."""
-        try:
-            return call()
-        except self._read_only as error:
-            if getattr(error, "extendedresult", 0) not in self._unfinished:
-                raise
-            self._recover()
-            return call()
+    def _is_unfinished(self, error: Exception) -> bool:
+        """Whether a writer that was killed left half of a write behind."""
+        return isinstance(error, self._read_only) and getattr(error, "extendedresult", 0) in self._unfinished
 
     @property
     def deadline(self) -> float:
@@ -321,13 +319,16 @@ class SqliteSession:
         if self._has_long_schema:
             return self._move().query(sql, params, rows=rows, explain=explain)
         try:
-            self._recovering(lambda: self._run(sql, params, mode))
+            self._run(sql, params, mode)
         except self._failures as error:
+            if self._is_unfinished(error):
+                self._recover()
+                return self.query(sql, params, rows=rows, explain=explain)
             if self._needs_child(error):
                 return self._move().query(sql, params, rows=rows, explain=explain)
             raise self._ours(error) from error
         self._asked = (sql, params, mode)
-        self._at_once, self._fetched, self._is_held = CAREFUL_ROWS, 0, False
+        self._fetched, self._is_held, self._is_done = 0, False, False
         return self
 
     def _needs_child(self, error: Exception) -> bool:
@@ -364,7 +365,7 @@ class SqliteSession:
     def fetch(self, count: int) -> list[Row]:
         rows: list[Row] = []
         size = 0
-        while len(rows) < count and size < FETCH_BYTES:
+        while len(rows) < count and size < FETCH_BYTES and not self._is_done:
             wanted = min(count - len(rows), self._at_once)
             try:
                 more = self._next(wanted)
@@ -372,6 +373,7 @@ class SqliteSession:
                 raise self._ours(error) from error
             rows += more
             if len(more) < wanted:
+                self._is_done = True
                 break
             size += self._grown(more)
         if monotonic() > self._deadline:
@@ -380,12 +382,10 @@ class SqliteSession:
 
     def _next(self, wanted: int) -> list[Row]:
         """The next rows. Where one of them is larger than `_at_once` rows may be, read it again, with care."""
-        import apsw
-
         assert self._cursor is not None  # noqa: S101 - a query ran before.
         try:
             rows = list(islice(self._cursor, wanted))
-        except apsw.TooBigError:
+        except self._too_big:
             if self._at_once == CAREFUL_ROWS:
                 raise
             self._careful = True
@@ -399,9 +399,7 @@ class SqliteSession:
 
     def _grown(self, rows: list[Row]) -> int:
         """The bytes of `rows`, about; where they are few, more rows are read at once from now on."""
-        import apsw
-
-        grown = max(apsw.memory_used() - self._base, PAGE_BYTES)
+        grown = max(self._memory_used() - self._base, PAGE_BYTES)
         if grown < SMALL_BYTES:
             if not self._careful and self._at_once < MOST_ROWS:
                 if not self._is_held:
@@ -550,6 +548,7 @@ class SqliteSession:
 
     def _own(self, sql: str) -> None:
         """Run a statement of ours that callers may not run; not cached, so that it is ours alone."""
+        kept = self._sql, self._columns, self.description
         self._sql, self._columns, self._is_ours = sql, None, True
         try:
             try:
@@ -558,6 +557,7 @@ class SqliteSession:
                 raise self._ours(error) from error
         finally:
             self._is_ours = False
+            self._sql, self._columns, self.description = kept
 
     def _ours(self, error: Exception) -> StrongroomError:
         if self._denied and self._writes:
@@ -581,13 +581,6 @@ def _inode(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _memory_used() -> int:
-    """The bytes that SQLite holds, in all connections. The buffers of the row just read are among them."""
-    import apsw
-
-    return apsw.memory_used()
 
 
 class Watch:
