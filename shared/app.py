@@ -14,6 +14,8 @@ from shared.blobs import capability as blobs_capability
 from shared.errors import StrongroomError
 from shared.once import Once
 from shared.passwords import capability as passwords_capability
+from shared.sandbox.settings import instance_memory
+from shared.sandbox.settings import load_settings as load_sandbox_settings
 from shared.settings import load_settings
 from shared.signing import capability as signing_capability
 from shared.sql import capability as sql_capability
@@ -23,6 +25,7 @@ from shared.web.respond import log, respond
 
 if TYPE_CHECKING:
     from shared.idempotency import Idempotency
+    from shared.sandbox.process import Sandbox
 
 
 class Purged(Protocol):
@@ -47,13 +50,21 @@ def build(environ: Mapping[str, str]) -> App:
     """The app with the settings in `environ`. Raises InvalidSetting, naming the variable."""
     settings = load_settings(environ)
     storage = Once(lambda: Storage(settings.storage))
+    sandbox_settings = load_sandbox_settings(environ, instance_memory())
+
+    @Once
+    def sandbox() -> "Sandbox":
+        from shared.sandbox.process import Sandbox
+
+        return Sandbox(sandbox_settings)
+
     signing = signing_capability.build(environ, storage)
     passwords = passwords_capability.build(environ, storage, signing.named_keys, signing.derive_key, signing.cursors)
     blobs = blobs_capability.build(environ, storage, signing.cursors, settings)
-    sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link)
+    sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link, sandbox)
 
     def warnings() -> Iterator[tuple[str, str, str]]:
-        yield from ()
+        yield from sql.warnings()
 
     @Once
     def health() -> Mapping[str, Operation]:

@@ -1,6 +1,6 @@
 """SQL over HTTP: the routes, and how the app builds what serves them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.once import Once
@@ -9,6 +9,7 @@ from shared.storage import Storage
 from shared.web import DELETE, FUNCTION, GET, GET_POST, POST, PUBLIC, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
+    from shared.sandbox.process import Sandbox
     from shared.sql.databases import Databases
     from shared.sql.routes.exports import Link
     from shared.sql.store.files import Files
@@ -21,6 +22,8 @@ class Sql(NamedTuple):
     routes: tuple[Route, ...]
     names: tuple[str, ...]
     """The names of the databases."""
+    warnings: Callable[[], Iterator[tuple[str, str, str]]]
+    """A code, the name of a database and a sentence for each reader that may do more than it should."""
     ping: Callable[[str], None]
     """Connects to the database of this name. Raises a StrongroomError if it cannot."""
 
@@ -31,10 +34,12 @@ def build(
     derive_key: Callable[[str], bytes],
     cursors: Cursors,
     link: "Link",
+    sandbox: Callable[[], "Sandbox"],
 ) -> Sql:
     """Connects to nothing. Raises InvalidSetting.
 
-    `derive_key` returns 32 bytes for a purpose; `link` makes the URL of an exported blob.
+    `derive_key` returns 32 bytes for a purpose; `link` makes the URL of an exported blob; `sandbox` runs statements of
+    SQLite that can take long.
     """
     settings = load_settings(environ)
     public = public_databases(environ)
@@ -49,7 +54,7 @@ def build(
     def databases() -> "Databases":
         from shared.sql.databases import Databases
 
-        return Databases(settings, lambda scope: storage().token(scope), files())
+        return Databases(settings, lambda scope: storage().token(scope), files(), sandbox)
 
     @Once
     def query_store() -> "QueryStore":
@@ -67,6 +72,17 @@ def build(
             **exports.operations(databases(), files(), link),
             **queries.operations(databases(), query_store(), cursors, public),
         }
+
+    def warnings() -> Iterator[tuple[str, str, str]]:
+        from shared.errors import StrongroomError
+
+        for database in databases():
+            try:
+                found = database.warnings()
+            except StrongroomError:
+                continue  # The probes report a database that is out.
+            for code, detail in found:
+                yield code, database.name, detail
 
     def ping(name: str) -> None:
         from shared.sql.errors import UnknownDatabase
@@ -91,5 +107,6 @@ def build(
             Route("public-query", "public/{query_name}", GET, PUBLIC, sql),
         ),
         tuple(settings),
+        warnings,
         ping,
     )

@@ -141,6 +141,11 @@ class Database:
         if self._writer is not None:
             self._writer.close()
 
+    def warnings(self) -> list[tuple[str, str]]:
+        """What the reader may do and should not: a code and a sentence for each."""
+        with self.reading(2.0) as session:
+            return session.warnings()
+
     def ping(self) -> None:
         """Run an empty query, to see whether the database responds."""
         with self.reading(2.0) as session:

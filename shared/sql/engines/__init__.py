@@ -164,6 +164,9 @@ class Session(Protocol):
     def tables(self) -> list[Table]:
         """Every table and view that the session may read."""
 
+    def warnings(self) -> list[tuple[str, str]]:
+        """A code and a sentence for each thing that the session may do and a reader should not."""
+
     def fresh(self) -> bool:
         """Whether this connection may serve once more."""
 

@@ -84,6 +84,8 @@ INCORRECT_VALUE = frozenset({1292, 1525})
 """Numbers of the error, and of the warning, for a text that is not a timestamp."""
 MAX_ATTEMPTS = 12
 """How often one statement is sent at most, with other texts converted."""
+READS = frozenset({"USAGE", "SELECT", "SHOW VIEW"})
+"""The rights that a reader needs."""
 REST_SECONDS = 0.05
 """How long the end of a result may be on its way. It comes with the last row."""
 TINY, TIMESTAMP, DATETIME, VECTOR, BLOB = 1, 7, 12, 242, 252
@@ -393,6 +395,20 @@ class MysqlSession:
             table.indexes.extend(grouped_indexes(each[1:] for each in indexes if each[0] == name))
             table.foreign_keys.extend(grouped_keys(each[1:] for each in keys if each[0] == name))
         return list(found.values())
+
+    def warnings(self) -> list[tuple[str, str]]:
+        try:
+            grants = [grant for (grant,) in self._ask("show grants")]
+        except self._failures as error:
+            raise self._ours(error) from error
+        rights = {
+            each.strip() for grant in grants for each in grant.removeprefix("GRANT ").partition(" ON ")[0].split(",")
+        }
+        if more := sorted(each for each in rights if each not in READS and each.isupper()):
+            return [
+                ("reader-may-write", f"The reader's user has rights beyond reading: {', '.join(more)}. Revoke them.")
+            ]
+        return []
 
     def fresh(self) -> bool:
         return bool(self._db.open) and monotonic() - self._opened < MAX_AGE_SECONDS

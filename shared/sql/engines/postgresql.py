@@ -45,14 +45,15 @@ CANCEL_SECONDS = 2.0
 OWN_SECONDS = 5.0
 """The most time that beginning or ending a transaction may take."""
 DECLARE = "DECLARE strongroom NO SCROLL CURSOR FOR "
-READER_RESET = "ROLLBACK; SELECT pg_advisory_unlock_all(), setseed({})"
+READER_RESET = "ROLLBACK; SELECT pg_advisory_unlock_all()"
 """A rollback undoes every setting; locks and the seed of random() outlive it."""
 WRITER_RESET = (
     "ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; "
-    "SELECT pg_advisory_unlock_all(), setseed({}); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
+    "SELECT pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
 )
-"""What DISCARD ALL does, in one message with the end of the transaction, where DISCARD ALL itself is refused; and the
-seed of random(), which DISCARD ALL keeps."""
+"""What DISCARD ALL does, in one message with the end of the transaction, where DISCARD ALL itself is refused."""
+SEED_RESET = "; SELECT setseed({:.9f})"
+"""DISCARD ALL keeps the seed of random()."""
 SESSION = (
     "-c datestyle=ISO -c timezone=UTC -c intervalstyle=iso_8601 -c standard_conforming_strings=on "
     "-c idle_in_transaction_session_timeout=90s"
@@ -65,6 +66,7 @@ UNCHANGEABLE = frozenset({"ROLE", "USER", "GROUP", "DATABASE", "SYSTEM"})
 
 ACTIVE, IN_TRANSACTION = 1, 2
 """libpq's states of a connection: a statement runs; a transaction is open, and nothing runs."""
+MAY_SEED = "select has_function_privilege('setseed(double precision)', 'execute')"
 NO_VALUES = [0]
 """A value that nothing uses: psycopg then speaks the extended protocol, which takes one statement at a time."""
 EXPLAIN = "EXPLAIN "
@@ -129,6 +131,7 @@ class PostgresSession:
                 given.setdefault("sslrootcert", _roots())
                 given["password"] = given.get("password") or sign_in(token)
             self._db = _connection().connect(**given, autocommit=True, prepare_threshold=None, cursor_factory=RawCursor)
+            (self._may_seed,) = self._db.execute(MAY_SEED).fetchone()
         except self._failures as error:
             raise DatabaseUnavailable(
                 "Could not connect to PostgreSQL, or authentication failed.", retry_after=RETRY_AFTER_SECONDS
@@ -334,7 +337,8 @@ class PostgresSession:
             # Reading the rows that are still coming, only to drop them, takes longer than connecting anew.
             raise DatabaseUnavailable("The connection is still busy.")
         self._db.deadline = monotonic() + OWN_SECONDS
-        self._own((WRITER_RESET if self._writes else READER_RESET).format(f"{random():.9f}"))  # noqa: S311
+        reset = WRITER_RESET if self._writes else READER_RESET
+        self._own(reset + SEED_RESET.format(random()) if self._may_seed else reset)  # noqa: S311
 
     def tables(self) -> list[Table]:
         found: dict[str, Table] = {}
@@ -350,6 +354,9 @@ class PostgresSession:
                     target: list[Any] = found[name].indexes if group is grouped_indexes else found[name].foreign_keys
                     target += group(rows)
         return list(found.values())
+
+    def warnings(self) -> list[tuple[str, str]]:
+        return [(code, detail) for code, detail in self._own(WARNINGS).fetchall()]
 
     def fresh(self) -> bool:
         return not self._db.closed and monotonic() - self._opened < MAX_AGE_SECONDS
@@ -547,6 +554,39 @@ _CONVERTS: dict[int, Callable[[Any], Any]] = {
     1700: _decimal, 1114: _timestamp, 1184: _timestamp_tz, 1266: _time_tz, 114: _json, 3802: _json,
 }  # fmt: skip
 
+WARNINGS = """
+select 'reader-is-privileged', 'The role ' || current_user || ' has rights of an administrator: ' || string_agg(r, ', ')
+from (
+  select 'superuser' as r from pg_roles where rolname = current_user and rolsuper
+  union all select 'createrole' from pg_roles where rolname = current_user and rolcreaterole
+  union all select 'createdb' from pg_roles where rolname = current_user and rolcreatedb
+  union all select 'replication' from pg_roles where rolname = current_user and rolreplication
+  union all select 'bypassrls' from pg_roles where rolname = current_user and rolbypassrls
+  union all select rolname from pg_roles
+  where rolname in ('pg_monitor', 'pg_read_all_stats', 'pg_signal_backend', 'pg_read_server_files',
+    'pg_write_server_files', 'pg_execute_server_program', 'pg_write_all_data', 'pg_checkpoint')
+    and pg_has_role(current_user, oid, 'usage')
+) rights having count(*) > 0
+union all
+select 'reader-may-write', 'The role ' || current_user || ' may write to ' || count(*) || ' tables. The app''s '
+  || 'transactions are read-only, but revoke these rights.'
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p') and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_t'
+  and has_table_privilege(c.oid, 'insert, update, delete, truncate') having count(*) > 0
+union all
+select 'reader-may-create', 'The role ' || current_user || ' may create tables, temporary ones included. Revoke CREATE '
+  || 'and TEMPORARY.'
+where has_database_privilege(current_database(), 'create, temporary')
+  or exists (select from pg_namespace where nspname !~ '^pg_' and has_schema_privilege(oid, 'create'))
+union all
+select 'reader-may-fill-the-log', 'The role ' || current_user || ' may call pg_logical_emit_message, which writes to '
+  || 'the log without bound, even in a read-only transaction. Revoke EXECUTE from PUBLIC.'
+from pg_proc where proname = 'pg_logical_emit_message' and has_function_privilege(oid, 'execute') having count(*) > 0
+union all
+select 'no-temp-file-limit', 'Temporary files of the role ' || current_user || ' have no limit. Set temp_file_limit.'
+where current_setting('temp_file_limit') = '-1'
+"""
+"""What the reader's role may do beyond reading, or without a bound: a code and a sentence for each."""
 _NAME = "case when n.nspname = any (current_schemas(false)) then c.relname else n.nspname || '.' || c.relname end"
 _OURS = """
 c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition

@@ -521,6 +521,9 @@ class SqliteSession:
         except self._failures as error:
             raise self._ours(error) from error
 
+    def warnings(self) -> list[tuple[str, str]]:
+        return []
+
     def fresh(self) -> bool:
         if self._find is not None:
             self._find()

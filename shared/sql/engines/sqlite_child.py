@@ -87,6 +87,10 @@ class ChildSession:
     def end(self) -> None:
         """It ends when it is closed."""
 
+    def warnings(self) -> list[tuple[str, str]]:
+        """The app asks its own connection."""
+        raise NotImplementedError
+
     def fresh(self) -> bool:
         """It serves one call."""
         return False
