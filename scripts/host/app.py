@@ -96,7 +96,10 @@ class Host:
         except _Rejected as rejected:
             await _send(send, rejected.response)
             return
-        body = await _read_body(receive)
+        try:
+            body = await _read_body(receive)
+        except ConnectionError:
+            return
         if "content-length" not in headers:
             # The real host drops the body of a chunked request before the worker sees it.
             body = b""
@@ -254,11 +257,16 @@ def _read_head(scope: Scope) -> tuple[str, Target, dict[str, str]]:
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """The whole body; None for one over MAX_BODY, which is read to its end all the same, as the real host does."""
+    """The whole body; None for one over MAX_BODY, which is read to its end all the same, as the real host does.
+
+    Raises ConnectionError if the client leaves before its end: the handler then must not run with half a body.
+    """
     pieces: list[bytes] = []
     size = 0
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionError("the client left")
         piece = message.get("body", b"")
         size += len(piece)
         if size <= MAX_BODY:

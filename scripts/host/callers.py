@@ -22,11 +22,11 @@ class Callers:
     @classmethod
     def of(cls, address: str, environ: Mapping[str, str], cors: Cors | None) -> "Callers":
         """The callers of a host on this address. The app's own are in STRONGROOM_URL and STRONGROOM_ORIGINS."""
-        url = environ.get("STRONGROOM_URL", "").strip()
-        own = {f"{urlsplit(url).scheme}://{urlsplit(url).netloc}"} if url else set()
+        scheme, _, rest = environ.get("STRONGROOM_URL", "").strip().partition("://")
+        authority = rest.partition("/")[0]
+        own = {f"{scheme}://{authority}"} if authority else set()
         own |= {origin.strip() for origin in environ.get("STRONGROOM_ORIGINS", "").split(",")} - {""}
-        name = urlsplit(url).hostname if url else None
-        hosts = frozenset({name} if name else ()) if _is_local(address) else None
+        hosts = frozenset({_host_name(authority)} - {""}) if _is_local(address) else None
         return cls(hosts, frozenset(own | set(cors.origins if cors else ())))
 
     def problem(self, headers: Mapping[str, str]) -> str | None:
@@ -40,7 +40,7 @@ class Callers:
                     "Call http://localhost, or set STRONGROOM_URL to the URL that leads here."
                 )
         origin = headers.get("origin")
-        if origin is None or origin in self.origins or "*" in self.origins or urlsplit(origin).netloc == host:
+        if origin is None or origin in self.origins or "*" in self.origins or origin.partition("://")[2] == host:
             return None
         if headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
             return None  # Browsers ask for permission first: they sent a preflight, or the caller is no browser.

@@ -67,9 +67,9 @@ def _status(value: object) -> int:
     text = str(value)
     if not (len(text) == 3 and text.isascii() and text.isdecimal() and text[0] != "0"):
         raise BadResponse(f"the status {text} has not three digits")
-    if int(text) > 599:
-        # Kestrel sends it; uvicorn cannot. RFC 9110, section 15, defines none.
-        raise BadResponse(f"the status {text} is over 599")
+    if not 200 <= int(text) <= 599:
+        # Below, the real host's response breaks; above, Kestrel sends what RFC 9110, section 15, does not define.
+        raise BadResponse(f"the status {text} is not from 200 to 599")
     return int(text)
 
 
@@ -85,7 +85,7 @@ def _checked(response: Response, method: str) -> Response:
         if name == "content-length":
             declared = value
         elif name not in _SET_BY_THE_SERVER:
-            kept.append((name, value))
+            kept.append((name, value.strip(" \t")))  # Blanks around a value are not part of it (RFC 9110, 5.5).
     if status in (204, 304):
         return Response(status, tuple(kept), b"")
     if declared is not None:

@@ -129,9 +129,25 @@ def test_reads_a_response_as_the_worker_does(headers: dict[str, str], **options:
     response = read_result(HttpResponse(headers=headers, **options), "GET")
     assert str(response.status) == encoded["status_code"].value
     # Of names that differ only in case, the host keeps the last.
-    expected = {name.lower(): header.value for name, header in encoded["headers"].items()}
+    expected = {name.lower(): header.value.strip(" \t") for name, header in encoded["headers"].items()}
     left_out = ("set-cookie", "content-length")
     assert {name: value for name, value in response.headers if name not in left_out} == expected
     cookies = sum(len(cookie) for cookie in encoded["cookies"] or ())
     assert [name for name, _ in response.headers].count("set-cookie") == cookies
     assert response.body == encoded["body"].value
+
+
+@pytest.mark.parametrize("status", [0, 99, 100, 103, 199, 600, 1000, "abc"])
+def test_a_status_that_cannot_be_sent(host: RunningHost, status: int | str) -> None:
+    """A handler's status outside 200 to 599 is 500, and no broken connection."""
+    body = json.dumps({"status": status, "body": "body"}).encode()
+    reply = host.call("POST", "/api/answer", body, headers={"Content-Type": "application/json"})
+    assert (reply.status, reply.body) == (500, b"")
+
+
+@pytest.mark.parametrize("value", [" x", "x ", "\tx\t", "x"])
+def test_blanks_around_a_header_value_are_dropped(host: RunningHost, value: str) -> None:
+    """Blanks at the ends of a handler's header value are not part of it."""
+    body = json.dumps({"headers": [["X-A", value]], "body": "body"}).encode()
+    reply = host.call("POST", "/api/answer", body, headers={"Content-Type": "application/json"})
+    assert (reply.status, dict(reply.headers)["x-a"]) == (200, "x")

@@ -161,6 +161,31 @@ def meet(req: func.HttpRequest) -> str:
             assert read_reply(each, "GET").body == name.encode()
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Length: 100\r\n\r\nhalf",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n4\r\nhalf\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+    ],
+)
+def test_half_a_body_reaches_no_handler(tmp_path: Path, rest: bytes) -> None:
+    """If the client leaves in the middle of a body, or its chunks are malformed, the handler does not run."""
+    app = """
+import logging
+
+@app.route(route="upload", methods=["POST"])
+def upload(req: func.HttpRequest) -> str:
+    logging.info("upload has begun")
+    return ""
+"""
+    with running(write_app(tmp_path, app)) as host:
+        with host.connect() as connection:
+            connection.sendall(b"POST /api/upload HTTP/1.1\r\nHost: localhost\r\n" + rest)
+        assert host.call("POST", "/api/upload", b"whole").status == 200
+    assert sum("upload has begun" in line for line in host.logged) == 1
+
+
 def test_a_handler_that_is_a_coroutine(host: RunningHost) -> None:
     """An async handler is run to its end."""
     assert host.call("GET", "/api/asynchronous").body == b"awaited"
