@@ -7,7 +7,7 @@ class UnknownShare(NotFound):
     """No share has this id: it never had, was revoked or spent, or has expired."""
 
     code = "unknown-share"
-    title = "There is no such link"
+    title = "The link does not exist"
 
 
 class ContainerNotEmpty(Conflict):
@@ -32,7 +32,7 @@ class BlobTooLarge(Refused):
 
 
 class AddressUnknown(Refused):
-    """The app is not told which address a caller has, so a link cannot depend on it."""
+    """The app does not know its callers' addresses, so a link cannot depend on them."""
 
     code = "address-unknown"
     title = "The app does not know its callers' addresses"

@@ -1,4 +1,4 @@
-"""What a listing is answered as: JSON, lines of JSON, CSV, or bare names. Each is a sink that encodes what it gets."""
+"""The formats of a listing: JSON, lines of JSON, CSV, or bare names. Each is a sink that encodes the items it gets."""
 
 import io
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Json:
-    """One object, of which `key` holds the items; the prefixes of a listing of blobs stand in a list of their own."""
+    """One object: `key` holds the items, and `prefixes` those of a listing of blobs."""
 
     def __init__(self, key: Literal["blobs", "containers"]) -> None:
         self._key = key
@@ -50,14 +50,14 @@ class Json:
             self._items += b"," + _encoder.encode(items)[1:-1]
 
     def response(self, cursor: str | None) -> Response:
-        """All that was added, and where it goes on."""
+        """All items so far, and the cursor of the next page."""
         prefixes = b',"prefixes":[' + self._prefixes[1:] + b"]" if self._key == "blobs" else b""
         parts = (b'{"', self._key.encode(), b'":[', memoryview(self._items)[1:], b"]", prefixes)
         return Response(200, b"".join((*parts, b',"cursor":', _encoder.encode(cursor), b"}")))
 
 
 class Lines:
-    """A line for each item, in the order of the listing. Headers say whether it goes on."""
+    """One line per item, in the order of the listing. Headers say whether more follows."""
 
     media_type = "application/x-ndjson"
 
@@ -79,7 +79,7 @@ class Lines:
         self._lines += _encoder.encode_lines(items)
 
     def response(self, cursor: str | None) -> Response:
-        """All that was added, and where it goes on."""
+        """All items so far, and the cursor of the next page."""
         headers = {"x-truncated": "true", "x-cursor": cursor} if cursor else {}
         return Response(200, bytes(self._lines), self.media_type, headers)
 
@@ -96,7 +96,7 @@ class Names(Lines):
 
 
 class Csv(Lines):
-    """RFC 4180, with a header line. Of a prefix there is nothing but its name; what is no scalar is JSON."""
+    """RFC 4180, with a header line. A prefix has only a name; objects are JSON."""
 
     media_type = "text/csv; charset=utf-8"
 
@@ -119,7 +119,7 @@ class Csv(Lines):
 
 
 def columns(kind: type[Blob] | type[Container], include: Sequence[str]) -> tuple[str, ...]:
-    """The columns of a listing: what every item has, and what is included."""
+    """The columns of a listing: those of every item, and those that `include` adds."""
     fields = msgspec.structs.fields(kind)
     included = {column for each in include for column in _COLUMNS_OF_INCLUDED[each]}
     return tuple(each.name for each in fields if each.required or each.name in included)

@@ -1,4 +1,4 @@
-"""Reads what List Blobs and List Containers answer, as it arrives, and gathers pages into one listing.
+"""Reads the responses of List Blobs and List Containers as they arrive, and gathers pages into one listing.
 
 https://learn.microsoft.com/rest/api/storageservices/list-blobs
 https://learn.microsoft.com/rest/api/storageservices/list-containers2
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 PAGE_ITEMS = 5000
-"""What the service answers at most in one page. A prefix counts as an item."""
+"""The most items that the service returns in one page. A prefix counts as an item."""
 MAX_ITEM_BYTES = 1024 * 1024
-"""No item is near this long: a name has 1,024 characters, metadata 8 KiB, ten tags less than that."""
+"""Far above the size of any item: a name has 1,024 characters, metadata 8 KiB, ten tags less than that."""
 
 MAX_PROLOG_BYTES = 1024
 
@@ -35,7 +35,7 @@ _LITERAL = re.compile(r"[^*?\[\x00-\x1f\ufffe\uffff]*")
 
 
 class NotAListing(Exception):
-    """What came is not what the service is documented to answer; or it was cut off."""
+    """The response is not a listing as the service documents it, or it was cut off."""
 
 
 class Copy(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -49,7 +49,7 @@ class Copy(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Blob(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A blob, as a listing tells of it. What stands below `url` is there where `include` asks for it."""
+    """A blob in a listing. The fields below `url` are present where `include` asks for them."""
 
     name: str
     size: int
@@ -72,14 +72,14 @@ class Blob(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Container(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A container. What stands below `public_access` is there where `include` asks for it."""
+    """A container. The fields below `public_access` are present where `include` asks for them."""
 
     name: str
     last_modified: str
     etag: str
     url: str
     public_access: str | None
-    """What anyone may read without a key: null (nothing), `blob` or `container`."""
+    """What everybody may read without a key: null (nothing), `blob` or `container`."""
     deleted: bool | UnsetType = UNSET
     deleted_at: str | UnsetType = UNSET
     remaining_retention_days: int | UnsetType = UNSET
@@ -88,7 +88,7 @@ class Container(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Prefix(msgspec.Struct, frozen=True, gc=False):
-    """What the names of one or more blobs begin with, up to and with the delimiter."""
+    """The common beginning of the names of one or more blobs, up to and including the delimiter."""
 
     prefix: str
 
@@ -112,9 +112,9 @@ class PageReader:
         self._head: bytes | None = b""
         self._unfinished = 0
         builder = TreeBuilder()
-        # The elements are wanted while the document is still coming, and only this one is given out at once.
+        # The elements are needed while the document is still arriving, and only this one is available at once.
         self._top = builder.start("top", {})
-        # UTF-8 whatever the document says of itself, so that no other encoding hides what _check_prolog looks for.
+        # Always UTF-8, whatever the document declares, so that no other encoding hides what _check_prolog looks for.
         self._parser = XMLParser(target=builder, encoding="utf-8")  # noqa: S314 - see _check_prolog
 
     def feed(self, data: bytes) -> list[Item]:
@@ -213,7 +213,7 @@ def _read_blob(element: "Element", base_url: str) -> Blob:
 
 
 def _extra(element: "Element", properties: "Element") -> dict[str, Any]:
-    """What a blob or container has beside the usual."""
+    """The fields of a blob or container beyond the usual ones."""
     more: dict[str, Any] = {}
     parts = {each.tag: each for each in element}
     text = properties.findtext
@@ -296,9 +296,9 @@ def _time(text: str) -> str:
 
 
 def glob_filter(glob: str) -> Callable[[str], bool]:
-    """Whether a name matches `glob` as a whole, upper and lower case being different.
+    """A test of whether a whole name matches `glob`; case matters.
 
-    `*` stands for any characters, slashes too, `?` for one, `[abc]` and `[a-z]` for one of these, `[!abc]` for another.
+    `*` matches any characters, slashes too, `?` one, `[abc]` and `[a-z]` one of these, `[!abc]` any other.
     """
     matches = re.compile(fnmatch.translate(glob)).match
     return lambda name: matches(name) is not None
@@ -324,7 +324,7 @@ class Page(Protocol):
 
 
 class Sink(Protocol):
-    """What items go into."""
+    """Takes the items of a listing."""
 
     @property
     def size(self) -> int:
@@ -354,8 +354,8 @@ def collect(
     `fetch` asks for a page by its marker and its most items. Pages are followed until there are enough items or bytes,
     or it is `late`: an empty page is not the end of a listing.
 
-    The service tells a marker only for the end of a page. So where a page has more than fits, it is asked for again
-    with as many items as do fit, and that answer is taken: no blob is lost between two pages, whatever changes.
+    The service sends a marker only for the end of a page. So where a page has more than fits, it is requested again
+    with as many items as do fit, and that response counts: no blob is lost between two pages, whatever changes.
     """
     room = limit
     size = min(limit, PAGE_ITEMS)
@@ -383,7 +383,7 @@ def _take(
     for items in page:
         wanted = items if keep is None else [each for each in items if keep(each)]
         if seen + len(items) > size:
-            raise NotAListing(f"More than the {size} items that were asked for.")
+            raise NotAListing(f"More than the {size} requested items.")
         if taken + len(wanted) > room:
             first_over = wanted[room - taken]
             return 0, seen + next(index for index, each in enumerate(items) if each is first_over)

@@ -1,4 +1,4 @@
-"""What a container holds and costs, added up as its listing goes by, in memory that does not grow with it."""
+"""The size and cost of a container, added up from its listing in memory that does not grow with it."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ from msgspec import Meta
 from shared.blobs.listing import Blob, Item
 
 MAX_PREFIXES = 100
-"""First-level prefixes that are told one by one; those that come after are added up as `OTHERS`."""
+"""First-level prefixes that are returned one by one; later ones are added up as `OTHERS`."""
 OTHERS = "*"
 UNTIERED = "none"
 """For page and append blobs, which have no tier."""
@@ -34,7 +34,7 @@ class Totals(msgspec.Struct):
 
 
 class TierTotal(msgspec.Struct, frozen=True):
-    """What rests in one tier."""
+    """The sums of one tier."""
 
     count: int
     bytes: int
@@ -43,7 +43,7 @@ class TierTotal(msgspec.Struct, frozen=True):
 
 
 class PrefixTotal(msgspec.Struct, frozen=True):
-    """What names with one first-level prefix hold; "" stands for those without, `*` for all after the first hundred."""
+    """The sums of one first-level prefix: "" for names without one, `*` for all after the first hundred."""
 
     prefix: str
     count: int
@@ -75,22 +75,22 @@ class Summing:
             prefix = blob.name[: self._cut] + head + "/" if slash else ""
             if prefix not in totals.prefixes and len(totals.prefixes) >= MAX_PREFIXES:
                 prefix = OTHERS
-            place = totals.prefixes.setdefault(prefix, [0, 0])
-            place[0] += 1
-            place[1] += blob.size
+            sums = totals.prefixes.setdefault(prefix, [0, 0])
+            sums[0] += 1
+            sums[1] += blob.size
             totals.newest = max(totals.newest or blob.last_modified, blob.last_modified)
             totals.oldest = min(totals.oldest or blob.last_modified, blob.last_modified)
 
     def mark(self) -> tuple[int, ...]:
-        """Nothing: no page is asked for twice, where all its items are wanted."""
+        """Nothing: where all items are wanted, no page is requested twice."""
         return ()
 
     def reset(self, mark: tuple[int, ...]) -> None:  # noqa: ARG002 - one shape for all sinks
-        raise AssertionError("what was added up cannot be taken back")
+        raise AssertionError("sums cannot be taken back")
 
 
 def tier_totals(totals: Totals, prices: Mapping[str, float]) -> dict[str, TierTotal]:
-    """What rests in each tier and costs a month, by prices for a GiB a month."""
+    """The sums and the monthly cost of each tier, by prices per GiB and month."""
     return {
         tier: TierTotal(
             int(count),
@@ -103,6 +103,6 @@ def tier_totals(totals: Totals, prices: Mapping[str, float]) -> dict[str, TierTo
 
 
 def prefix_totals(totals: Totals) -> list[PrefixTotal]:
-    """What lies below each first-level prefix, the largest first."""
+    """The sums of each first-level prefix, the largest first."""
     found = [PrefixTotal(prefix, count, size) for prefix, (count, size) in totals.prefixes.items()]
     return sorted(found, key=lambda each: (-each.bytes, each.prefix))

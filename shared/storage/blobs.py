@@ -38,7 +38,7 @@ LIST_MINUTES = 15
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What a signed URL allows. `permissions` are the letters of a SAS: `r`, `c`, `cw`."""
+    """The rights of a signed URL. `permissions` are the letters of a SAS: `r`, `c`, `cw`."""
 
     container: str
     name: str
@@ -276,7 +276,7 @@ _PARAMETER_FIELDS = {"versionid": "version_id", "snapshot": "snapshot"}
 
 
 def refusal(error: Any) -> StrongroomError | None:
-    """What a status of Blob Storage means for a call that names a blob or a container; None where it is unexpected.
+    """Our error for a status of Blob Storage, in a call that names a blob or a container; None where it is unexpected.
 
     https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes
     """
@@ -330,7 +330,7 @@ def _invalid(error: Any, code: str) -> StrongroomError | None:
 
 
 def _listing_refusal(error: Any, query: dict[str, str]) -> StrongroomError | None:
-    """What a status of Blob Storage means for a listing; None where it is unexpected."""
+    """Our error for a status of Blob Storage, for a listing; None where it is unexpected."""
     code = error_code(error)
     if "restype" in query and code in ("ContainerNotFound", "ContainerBeingDeleted", "ContainerDisabled"):
         return UnknownContainer(

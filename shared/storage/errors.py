@@ -53,7 +53,7 @@ class UnknownBlob(NotFound):
     """The container has no blob of this name."""
 
     code = "unknown-blob"
-    title = "There is no such blob"
+    title = "The blob does not exist"
 
 
 class ContainerExists(Conflict):

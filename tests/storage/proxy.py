@@ -34,6 +34,8 @@ class Proxy:
         self.upstream = urlsplit(upstream)
         self.decide: Callable[[str, str], Fate] = lambda _method, _path: None
         self.requests: list[tuple[str, str]] = []
+        self.headers: list[dict[str, str]] = []
+        """Of each request, with names in lower case."""
         self.ended = threading.Event()
         self.url = ""
 
@@ -65,6 +67,7 @@ def run_proxy(upstream: str) -> Iterator[Proxy]:
         def forward(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             proxy.requests.append((self.command, self.path))
+            proxy.headers.append({name.lower(): value for name, value in self.headers.items()})
             fate = proxy.decide(self.command, self.path)
             if fate == HANG:
                 proxy.ended.wait(60)

@@ -76,7 +76,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Properties(msgspec.Struct, frozen=True):
-    """What is stored with the bytes of a blob."""
+    """The properties that are stored with the bytes of a blob."""
 
     content_type: str
     content_encoding: str | None = None
@@ -175,7 +175,7 @@ class BlobStore:
         return self._write(upload, stored)
 
     def delete(self, target: Target, conditions: Conditions, *, snapshots: bool, break_lease: bool) -> None:
-        """Delete a blob, with its snapshots if so asked. Raises UnknownBlob, PreconditionFailed, BlobConflict."""
+        """Delete a blob, with its snapshots if requested. Raises UnknownBlob, PreconditionFailed, BlobConflict."""
         condition = self._bound(target, conditions, writing=False)
         client = self._client(target)
         if break_lease:
@@ -266,7 +266,9 @@ class BlobStore:
             return found
         newest = self._newest_version(target)
         if newest is None:
-            raise UnknownBlob("There is no deleted blob of this name, and no version of it.")
+            raise UnknownBlob(
+                "No deleted blob and no version has this name. list-blobs with include=deleted,versions lists them."
+            )
         version = msgspec.structs.replace(target, version_id=newest)
         with suppress(PreconditionFailed):  # Another call has brought it back meanwhile.
             self.copy(version, target, overwrite=False, tier=None, priority=None, now=now)
