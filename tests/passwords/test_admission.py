@@ -130,6 +130,36 @@ def test_what_waits_too_long_is_busy_and_never_runs(callers: ThreadPoolExecutor)
     assert starts == ["first"]
 
 
+def test_other_callers_never_take_all_threads(callers: ThreadPoolExecutor) -> None:
+    """However many hashes callers send along, one thread and the reserved memory stay free for users' logins."""
+    threads = HashingThreads(100, threads=3, wait_seconds=60, reserved_kib=20 * 1024)
+    starts: list[str] = []
+    sent = [Job(f"sent {number}", starts) for number in range(6)]
+    running = [callers.submit(threads.run, 10 * 1024, job, for_user=False) for job in sent]
+    until(lambda: len(starts) == 2)
+    assert threads.run(20 * 1024, lambda _: "a login") == "a login"
+    assert len(starts) == 2
+    for job in sent:
+        job.may_end.set()
+    assert [each.result(30) for each in running] == [job.name for job in sent]
+
+
+def test_other_callers_leave_the_reserved_memory(callers: ThreadPoolExecutor) -> None:
+    """A hash that a caller sends along waits while it would take the memory that is reserved for users."""
+    threads = HashingThreads(100, threads=4, wait_seconds=60, reserved_kib=30 * 1024)
+    starts: list[str] = []
+    first, second = Job("first", starts), Job("second", starts)
+    running = [callers.submit(threads.run, 60 * 1024, first, for_user=False)]
+    assert first.started.wait(30)
+    running.append(callers.submit(threads.run, 20 * 1024, second, for_user=False))
+    until(lambda: len(threads._waiting) == 1)
+    assert threads.run(40 * 1024, lambda _: "a login") == "a login"
+    assert starts == ["first"]
+    first.may_end.set()
+    second.may_end.set()
+    assert [each.result(30) for each in running] == ["first", "second"]
+
+
 class Patience(HashingThreads):
     """Waits as long as each caller says by `mine.seconds`."""
 

@@ -22,6 +22,7 @@ from shared.passwords.hashing import (
     encode_password,
     parse_hash,
 )
+from shared.passwords.policy import Policy
 from tests.passwords.support import hash_password, parse_argon2, phc, verify
 
 SMALL = Parameters(64, 1, 1)
@@ -197,6 +198,23 @@ def test_a_password_has_1_to_1024_bytes(password: str, accepted: bool) -> None:
     else:
         with pytest.raises(InvalidPassword):
             encode_password(password)
+
+
+def test_no_text_is_normalised_that_cannot_be_short_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Normalising takes time that grows with the square of the length, so a longer text is refused before it."""
+    lengths: list[int] = []
+    real = unicodedata.normalize
+
+    def normalize(form: str, text: str) -> str:
+        lengths.append(len(text.encode()))
+        return real(form, text)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(unicodedata, "normalize", normalize)
+    for length in (4 * MAX_PASSWORD_BYTES, 4 * MAX_PASSWORD_BYTES + 1, 1_000_000):
+        with pytest.raises(InvalidPassword):
+            encode_password("a" * length)
+        assert "too-long" in Policy().reasons("a" * length, frozenset())
+    assert lengths == [4 * MAX_PASSWORD_BYTES] * 2
 
 
 @pytest.mark.parametrize(

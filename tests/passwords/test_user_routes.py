@@ -214,3 +214,136 @@ def test_nothing_of_users_is_in_the_log(start_app: StartApp, name: str) -> None:
     assert '"function":"change-password"' in log
     for secret in (PASSWORD, OTHER, "Xyzzy-Plugh-4711", text, name):
         assert secret not in log
+
+
+def test_a_user_is_found_by_name(running_app: App, name: str) -> None:
+    """`GET /api/users?user=` finds the one user of a name, in any case, or nobody; a cursor beside it is refused."""
+    created = call(running_app, "POST", "hash-password", {"password": PASSWORD, "user": name}).json()
+    found = call(running_app, "GET", "users", {"user": name.upper()}).json()
+    assert [each["user_id"] for each in found["users"]] == [created["user_id"]]
+    assert found["cursor"] is None
+    assert call(running_app, "GET", "users", {"user": f"nobody-{name}"}).json() == {"users": [], "cursor": None}
+    assert code(call(running_app, "GET", "users", {"user": name, "cursor": "x"})) == (400, "invalid-request")
+    path = f"users/{created['user_id'].upper()}"
+    assert call(running_app, "GET", path).json()["user"] == name
+
+
+def test_a_user_is_disabled_and_enabled(running_app: App, name: str) -> None:
+    """A disabled user's right password is false with the reason, a wrong one without; the log has the outcome."""
+    user_id = call(running_app, "POST", "hash-password", {"password": PASSWORD, "user": name}).json()["user_id"]
+    with running_app.client() as client:
+        disabled = client.patch(f"/api/users/{user_id}", json={"disabled": True})
+        assert (disabled.status_code, disabled.json()["disabled"], disabled.json()["user"]) == (200, True, name)
+        assert code(client.patch(f"/api/users/{user_id}", json={})) == (400, "invalid-request")
+        assert code(client.patch(f"/api/users/{uuid4()}", json={"disabled": True})) == (404, "unknown-user")
+    right = call(running_app, "POST", "verify-password", {"user": name, "password": PASSWORD})
+    assert right.json() == {"valid": False, "needs_rehash": False, "reason": "disabled"}
+    wrong = call(running_app, "POST", "verify-password", {"user": name, "password": OTHER})
+    assert wrong.json() == {"valid": False, "needs_rehash": False}
+    call(running_app, "POST", "verify-password", {"user": f"nobody-{name}", "password": OTHER})
+    log = running_app.log.read_text()
+    for outcome in ("disabled", "wrong-password", "unknown-user"):
+        assert f'"status":200,"outcome":"{outcome}"' in log
+    with running_app.client() as client:
+        assert client.patch(f"/api/users/{user_id}", json={"disabled": False}).json()["disabled"] is False
+    assert call(running_app, "POST", "verify-password", {"user": name, "password": PASSWORD}).json()["valid"]
+
+
+def test_users_are_imported_in_a_batch_and_exported(running_app: App, name: str) -> None:
+    """A batch keeps ids and times, names what is wrong with an item, and an export gives it all back with the hash."""
+    text = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    user_id = str(uuid4())
+    items: list[dict[str, Any]] = [
+        {"user": name, "hash": text, "user_id": user_id.upper(), "created": "2020-02-03T04:05:06+01:00"},
+        {"user": f"2-{name}", "hash": text, "second_factor": True, "disabled": True},
+        {"user": f"3-{name}", "hash": "no hash"},
+        {"user": name.upper(), "hash": text},
+        {"user": "аlice", "hash": text},
+        {"user": f"4-{name}", "hash": text, "created": "3020-02-03T04:05:06Z"},
+    ]
+    response = call(running_app, "POST", "users/import", {"batch": items})
+    assert response.status_code == 200
+    results = response.json()["results"]
+    assert results[0] == {"user": name, "user_id": user_id}
+    assert results[1]["user"] == f"2-{name}"
+    problems = [(each["status"], each["code"]) for each in results[2:]]
+    assert problems == [(422, "invalid-hash"), (409, "user-exists"), (400, "invalid-request"), (400, "invalid-request")]
+    assert text not in response.text
+    exported: dict[str, dict[str, Any]] = {}
+    fields: dict[str, Any] = {"limit": 50}
+    while True:
+        page = call(running_app, "POST", "users/export", fields).json()
+        exported |= {each["user_id"]: each for each in page["users"]}
+        if page["cursor"] is None:
+            break
+        fields["cursor"] = page["cursor"]
+    assert exported[user_id]["hash"] == text
+    assert exported[user_id]["created"] == "2020-02-03T03:05:06Z"
+    second = exported[results[1]["user_id"]]
+    assert (second["disabled"], second["second_factor"], second["algorithm"]) == (True, True, "bcrypt")
+    wrong_fields: list[dict[str, Any]] = [
+        {"user": name},
+        {"hash": text},
+        {},
+        {"batch": []},
+        {"batch": items, "user": name},
+        {"batch": items, "disabled": False},
+        {"batch": [{"user": name, "hash": text, "user_id": "x"}]},
+        {"batch": [{"user": name, "hash": text, "user_id": user_id + "\n"}]},
+        {"batch": [{"user": name, "hash": text, "created": "2020-02-03T04:05:06"}]},
+        {"batch": [{"user": name, "hash": text, "created": "0001-01-01T00:00:00+23:59"}]},
+    ]
+    for wrong in wrong_fields:
+        refused = call(running_app, "POST", "users/import", wrong)
+        assert refused.status_code == 400 or refused.json()["results"][0]["status"] == 400, wrong
+
+
+def test_a_device_over_http(running_app: App, name: str) -> None:
+    """A success returns `device`; a call with it is not held up when others have made the name wait."""
+    call(running_app, "POST", "hash-password", {"password": PASSWORD, "user": name})
+    right = {"user": name, "password": PASSWORD}
+    device = call(running_app, "POST", "verify-password", right).json()["device"]
+    for number in range(5):
+        call(running_app, "POST", "verify-password", {"user": name, "password": f"wrong-{number}"})
+    assert code(call(running_app, "POST", "verify-password", right)) == (429, "too-many-attempts")
+    again = call(running_app, "POST", "verify-password", {**right, "device": device}).json()
+    assert again["valid"]
+    assert again["device"] != device
+    assert device not in running_app.log.read_text()
+
+
+def test_the_same_password_is_no_change(running_app: App, name: str) -> None:
+    """`change-password` refuses the password that there is, also in another form; `reset-password` takes it."""
+    password = PASSWORD + " é"
+    call(running_app, "POST", "hash-password", {"password": password, "user": name})
+    for same in (password, PASSWORD + " e\u0301"):
+        fields = {"user": name, "old_password": password, "password": same}
+        assert code(call(running_app, "POST", "change-password", fields)) == (422, "same-password")
+    assert call(running_app, "POST", "reset-password", {"user": name, "password": password}).is_success
+
+
+def test_a_user_cannot_be_renamed_to_the_password(running_app: App, name: str) -> None:
+    """`rename-user` checks the password against the new name, and the new name as every name."""
+    password = f"Zebra Crossing {name[:12]}"
+    call(running_app, "POST", "hash-password", {"password": password, "user": name})
+    for new_name in (password, f"{password}@example.org"):
+        refused = call(running_app, "POST", "rename-user", {"user": name, "new_name": new_name})
+        assert code(refused) == (422, "weak-password")
+    for new_name in ("аlice", "a\u200bb", "a  b"):
+        refused = call(running_app, "POST", "rename-user", {"user": name, "new_name": new_name})
+        assert code(refused) == (400, "invalid-request")
+    assert call(running_app, "POST", "rename-user", {"user": name, "new_name": f"Zebra {name}"}).is_success
+
+
+def test_sprayed_passwords_over_http(start_app: StartApp, name: str) -> None:
+    """With STRONGROOM_SPRAY_NAMES a password that was wrong for so many names is 429, for users and for nobody."""
+    app = start_app({"STRONGROOM_SPRAY_NAMES": "3"})
+    password = f"spring in the mountains {uuid4().hex}"
+    call(app, "POST", "hash-password", {"password": password, "user": name})
+    for number in range(4):
+        call(app, "POST", "verify-password", {"user": f"{number}-{name}", "password": password})
+    responses = [
+        call(app, "POST", "verify-password", {"user": user, "password": password}) for user in (name, f"x-{name}")
+    ]
+    assert {code(each) for each in responses} == {(429, "too-many-attempts")}
+    assert all(int(each.headers["retry-after"]) > 0 for each in responses)

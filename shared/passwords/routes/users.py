@@ -25,7 +25,7 @@ from shared.passwords.errors import (
 )
 from shared.passwords.names import check_name
 from shared.passwords.routes.fields import EXAMPLE_PASSWORD, Cursor, Password, SecondFactor, UserId, UserName
-from shared.passwords.store.users import User
+from shared.passwords.store.users import User, is_user_id
 from shared.web import Cursors, Example, Fields, Operation, Response, rfc3339
 from shared.web.respond import problem_fields
 
@@ -213,6 +213,8 @@ def _new_user(item: ImportUserItem) -> NewUser:
     created = item.created
     if created is not None and not _EPOCH <= created <= datetime.now(UTC) + timedelta(days=1):
         raise invalid_field("created", "The time `created` lies between 1970 and now.")
+    if item.user_id is not None and not is_user_id(item.user_id):
+        raise invalid_field("user_id", "The `user_id` is a UUID, such as 5eed0000-0000-4000-8000-000000000001.")
     return NewUser(
         name=_name(item.user),
         hash=item.hash,

@@ -33,6 +33,11 @@ _SLOT_DIGITS = 4
 _USER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
+def is_user_id(text: str) -> bool:
+    """Whether it is a UUID, in any case."""
+    return bool(_USER_ID.fullmatch(text.lower()))
+
+
 class User(msgspec.Struct, frozen=True):
     """All that is stored of a user, except for the hash."""
 
@@ -129,7 +134,7 @@ class UserStore:
     def by_id(self, user_id: str) -> Stored:
         """Raises UnknownUser. The case of the id does not matter."""
         user_id = user_id.lower()
-        if not _USER_ID.fullmatch(user_id):
+        if not is_user_id(user_id):
             raise _unknown()
         while row := self._table.get(PARTITION, f"id.{user_id}"):
             stored, _ = self.find(self._records.open(row, _KEYS).key)
