@@ -1,4 +1,4 @@
-"""Which signature algorithms fit which type of key, and what they do. Pure.
+"""The signature algorithms: which types of key they fit, signing and verifying. Pure, but for `generate`.
 
 Names are those of JOSE: RFC 7518 section 3.1 (RS, PS, ES), RFC 8037 (EdDSA), RFC 9964 (ML-DSA, which FIPS 204 defines).
 
@@ -86,15 +86,26 @@ def fitting(key_type: str) -> tuple[Algorithm, ...]:
 
 
 @cache
-def choose(key_type: str, wanted: Algorithm | None) -> Algorithm:
-    """`wanted` where it fits `key_type`, else the default. Raises UnfitAlgorithm, saying which fit."""
-    fit = fitting(key_type)
+def choose(key_type: str, wanted: Algorithm | None, bound: str | None = None) -> Algorithm:
+    """`wanted` if it fits `key_type`, else the default. `bound` is the only algorithm that the key allows.
+
+    Raises UnfitAlgorithm, naming the algorithms that fit.
+    """
+    fit = fitting(key_type) if bound is None else tuple(each for each in fitting(key_type) if each == bound)
     if wanted is None and fit:
         return fit[0]
     if wanted is None or wanted not in fit:
-        which = f"which takes {', '.join(fit)}" if fit else "which does not sign"
-        raise UnfitAlgorithm(f"{wanted or 'Signing'} does not go with a key of type {key_type}, {which}.")
+        if bound is not None:
+            raise UnfitAlgorithm(f"This key is bound to {bound}. Leave the algorithm out, or send {bound}.")
+        if not fit:
+            raise UnfitAlgorithm(f"A key of type {key_type} does not sign.")
+        raise UnfitAlgorithm(f"{wanted} does not fit a key of type {key_type}. Use one of {', '.join(fit)}.")
     return wanted
+
+
+def same(named: str, algorithm: str) -> bool:
+    """Whether `named`, in a header or a JWK, is `algorithm`. RFC 9864 has a second name for EdDSA with Ed25519."""
+    return named == algorithm or (named == "Ed25519" and algorithm == "EdDSA")
 
 
 def check_digest(algorithm: Algorithm, digest: bytes, field: str) -> None:

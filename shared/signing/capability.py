@@ -45,21 +45,27 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage]) -> Signing
 
     @Once
     def signatures() -> Mapping[str, Operation]:
-        from shared.signing.routes import operations
+        from shared.signing.routes.signatures import operations
 
         return operations(keys())
 
     @Once
     def encryption() -> Mapping[str, Operation]:
-        from shared.signing.cipher_routes import operations
+        from shared.signing.routes.ciphertexts import operations
 
         return operations(keys())
 
     @Once
     def management() -> Mapping[str, Operation]:
-        from shared.signing.key_routes import operations
+        from shared.signing.routes.keys import operations
 
         return operations(keys(), cursors)
+
+    @Once
+    def published() -> Mapping[str, Operation]:
+        from shared.signing.routes.published import operations
+
+        return operations(keys())
 
     return Signing(
         (
@@ -80,7 +86,8 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage]) -> Signing
             Route("restore-key", "keys/{name}/restore", POST, FUNCTION, management),
             Route("export-key", "keys/{name}/export", POST, FUNCTION, management),
             Route("rotate-master-key", "rotate-master-key", POST, FUNCTION, management),
-            Route("jwks", "jwks", GET, PUBLIC, management),
+            Route("jwks", "jwks", GET, PUBLIC, published),
+            Route("key-jwks", "keys/{name}/jwks", GET, PUBLIC, published),
         ),
         keys,
         named_keys,

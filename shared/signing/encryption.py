@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from shared.signing.envelope import NONCE_BYTES, open_sealed, seal
 from shared.signing.errors import KeyHasOtherPurpose, UnknownKey, UnusableVersion
-from shared.signing.keyring import may_decrypt, version_to_make
+from shared.signing.keyring import may_decrypt, version_to_use
 
 if TYPE_CHECKING:
     from shared.signing.store import Key, KeyStore
@@ -38,19 +38,19 @@ class NamedKeys:
         _check(key)
         if version not in key.versions:
             raise UnknownKey(f"Key {key_name} has no version {version}.")
-        if not may_decrypt(key.ring, version):
+        if not may_decrypt(key.metadata, version):
             raise UnusableVersion(f"Version {version} of key {key_name} is disabled, or too old to decrypt.")
         bound = (USE, key_name, version, associated_data)
         return open_sealed(key.versions[version].private_key, ciphertext, *bound)
 
     def _encrypting(self, key_name: str) -> tuple["Key", int]:
         key = self._keys.get(key_name)
-        if key.ring.rotation_days is not None:
+        if key.metadata.rotation_days is not None:
             key = self._keys.rotate_if_due(key)
         _check(key)
-        return key, version_to_make(key.ring, key_name, None)
+        return key, version_to_use(key.metadata, key_name, None)
 
 
 def _check(key: "Key") -> None:
-    if key.ring.type != "AES-256":
-        raise KeyHasOtherPurpose(f"Key {key.name} is of type {key.ring.type}; this needs an AES-256 key.")
+    if key.metadata.type != "AES-256":
+        raise KeyHasOtherPurpose(f"Key {key.name} is of type {key.metadata.type}; this needs an AES-256 key.")

@@ -73,6 +73,63 @@ class KeyTooLarge(Refused):
     title = "The key cannot hold more"
 
 
+class VersionInUse(Conflict):
+    """Another instance may still produce something with a version that the change would refuse. Has `Retry-After`."""
+
+    code = "version-in-use"
+    title = "A version that this change would refuse may still be in use"
+
+
+class VersionPending(Conflict):
+    """A version is published and not yet current."""
+
+    code = "version-pending"
+    title = "The next version is published already"
+
+
+class KidTaken(Conflict):
+    """The `kid` of an imported JWK names another key."""
+
+    code = "kid-taken"
+    title = "Another key has this kid"
+
+
+class KeyUsedOtherwise(Conflict):
+    """The same private key is stored under the other purpose (NIST SP 800-57 part 1, section 5.2)."""
+
+    code = "key-used-otherwise"
+    title = "The same private key is stored for another purpose"
+
+
+class KeyNotRotatable(Conflict):
+    """The app's own key `_log` is never rotated: the log's signatures name it."""
+
+    code = "key-not-rotatable"
+    title = "This key is never rotated"
+
+
+class ReservedKey(StrongroomError):
+    """The app's own keys, whose names begin with an underscore, are not for callers."""
+
+    status = 403
+    code = "reserved-key"
+    title = "This key belongs to the app itself"
+
+
+class ContradictoryKey(Refused):
+    """The members of a JWK contradict each other, or do not allow the use that the call asks for."""
+
+    code = "contradictory-key"
+    title = "The JWK does not allow this use"
+
+
+class TooCostly(Refused):
+    """The call would take too much CPU or too many requests to storage, because it does not name a key or version."""
+
+    code = "too-costly"
+    title = "The call is too costly without a key or a version"
+
+
 class NotDecryptable(Refused):
     """The ciphertext does not open. Never says why: the difference helps whoever tries to forge one."""
 

@@ -1,14 +1,15 @@
-"""JSON Web Encryption (RFC 7516) with stored keys: A256GCM content, in the hands of joserfc. Pure."""
+"""JSON Web Encryption (RFC 7516) with stored keys, by joserfc. No I/O; `encrypt` uses the library's randomness."""
 
 import json
 from collections.abc import Mapping
 from copy import copy
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from shared.errors import InvalidRequest, invalid_field
-from shared.signing.errors import NotDecryptable
+from shared.signing.errors import NotDecryptable, UnfitAlgorithm
 from shared.web import decode_base64, encode_base64
 
 if TYPE_CHECKING:
@@ -21,28 +22,55 @@ Ciphertext = str | dict[str, Any]
 MAX_PART = 64 * 1024 * 1024
 """The library's own limits are lower; ours is the size of a request."""
 
-# The first of each encrypts; the others open what was made elsewhere for the same key.
-_RSA = ("RSA-OAEP-256",)
-_AGREED = ("ECDH-ES+A256KW", "ECDH-ES")
+# The first of each encrypts; the others decrypt what was encrypted elsewhere for the same key (RFC 7518, section 4.1;
+# RSA-OAEP-384 and -512 are in the IANA registry of JOSE).
+_RSA = ("RSA-OAEP-256", "RSA-OAEP", "RSA-OAEP-384", "RSA-OAEP-512")
+_AGREED = ("ECDH-ES+A256KW", "ECDH-ES", "ECDH-ES+A128KW", "ECDH-ES+A192KW")
 _AES = ("A256KW", "A256GCMKW", "dir")
+_CONTENT = ("A256GCM", "A128GCM", "A192GCM", "A128CBC-HS256", "A192CBC-HS384", "A256CBC-HS512")
+_MAX_NAME = 40
+"""Characters of an algorithm's name in an error."""
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What a JWE says about itself, before anything is verified."""
+    """The claims of a JWE about itself, before anything is verified."""
 
+    algorithm: str
+    encryption: str
     key_id: str | None
     associated_data: bytes | None
 
 
 def algorithms_for(key_type: str) -> tuple[str, ...]:
-    """The `alg`s that open a JWE with a key of this type; the first one is ours."""
+    """The `alg`s that decrypt with a key of this type; `encrypt` uses the first."""
     if key_type.startswith("RSA-"):
         return _RSA
     return _AES if key_type == "AES-256" else _AGREED
 
 
+def check_algorithms(envelope: Envelope, key_type: str) -> None:
+    """Raise UnfitAlgorithm, naming `alg` or `enc`, if no key of this type decrypts such a JWE."""
+    fitting = algorithms_for(key_type)
+    if envelope.algorithm not in fitting:
+        raise UnfitAlgorithm(
+            f"The alg of the ciphertext is {_shown(envelope.algorithm)}. "
+            f"A key of type {key_type} decrypts {', '.join(fitting)}."
+        )
+    # The key's bytes must not serve AES and HMAC at once, so they are a content key for one algorithm only.
+    content = _CONTENT[:1] if envelope.algorithm == "dir" else _CONTENT
+    if envelope.encryption not in content:
+        raise UnfitAlgorithm(
+            f"The enc of the ciphertext is {_shown(envelope.encryption)}. "
+            f"With {envelope.algorithm}, the app decrypts {', '.join(content)}."
+        )
+
+
+def _shown(name: str) -> str:
+    return ascii(name[:_MAX_NAME])
+
+
 def encrypt(public_key: Any, key_type: str, key_id: str, plaintext: bytes, associated_data: bytes | None) -> Ciphertext:
-    """`plaintext` as a JWE to `public_key` (the key itself, for AES), bound to `associated_data` if that is given."""
+    """`plaintext` as a JWE to `public_key` (for AES, the key itself), bound to `associated_data` if there is any."""
     from joserfc import jwe
 
     header = {"alg": algorithms_for(key_type)[0], "enc": "A256GCM", "kid": key_id}
@@ -52,13 +80,13 @@ def encrypt(public_key: Any, key_type: str, key_id: str, plaintext: bytes, assoc
     message = jwe.FlattenedJSONEncryption(header, plaintext, aad=associated_data)
     message.add_recipient({}, key)
     made: dict[str, Any] = dict(jwe.encrypt_json(message, None, registry=registry))
-    if not made["header"]:  # RFC 7516, section 7.2.1: where it is empty, it is absent.
+    if not made["header"]:  # RFC 7516, section 7.2.1: an empty one must be absent.
         del made["header"]
     return made
 
 
 def decrypt(ciphertext: Ciphertext, private_key: Any, key_type: str) -> bytes:
-    """The plaintext of a JWE. Raises NotDecryptable, for whatever reason it may be."""
+    """The plaintext of a JWE. Raises NotDecryptable, whatever the reason."""
     from joserfc import jwe
 
     key, registry = _key(private_key, key_type), _registry(key_type)
@@ -68,46 +96,72 @@ def decrypt(ciphertext: Ciphertext, private_key: Any, key_type: str) -> bytes:
         else:
             _authenticate_as_written(registry, ciphertext)
             plaintext = jwe.decrypt_json(ciphertext, key, registry=registry).plaintext  # type: ignore[arg-type]
-    except Exception:  # noqa: BLE001 - whatever the library makes of a foreign ciphertext, the answer is one.
-        raise NotDecryptable("It was not made for this key, or is not as it was made.") from None
+    except Exception:  # noqa: BLE001 - the difference between two failures would help whoever forges a ciphertext.
+        raise NotDecryptable(_REFUSED) from None
     if plaintext is None:
-        raise NotDecryptable("It was not made for this key, or is not as it was made.")
+        raise NotDecryptable(_REFUSED)
     return plaintext
 
 
+_REFUSED = "The ciphertext is for another key, or was changed."
+
+
 def read(given: Ciphertext, field: str) -> tuple[Ciphertext, Envelope]:
-    """A JWE from a request, and what it says about itself. Raises InvalidRequest where it is none.
+    """A JWE from a request, and its claims about itself. Raises InvalidRequest if it is not one.
 
     Flattened JSON may come as an object, or as its text.
     """
     try:
         if isinstance(given, str) and given.lstrip().startswith("{"):
-            given = msgspec.json.decode(given, type=dict[str, Any])
+            given = _object(given)
         if isinstance(given, str):
-            parts = given.split(".")
+            parts = given.strip().split(".")
             if len(parts) != 5:
                 raise ValueError
-            return given, Envelope(_key_id(_header(parts[0])), None)
+            return given.strip(), _envelope(_header(parts[0]), None)
         headers = [_header(given.get("protected", "e30")), given.get("unprotected", {}), given.get("header", {})]
         aad = given.get("aad")
         associated_data = None if aad is None else decode_base64(aad, field)
         if not all(isinstance(each, dict) for each in headers) or not isinstance(given.get("ciphertext"), str):
             raise ValueError
-        return given, Envelope(next((found for each in headers if (found := _key_id(each))), None), associated_data)
+        merged = {name: value for header in headers for name, value in header.items()}
+        if len(merged) < sum(map(len, headers)):  # RFC 7516, section 5.2, step 4.
+            raise ValueError
+        return given, _envelope(merged, associated_data)
     except (ValueError, TypeError, AttributeError, RecursionError, InvalidRequest):
-        raise invalid_field(field, "is no JWE: neither compact nor flattened JSON (RFC 7516, section 7).") from None
+        raise invalid_field(
+            field,
+            f"`{field}` is not a JWE: neither compact nor flattened JSON (RFC 7516, section 7), or a header name is "
+            "in it twice.",
+        ) from None
 
 
-def _header(encoded: str) -> Mapping[str, Any]:
-    header = json.loads(decode_base64(encoded, "protected"))
-    if not isinstance(header, dict):
+def _envelope(header: Mapping[str, Any], associated_data: bytes | None) -> Envelope:
+    algorithm, encryption, key_id = header.get("alg"), header.get("enc"), header.get("kid")
+    if not isinstance(algorithm, str) or not isinstance(encryption, str):
         raise TypeError
-    return header
+    if isinstance(key_id, str):
+        key_id.encode()  # A lone surrogate raises UnicodeEncodeError, a ValueError: no kid contains one.
+    return Envelope(algorithm, encryption, key_id if isinstance(key_id, str) else None, associated_data)
 
 
-def _key_id(header: Mapping[str, Any]) -> str | None:
-    key_id = header.get("kid")
-    return key_id if isinstance(key_id, str) else None
+def _header(encoded: str) -> dict[str, Any]:
+    return _object(decode_base64(encoded, "protected"))
+
+
+def _object(text: str | bytes) -> dict[str, Any]:
+    """A JSON object in which no name occurs twice. Raises ValueError, TypeError or RecursionError."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError
+        return found
+
+    parsed = json.loads(text, object_pairs_hook=unique)
+    if not isinstance(parsed, dict):
+        raise TypeError
+    return parsed
 
 
 def _key(key: Any, key_type: str) -> "Key":
@@ -121,22 +175,36 @@ def _key(key: Any, key_type: str) -> "Key":
 
 
 def _registry(key_type: str) -> "JWERegistry":
-    """What is allowed with a key of this type, and no more: no compression, no other content encryption."""
+    """The algorithms for a key of this type, and no others: no compression, no password-based encryption."""
     from joserfc.jwe import JWERegistry
 
-    # An unknown member of a header is ignored, as RFC 7516, section 4, has it, unless `crit` names it.
+    # RFC 7516, section 4: an unknown member of a header is ignored unless `crit` names it.
     registry = JWERegistry(
-        algorithms=[*algorithms_for(key_type), "A256GCM"], strict_check_header=False, max_aad_length=MAX_PART
+        algorithms=[*algorithms_for(key_type), *_CONTENT], strict_check_header=False, max_aad_length=MAX_PART
     )
     registry.max_protected_header_length = registry.max_encrypted_key_length = 16384
     registry.max_ciphertext_length = MAX_PART
+    if key_type.startswith("RSA-"):
+        registry.algorithms = {**registry.algorithms, "alg": {**registry.algorithms["alg"], **_wider_oaep()}}
     return registry
 
 
-def _authenticate_as_written(registry: "JWERegistry", ciphertext: dict[str, Any]) -> None:
-    """Authenticate the protected header as it stands in `ciphertext` (RFC 7516, section 5.2, steps 14 to 16).
+@cache
+def _wider_oaep() -> dict[str, Any]:
+    """RSA-OAEP with SHA-384 and SHA-512, which joserfc does not have."""
+    from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+    from cryptography.hazmat.primitives.hashes import SHA384, SHA512
+    from joserfc.jwe import JWERegistry
 
-    The library encodes it anew, which is not the same where another library wrote it with other white space.
+    model: Any = type(JWERegistry.algorithms["alg"]["RSA-OAEP-256"])
+    hashes = {"RSA-OAEP-384": SHA384(), "RSA-OAEP-512": SHA512()}
+    return {name: model(name, name, OAEP(MGF1(digest), digest, None)) for name, digest in hashes.items()}
+
+
+def _authenticate_as_written(registry: "JWERegistry", ciphertext: dict[str, Any]) -> None:
+    """Authenticate the protected header exactly as `ciphertext` contains it (RFC 7516, section 5.2, steps 14 to 16).
+
+    The library encodes it again, which differs if another library wrote it with other white space.
     """
     bound = ".".join([ciphertext["protected"], *([ciphertext["aad"]] if "aad" in ciphertext else [])]).encode("ascii")
     find = registry.get_enc

@@ -60,11 +60,6 @@ def _detached(header: str, payload: bytes) -> bytes:
     return header.encode() + b"." + payload
 
 
-def names(named: str, algorithm: str) -> bool:
-    """Whether `named`, in a header or a JWK, is `algorithm`; RFC 9864 has a second name for EdDSA with Ed25519."""
-    return named == algorithm or (named == "Ed25519" and algorithm == "EdDSA")
-
-
 def parse(text: str, detached_payload: bytes | None) -> Token:
     """Take a JWS apart. One whose payload is detached is put together with `detached_payload`.
 

@@ -109,12 +109,12 @@ def test_without_its_key_nobody_is_verified(make: Make, keys: KeyStore) -> None:
             make(pepper_key=name).log_in("nobody", PASSWORD)
     keys.rotate("pepper")
     disabled = Changes(disabled_versions=[1])
-    keys.change("pepper", lambda ring: changed(ring, disabled, utc_now()))
+    keys.change("pepper", lambda metadata: changed(metadata, disabled, utc_now()))
     for _ in range(6):
         with pytest.raises(PepperUnavailable):
             accounts.log_in("alice", "wrong")
     keys.change(
-        "pepper", lambda ring: changed(ring, msgspec.structs.replace(disabled, disabled_versions=[]), utc_now())
+        "pepper", lambda metadata: changed(metadata, msgspec.structs.replace(disabled, disabled_versions=[]), utc_now())
     )
     assert accounts.log_in("alice", PASSWORD).user
 

@@ -90,7 +90,7 @@ def test_lines_may_end_in_any_way(ending: str) -> None:
         "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
         "-----BEGIN DH PARAMETERS-----\nMAA=\n-----END DH PARAMETERS-----\n",
         spki(PUBLIC["P-256"])[:-40],
-        spki(PUBLIC["P-256"]).replace("\n", " "),
+        spki(PUBLIC["P-256"]).replace("M", "!", 1),
         pem("PUBLIC KEY", formats.to_spki(PUBLIC["P-256"])[:-1]),
     ],
 )
@@ -280,7 +280,7 @@ def test_a_passphrase_that_costs_too_much_is_refused() -> None:
     large = pem("ENCRYPTED PRIVATE KEY", der.replace(cost, bytes.fromhex("0202400002017f020101")))
     older = encrypted_pem("-v1", "PBE-SHA1-3DES", "-iter", "1000001")
     for text in (encrypted_pem("-v2", "aes-256-cbc", "-iter", "1000001"), large, older):
-        with pytest.raises(InvalidRequest, match="Encrypt it anew") as caught:
+        with pytest.raises(InvalidRequest, match="Encrypt it again") as caught:
             formats.parse_private(text, "private_key", "x")
         assert caught.value.errors[0].field == "private_key"
 
@@ -308,9 +308,9 @@ def test_a_certificate_of_an_unknown_version_is_refused(version: int) -> None:
 
 @pytest.mark.parametrize("oid", ["2b656f", "2b6571"])
 def test_a_private_key_of_another_length_is_refused(oid: str) -> None:
-    """X448's and Ed448's object identifiers before a key of 32 bytes, where OpenSSL itself gives up."""
+    """X448 and Ed448 keys are refused by their object identifiers, whatever bytes follow."""
     der = bytes.fromhex(f"302e0201003005 0603{oid} 04220420") + bytes([1] * 32)
-    with pytest.raises(WeakKey):
+    with pytest.raises(UnsupportedKey):
         formats.parse_private(pem("PRIVATE KEY", der), "private_key", None)
 
 

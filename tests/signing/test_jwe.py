@@ -6,6 +6,9 @@ from functools import cache
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA384, SHA512
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwcrypto import jwe as jwcrypto_jwe  # type: ignore[import-untyped]
@@ -13,11 +16,14 @@ from jwcrypto import jwk as jwcrypto_jwk
 
 from shared.errors import InvalidRequest
 from shared.signing import algorithms, jwe
-from shared.signing.errors import NotDecryptable
+from shared.signing.errors import NotDecryptable, UnfitAlgorithm
 from shared.web import encode_base64
 
 TYPES = ("RSA-2048", "P-256", "X25519", "AES-256")
-PAIRS = [(key_type, algorithm) for key_type in TYPES for algorithm in jwe.algorithms_for(key_type)]
+CONTENT = ("A256GCM", "A128GCM", "A192GCM", "A128CBC-HS256", "A192CBC-HS384", "A256CBC-HS512")
+WIDER = ("RSA-OAEP-384", "RSA-OAEP-512")
+"""Algorithms that jwcrypto does not have."""
+PAIRS = [(key_type, each) for key_type in TYPES for each in jwe.algorithms_for(key_type) if each not in WIDER]
 
 
 @cache
@@ -43,7 +49,7 @@ def jwcrypto_key(key_type: str) -> Any:
 def other(plaintext: bytes | None = None, header: dict[str, object] | None = None, aad: str | None = None) -> Any:
     """A JWE of the other library."""
     made = jwcrypto_jwe.JWE(plaintext, None if header is None else json.dumps(header), aad=aad)
-    made.allowed_algs = [*(algorithm for _, algorithm in PAIRS), "A256GCM", "A128GCM", "A256CBC-HS512", "RSA-OAEP"]
+    made.allowed_algs = [*(algorithm for _, algorithm in PAIRS), "A256GCM", *CONTENT, "RSA1_5"]
     return made
 
 
@@ -56,7 +62,8 @@ def test_what_is_encrypted_decrypts(key_type: str, plaintext: bytes, associated_
     assert isinstance(made, str) == (associated_data is None)
     for given_form in (made, made if isinstance(made, str) else json.dumps(made)):
         ciphertext, envelope = jwe.read(given_form, "ciphertext")
-        assert envelope == jwe.Envelope("the-key", associated_data)
+        assert envelope == jwe.Envelope(jwe.algorithms_for(key_type)[0], "A256GCM", "the-key", associated_data)
+        jwe.check_algorithms(envelope, key_type)
         assert jwe.decrypt(ciphertext, key_of(key_type), key_type) == plaintext
 
 
@@ -87,9 +94,7 @@ def test_we_open_what_another_library_made(key_type: str, algorithm: str, form: 
 @pytest.mark.parametrize(
     "header",
     [
-        {"alg": "RSA-OAEP-256", "enc": "A128GCM"},
-        {"alg": "RSA-OAEP-256", "enc": "A256CBC-HS512"},
-        {"alg": "RSA-OAEP", "enc": "A256GCM"},
+        {"alg": "RSA1_5", "enc": "A256GCM"},
         {"alg": "RSA-OAEP-256", "enc": "A256GCM", "zip": "DEF"},
     ],
 )
@@ -99,6 +104,69 @@ def test_what_is_not_served_is_refused(header: dict[str, object]) -> None:
     made.add_recipient(jwcrypto_key("RSA-2048"))
     with pytest.raises(NotDecryptable):
         jwe.decrypt(made.serialize(compact=True), key_of("RSA-2048"), "RSA-2048")
+
+
+@pytest.mark.parametrize("content", CONTENT)
+@pytest.mark.parametrize("key_type", TYPES)
+def test_every_content_encryption_is_decrypted(key_type: str, content: str) -> None:
+    """Each content encryption of RFC 7518 decrypts, whatever the type of the key."""
+    made = other(b"theirs", {"alg": jwe.algorithms_for(key_type)[0], "enc": content})
+    made.add_recipient(jwcrypto_key(key_type))
+    ciphertext, envelope = jwe.read(made.serialize(compact=True), "ciphertext")
+    jwe.check_algorithms(envelope, key_type)
+    assert jwe.decrypt(ciphertext, key_of(key_type), key_type) == b"theirs"
+
+
+@pytest.mark.parametrize(("algorithm", "digest"), [("RSA-OAEP-384", SHA384()), ("RSA-OAEP-512", SHA512())])
+def test_oaep_with_a_wider_hash_is_decrypted(algorithm: str, digest: Any) -> None:
+    """A JWE put together by hand (RFC 7516, appendix A.1) with RSA-OAEP over SHA-384 and SHA-512 decrypts."""
+    header = encode_base64(json.dumps({"alg": algorithm, "enc": "A256GCM"}).encode())
+    wrapped = public_of("RSA-2048").encrypt(bytes(32), OAEP(MGF1(digest), digest, None))
+    sealed = AESGCM(bytes(32)).encrypt(bytes(12), b"theirs", header.encode())
+    parts = [header, *map(encode_base64, (wrapped, bytes(12), sealed[:-16], sealed[-16:]))]
+    assert jwe.decrypt(".".join(parts), key_of("RSA-2048"), "RSA-2048") == b"theirs"
+
+
+@pytest.mark.parametrize(
+    ("key_type", "algorithm", "content", "named"),
+    [
+        ("RSA-2048", "RSA1_5", "A256GCM", "RSA1_5"),
+        ("AES-256", "RSA-OAEP", "A256GCM", "RSA-OAEP"),
+        ("P-256", "A256KW", "A256GCM", "A256KW"),
+        ("AES-256", "dir", "A128CBC-HS256", "A128CBC-HS256"),
+        ("AES-256", "PBES2-HS256+A128KW", "A256GCM", "PBES2"),
+        ("AES-256", "A256KW", "none", "none"),
+        ("AES-256", "\ud800", "A256GCM", "ud800"),
+    ],
+)
+def test_an_algorithm_that_does_not_fit_is_named(key_type: str, algorithm: str, content: str, named: str) -> None:
+    """The error names the algorithm, also one that no encoding has."""
+    with pytest.raises(UnfitAlgorithm, match=named):
+        jwe.check_algorithms(jwe.Envelope(algorithm, content, None, None), key_type)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"protected": {"alg": "dir", "enc": "A256GCM"}, "header": {"alg": "dir"}},
+        {"protected": {"alg": "dir", "enc": "A256GCM"}, "unprotected": {"enc": "A256GCM"}},
+        {"protected": {"enc": "A256GCM"}, "unprotected": {"alg": "dir", "kid": "a"}, "header": {"kid": "b"}},
+    ],
+)
+def test_a_header_name_occurs_once(members: dict[str, Any]) -> None:
+    """A name in two of the three headers is refused (RFC 7516, section 5.2, step 4)."""
+    members = {**members, "protected": encode_base64(json.dumps(members["protected"]).encode()), "ciphertext": ""}
+    with pytest.raises(InvalidRequest, match="twice"):
+        jwe.read(members, "ciphertext")
+
+
+@pytest.mark.parametrize(
+    "header", ['{"alg":"dir","enc":"A256GCM","alg":"dir"}', '{"alg":"dir","enc":"x","kid":"\\ud800"}']
+)
+def test_a_header_is_unambiguous(header: str) -> None:
+    """A name twice within one header, and a kid that no text can be, are refused."""
+    with pytest.raises(InvalidRequest):
+        jwe.read(f"{encode_base64(header.encode())}....", "ciphertext")
 
 
 @pytest.mark.parametrize("key_type", TYPES)
@@ -116,7 +184,7 @@ def test_a_changed_ciphertext_does_not_open(key_type: str, data: st.DataObject) 
     parts[part] = encode_base64(bytes(raw))
     with pytest.raises(NotDecryptable) as caught:
         jwe.decrypt(".".join(parts), key_of(key_type), key_type)
-    assert caught.value.detail == "It was not made for this key, or is not as it was made."
+    assert caught.value.detail == "The ciphertext is for another key, or was changed."
 
 
 @pytest.mark.parametrize("key_type", TYPES)

@@ -101,12 +101,23 @@ def test_a_signature_may_be_in_standard_base64(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("algorithm", ["PS256", "PS384", "PS512", "RS256", "RS384", "RS512"])
 def test_an_algorithm_of_the_key_can_be_chosen(client: httpx.Client, algorithm: str) -> None:
-    """Every algorithm of RSA signs with the default key, and verifies under its own name alone."""
-    answer = signed(client, message="hello", algorithm=algorithm)
+    """Every algorithm of RSA signs with a key that is bound to none, and verifies under its own name alone."""
+    client.post("/api/keys", json={"name": "any-rsa", "type": "RSA-2048"})
+    answer = signed(client, key="any-rsa", message="hello", algorithm=algorithm)
     assert answer["algorithm"] == algorithm
-    assert verified(client, message="hello", algorithm=algorithm, signature=answer["signature"])["valid"]
+    check = {"key": "any-rsa", "message": "hello", "signature": answer["signature"]}
+    assert verified(client, algorithm=algorithm, **check)["valid"]
     other = "RS256" if algorithm != "RS256" else "PS256"
-    assert verified(client, message="hello", algorithm=other, signature=answer["signature"])["reason"] == "mismatch"
+    assert verified(client, algorithm=other, **check)["reason"] == "mismatch"
+
+
+def test_the_default_key_is_bound_to_one_algorithm(client: httpx.Client) -> None:
+    """The default key signs by PS256 alone, and its JWK says so: PyJWT would take it for RS256 otherwise."""
+    signed(client, message="hello")
+    response = client.post("/api/sign", json={"message": "hello", "algorithm": "RS256"})
+    assert (response.status_code, response.json()["code"]) == (422, "unfit-algorithm")
+    key = client.get("/api/keys/default").json()
+    assert (key["algorithm"], key["versions"][0]["public_key_jwk"]["alg"]) == ("PS256", "PS256")
 
 
 def test_a_digest_can_be_signed(client: httpx.Client) -> None:

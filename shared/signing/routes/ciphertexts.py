@@ -1,6 +1,7 @@
 """`encrypt`, `decrypt`, `generate-data-key` and `rewrap`: JWE with stored keys."""
 
 import secrets
+from collections.abc import Iterator
 from functools import partial
 from time import monotonic
 from typing import Annotated, Any
@@ -9,32 +10,44 @@ import msgspec
 
 from shared.errors import invalid_field
 from shared.signing import jwe, keyring
-from shared.signing.errors import KeyHasOtherPurpose, NotDecryptable, UnsupportedKey, UnusableVersion
-from shared.signing.fields import (
-    KEY_ERRORS,
-    MAX_BATCH,
-    BatchResponse,
-    KeyName,
-    Reference,
-    refuse_beside_batch,
-    respond_batch,
+from shared.signing.errors import (
+    KeyHasOtherPurpose,
+    NotDecryptable,
+    TooCostly,
+    UnfitAlgorithm,
+    UnsupportedKey,
+    UnusableVersion,
 )
 from shared.signing.jwe import Ciphertext
+from shared.signing.routes.fields import (
+    KEY_ERRORS,
+    BatchResponse,
+    Effort,
+    KeyName,
+    Reference,
+    batch_of,
+    refuse_beside_batch,
+    refuse_own,
+    respond_batch,
+)
 from shared.signing.store import Key, KeyStore
 from shared.web import Example, Fields, Operation, decode_base64, encode_base64
 
 DATA_KEY_BYTES = 32
+MAX_UNKNOWN_KIDS = 3
+"""Look-ups without a result that one call may cause, with all items of its batch."""
 
-Plaintext = Annotated[str, msgspec.Meta(description="What is to be encrypted, as text. This or plaintext_base64.")]
-PlaintextBase64 = Annotated[str, msgspec.Meta(description="What is to be encrypted, as base64 or base64url.")]
+Plaintext = Annotated[str, msgspec.Meta(description="The plaintext, as text. Send this or plaintext_base64.")]
+PlaintextBase64 = Annotated[str, msgspec.Meta(description="The plaintext, as base64 or base64url of its bytes.")]
 AssociatedData = Annotated[
     str,
     msgspec.Meta(
-        description="Bound to the ciphertext, and needed again to decrypt it: say, where it belongs. Not encrypted."
+        description="Bound to the ciphertext and not encrypted, such as the id of the row that holds it. Decrypting "
+        "needs the same again."
     ),
 ]
-GivenCiphertext = Annotated[str, msgspec.Meta(description="A JWE, as encrypt answers it.")] | dict[str, Any]
-WrappedOnly = Annotated[bool, msgspec.Meta(description="Answer without the plaintext, for whoever may only store it.")]
+GivenCiphertext = Annotated[str, msgspec.Meta(description="A JWE, compact or flattened JSON.")] | dict[str, Any]
+WrappedOnly = Annotated[bool, msgspec.Meta(description="Return no plaintext, for callers that only store data keys.")]
 
 
 class EncryptItem(Fields, frozen=True, kw_only=True):
@@ -50,11 +63,11 @@ class EncryptFields(Fields, frozen=True, kw_only=True):
     plaintext: Plaintext | None = None
     plaintext_base64: PlaintextBase64 | None = None
     associated_data: AssociatedData | None = None
-    batch: Annotated[list[EncryptItem], msgspec.Meta(min_length=1, max_length=MAX_BATCH)] | None = None
+    batch: Annotated[list[Any], batch_of(EncryptItem)] | None = None
 
 
 class EncryptResponse(msgspec.Struct, frozen=True):
-    """A JWE: compact, or flattened JSON where there is associated data. Its `kid` is `key_id`."""
+    """A JWE: compact, or flattened JSON if there is associated data. Its `kid` is `key_id`."""
 
     key: str
     version: int
@@ -72,16 +85,16 @@ class DecryptItem(Fields, frozen=True, kw_only=True):
 
 
 class DecryptFields(Fields, frozen=True, kw_only=True):
-    """Without `key` the ciphertext's `kid` says which it is."""
+    """Without `key`, the `kid` of the ciphertext names the key."""
 
     key: KeyName | None = None
     ciphertext: GivenCiphertext | None = None
     associated_data: AssociatedData | None = None
-    batch: Annotated[list[DecryptItem], msgspec.Meta(min_length=1, max_length=MAX_BATCH)] | None = None
+    batch: Annotated[list[Any], batch_of(DecryptItem)] | None = None
 
 
 class DecryptResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """`plaintext` stands beside the bytes where they are UTF-8."""
+    """The plaintext as bytes, and as text if they are UTF-8."""
 
     key: str
     version: int
@@ -101,7 +114,7 @@ class DataKeyFields(Fields, frozen=True, kw_only=True):
     key: KeyName | None = None
     wrapped_only: WrappedOnly = False
     associated_data: AssociatedData | None = None
-    batch: Annotated[list[DataKeyItem], msgspec.Meta(min_length=1, max_length=MAX_BATCH)] | None = None
+    batch: Annotated[list[Any], batch_of(DataKeyItem)] | None = None
 
 
 class DataKeyResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,11 +136,11 @@ class RewrapItem(Fields, frozen=True, kw_only=True):
 class RewrapFields(Fields, frozen=True, kw_only=True):
     key: KeyName | None = None
     ciphertext: GivenCiphertext | None = None
-    batch: Annotated[list[RewrapItem], msgspec.Meta(min_length=1, max_length=MAX_BATCH)] | None = None
+    batch: Annotated[list[Any], batch_of(RewrapItem)] | None = None
 
 
 class RewrapResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """The same plaintext, encrypted by the current version of the same key; its associated data stays."""
+    """The same plaintext, encrypted by the current version of the same key, with the same associated data."""
 
     key: str
     version: int
@@ -139,13 +152,13 @@ def encrypt(keys: KeyStore, fields: EncryptFields) -> EncryptResponse | BatchRes
     if fields.batch is None:
         return _encrypt(keys, fields, fields)
     refuse_beside_batch(fields, "plaintext", "plaintext_base64", "associated_data")
-    return respond_batch(fields.batch, lambda item: _encrypt(keys, item, fields))
+    return respond_batch(fields.batch, EncryptItem, lambda item: _encrypt(keys, item, fields))
 
 
 def _encrypt(keys: KeyStore, item: EncryptItem | EncryptFields, common: EncryptFields) -> EncryptResponse:
     key, number = _encrypting(keys, item.key or common.key)
     if (item.plaintext is None) == (item.plaintext_base64 is None):
-        raise invalid_field("plaintext", "or plaintext_base64: send one of the two.")
+        raise invalid_field("plaintext", "Send exactly one of `plaintext` and `plaintext_base64`.")
     if item.plaintext is not None:
         plaintext = item.plaintext.encode()
     else:
@@ -155,7 +168,7 @@ def _encrypt(keys: KeyStore, item: EncryptItem | EncryptFields, common: EncryptF
         key.name,
         number,
         key.versions[number].document.key_id,
-        jwe.algorithms_for(key.ring.type)[0],
+        jwe.algorithms_for(key.metadata.type)[0],
         ciphertext,
         item.reference if isinstance(item, EncryptItem) else msgspec.UNSET,
     )
@@ -166,7 +179,7 @@ def decrypt(keys: KeyStore, fields: DecryptFields) -> DecryptResponse | BatchRes
     if fields.batch is None:
         return _decrypt(finder, fields, fields)
     refuse_beside_batch(fields, "ciphertext", "associated_data")
-    return respond_batch(fields.batch, lambda item: _decrypt(finder, item, fields))
+    return respond_batch(fields.batch, DecryptItem, lambda item: _decrypt(finder, item, fields))
 
 
 def _decrypt(finder: "Finder", item: DecryptItem | DecryptFields, common: DecryptFields) -> DecryptResponse:
@@ -191,7 +204,7 @@ def generate_data_key(keys: KeyStore, fields: DataKeyFields) -> DataKeyResponse 
     if fields.batch is None:
         return _generate_data_key(keys, fields, fields)
     refuse_beside_batch(fields, "associated_data")
-    return respond_batch(fields.batch, lambda item: _generate_data_key(keys, item, fields))
+    return respond_batch(fields.batch, DataKeyItem, lambda item: _generate_data_key(keys, item, fields))
 
 
 def _generate_data_key(keys: KeyStore, item: DataKeyItem | DataKeyFields, common: DataKeyFields) -> DataKeyResponse:
@@ -212,7 +225,7 @@ def rewrap(keys: KeyStore, fields: RewrapFields) -> RewrapResponse | BatchRespon
     if fields.batch is None:
         return _rewrap(finder, fields, fields)
     refuse_beside_batch(fields, "ciphertext")
-    return respond_batch(fields.batch, lambda item: _rewrap(finder, item, fields))
+    return respond_batch(fields.batch, RewrapItem, lambda item: _rewrap(finder, item, fields))
 
 
 def _rewrap(finder: "Finder", item: RewrapItem | RewrapFields, common: RewrapFields) -> RewrapResponse:
@@ -230,89 +243,111 @@ def _rewrap(finder: "Finder", item: RewrapItem | RewrapFields, common: RewrapFie
 def _encrypting(keys: KeyStore, name: str | None) -> tuple[Key, int]:
     """The key, and the version that encrypts."""
     if name is None:
-        raise invalid_field("key", "is missing.")
+        raise invalid_field("key", "`key` is missing.")
+    refuse_own(name)
     key = keys.get(name)
-    if key.ring.rotation_days is not None:
+    if key.metadata.rotation_days is not None:
         key = keys.rotate_if_due(key)
     _refuse_other_purpose(key)
-    return key, keyring.version_to_make(key.ring, name, None)
+    return key, keyring.version_to_use(key.metadata, name, None)
 
 
 def _sealed(key: Key, number: int, plaintext: bytes, associated_data: bytes | None) -> Ciphertext:
     version = key.versions[number]
-    return jwe.encrypt(version.public_key, key.ring.type, version.document.key_id, plaintext, associated_data)
+    return jwe.encrypt(version.public_key, key.metadata.type, version.document.key_id, plaintext, associated_data)
 
 
 class Finder:
-    """Finds the keys for the ciphertexts of one call; asks storage once for each, however many they are."""
+    """Finds the keys for the ciphertexts of one call, and bounds the cost of all of them together."""
 
     def __init__(self, keys: KeyStore) -> None:
         self.keys = keys
+        self.effort = Effort()
         self._asked = monotonic()
         self._unknown: set[str] = set()
 
-    def by_id(self, key_id: str) -> tuple[Key, int] | None:
-        """The key and version that a `kid` names."""
-        found = None if key_id in self._unknown else self.keys.find(key_id)
-        if found is None:
-            self._unknown.add(key_id)
-        return found
+    def by_kid(self, kid: str) -> Iterator[tuple[Key, int]]:
+        """The keys and versions that have this `kid`. Raises TooCostly."""
+        if kid in self._unknown:
+            return
+        if len(self._unknown) >= MAX_UNKNOWN_KIDS and not self.keys.knows(kid):
+            raise TooCostly("Several ciphertexts of this call have a kid that no key has. Send `key`.")
+        found = False
+        for candidate in self.keys.find(kid, self._asked):
+            found = True
+            yield candidate
+        if not found:
+            self._unknown.add(kid)
 
-    def by_name(self, name: str, key_id: str | None) -> tuple[Key, list[int]]:
-        """The key, and the versions to try: the one that a `kid` names, else all, the newest first."""
+    def by_name(self, name: str, kid: str | None) -> tuple[Key, list[int]]:
+        """The key, and the versions to try: the one that has the `kid`, else all, the newest first."""
+        refuse_own(name)
         key = self.keys.get(name)
-        if not _named(key, key_id) and key.read_at < self._asked:
-            key = self.keys.refresh(name)  # Another instance may have made it.
-        return key, _named(key, key_id) or list(range(key.ring.latest_version, 0, -1))
+        if kid not in key.numbers and key.read_at < self._asked:
+            key = self.keys.refresh(name)  # Another instance may have created the version.
+        if kid is not None and kid in key.numbers:
+            return key, [key.numbers[kid]]
+        return key, list(range(key.metadata.latest_version, 0, -1))
 
 
 def _opened(finder: Finder, name: str | None, ciphertext: Ciphertext, envelope: jwe.Envelope) -> tuple[Key, int, bytes]:
-    """The key, the number of the version and the plaintext. The version is the one that `kid` names, or any."""
-    if name is None:
-        if envelope.key_id is None:
-            raise invalid_field("key", "is missing, and the ciphertext names none by a kid.")
-        found = finder.by_id(envelope.key_id)
-        if found is None:
-            raise NotDecryptable(_REFUSED)
-        key, candidates = found[0], [found[1]]
-    else:
+    """The key, the number of the version and the plaintext."""
+    if name is not None:
         key, candidates = finder.by_name(name, envelope.key_id)
-    _refuse_other_purpose(key)
-    for number in candidates:
-        if not keyring.may_decrypt(key.ring, number):
-            if len(candidates) == 1:
-                raise UnusableVersion(f"Version {number} of key {key.name} is disabled, or too old to decrypt.")
-            continue
-        if not key.versions[number].document.has_private:
-            raise UnsupportedKey(f"Of key {key.name} only the public half is here: it encrypts.")
+        return _opened_by(finder.effort, key, candidates, ciphertext, envelope)
+    if envelope.key_id is None:
+        raise invalid_field("key", "Send `key`: the ciphertext has no kid that names one.")
+    refusal: Exception | None = None
+    for key, number in finder.by_kid(envelope.key_id):
         try:
-            return key, number, jwe.decrypt(ciphertext, key.versions[number].private_key, key.ring.type)
+            return _opened_by(finder.effort, key, [number], ciphertext, envelope)
+        except _REFUSALS as error:  # The same key may have another name, under which it may decrypt.
+            refusal = refusal or error
+    raise refusal or NotDecryptable(_REFUSED)
+
+
+def _opened_by(
+    effort: Effort, key: Key, candidates: list[int], ciphertext: Ciphertext, envelope: jwe.Envelope
+) -> tuple[Key, int, bytes]:
+    _refuse_other_purpose(key)
+    metadata = key.metadata
+    if not metadata.has_private:
+        raise UnsupportedKey(f"Key {key.name} has only its public half here, so it cannot decrypt.")
+    jwe.check_algorithms(envelope, metadata.type)
+    usable = [each for each in candidates if keyring.may_decrypt(metadata, each)]
+    if not usable and len(candidates) == 1:
+        raise UnusableVersion(
+            f"Version {candidates[0]} of key {key.name} is disabled or below minimum_verify_version. "
+            "Enable it to decrypt."
+        )
+    for number in effort.over(usable, "The ciphertext names no version by its kid, and the key has many. Send a kid."):
+        try:
+            return key, number, jwe.decrypt(ciphertext, key.versions[number].private_key, metadata.type)
         except NotDecryptable:
             continue
     raise NotDecryptable(_REFUSED)
 
 
-def _named(key: Key, key_id: str | None) -> list[int]:
-    return [number for number, version in key.versions.items() if version.document.key_id == key_id]
+_REFUSALS = (KeyHasOtherPurpose, NotDecryptable, UnfitAlgorithm, UnsupportedKey, UnusableVersion)
 
 
 def _read(given: Ciphertext | None) -> tuple[Ciphertext, jwe.Envelope]:
     if given is None:
-        raise invalid_field("ciphertext", "is missing.")
+        raise invalid_field("ciphertext", "`ciphertext` is missing.")
     return jwe.read(given, "ciphertext")
 
 
 def _bytes(text: str | None) -> bytes | None:
-    """Associated data; of an empty text there is none."""
+    """Associated data; an empty text is none."""
     return text.encode() if text else None
 
 
 def _refuse_other_purpose(key: Key) -> None:
-    if key.ring.purpose != "encrypt":
-        raise KeyHasOtherPurpose(f"Key {key.name} signs. Make one with the purpose encrypt.")
+    if key.metadata.purpose != "encrypt":
+        raise KeyHasOtherPurpose(f"Key {key.name} signs. Create a key with the purpose encrypt.")
 
 
-_REFUSED = "It was not made for this key, is not as it was made, or belongs to other associated data."
+_REFUSED = "The ciphertext is for another key, was changed, or belongs to other associated data."
 
 
 _SAMPLE = (
@@ -324,12 +359,13 @@ _SAMPLE = (
 def operations(keys: KeyStore) -> dict[str, Operation]:
     """Encryption with stored keys."""
     errors = (*KEY_ERRORS, KeyHasOtherPurpose, UnusableVersion)
+    decrypting = (*errors, NotDecryptable, TooCostly, UnfitAlgorithm, UnsupportedKey)
     return {
         "encrypt": Operation(
             handle=partial(encrypt, keys),
             request=EncryptFields,
             response=(EncryptResponse, BatchResponse),
-            summary="Encrypt with a stored key, as a JWE (RFC 7516); or up to 1000 in a batch.",
+            summary="Encrypt with a stored key, as a JWE (RFC 7516), or up to 1000 plaintexts in a batch.",
             errors=errors,
             examples=(
                 Example("A text", {"key": "sample-aes", "plaintext": "hello"}),
@@ -340,15 +376,15 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             handle=partial(decrypt, keys),
             request=DecryptFields,
             response=(DecryptResponse, BatchResponse),
-            summary="Decrypt a JWE with the key and version that it was made for, or up to 1000 in a batch.",
-            errors=(*errors, NotDecryptable, UnsupportedKey),
+            summary="Decrypt a JWE with the key and version that its kid names, or up to 1000 in a batch.",
+            errors=decrypting,
             examples=(Example("A text", {"key": "sample-aes", "ciphertext": _SAMPLE}),),
         ),
         "generate-data-key": Operation(
             handle=partial(generate_data_key, keys),
             request=DataKeyFields,
             response=(DataKeyResponse, BatchResponse),
-            summary="Make a data key, to encrypt large things with where they are, and its JWE to keep beside them.",
+            summary="Create a data key for encrypting large data where it is, and a JWE of it to store with the data.",
             errors=errors,
             examples=(Example("For a large file", {"key": "sample-aes"}),),
         ),
@@ -356,8 +392,8 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             handle=partial(rewrap, keys),
             request=RewrapFields,
             response=(RewrapResponse, BatchResponse),
-            summary="Encrypt a JWE's plaintext anew, by the current version of its key, without showing it.",
-            errors=(*errors, NotDecryptable, UnsupportedKey),
+            summary="Encrypt the plaintext of a JWE again, with the current version of its key, without showing it.",
+            errors=decrypting,
             examples=(Example("After a rotation", {"key": "sample-aes", "ciphertext": _SAMPLE}),),
         ),
     }
