@@ -74,6 +74,7 @@ def build(environ: Mapping[str, str]) -> App:
             Probe("table-storage", "storage", lambda: signing.keys().probe()),
             Probe("blob-storage", "storage", lambda: blobs.listings().ping()),
             Probe("master-key", "master-key", lambda: signing.keys().probe_master_key()),
+            Probe("stored-keys", "keys", lambda: signing.keys().probe_keys(), needed=False),
             *(Probe(f"database-{name}", "databases", partial(sql.ping, name), needed=False) for name in sql.names),
         ]
         if passwords.pepper_key:

@@ -400,10 +400,7 @@ def export_key(keys: KeyStore, fields: ExportKeyFields) -> ExportKeyResponse:
     if not version.document.public_key:
         raise NotExportable("There is no export format for AES keys.")
     if len(fields.passphrase) < MIN_EXPORT_PASSPHRASE:
-        raise invalid_field(
-            "passphrase",
-            f"`passphrase` has under {MIN_EXPORT_PASSPHRASE} characters. Whoever gets the file can try all of those.",
-        )
+        raise invalid_field("passphrase", f"`passphrase` must have at least {MIN_EXPORT_PASSPHRASE} characters.")
     salt, iv = secrets.token_bytes(pbe.SALT_BYTES), secrets.token_bytes(pbe.IV_BYTES)
     private_key = formats.to_encrypted_pem(version.private_key, fields.passphrase, salt, iv)
     return ExportKeyResponse(fields.name, number, version.document.key_id, private_key)
