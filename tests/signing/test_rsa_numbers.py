@@ -104,7 +104,7 @@ def test_close_primes_are_refused() -> None:
 
 
 def test_the_roca_fingerprint_is_refused() -> None:
-    """A modulus that is a power of 65537 modulo each small prime is refused; an ordinary one is not (CVE-2017-15361)."""
+    """A modulus that is a power of 65537 modulo each small prime is refused (CVE-2017-15361); others are not."""
     primorial = 1
     for prime in (n for n in range(3, 168) if all(n % d for d in range(2, n))):
         primorial *= prime
