@@ -37,8 +37,10 @@ READ_BYTES = 1024 * 1024
 """About how many bytes are read at once, after the first read."""
 MOST_ROWS = 1024
 """The most rows that are read at once."""
-FETCH_BYTES = 8 * 1024 * 1024
+FETCH_BYTES = 4 * 1024 * 1024
 """An engine returns the rows that it has read once their texts and bytes are this long together."""
+RETURNED_BYTES = 9 * 1024 * 1024
+"""The rows that a write returns are read up to this length: a response, which holds less, then shows that it is cut."""
 MAX_ROW_BYTES = 16 * 1024 * 1024
 """The most bytes of texts and bytes in one row."""
 INFINITE = "Infinite values and NaN are written as null."

@@ -33,6 +33,7 @@ from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTime
 from shared.sql.statements import LOCKING, Scanned, check_params, filled, has_second, identifiers, scan, slot_values
 from shared.sql.values import (
     FETCH_BYTES,
+    RETURNED_BYTES,
     Column,
     Columns,
     Compared,
@@ -257,7 +258,7 @@ class MysqlSession:
             was_open = self._db.server_status & IN_TRANSACTION
             cursor = self._write(scanned, slot_values(scanned, statement.params))
             columns = self._described()
-            rows = self._read(cursor, max_rows)[0] if columns else []
+            rows = self._read(cursor, max_rows, RETURNED_BYTES)[0] if columns else []
             while columns and self._read(cursor, 1024)[0]:
                 pass  # The statement writes until its last row is read.
             affected, last_row_id = max(cursor.rowcount, 0), cursor.lastrowid or None

@@ -32,7 +32,18 @@ from shared.sql.engines import (
 from shared.sql.engines.postgresql_types import ParameterTypes
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, RowTooLarge, SqlError
 from shared.sql.statements import Scanned, check_params, has_second, original_place, scan
-from shared.sql.values import FETCH_BYTES, MAX_ROW_BYTES, Column, Columns, Compared, Json, Kind, Params, Row
+from shared.sql.values import (
+    FETCH_BYTES,
+    MAX_ROW_BYTES,
+    RETURNED_BYTES,
+    Column,
+    Columns,
+    Compared,
+    Json,
+    Kind,
+    Params,
+    Row,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -187,8 +198,7 @@ class PostgresSession:
             self._send(f"{EXPLAIN if explain else ''}{text}", values, scanned, sql, len(EXPLAIN) * explain)
         else:
             self._more = True
-            self._wanted = min(rows, self.first_rows)
-            self._send(f"FETCH FORWARD {self._wanted} FROM strongroom")
+            self._fetch_forward(min(rows, self.first_rows))
         return self
 
     def _declare(self, text: str, values: list[Any], scanned: Scanned, sql: str) -> bool:
@@ -229,15 +239,18 @@ class PostgresSession:
     def fetch(self, count: int) -> list[Row]:
         rows = self._read(count)
         while self._more and self._stream.done:
-            self._more = self._stream.row_count == self._wanted
+            self._more = self._stream.row_count == self._stream.most
             if rows or not self._more:
                 break
             # The limit is that of each statement, and this one may have lifted it.
             self._own(f"SELECT {self._limits(self._deadline - monotonic())}")
-            self._wanted = count
-            self._send(f"FETCH FORWARD {count} FROM strongroom")
+            self._fetch_forward(count)
             rows = self._read(count)
         return rows
+
+    def _fetch_forward(self, count: int) -> None:
+        self._send(f"FETCH FORWARD {count} FROM strongroom")
+        self._stream.most = count
 
     def _send(
         self, text: str, values: list[Any] | None = None, scanned: Scanned | None = None, sql: str = "", before: int = 0
@@ -290,7 +303,7 @@ class PostgresSession:
         columns = self._columns
         rows: list[Row] = []
         size = 0
-        while columns and len(rows) < max_rows and size < FETCH_BYTES and (more := self._read(max_rows - len(rows))):
+        while columns and len(rows) < max_rows and size < RETURNED_BYTES and (more := self._read(max_rows - len(rows))):
             rows += more
             size += self._stream.read_bytes
         count = self._finish()
@@ -456,6 +469,8 @@ def _stream_cursor() -> Any:
     class StreamCursor(RawCursor[Row]):
         done = False
         row_count = 0
+        most = -1
+        """The most rows that the statement returns, where that is known."""
         read_bytes = 0
 
         def start(self, text: str, values: list[Any]) -> None:
@@ -470,9 +485,12 @@ def _stream_cursor() -> Any:
 
         def _some(self, count: int) -> Any:
             rows: list[Row] = []
-            size, load, held = 0, self._tx, self._held
-            while held is not None and len(rows) < count and size < FETCH_BYTES:
-                load.set_pgresult(held, set_loaders=False)
+            size, load = 0, self._tx
+            while len(rows) < count and size < FETCH_BYTES:
+                result, self._held = self._held, None
+                if result is None and (result := (yield from self._next())) is None:
+                    break
+                load.set_pgresult(result, set_loaders=False)
                 row = load.load_row(0, tuple)
                 row_bytes = 0
                 for place, value in enumerate(row):
@@ -480,14 +498,15 @@ def _stream_cursor() -> Any:
                     if kind is str or kind is bytes:
                         row_bytes += len(value)
                     elif kind is list or kind is tuple:
-                        row_bytes += len(held.get_value(0, place) or b"")
+                        row_bytes += len(result.get_value(0, place) or b"")
                 if row_bytes > MAX_ROW_BYTES:
                     raise RowTooLarge(ROW_TOO_LARGE)
                 size += row_bytes
                 rows.append(row)
-                held = yield from self._next()
-            self._held, self.read_bytes = held, size
-            self.row_count += len(rows)
+                self.row_count += 1
+                if self.row_count == self.most:  # Only the end can follow.
+                    yield from self._next()
+            self.read_bytes = size
             return rows
 
         def _next(self) -> Any:

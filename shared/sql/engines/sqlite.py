@@ -42,7 +42,7 @@ from shared.sql.errors import (
     UnknownDatabase,
 )
 from shared.sql.statements import check_params, is_blank, scan
-from shared.sql.values import FETCH_BYTES, MAX_ROW_BYTES, Columns, Cursor, Params, Row, sqlite_column
+from shared.sql.values import FETCH_BYTES, MAX_ROW_BYTES, RETURNED_BYTES, Columns, Cursor, Params, Row, sqlite_column
 
 if TYPE_CHECKING:
     import apsw
@@ -429,7 +429,7 @@ class SqliteSession:
             cursor = self._run(statement.sql, statement.params, -1)
             rows: list[Row] = []
             size = 0
-            while len(rows) < max_rows and size < FETCH_BYTES and (more := list(islice(cursor, CAREFUL_ROWS))):
+            while len(rows) < max_rows and size < RETURNED_BYTES and (more := list(islice(cursor, CAREFUL_ROWS))):
                 rows += more
                 size += sum(len(value) for row in more for value in row if type(value) in (str, bytes))
             cursor.close(True)
