@@ -12,9 +12,9 @@ import msgspec
 
 from shared.blobs import capability as blobs_capability
 from shared.errors import StrongroomError
+from shared.memory import instance_memory
 from shared.once import Once
 from shared.passwords import capability as passwords_capability
-from shared.sandbox.settings import instance_memory
 from shared.sandbox.settings import load_settings as load_sandbox_settings
 from shared.settings import load_settings
 from shared.signing import capability as signing_capability

@@ -5,11 +5,11 @@ Bytes that pass through a function cost about nine times their size in memory, i
 fill. It lives below everything else, so that every layer can use it.
 """
 
-import os
 from contextvars import ContextVar, Token
 from threading import Lock
 
 from shared.errors import Busy
+from shared.memory import instance_memory
 
 COST = 9
 """Bytes of memory for each byte in flight."""
@@ -19,23 +19,7 @@ MINIMUM_BYTES = 16 * 1024**2
 SMALL_BYTES = 64 * 1024
 """Buffers up to this size are not worth the booking."""
 
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-
 _call: ContextVar["Call | None"] = ContextVar("call", default=None)
-
-
-def memory_bytes() -> int:
-    """The memory of this instance: the cgroup's limit, or the machine's memory if that is less."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in _CGROUP_LIMITS:
-        try:
-            with open(path) as file:  # noqa: PTH123 - pathlib takes 2 ms to load.
-                text = file.read().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            memory = min(memory, int(text))
-    return memory
 
 
 class Inflight:
@@ -86,5 +70,5 @@ class Call:
             self._inflight.release(self.booked)
 
 
-inflight = Inflight(max(MINIMUM_BYTES, (memory_bytes() - BASE_BYTES) // COST))
+inflight = Inflight(max(MINIMUM_BYTES, (instance_memory() - BASE_BYTES) // COST))
 """Of this process. A handler calls `inflight.book(size)` before it fills a large buffer."""

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 CAPABILITIES = {"signing", "passwords", "sql", "blobs"}
 LAYERS = [
-    {"errors", "version", "once", "deadline"},
+    {"errors", "version", "once", "deadline", "memory"},
     {"settings", "inflight"},
     {"web"},
     {"storage", "sandbox"},

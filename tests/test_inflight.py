@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.errors import Busy
-from shared.inflight import SMALL_BYTES, Inflight, memory_bytes
+from shared.inflight import SMALL_BYTES, Inflight
+from shared.memory import instance_memory
 
 MIB = 1024**2
 
@@ -106,4 +107,4 @@ def test_the_memory_is_that_of_the_machine_or_less() -> None:
     """The memory of the instance is positive, and never more than the machine has."""
     with open("/proc/meminfo") as file:  # noqa: PTH123 - as the module itself reads.
         total = int(file.readline().split()[1]) * 1024
-    assert 0 < memory_bytes() <= total
+    assert 0 < instance_memory() <= total

@@ -1,12 +1,12 @@
 """The settings of passwords and users."""
 
-import os
 import re
 from collections.abc import Mapping
 
 import msgspec
 
 from shared.errors import InvalidSetting
+from shared.memory import instance_memory
 from shared.settings import read_flag, read_list, read_number, read_text
 
 _PROFILE_MIB = {"owasp": 19, "owasp-46": 46, "rfc9106-low": 64, "rfc9106-high": 2048}
@@ -73,7 +73,7 @@ def _breached_passwords_url(environ: Mapping[str, str]) -> str:
 
 def _default_hash_memory_mib() -> int:
     """512 MiB, or a quarter of the machine's memory if that is less; at least the memory of one hash."""
-    quarter = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 // 1024**2
+    quarter = instance_memory() // 4 // 1024**2
     return max(_PROFILE_MIB["owasp"], min(512, quarter))
 
 

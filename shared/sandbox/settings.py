@@ -11,7 +11,6 @@ SMALL_INSTANCE_BYTES = 2048 * MIB
 """An instance with less memory runs one child at once."""
 WORKER_BYTES = 512 * MIB
 """What the host and the worker keep of an instance's memory."""
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 class SandboxSettings(msgspec.Struct, frozen=True):
@@ -30,20 +29,3 @@ def load_settings(environ: Mapping[str, str], memory_bytes: int) -> SandboxSetti
     share = (memory_bytes - WORKER_BYTES) // processes // MIB
     memory = read_number(environ, "STRONGROOM_SANDBOX_MEMORY_MIB", min(max(share, 256), 1024), 128, 16_384)
     return SandboxSettings(processes, memory * MIB)
-
-
-def instance_memory() -> int:
-    """The bytes of memory that this instance may take: the limit of its cgroup, else the machine's own."""
-    import os
-
-    try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf.
-        available = SMALL_INSTANCE_BYTES
-    for path in CGROUP_LIMITS:
-        try:
-            with open(path) as file:  # noqa: PTH123 - pathlib takes 2 ms to load.
-                return min(available, int(file.read()))
-        except (OSError, ValueError):  # No such cgroup, or "max".
-            continue
-    return available

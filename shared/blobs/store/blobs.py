@@ -12,6 +12,7 @@ import msgspec
 
 from shared.blobs.conditions import Conditions, State, evaluate, parse_date
 from shared.errors import PreconditionFailed, StorageUnavailable, UnknownContainer
+from shared.inflight import inflight
 from shared.storage import Storage
 from shared.storage.blobs import Blobs, Grant
 from shared.storage.errors import BlobConflict, UnknownBlob
@@ -118,6 +119,7 @@ class BlobStore:
             if stream.size > most:
                 body[:] = [None]
                 return
+            inflight.book(stream.size)
             body[:] = [stream.readall()]
 
         headers = self._read(download)
