@@ -149,7 +149,7 @@ def run() -> Iterator[Figure]:
                 "import azure.storage.blob",
                 baseline_first * 1000,
                 "ms",
-                "at most 1.4",
+                "at most 1.7",
             )
         finally:
             azurite.stop()

@@ -17,7 +17,7 @@ class BlobSettings(msgspec.Struct, frozen=True):
     prices: Mapping[str, float] = msgspec.field(default_factory=lambda: BLOB_PRICES)
     """`STRONGROOM_BLOB_PRICES`: the price of a GiB per month by tier, as a JSON object."""
     inline_html: bool = False
-    """`STRONGROOM_INLINE_HTML`: whether `get-blob` lets browsers show HTML and SVG from the app's own origin."""
+    """`STRONGROOM_INLINE_HTML`: whether browsers may show HTML and SVG, in a sandbox without an origin."""
     storage_private: bool = False
     """`STRONGROOM_STORAGE_PRIVATE`: whether only a private network reaches the storage account."""
 

@@ -220,7 +220,7 @@ class Blobs:
 
 
 _CONFLICTS = {
-    "BlobArchived": "The blob is archived and cannot be read. Move it to Hot, Cool or Cold with set-tier, and wait.",
+    "BlobArchived": "The blob is archived: nobody can read or replace it. Move it to Hot, Cool or Cold with set-tier.",
     "BlobBeingRehydrated": "The blob is leaving the archive tier, which takes hours. Wait until it is back.",
     "CannotChangeToLowerTier": "The blob is leaving the archive tier, which takes hours. Wait until it is back.",
     "SnapshotsPresent": "The blob has snapshots. Send snapshots=true to delete them, too.",

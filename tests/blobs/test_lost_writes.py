@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -10,11 +10,12 @@ import pytest
 from scripts.azurite import Azurite
 from shared.blobs.conditions import Conditions
 from shared.blobs.store.blobs import BlobStore, Properties, Target
-from shared.errors import PreconditionFailed
+from shared.deadline import call_limit
+from shared.errors import PreconditionFailed, StorageUnavailable
 from shared.settings import StorageSettings
 from shared.storage import EMULATOR_ACCOUNT, EMULATOR_KEY, Storage, WriteUnconfirmed
 from shared.storage.errors import ContainerExists, UnknownBlob
-from tests.storage.proxy import LOSE_REQUEST, LOSE_RESPONSE, Proxy, run_proxy
+from tests.storage.proxy import HANG, LOSE_REQUEST, LOSE_RESPONSE, Proxy, run_proxy
 
 TEXT = Properties("text/plain")
 ONLY_NEW = Conditions(if_none_match="*")
@@ -98,3 +99,18 @@ def test_what_nobody_can_tell_is_said(blobs: BlobStore, target: Target, proxy: P
         blobs.put(target, b"x", TEXT, ONLY_NEW)
     proxy.always(None)
     assert blobs.head(target).size == 1
+
+
+def test_storage_that_hangs_holds_a_call_to_its_deadline(blobs: BlobStore, target: Target, proxy: Proxy) -> None:
+    """All requests of a call and their retries share its deadline: reads, writes and listings alike."""
+    proxy.always(HANG)
+    calls: list[Callable[[], object]] = [
+        lambda: blobs.head(target),
+        lambda: blobs.read(target, most=10),
+        lambda: blobs.put(target, b"x", TEXT, ONLY_NEW),
+    ]
+    for call in calls:
+        proxy.requests.clear()
+        with call_limit(0.5), pytest.raises(StorageUnavailable):
+            call()
+        assert len(proxy.requests) == 1  # Without the limit there are three attempts, of 4 s each.

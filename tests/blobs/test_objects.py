@@ -698,3 +698,11 @@ def test_a_snapshot_is_read_and_copied(client: httpx.Client, container: Containe
     assert client.get("/api/blobs/objects/older").content == b"1"
     both = {"snapshot": snapshot, "version_id": "2026-01-01T00:00:00.0000000Z"}
     assert fields_of(client.get("/api/blobs/objects/older", params=both)) == ["snapshot"]
+
+
+def test_a_version_is_never_another_state(client: httpx.Client) -> None:
+    """Azurite ignores the version and returns the blob as it is now: that is 422, and not that blob."""
+    version = {"version_id": "2026-01-01T00:00:00.0000000Z"}
+    assert problem_of(client.get("/api/blobs/objects/text.txt", params=version)) == (422, "unsupported-by-account")
+    fields = {"container": "objects", "name": "text.txt", "to_name": "from-version", **version}
+    assert problem_of(client.post("/api/copy-blob", json=fields)) == (422, "unsupported-by-account")

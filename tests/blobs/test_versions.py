@@ -67,6 +67,8 @@ def running(account: Account) -> Iterator[BlobStore]:
             if data is None:
                 return self.respond(404, {"x-ms-error-code": "BlobNotFound"})
             properties = {"x-ms-access-tier": account.tier}
+            if "versionid" in query:
+                properties["x-ms-version-id"] = query["versionid"]
             if account.archive_status:
                 properties["x-ms-archive-status"] = account.archive_status
             if self.command == "GET":

@@ -32,7 +32,7 @@ from shared.blobs.routes.fields import (
 from shared.blobs.store.blobs import BlobStore, Found, Target
 from shared.errors import PreconditionFailed
 from shared.storage.blobs import Grant
-from shared.storage.errors import BlobConflict, RangeNotSatisfiable, UnknownBlob
+from shared.storage.errors import BlobConflict, RangeNotSatisfiable, UnknownBlob, UnsupportedByAccount
 from shared.web import Example, Fields, Operation, Request, Response, rfc3339
 
 REDIRECT_MINUTES = 5
@@ -169,6 +169,7 @@ def operations(blobs: BlobStore, delivery: Delivery) -> dict[str, Operation]:
                 BlobConflict,
                 BlobTooLarge,
                 ScriptDestination,
+                UnsupportedByAccount,
                 *OUTAGES,
             ),
             examples=(Example("A file", {"container": "samples", "name": "welcome.txt", "redirect": False}),),

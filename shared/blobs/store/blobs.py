@@ -15,7 +15,7 @@ from shared.errors import PreconditionFailed, StorageUnavailable, UnknownContain
 from shared.inflight import inflight
 from shared.storage import Storage
 from shared.storage.blobs import Blobs, Grant
-from shared.storage.errors import BlobConflict, UnknownBlob
+from shared.storage.errors import BlobConflict, UnknownBlob, UnsupportedByAccount
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContentSettings
@@ -101,7 +101,9 @@ class BlobStore:
 
     def head(self, target: Target) -> Found:
         """The headers of a blob. Raises UnknownBlob."""
-        return Found(self._read(lambda options: self._client(target).get_blob_properties(**options)), b"")
+        headers = self._read(lambda options: self._client(target).get_blob_properties(**options))
+        _check_version(target, headers)
+        return Found(headers, b"")
 
     def read(
         self, target: Target, *, most: int, etag: str | None = None, first: int = 0, count: int | None = None
@@ -123,6 +125,7 @@ class BlobStore:
             body[:] = [stream.readall()]
 
         headers = self._read(download)
+        _check_version(target, headers)
         return Found(headers, body[0])
 
     def exists(self, target: Target) -> bool:
@@ -419,6 +422,12 @@ class _Responses:
     def __exit__(self, *_: object) -> None:
         for each in self._open:  # One whose body was not read to its end would keep its connection.
             each.internal_response.close()
+
+
+def _check_version(target: Target, headers: Mapping[str, str]) -> None:
+    """Raises UnsupportedByAccount where the service has ignored the version and returned the blob itself."""
+    if target.version_id is not None and headers.get("x-ms-version-id") != target.version_id:
+        raise UnsupportedByAccount("The storage account keeps no versions. Leave out version_id.")
 
 
 def _has_content(found: Found, md5: bytes, size: int, settings: "ContentSettings") -> bool:
