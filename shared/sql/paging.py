@@ -101,7 +101,9 @@ def position_after(start: Position, page: Page, order: Order) -> Position:
     Rows with the same key have no order among them: if the page ends between such rows, rows are counted.
     """
     last, following = ([row[index] for index in order.indexes] for row in (page.last, page.following))
-    if all(type(value) in (int, float, str) for value in last) and any(
+    # JSON has no infinity.
+    usable = all(type(value) in (int, str) or (type(value) is float and isfinite(value)) for value in last)
+    if usable and any(
         certainly_differ(first, second, compared)
         for first, second, compared in zip(last, following, order.compared, strict=True)
     ):

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from shared.errors import InvalidRequest, StorageUnavailable
 from shared.sql.databases import Database
 from shared.sql.engines import Statement
-from shared.sql.paging import Term, order_of
+from shared.sql.paging import Term, certainly_differ, order_of
 from shared.sql.responses import PageQuery, chosen_format, page_response
 from shared.sql.statements import clip
 from shared.sql.values import Column, Style, sqlite_column
@@ -127,6 +128,142 @@ def test_without_a_secret_truncation_is_still_told(numbers: Database) -> None:
     """Where no cursor can be signed, the rows are answered all the same, and that there are more."""
     response = json.loads(page_response(numbers, Cursors(unavailable), ask("select id from numbers", 5)).body)
     assert (response["row_count"], response["truncated"], response["cursor"]) == (5, True, None)
+
+
+SETUPS: dict[str, list[tuple[str, str]]] = {
+    "sqlite": [
+        ("k text collate nocase", "k"), ("k date collate nocase", "k"), ("k text collate rtrim", "k desc"),
+        ("k text", "k"), ("k numeric", "k"), ("k", "k"), ("k decimal(10, 2)", "k desc"), ("k blob", "k"),
+        ("k integer collate nocase", "k"), ("k timestamp", "k"), ("k real", "k"),
+    ],
+    "postgresql": [
+        ("k citext", "k"), ("k text", "k"), ("k text collate folded", "k"), ("k varchar(20) collate folded", "k desc"),
+        ("k numeric", "k"), ("k interval", "k"), ("k char(8)", "k"), ("k timestamptz", "k"), ("k date", "k desc"),
+        ("k double precision", "k"), ("k real", "k"), ("k uuid", "k"), ("k time", "k"), ("k timetz", "k"),
+    ],
+    "mysql": [
+        ("k varchar(20)", "k"), ("k varchar(20) character set utf8mb4 collate utf8mb4_bin", "k"), ("k date", "k"),
+        ("k decimal(10, 2)", "k"), ("k datetime", "k desc"), ("k time", "k"), ("k float", "k"), ("k bigint", "k"),
+        ("k varchar(20)", '"k"'), ("k varchar(20)", "`k`"),
+    ],
+}  # fmt: skip
+TEXTS = ["a", "A", "a", "b", "B ", "b", "B", "c", "", " ", "é", "E", "e", "1", "1.0", "01", None, None]
+NUMBERS = ["1", "1.0", "1.00", "2", "2.0", "10", "9", "0", "-1", None]
+STORED: dict[str, list[str | None]] = {
+    "numeric": [*NUMBERS, "NaN", "NaN"], "interval": ["P1D", "PT24H", "P30D", "P1M", "PT0S", "P1D", "PT23H", None],
+    "decimal(10,": NUMBERS, "double": [*NUMBERS, "1e300"], "real": NUMBERS, "float": NUMBERS,
+    "bigint": ["1", "2", "2", "3"], "date": ["2026-01-31", "2026-01-31", "2026-02-01", "1999-01-01", None],
+    "timestamptz": ["2026-01-31T09:30:00Z", "2026-01-31T10:30:00+01:00", "2026-01-31T09:30:00.5Z", None],
+    "datetime": ["2026-01-31 09:30:00", "2026-01-31 09:30:00", "2026-02-01 00:00:00", None],
+    "uuid": ["c0a8c1d2-0000-0000-0000-000000000000", "c0a8c1d2-0000-0000-0000-000000000001", None],
+    "time": ["09:30:00", "10:30:00", "09:30:00", None], "timetz": ["09:30:00+00", "10:30:00+01", "09:30:00+02", None],
+}  # fmt: skip
+
+
+def keys_for(engine: str, declared: str) -> list[str | None]:
+    """Values for a column of this declaration; in SQLite any column takes any of them."""
+    if engine == "sqlite":
+        return [*TEXTS, *NUMBERS, "2026-01-31t09:30z", "2026-01-31T09:30Z"]
+    return STORED.get(declared.split()[1], TEXTS)
+
+
+@pytest.fixture
+def folded(shop: Database, request: pytest.FixtureRequest) -> Database:
+    """The database; in PostgreSQL with citext, and with a collation that takes letters of either case as equal."""
+    if shop.engine == "postgresql":
+        with psycopg.connect(request.getfixturevalue("postgresql").owner, autocommit=True) as owner:
+            owner.execute("create extension if not exists citext")
+            owner.execute(
+                "create collation if not exists folded (provider = icu, locale = 'und-u-ks-level2', "
+                "deterministic = false)"
+            )
+    return shop
+
+
+@pytest.mark.parametrize("number", range(14))
+@pytest.mark.parametrize("tail", ["", ", id", ", id desc"])
+def test_values_that_the_engine_takes_as_equal_lose_no_row(folded: Database, number: int, tail: str) -> None:
+    """Pages hold each row once, whatever the engine takes as equal: letters of either case, scales, zones, units."""
+    if number >= len(SETUPS[folded.engine]):
+        return
+    declared, order = SETUPS[folded.engine][number]
+    keys = keys_for(folded.engine, declared)
+    run(folded, "drop table if exists keyed")
+    run(folded, f"create table keyed (id integer, {declared})")
+    for place, key in enumerate(keys * 2):
+        run(folded, "insert into keyed values (?, ?)", [place, key])
+    if folded.engine == "sqlite":
+        run(folded, "insert into keyed values (100, ?), (101, ?), (102, x'00'), (103, 9e999)", [1, 1.0])
+    sql = f"select id, k from keyed order by {order}{tail}"
+    if folded.engine == "mysql" and not tail:
+        sql += ", id"  # Which of two equal rows comes first, it decides anew for each limit.
+    whole = page(folded, sql, 1000)["rows"]
+    for limit in (1, 2, 3, 5):
+        found = [row for rows in pages(folded, sql, limit) for row in rows]
+        assert sorted(row[0] for row in found) == sorted(row[0] for row in whole), (declared, limit)
+        if tail:
+            assert found == whole
+    run(folded, "drop table keyed")
+
+
+def test_a_collation_of_an_expression_is_kept(shop: Database) -> None:
+    """Where the statement names a collation for the column that it orders by, no row is lost either."""
+    if shop.engine != "sqlite":
+        return
+    run(shop, "drop table if exists keyed")
+    run(shop, "create table keyed (k text)")
+    for key in ("b", "A", "a", "B", "c", "a ", "C"):
+        run(shop, "insert into keyed values (?)", [key])
+    for collation in ("nocase", "rtrim", "binary"):
+        sql = f"select k collate {collation} as n, rowid as r from keyed order by n, r"
+        found = [row for rows in pages(shop, sql, 1) for row in rows]
+        assert found == page(shop, sql, 100)["rows"]
+    run(shop, "drop table keyed")
+
+
+def test_a_parameter_may_have_any_name(numbers: Database) -> None:
+    """The values of a cursor never replace a parameter of the caller's."""
+    sql = "select id from numbers where id > :strongroom_key_1 order by id"
+    found = [row[0] for rows in pages(numbers, sql, 5, {"strongroom_key_1": 4}) for row in rows]
+    assert found == list(range(5, 21))
+
+
+@pytest.mark.parametrize(
+    ("sql", "names", "terms"),
+    [
+        ('select a as "ID", b as x from t order by id', ["ID", "x"], []),
+        ('select a as "ID" from t order by "ID"', ["ID"], [('"ID"', False)]),
+        ("select id from t order by ID", ["id"], [("ID", False)]),
+    ],
+)
+def test_names_in_postgresql(sql: str, names: list[str], terms: list[tuple[str, bool]]) -> None:
+    """PostgreSQL folds a name without quotes to lower case: it may mean another column than the one returned."""
+    columns = [Column(name, "integer", None, "number") for name in names]
+    assert order_of(sql, "postgresql", columns).terms == [Term(*each) for each in terms]
+
+
+def test_a_text_is_no_order() -> None:
+    """MySQL and MariaDB read double quotes as a text, by which rows have no order."""
+    columns = [Column("id", "integer", None, "number")]
+    assert order_of('select id from t order by "id"', "mysql", columns).terms == []
+    assert order_of("select id from t order by `id`", "mysql", columns).terms == [Term("`id`", False)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "compared", "expected"),
+    [
+        ("1.0", "1.00", "number", False), ("1.0", "1.01", "number", True), ("NaN", "1", "number", False),
+        ("Infinity", "Infinity", "number", False), (None, 1, "number", True), (None, None, "number", False),
+        ("1" * 40, "1" * 39 + "2", "number", True), ("a", "A", "text", True), ("a", "A", "sqlite", False),
+        ("a", "a ", "sqlite", False), ("a", "b", "sqlite", True), ("a\0b", "a\0c", "sqlite", False),
+        ("1", "2", "sqlite", False), (1, 1.0, "sqlite", False), (1, 2, "sqlite", True), (1, "a", "sqlite", True),
+        (float("inf"), 1, "sqlite", False), ("É", "é", "sqlite", True), ("2026-01-31", "2026-02-01", "date", True),
+        ("2026-00-31", "2026-02-01", "date", False), ("0000-00-00", "2026-02-01", "date", False),
+    ],
+)  # fmt: skip
+def test_what_is_certainly_different(first: Any, second: Any, compared: Any, expected: bool) -> None:
+    """Two values differ for certain only if no rule of the engine makes them equal."""
+    assert certainly_differ(first, second, compared) is expected
 
 
 COLUMNS = (

@@ -103,10 +103,10 @@ _KINDS: dict[int, Kind] = {
 }  # fmt: skip
 """Our types of PostgreSQL's, by their numbers. Arrays are JSON, everything else is text as PostgreSQL writes it."""
 _COMPARED: dict[int, Compared] = {
-    20: "number", 21: "number", 23: "number", 26: "number", 1700: "number", 1082: "exact", 1083: "exact", 1266: "exact",
+    20: "number", 21: "number", 23: "number", 26: "number", 1700: "number", 1082: "exact", 1083: "exact",
     1114: "exact", 1184: "exact", 2950: "exact", 19: "text", 25: "text", 1043: "text",
 }  # fmt: skip
-"""How values can be told apart. Of other types (citext, char, interval), different texts may be equal values."""
+"""How values can be told apart. Of other types (citext, char, interval, timetz), different texts may be equal values."""
 
 
 class PostgresSession:
