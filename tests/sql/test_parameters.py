@@ -3,15 +3,18 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.sql.databases import Database, Databases
-from shared.sql.errors import SqlError
+from shared.sql.errors import ReadOnly, SqlError
+from shared.sql.responses import check_tables
+from shared.sql.routes.databases import _describe
 from shared.sql.saved import Parameter, bind
 from shared.sql.settings import DatabaseSettings
-from shared.sql.values import Json, Typed, has_offset, mysql_timestamp
+from shared.sql.values import Json, Style, Typed, has_offset, mysql_timestamp
 from tests.sql.conftest import NO_FILES, no_token
 from tests.sql.servers import Server
 from tests.sql.test_engines import read, rows, write
@@ -88,8 +91,6 @@ def test_nul_in_a_bound_text(things: Database) -> None:
 
 def test_the_apps_own_table_is_out_of_reach(shop: Database) -> None:
     """Queries, exports and listings do not show the table that keeps the responses of other callers."""
-    from shared.sql.responses import check_tables
-
     for name in ("strongroom_answers", "STRONGROOM_Answers", "main.strongroom_answers"):
         with pytest.raises(SqlError, match="belongs to the app"):
             check_tables(f"select * from {name}", shop.engine)
@@ -278,3 +279,52 @@ def test_timestamps_as_mysql_writes_them(text: str, expected: str) -> None:
 def test_texts_with_an_offset(value: object, expected: bool) -> None:
     """Only a whole RFC 3339 timestamp with an offset may be converted."""
     assert has_offset(value) is expected
+
+
+# ---- SQLite.
+
+
+@pytest.mark.parametrize("sql", ["select * from mixed", "select id, lower(word) || '' as word, bits from mixed",
+                                 "select m.id, m.word, m.bits from mixed m where :no is null"])  # fmt: skip
+def test_texts_that_are_not_utf_8(tmp_path: Path, sql: str) -> None:
+    """A text that is not UTF-8 is base64 with a note in its column; every other row and value stays as it is."""
+    path = tmp_path / "mixed.sqlite"
+    path.touch()
+    settings = DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")
+    database = Databases({"shop": settings}, no_token, NO_FILES).get("shop")
+    write(database, "create table mixed (id integer primary key, word text, bits blob)")
+    for place in range(1, 61):
+        word = "cast(x'e9' as text)" if place in (2, 33) else "'é'"
+        write(database, f"insert into mixed values ({place}, {word}, x'e9')")
+    params = {"no": None} if ":no" in sql else ()
+    page = read(database, sql, params)
+    found = json.loads(b"[" + page.rows + b"]")
+    assert [row[0] for row in found] == list(range(1, 61))
+    assert {json.dumps(row[2]) for row in found} == {'{"base64": "6Q"}'}
+    assert [row[0] for row in found if row[1] != "é"] == [2, 33]
+    assert found[1][1] == {"base64": "6Q"}
+    assert [("note" in each, each["type"]) for each in page.columns][:2] == [(False, "integer"), (True, "text")]
+    text = read(database, sql, params, form=Style("csv")).rows.decode()
+    assert text.splitlines()[2] == "2,6Q,6Q"
+    database.close()
+
+
+def test_sqlite_reads_no_responses_of_others(tmp_path: Path) -> None:
+    """The app's own table is out of reach however its name is written, and is not listed."""
+    path = tmp_path / "kept.sqlite"
+    path.touch()
+    settings = DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")
+    database = Databases({"shop": settings}, no_token, NO_FILES).get("shop")
+    write(database, "create table strongroom_answers (id text)", "create view seen as select * from strongroom_answers")
+    for name in (
+        "strongroom_answers",
+        "'strongroom_answers'",
+        '"Strongroom_Answers"',
+        "seen",
+        "main.strongroom_answers",
+    ):
+        for sql in (f"select * from {name}", f"select count(*) from {name}"):
+            with pytest.raises(ReadOnly, match="strongroom_answers"):
+                rows(database, sql)
+    assert [each.name for each in _describe(database).tables] == ["seen"]
+    database.close()

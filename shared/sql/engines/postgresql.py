@@ -106,7 +106,7 @@ _COMPARED: dict[int, Compared] = {
     20: "number", 21: "number", 23: "number", 26: "number", 1700: "number", 1082: "exact", 1083: "exact",
     1114: "exact", 1184: "exact", 2950: "exact", 19: "text", 25: "text", 1043: "text",
 }  # fmt: skip
-"""How values can be told apart. Of other types (citext, char, interval, timetz), different texts may be equal values."""
+"""How values can be told apart. Different texts of other types (citext, char, interval, timetz) may be equal values."""
 
 
 class PostgresSession:

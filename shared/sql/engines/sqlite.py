@@ -7,6 +7,7 @@ other runs in a child process (`sqlite_child`), which can be killed. SQLite's au
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from threading import Event, Lock, Thread
@@ -41,8 +42,18 @@ from shared.sql.errors import (
     SqlError,
     UnknownDatabase,
 )
-from shared.sql.statements import check_params, is_blank, scan
-from shared.sql.values import FETCH_BYTES, MAX_ROW_BYTES, RETURNED_BYTES, Columns, Cursor, Params, Row, sqlite_column
+from shared.sql.statements import check_params, clip, is_blank, scan
+from shared.sql.values import (
+    FETCH_BYTES,
+    MAX_ROW_BYTES,
+    RETURNED_BYTES,
+    Columns,
+    Cursor,
+    NotText,
+    Params,
+    Row,
+    sqlite_column,
+)
 
 if TYPE_CHECKING:
     import apsw
@@ -50,6 +61,8 @@ if TYPE_CHECKING:
     from shared.sandbox.process import Sandbox
     from shared.sql.engines.sqlite_child import ChildSession
 
+RECORDS = "strongroom_answers"
+"""The app's own table, which no query may read."""
 INTERRUPT_SECONDS = 0.02
 """Between two interrupts of a statement that is over its limit."""
 MAX_VALUE_BYTES = MAX_ROW_BYTES
@@ -160,10 +173,11 @@ class SqliteSession:
         self._cursor: apsw.Cursor | None = None
         self._asked: tuple[str, Params, int] = ("", (), -1)
         self._at_once, self._fetched, self._base = CAREFUL_ROWS, 0, 0
-        self._careful = self._is_held = self._is_done = self._has_long_schema = self._is_checked = False
+        self._careful = self._is_held = self._is_done = self._is_raw = self._has_long_schema = self._is_checked = False
         self.description: Any = ()
         self._failures = (apsw.Error, KeyError, ValueError, OverflowError, MemoryError)
         self._read_only = apsw.ReadOnlyError
+        self._complete = apsw.ExecutionCompleteError
         self._too_big = apsw.TooBigError
         self._memory_used = apsw.memory_used  # In all connections; the buffers of the row just read are among it.
         self._unfinished = (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY)
@@ -208,6 +222,9 @@ class SqliteSession:
         import apsw
 
         if action == apsw.SQLITE_READ:
+            if first is not None and first.lower() == RECORDS and not self._is_ours:
+                self._denied = f"READ {RECORDS}"
+                return apsw.SQLITE_DENY
             return self._may_take_long(first not in LONG_TABLES)
         if action in (apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE):
             return apsw.SQLITE_OK
@@ -328,7 +345,7 @@ class SqliteSession:
                 return self._move().query(sql, params, rows=rows, explain=explain)
             raise self._ours(error) from error
         self._asked = (sql, params, mode)
-        self._fetched, self._is_held, self._is_done = 0, False, False
+        self._fetched, self._is_held, self._is_done, self._is_raw = 0, False, False, False
         return self
 
     def _needs_child(self, error: Exception) -> bool:
@@ -385,17 +402,25 @@ class SqliteSession:
         assert self._cursor is not None  # noqa: S101 - a query ran before.
         try:
             rows = list(islice(self._cursor, wanted))
+        except UnicodeDecodeError:
+            self._read_as_bytes()
+            for _ in range(self._fetched):
+                next(self._cursor)
+            rows = list(islice(self._cursor, wanted))
         except self._too_big:
             if self._at_once == CAREFUL_ROWS:
                 raise
             self._careful = True
             self._set_at_once(CAREFUL_ROWS)
-            self._run(*self._asked)
+            if self._is_raw:
+                self._read_as_bytes()
+            else:
+                self._run(*self._asked)
             for _ in range(self._fetched):
                 next(self._cursor)
             rows = list(islice(self._cursor, CAREFUL_ROWS))
         self._fetched += len(rows)
-        return rows
+        return [_with_texts(row) for row in rows] if self._is_raw else rows
 
     def _grown(self, rows: list[Row]) -> int:
         """The bytes of `rows`, about; where they are few, more rows are read at once from now on."""
@@ -547,7 +572,37 @@ class SqliteSession:
         self._sql, self._columns, self._denied, self._is_long = sql, None, "", False
         self._cursor = cursor = self._db.cursor()
         cursor.execute(sql, params or None, explain=explain)
+        with suppress(self._complete):
+            # If the schema has changed, SQLite prepares a statement again at its first step; get_description still
+            # returns what it returned before.
+            if (description := tuple([each[:2] for each in cursor.description])) != self.description:
+                self.description = description
+                self._columns = columns_of(description)
         return cursor
+
+    def _read_as_bytes(self) -> None:
+        """Begin to read the statement again, each text as bytes with its type, since one is not UTF-8.
+
+        The authorizer has allowed the statement already; what is added to it reads nothing more.
+        """
+        columns, description = self._columns, self.description
+        names = [f"c{index}" for index in range(len(description))]
+        values = ", ".join(
+            f"typeof({name}), iif(typeof({name}) = 'text', cast({name} as blob), {name})" for name in names
+        )
+        sql, params, mode = self._asked
+        self._is_ours = True
+        try:
+            # https://www.sqlite.org/lang_with.html
+            self._run(
+                f"with strongroom({', '.join(names)}) as (\n{clip(sql, 'sqlite')}\n) select {values} from strongroom",  # noqa: S608
+                params,
+                mode,
+            )
+        finally:
+            self._is_ours = False
+            self._columns, self.description = columns, description
+        self._is_raw = True
 
     def _own(self, sql: str) -> None:
         """Run a statement of ours that callers may not run; not cached, so that it is ours alone."""
@@ -575,6 +630,18 @@ select i.name, i."unique", c.name from pragma_index_list(?) i, pragma_index_info
 """
 KEYS = 'select id, "from", "table", "to" from pragma_foreign_key_list(?) order by id, seq'
 ESTIMATES = "select tbl, max(stat) from sqlite_stat1 group by tbl"
+
+
+def _with_texts(row: Row) -> Row:
+    """The row of pairs of type and value: texts that are UTF-8 as texts, the others marked."""
+    return tuple(_text(value) if kind == "text" else value for kind, value in zip(row[::2], row[1::2], strict=True))
+
+
+def _text(data: bytes) -> str | NotText:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return NotText(data)
 
 
 def _inode(path: str) -> tuple[int, int] | None:

@@ -18,7 +18,7 @@ from shared.errors import Busy, StrongroomError
 from shared.sql import errors
 from shared.sql.engines import OVER, Outcome, Statement, Table
 from shared.sql.engines.sqlite import SqliteSession, columns_of
-from shared.sql.values import Columns, Params, Row
+from shared.sql.values import Columns, NotText, Params, Row
 
 if TYPE_CHECKING:
     from shared.sandbox.child import Channel
@@ -39,7 +39,9 @@ ERRORS: dict[str, type[StrongroomError]] = {
         errors.DatabaseUnavailable, errors.UnknownDatabase, Busy,
     )
 }  # fmt: skip
-_ROWS = msgspec.msgpack.Decoder(tuple[bool, list[tuple[Any, ...]]])
+_NOT_TEXT = 1
+"""The code of a text that is not UTF-8, in a message."""
+_ROWS = msgspec.msgpack.Decoder(tuple[bool, list[tuple[Any, ...]]], ext_hook=lambda _code, data: NotText(data))
 _REPLY = msgspec.msgpack.Decoder(tuple[bool, Any])
 
 
@@ -182,12 +184,19 @@ def _served(session: SqliteSession, method: str, arguments: list[Any]) -> Any:
         session.query(sql, params, rows=rows, explain=explain)
         return session.description
     if method == "fetch":
-        return session.fetch(*arguments)
+        rows = session.fetch(*arguments)
+        if any(type(value) is NotText for row in rows for value in row):
+            rows = [tuple(map(_encoded, row)) for row in rows]
+        return rows
     if method == "execute":
         sql, params, alone, max_rows = arguments
         outcome = session.execute(Statement(sql, params), alone=alone, max_rows=max_rows)
         return outcome.rows_affected, outcome.last_row_id, session.description or (), outcome.rows
     return {"check_commit": session.check_commit, "commit": session.commit}[method]()
+
+
+def _encoded(value: Any) -> Any:
+    return msgspec.msgpack.Ext(_NOT_TEXT, bytes(value)) if type(value) is NotText else value
 
 
 def _heap_bytes() -> int:
