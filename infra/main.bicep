@@ -4,9 +4,9 @@ import { ipv4Ranges, siteRanges, storageRanges } from 'modules/allow-list.bicep'
 import { bastionRule, hostings } from 'modules/hosting/facts.bicep'
 import { appContext, setting, tagSet } from 'modules/types.bicep'
 
-// What everybody sets.
+// Every deployment sets these.
 
-@description('Required. Name of this environment; with the resource group it makes the names of all resources.')
+@description('Required. Name of this environment. The names of all resources follow from it and the resource group.')
 @minLength(1)
 @maxLength(32)
 param environmentName string
@@ -17,38 +17,38 @@ param location string = resourceGroup().location
 @description('Optional. Tags for every resource.')
 param tags tagSet = {}
 
-// Who gets in.
+// Who may reach the app.
 
-@description('Optional. Who may call and deploy the app and open storage and vault: addresses and ranges such as 203.0.113.7 or 203.0.113.0/24, or several of them divided by commas. Empty closes them all.')
+@description('Optional. Addresses that may call and deploy the app and reach storage, vault and database: addresses and ranges such as 203.0.113.7 or 203.0.113.0/24, or several of them separated by commas. Empty closes them all.')
 param allowedIpRanges string[] = []
 
-@description('Optional. Storage, vault and database behind private endpoints, with no public endpoint.')
+@description('Optional. Storage, vault and database get private endpoints and no public one.')
 param privateNetwork bool = false
 
-@description('Optional. The site behind a private endpoint too, with no public endpoint: no allow-list reaches it then.')
+@description('Optional. The site gets a private endpoint and no public one; the allow-list then has no effect on it.')
 param privateSite bool = false
 
-@description('Optional. Address space of the network, a /22 or larger; change it before the first deployment where it collides.')
+@description('Optional. Address space of the network, a /22 or larger; if it collides with another network, change it before the first deployment.')
 param addressPrefix string = '10.20.0.0/22'
 
-@description('Optional. Client id of an app registration: callers must then sign in with Entra ID besides the function key.')
+@description('Optional. Client id of an app registration: callers must then sign in with Entra ID, in addition to the function key.')
 param entraClientId string = ''
 
-@description('Conditional. Address at which callers reach the app, such as https://keys.example.org, where a custom domain, Front Door or a gateway is in front; required for containerInstance and virtualMachine. Links and issuers begin with it.')
+@description('Conditional. Address at which callers reach the app, such as https://keys.example.org, if a custom domain, Front Door or a gateway is in front of it; required for containerInstance and virtualMachine. Links and issuers begin with it.')
 param url string = ''
 
-@description('Optional. Number of your own proxies in front of the app, such as Front Door: they, and nobody else, must be on the allow-list then.')
+@description('Optional. Number of your own proxies in front of the app, such as Front Door. Then only their addresses may be on the allow-list.')
 @minValue(0)
 @maxValue(9)
 param proxies int = 0
 
-// The app, and where it runs.
+// The hosting.
 
-@description('Optional. Where the app runs: flex takes the package, the others take the image. docs/hosting.md compares them.')
+@description('Optional. The platform that runs the app: flex runs the package, the others run the image. docs/hosting.md compares them.')
 @allowed(['flex', 'containerApp', 'containerInstance', 'virtualMachine', 'appService'])
 param hosting string = 'flex'
 
-@description('Conditional. Name and digest of the image in the registry, as strongroom@sha256:…; without one, all but the host is deployed. For all hostings but flex.')
+@description('Conditional. Name and digest of the image in the registry, as strongroom@sha256:…; without one, everything but the app itself is deployed. For every hosting but flex.')
 param image string = ''
 
 @description('Conditional. Public half of an SSH key pair; required for virtualMachine.')
@@ -88,11 +88,11 @@ param alwaysReady int = 0
 
 // Data.
 
-@description('Optional. How storage keeps its copies: three in one datacentre (LRS), in three zones (ZRS), and six with a second region (GRS, GZRS).')
+@description('Optional. Copies of stored data: three in one datacentre (LRS), three in three zones (ZRS), or six with a second region (GRS, GZRS).')
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS'])
 param storageRedundancy string = 'Standard_ZRS'
 
-@description('Optional. Days that blobs can be restored to, and the database (at most 35).')
+@description('Optional. Days for which blobs can be restored, and the database (at most 35).')
 @minValue(7)
 @maxValue(360)
 param retentionDays int = 30
@@ -101,10 +101,10 @@ param retentionDays int = 30
 @allowed(['standard', 'premium'])
 param vaultSku string = 'standard'
 
-@description('Optional. A deleted vault can be restored for 90 days and purged by nobody; false lets azd down --purge do so. Cannot be taken back.')
+@description('Optional. Nobody can purge a deleted vault for 90 days; false lets azd down --purge do so. Once true, it stays true.')
 param purgeProtection bool = true
 
-@description('Optional. A database server beside the embedded SQLite.')
+@description('Optional. A database server. With none, the app reads a SQLite file from storage.')
 @allowed(['none', 'postgresql', 'mysql'])
 param database string = 'none'
 
@@ -118,33 +118,33 @@ param databaseAdminName string = ''
 @allowed(['User', 'Group', 'ServicePrincipal'])
 param databaseAdminType string = 'User'
 
-@description('Conditional. Azure wants a password when it creates a MySQL server: a random one, for the first deployment with mysql. Sign-in by password is off. Leave it out later, and the server keeps what it has.')
+@description('Conditional. Random password, for the first deployment with mysql only: Azure requires one when it creates the server. Sign-in by password is off. Without it, an existing server keeps its password.')
 @secure()
 param mysqlUnusedPassword string = ''
 
-// Watching over it.
+// Monitoring.
 
-@description('Optional. Gigabytes of logs a day after which nothing more is taken in; bounds the cost.')
+@description('Optional. Gigabytes of logs a day; further logs of that day are dropped. Limits the cost.')
 @minValue(1)
 param dailyCapGb int = 1
 
-@description('Optional. Who is mailed by alerts and budget; empty makes no alerts.')
+@description('Optional. Addresses that alerts and budget send mail to; without any there are no alerts.')
 param alertEmails string[] = []
 
-@description('Optional. A page in the portal with calls, failures and latencies.')
+@description('Optional. A workbook in the portal with calls, failures and latencies.')
 param workbook bool = false
 
-@description('Optional. Mail at 80 % of this amount a month, and when 100 % is forecast; 0 makes no budget.')
+@description('Optional. Mail at 80 % of this amount a month, and when 100 % is forecast; 0 means no budget.')
 @minValue(0)
 param budgetAmount int = 0
 
 @description('Conditional. First day of the budget, the first of a month such as 2026-12-01; required with a budget, and fixed once deployed.')
 param budgetStart string = ''
 
-@description('Optional. Keep storage, vault and database from being deleted. The deployer must be Owner or User Access Administrator.')
+@description('Optional. Locks that forbid to delete storage, vault and database. The deployer must be Owner or User Access Administrator.')
 param lock bool = false
 
-// Names, and what the cloud calls its services.
+// Names, and the names of the cloud's services.
 
 var cloud = loadJsonContent('cloud.json')
 var abbreviations = loadJsonContent('abbreviations.json')
@@ -224,7 +224,7 @@ var budgetDay = budgetAmount > 0 && (empty(budgetStart) || empty(emails))
   ? fail('A budget needs budgetStart, such as 2026-12-01, and alertEmails.')
   : budgetStart
 
-// What every hosting shares.
+// Resources that every hosting shares.
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: '${abbreviations.identity}${token}'
@@ -261,7 +261,7 @@ module monitoring 'modules/monitoring.bicep' = {
   }
 }
 
-// The records of the app and the users' blobs. The app may write blobs and tables here, and cannot delete a blob's versions.
+// The records of the app and the users' blobs. The app may write blobs and tables here. It cannot delete a blob's versions.
 module storage 'modules/storage.bicep' = {
   dependsOn: [network, monitoring]
   params: {
@@ -455,7 +455,7 @@ var settings setting[] = concat(
     // Without a version, so that the app follows a rotation.
     { name: 'STRONGROOM_MASTER_KEY', value: 'https://${vaultName}.${cloud.vaultSuffix}/keys/${keyName}' }
   ],
-  // Trusted entries at the end of X-Forwarded-For: one of the platform's front end, where there is one, and your proxies'.
+  // Trusted entries at the end of X-Forwarded-For: one from the platform's front end, if it has one, and those of your proxies.
   [{ name: 'STRONGROOM_PROXIES', value: string((facts.private ? 0 : 1) + proxies) }],
   empty(publicUrl) ? [] : [{ name: 'STRONGROOM_URL', value: publicUrl }],
   // The host passes no more calls than this to the app at once, in step with what Flex Consumption sends to an instance.
@@ -477,7 +477,7 @@ var settings setting[] = concat(
         { name: 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID', value: identity.properties.clientId }
         { name: 'WEBSITE_AUTH_AAD_ALLOWED_TENANTS', value: tenant().tenantId }
       ],
-  // The platform of Flex Consumption sets these itself. Without them, each replica of an image would have keys of its own.
+  // Flex Consumption sets these itself. Without them, each replica of an image would have its own function keys.
   inContainer
     ? [
         { name: 'AzureFunctionsWebHost__hostid', value: 'strongroom-${token}' }
@@ -486,7 +486,7 @@ var settings setting[] = concat(
     : []
 )
 
-// Calls at once on an instance, by its memory in MB: each may hold a body of 8 MiB several times. An image has 2 GB.
+// Concurrent calls on an instance, by its memory in MB: each may hold several copies of an 8 MiB body. An image gets 2 GB.
 var concurrency = {
   '512': 4
   '2048': 16
@@ -509,7 +509,7 @@ var app appContext = {
 }
 
 module flex 'modules/hosting/flex.bicep' = if (hosting == 'flex') {
-  // The host reads storage as soon as it starts, and the app the rest.
+  // The host reads storage as soon as it starts; the app then reads the rest.
   dependsOn: [network, storage, hostStorage, vault, endpoints]
   params: {
     app: app
@@ -621,7 +621,7 @@ output API_URI string = hosting == 'flex'
 @description('Name of the app, for deployment; empty before there is an image.')
 output API_NAME string = hosting == 'flex' || deployContainer ? appName : ''
 
-@description('Registry that the image is pushed to; empty for flex.')
+@description('Registry to push the image to; empty for flex.')
 output REGISTRY_SERVER string = inContainer ? registryServer : ''
 
 @description('Client id of the app\'s identity; MySQL knows it by this.')
@@ -630,8 +630,8 @@ output IDENTITY_CLIENT_ID string = identity.properties.clientId
 @description('Object id of the app\'s identity; PostgreSQL and federated credentials know it by this.')
 output IDENTITY_PRINCIPAL_ID string = identity.properties.principalId
 
-@description('The database, for the script of its roles.')
+@description('The database engine, for the script that makes its roles.')
 output SQL_ENGINE string = database
 
-@description('Host of the database; empty where there is none.')
+@description('Host name of the database; empty without one.')
 output SQL_HOST string = server.host

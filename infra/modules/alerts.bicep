@@ -1,14 +1,14 @@
-metadata description = 'Mail when calls fail, when somebody tries keys, when something throttles, and when the master key nears its end.'
+metadata description = 'Mail when calls fail, when somebody tries out keys, when a service throttles, and before the master key expires.'
 
 import { tagSet } from 'types.bicep'
 
-@description('Required. End of all names.')
+@description('Required. Suffix of all names.')
 param token string
 
-@description('Required. Name of the group that is told.')
+@description('Required. Name of the action group.')
 param groupName string
 
-@description('Required. Name of the topic of the vault\'s events.')
+@description('Required. Name of the system topic for the vault\'s events.')
 param topicName string
 
 @description('Required. Region.')
@@ -17,13 +17,13 @@ param location string
 @description('Required. Tags for every resource.')
 param tags tagSet
 
-@description('Required. Who is told.')
+@description('Required. Addresses that get the mail.')
 param emails string[]
 
 @description('Required. Workspace with the logs.')
 param workspaceId string
 
-@description('Required. The site, whose refusals are counted; empty where the app runs elsewhere.')
+@description('Required. The site whose 401 responses are counted; empty if the app does not run as a site.')
 param siteId string
 
 @description('Required. The vault.')
@@ -78,7 +78,7 @@ resource queryRules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       evaluationFrequency: 'PT5M'
       windowSize: 'PT15M'
       autoMitigate: true
-      // In a new workspace the tables are not there yet.
+      // A new workspace does not have the tables yet.
       skipQueryValidation: true
       criteria: {
         allOf: [
@@ -98,7 +98,7 @@ resource queryRules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
 
 var metrics = [
   {
-    // The host refuses a wrong key before the app sees the call: no log has it, this metric does.
+    // The host refuses a wrong key before the app sees the call. Only this metric shows it, no log does.
     name: 'unauthorized'
     scope: siteId
     namespace: 'Microsoft.Web/sites'
@@ -162,7 +162,7 @@ resource metricRules 'Microsoft.Insights/metricAlerts@2026-01-01' = [
             threshold: m.threshold
             timeAggregation: m.aggregation
             dimensions: m.dimensions
-            // A metric that has not come yet must not fail the deployment.
+            // A metric without data yet must not fail the deployment.
             skipMetricValidation: true
           }
         ]
@@ -181,14 +181,14 @@ resource vaultEvents 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   resource keyEnd 'eventSubscriptions' = {
     name: 'key-near-its-end'
     properties: {
-      // The only schema that alerts take.
+      // Alerts accept no other schema.
       eventDeliverySchema: 'CloudEventSchemaV1_0'
       filter: { includedEventTypes: ['Microsoft.KeyVault.KeyNearExpiry', 'Microsoft.KeyVault.KeyExpired'] }
       destination: {
         endpointType: 'MonitorAlert'
         properties: {
           severity: 'Sev1'
-          description: 'The master key of Strongroom nears its end, or has ended.'
+          description: 'The master key of Strongroom expires soon, or has expired.'
           actionGroups: [group.id]
         }
       }

@@ -1,4 +1,4 @@
-metadata description = 'Mail when the month costs more than was meant.'
+metadata description = 'Mail when the month becomes more expensive than planned.'
 
 @description('Required. Name.')
 param name string
@@ -6,10 +6,10 @@ param name string
 @description('Required. Amount a month, in the billing currency.')
 param amount int
 
-@description('Required. First day; fixed, because a later deployment may not move it.')
+@description('Required. First day. A later deployment cannot change it.')
 param startDate string
 
-@description('Required. Who is told.')
+@description('Required. Addresses that get the mail.')
 param emails string[]
 
 resource budget 'Microsoft.Consumption/budgets@2026-06-01' = {

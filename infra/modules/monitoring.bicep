@@ -1,4 +1,4 @@
-metadata description = 'Log Analytics and Application Insights, written to by the app\'s identity alone.'
+metadata description = 'Log Analytics and Application Insights. Only the app\'s identity may write telemetry.'
 
 import { tagSet } from 'types.bicep'
 
@@ -14,10 +14,10 @@ param location string
 @description('Required. Tags for every resource.')
 param tags tagSet
 
-@description('Required. Gigabytes a day after which nothing more is taken in; bounds the cost.')
+@description('Required. Gigabytes of logs a day; further logs of that day are dropped.')
 param dailyCapGb int
 
-@description('Required. The app writes telemetry as this principal.')
+@description('Required. Principal of the app, which writes telemetry; it names the role assignment too.')
 param principalId string
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2026-03-01' = {
@@ -64,5 +64,5 @@ resource publisher 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-@description('Where telemetry goes; it holds no key that opens anything, since local authentication is off.')
+@description('Address for telemetry. It contains no usable key, because local authentication is off.')
 output connectionString string = insights.properties.ConnectionString

@@ -1,4 +1,4 @@
-metadata description = 'MySQL where only Entra ID signs in; nobody can use the password that Azure wants at creation.'
+metadata description = 'MySQL that accepts only sign-in with Entra ID; nobody can use the password that Azure requires at creation.'
 
 import { tagSet } from 'types.bicep'
 
@@ -17,10 +17,10 @@ param location string
 @description('Required. Tags for every resource.')
 param tags tagSet
 
-@description('Required. Address ranges let in besides the app, which comes by the private endpoint.')
+@description('Required. Address ranges that may connect, besides the app, which uses the private endpoint.')
 param allowedIpRanges string[]
 
-@description('Required. No public endpoint at all.')
+@description('Required. No public endpoint.')
 param privateNetwork bool
 
 @description('Required. Object id of the administrator.')
@@ -29,14 +29,14 @@ param administratorId string
 @description('Required. Name of the administrator, as Entra ID knows it.')
 param administratorName string
 
-@description('Required. A random password for a new server; nobody can sign in with it. Empty for a server that exists: it keeps what it has.')
+@description('Required. A random password for a new server; nobody can sign in with it. Empty for an existing server, which keeps its password.')
 @secure()
 param unusedPassword string
 
 @description('Required. Days of backup.')
 param retentionDays int
 
-@description('Required. Keep the server from being deleted.')
+@description('Required. A lock that forbids to delete the server.')
 param lock bool
 
 // Not the app's identity: this one reads the directory.
@@ -64,7 +64,7 @@ resource server 'Microsoft.DBforMySQL/flexibleServers@2024-12-30' = {
     network: { publicNetworkAccess: privateNetwork || empty(allowedIpRanges) ? 'Disabled' : 'Enabled' }
   }
 
-  // One after the other: the server takes one change at a time.
+  // One after the other: the server accepts one change at a time.
   resource administrator 'administrators' = {
     name: 'ActiveDirectory'
     properties: {

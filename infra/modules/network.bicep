@@ -1,4 +1,4 @@
-metadata description = 'A network with a subnet for the app and one for private endpoints; both deny what is not named.'
+metadata description = 'A network with a subnet for the app and one for private endpoints; both deny every other inbound connection.'
 
 import { inboundRule, tagSet } from 'types.bicep'
 
@@ -17,22 +17,22 @@ param tags tagSet
 @description('Required. Address space, a /22 or larger.')
 param addressPrefix string
 
-@description('Required. Free routes from the app to storage and vault, where these have no private endpoints.')
+@description('Required. Service endpoints (free) from the app to storage and vault, if these have no private endpoints.')
 param serviceEndpoints bool
 
-@description('Required. Let the whole network (and what is peered with it) reach the private endpoints, not only the app.')
+@description('Required. The whole network, and peered ones, may reach the private endpoints, not only the app.')
 param openInside bool
 
-@description('Required. Ports that the private endpoints answer on.')
+@description('Required. Ports of the private endpoints.')
 param endpointPorts string[]
 
-@description('Required. What the subnet of the app is delegated to; empty for a virtual machine.')
+@description('Required. Service that the subnet of the app is delegated to; empty for a virtual machine.')
 param delegation string
 
-@description('Required. What the subnet of the app lets in.')
+@description('Required. Inbound connections that the subnet of the app allows.')
 param appRules inboundRule[]
 
-@description('Required. A fixed way out, which platforms that bring none of their own need; with its address.')
+@description('Required. NAT gateway with its public address, for platforms without their own outbound access; null for none.')
 param natGateway { name: string, addressName: string }?
 
 var appPrefix = cidrSubnet(addressPrefix, 24, 0)
@@ -108,7 +108,7 @@ resource address 'Microsoft.Network/publicIPAddresses@2025-09-01' = if (natGatew
   properties: { publicIPAllocationMethod: 'Static', publicIPAddressVersion: 'IPv4' }
 }
 
-// It lets out, and nothing in.
+// For outbound connections only.
 resource nat 'Microsoft.Network/natGateways@2025-09-01' = if (natGateway != null) {
   name: natGateway!.name
   location: location
@@ -123,7 +123,7 @@ resource network 'Microsoft.Network/virtualNetworks@2025-09-01' = {
   tags: tags
   properties: {
     addressSpace: { addressPrefixes: [addressPrefix] }
-    // The subnets stand here and not as resources of their own: a second deployment would else take them away for a moment.
+    // Subnets are properties here, not child resources: otherwise a second deployment would remove them for a moment.
     subnets: [
       {
         name: 'app'
@@ -144,7 +144,7 @@ resource network 'Microsoft.Network/virtualNetworks@2025-09-01' = {
           addressPrefix: endpointPrefix
           defaultOutboundAccess: false
           networkSecurityGroup: { id: endpointGuard.id }
-          // Without this the security group does not hold for private endpoints.
+          // Without this, the security group does not apply to private endpoints.
           privateEndpointNetworkPolicies: 'Enabled'
         }
       }

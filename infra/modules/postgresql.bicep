@@ -1,4 +1,4 @@
-metadata description = 'PostgreSQL that knows no password: people and the app sign in by Entra ID alone.'
+metadata description = 'PostgreSQL without passwords: people and the app sign in with Entra ID.'
 
 import { tagSet } from 'types.bicep'
 
@@ -14,10 +14,10 @@ param location string
 @description('Required. Tags for every resource.')
 param tags tagSet
 
-@description('Required. Address ranges let in besides the app, which comes by the private endpoint.')
+@description('Required. Address ranges that may connect, besides the app, which uses the private endpoint.')
 param allowedIpRanges string[]
 
-@description('Required. No public endpoint at all.')
+@description('Required. No public endpoint.')
 param privateNetwork bool
 
 @description('Required. Object id of the administrator.')
@@ -32,7 +32,7 @@ param administratorType ('User' | 'Group' | 'ServicePrincipal')
 @description('Required. Days of backup.')
 param retentionDays int
 
-@description('Required. Keep the server from being deleted.')
+@description('Required. A lock that forbids to delete the server.')
 param lock bool
 
 resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2025-08-01' = {
@@ -52,7 +52,7 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2025-08-01' = {
     network: { publicNetworkAccess: privateNetwork || empty(allowedIpRanges) ? 'Disabled' : 'Enabled' }
   }
 
-  // One after the other: the server takes one change at a time.
+  // One after the other: the server accepts one change at a time.
   resource administrator 'administrators' = {
     name: administratorId
     properties: {

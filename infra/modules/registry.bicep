@@ -1,4 +1,4 @@
-metadata description = 'The registry of the image: no admin user, no anonymous pull; the app pulls by its identity.'
+metadata description = 'The registry of the image: no admin user, no anonymous pull; the app pulls with its identity.'
 
 import { tagSet } from 'types.bicep'
 
@@ -11,16 +11,16 @@ param location string
 @description('Required. Tags for every resource.')
 param tags tagSet
 
-@description('Required. No public endpoint; takes the Premium tier.')
+@description('Required. No public endpoint; needs the Premium tier.')
 param privateNetwork bool
 
-@description('Required. Container Instances pull as a trusted service of Microsoft; takes the Premium tier.')
+@description('Required. Container Instances pull as a trusted service of Microsoft; needs the Premium tier.')
 param trustedServices bool
 
-@description('Required. The app pulls as this principal.')
+@description('Required. Principal of the app, which pulls; it names the role assignment too.')
 param principalId string
 
-@description('Required. Diagnostics go here.')
+@description('Required. Diagnostic logs go to this workspace.')
 param workspaceId string
 
 resource registry 'Microsoft.ContainerRegistry/registries@2025-11-01' = {

@@ -17,13 +17,13 @@ param redundancy string
 @description('Required. Addresses and ranges that may call the account, as storage takes them; empty closes it.')
 param allowedIpRanges string[]
 
-@description('Required. Subnet that reaches the account by service endpoint; empty where it has private endpoints.')
+@description('Required. Subnet that reaches the account by service endpoint; empty if it has private endpoints.')
 param allowedSubnetId string
 
 @description('Required. No public endpoint.')
 param privateNetwork bool
 
-@description('Required. Principal that gets the roles; it names the role assignments too, so those of a deleted identity do not collide.')
+@description('Required. Principal that gets the roles. It names the role assignments too, so that those of a deleted identity do not collide.')
 param principalId string
 
 @description('Required. Ids of the roles of that principal on this account.')

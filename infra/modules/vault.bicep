@@ -1,4 +1,4 @@
-metadata description = 'The vault with the master key, which the app may wrap and unwrap with, and nothing else.'
+metadata description = 'The vault with the master key. The app may wrap and unwrap with the key, and nothing else.'
 
 import { tagSet } from 'types.bicep'
 
@@ -15,19 +15,19 @@ param location string
 @description('Required. Tags for every resource.')
 param tags tagSet
 
-@description('Required. Address ranges let in; empty closes the vault.')
+@description('Required. Address ranges that may call the vault; empty closes it.')
 param allowedIpRanges string[]
 
-@description('Required. Subnet let in by service endpoint; empty where there are private endpoints.')
+@description('Required. Subnet that reaches the vault by service endpoint; empty if it has a private endpoint.')
 param allowedSubnetId string
 
-@description('Required. No public endpoint at all.')
+@description('Required. No public endpoint.')
 param privateNetwork bool
 
-@description('Required. The app wraps and unwraps as this principal.')
+@description('Required. Principal of the app, which wraps and unwraps; it names the role assignment too.')
 param principalId string
 
-@description('Required. Diagnostics go here.')
+@description('Required. Diagnostic logs go to this workspace.')
 param workspaceId string
 
 @description('Required. Premium keeps the key in a hardware security module.')
@@ -37,7 +37,7 @@ param sku string
 @description('Required. A deleted vault cannot be purged before its retention ends.')
 param purgeProtection bool
 
-@description('Required. Keep the vault from being deleted.')
+@description('Required. A lock that forbids to delete the vault.')
 param lock bool
 
 resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
@@ -50,7 +50,7 @@ resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
     enableRbacAuthorization: true
     enableSoftDelete: true
     softDeleteRetentionInDays: 90
-    // Never false: Resource Manager refuses it, for it cannot be taken back.
+    // Never false: Azure refuses that, because purge protection cannot be switched off.
     enablePurgeProtection: purgeProtection ? true : null
     enabledForDeployment: false
     enabledForDiskEncryption: false
@@ -64,7 +64,7 @@ resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
     }
   }
 
-  // Made where there is none; one that is there is left as it is, with its versions.
+  // A deployment creates the key if it is missing, and leaves an existing one with its versions unchanged.
   resource master 'keys' = {
     name: keyName
     properties: {
@@ -83,7 +83,7 @@ resource vault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   }
 }
 
-// May read the public part, wrap and unwrap: not decrypt, sign, back up, delete or list.
+// Allows to read the public part, wrap and unwrap; not to decrypt, sign, back up, delete or list.
 var cryptoServiceEncryptionUser = 'e147488a-f6f5-4113-8e2d-b22465e65bf6'
 
 resource wrap 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
@@ -103,7 +103,7 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
   name: 'to-workspace'
   properties: {
     workspaceId: workspaceId
-    // Into tables of their own (AZKVAuditLogs), which the alerts read.
+    // To dedicated tables (AZKVAuditLogs), which the alerts read.
     logAnalyticsDestinationType: 'Dedicated'
     logs: [{ categoryGroup: 'audit', enabled: true }]
   }

@@ -1,4 +1,4 @@
-metadata description = 'A page in the portal: calls, failures, latencies, vault and storage.'
+metadata description = 'A workbook in the portal: calls, failures, latencies, vault and storage.'
 
 import { tagSet } from 'types.bicep'
 

@@ -1,4 +1,4 @@
-metadata description = 'The image on App Service: always on, open to the allow-list alone.'
+metadata description = 'The image on App Service: always on, open only to the allow-list.'
 
 import { appContext, setting } from '../types.bicep'
 

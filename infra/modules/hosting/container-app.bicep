@@ -1,4 +1,4 @@
-metadata description = 'The image on Container Apps: scales to zero, open to the allow-list alone.'
+metadata description = 'The image on Container Apps: scales to zero, open only to the allow-list.'
 
 import { appContext, setting } from '../types.bicep'
 
@@ -23,13 +23,13 @@ param environmentName string
 @description('Required. Name of the private endpoint of the environment.')
 param endpointName string
 
-@description('Required. Instances kept warm.')
+@description('Required. Instances that stay warm.')
 param minimumReplicas int
 
 @description('Required. Upper bound of instances, and so of cost.')
 param maximumReplicas int
 
-// Without an address of its own, links of the app begin with the one that the environment gives it.
+// Without an address of yours, links begin with the one that the environment gives the app.
 var address = { name: 'STRONGROOM_URL', value: 'https://${app.name}.${environment.properties.defaultDomain}' }
 
 var cloud = loadJsonContent('../../cloud.json')
@@ -73,7 +73,7 @@ resource containerApp 'Microsoft.App/containerApps@2026-01-01' = {
         allowInsecure: false
         traffic: [{ latestRevision: true, weight: 100 }]
         corsPolicy: { allowedOrigins: app.origins, allowCredentials: false }
-        // Without any rule everyone could call it: a rule that no caller outside matches closes it.
+        // Without any rule everyone could call the app. A rule that no outside caller matches closes it.
         ipSecurityRestrictions: [
           for (range, i) in empty(app.allowedIpRanges) ? ['127.0.0.1/32'] : app.allowedIpRanges: {
             name: 'allowed-${i}'

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Puts the image and the settings in place, and starts the service anew. Resource Manager runs it when these change;
-# virtual-machine.bicep fills in the names in double underscores.
+# Sets the image and the settings, and restarts the service. Azure Resource Manager runs it whenever they change;
+# virtual-machine.bicep replaces the names in double underscores.
 set -eu
 umask 077
-# podman is there when this is done.
+# cloud-init installs podman.
 cloud-init status --wait >/dev/null
 mkdir -p /etc/strongroom
 printf %s '__ENVIRONMENT__' | base64 -d >/etc/strongroom/environment

@@ -1,4 +1,4 @@
-metadata description = 'The app on Flex Consumption: open to the allow-list alone, inside the network, with an identity and without a secret.'
+metadata description = 'The app on Flex Consumption: open only to the allow-list, inside the network, with an identity and without a secret.'
 
 import { appContext, setting } from '../types.bicep'
 
@@ -23,10 +23,10 @@ param instanceMemoryMB int
 @description('Required. Upper bound of instances, and so of cost.')
 param maximumInstanceCount int
 
-@description('Required. Instances kept warm for HTTP.')
+@description('Required. Instances that stay warm for HTTP.')
 param alwaysReady int
 
-@description('Required. Calls that one instance gets at once.')
+@description('Required. Concurrent calls of one instance.')
 param concurrency int
 
 @description('Required. Name of the private endpoint of the site.')

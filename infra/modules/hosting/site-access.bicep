@@ -1,4 +1,4 @@
-metadata description = 'Who reaches a site: no passwords for publishing, sign-in with Entra ID, a private endpoint; and its diagnostic logs.'
+metadata description = 'Access to a site: no passwords for publishing, sign-in with Entra ID, a private endpoint. And its diagnostic logs.'
 
 import { appContext } from '../types.bicep'
 
