@@ -1,4 +1,4 @@
-"""Runs the Bicep command line: where it is, and what a template evaluates to."""
+"""Runs the Bicep command line, and evaluates templates with it."""
 
 import json
 import os
@@ -22,7 +22,7 @@ Resource = dict[str, Any]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a template evaluates to for one set of parameters. Changed by tests that break it, so copy it first."""
+    """The result of evaluating a template with one set of parameters. Tests that change it copy it first."""
 
     resources: list[Resource]
     outputs: dict[str, Any]
@@ -69,9 +69,9 @@ def literal(value: object) -> str:
 def evaluate(
     parameters: Mapping[str, object], folder: Path, template: Path = INFRA, deployment: str = "main"
 ) -> Snapshot:
-    """Evaluate `main.bicep` in `template` for these parameters; `folder` holds what that needs.
+    """Evaluate `main.bicep` in `template` for these parameters; `folder` is for its files.
 
-    Raises AssertionError with what Bicep said where the template has errors or warnings, or refuses the parameters.
+    Raises AssertionError with Bicep's output if the template has errors or warnings, or refuses the parameters.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # `using` takes relative paths alone.
@@ -88,9 +88,9 @@ def evaluate(
         f"--location={LOCATION}",
         f"--deployment-name={deployment}",
     )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    assert not said.strip(), said
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert not output.strip(), output
     snapshot = json.loads((folder / "parameters.snapshot.json").read_text())
     assert snapshot["diagnostics"] == [], snapshot["diagnostics"]
     return Snapshot(snapshot["predictedResources"], snapshot["outputs"])

@@ -1,4 +1,4 @@
-"""Ways to break a deployment, each with the rule that must notice: what was evaluated, or the template itself."""
+"""Ways to break a deployment, in the evaluated resources or in the template, each with the rule that must notice."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,18 +8,19 @@ from .cases import CONTAINER_APP, ENVIRONMENT, GROUP, HOST_STORAGE, MACHINE, REG
 from .rules import (
     PREFIX,
     Rule,
-    alerts_reach_somebody,
+    alerts_send_mail,
     app_service_runs_the_image,
-    blobs_can_be_taken_back,
+    blobs_can_be_restored,
     container_app_is_closed,
     container_instance_is_inside,
     database_is_closed,
-    diagnostics_are_kept,
+    diagnostic_logs_are_kept,
     endpoints_lead_inside,
     everything_is_tagged,
     exactly_these_resources,
     exactly_these_roles,
-    health_is_asked_of_live,
+    flex_runs_as_configured,
+    health_checks_call_live,
     host_is_out_of_reach,
     locks_forbid_deletion,
     machine_is_inside,
@@ -34,7 +35,6 @@ from .rules import (
     short,
     sign_in_has_no_secret,
     site_is_closed,
-    site_runs_as_asked,
     storage_is_closed,
     telemetry_takes_no_key,
     vault_is_closed,
@@ -50,7 +50,7 @@ def resource(end: str) -> Callable[[Snapshot], Resource]:
 
 
 def put(end: str, path: str, value: object) -> Callable[[Snapshot], None]:
-    """Set one property of one resource; a number in the path is a place in a list."""
+    """Set one property of one resource; a number in the path is an index."""
 
     def change(snapshot: Snapshot) -> None:
         at: Any = resource(end)(snapshot)
@@ -91,7 +91,7 @@ def move_role(snapshot: Snapshot) -> None:
 
 
 def pull_nothing(snapshot: Snapshot) -> None:
-    """The role on the registry goes."""
+    """The role on the registry is missing."""
     roles = snapshot.of_type("Microsoft.Authorization/roleAssignments")
     snapshot.resources.remove(next(each for each in roles if REGISTRY in each["id"]))
 
@@ -104,7 +104,7 @@ def widen_role(snapshot: Snapshot) -> None:
 
 
 def name_without_principal(snapshot: Snapshot) -> None:
-    """A role assignment is named by what it is on alone: a second identity's would collide with it."""
+    """The name of a role assignment lacks the principal: that of a second identity would collide with it."""
     role = snapshot.of_type("Microsoft.Authorization/roleAssignments")[0]
     role["name"] = "44444444-4444-4444-4444-444444444444"
 
@@ -117,7 +117,7 @@ def keys_among_data(snapshot: Snapshot) -> None:
 
 
 def data_among_keys(snapshot: Snapshot) -> None:
-    """The host is told to keep its keys where the app's data is."""
+    """The host keeps its keys in the account of the app's data."""
     settings = resource(SITE)(snapshot)["properties"]["siteConfig"]["appSettings"]
     found = next(each for each in settings if each["name"] == "AzureWebJobsStorage__blobServiceUri")
     found["value"] = found["value"].replace("//sthost", "//st")
@@ -199,12 +199,12 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
     (no_passwords_for_publishing, "defaults", put("basicPublishingCredentialsPolicies/ftp", "properties.allow", True)),
     (no_passwords_for_publishing, "defaults", put("basicPublishingCredentialsPolicies/scm", "properties.allow", True)),
     (no_passwords_for_publishing, "defaults", drop("basicPublishingCredentialsPolicies/scm")),
-    (health_is_asked_of_live, "defaults", put(SITE, f"{CONFIG}.healthCheckPath", "/api/health")),
-    (site_runs_as_asked, "defaults", put("serverfarms/asp-ywshwzmuw2ogm", "sku.name", "EP1")),
-    (site_runs_as_asked, "defaults", put(SITE, "properties.functionAppConfig.runtime.version", "3.9")),
-    (site_runs_as_asked, "defaults", put(SITE, "properties.virtualNetworkSubnetId", None)),
+    (health_checks_call_live, "defaults", put(SITE, f"{CONFIG}.healthCheckPath", "/api/health")),
+    (flex_runs_as_configured, "defaults", put("serverfarms/asp-ywshwzmuw2ogm", "sku.name", "EP1")),
+    (flex_runs_as_configured, "defaults", put(SITE, "properties.functionAppConfig.runtime.version", "3.9")),
+    (flex_runs_as_configured, "defaults", put(SITE, "properties.virtualNetworkSubnetId", None)),
     (
-        site_runs_as_asked,
+        flex_runs_as_configured,
         "defaults",
         put(
             SITE,
@@ -213,17 +213,17 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
         ),
     ),
     (
-        site_runs_as_asked,
+        flex_runs_as_configured,
         "everything",
         put(SITE, "properties.functionAppConfig.scaleAndConcurrency.alwaysReady.0.name", "HTTP"),
     ),
     (
-        site_runs_as_asked,
+        flex_runs_as_configured,
         "everything",
         put(SITE, "properties.functionAppConfig.scaleAndConcurrency.maximumInstanceCount", 1000),
     ),
-    (site_runs_as_asked, "defaults", put(SITE, "identity.type", "SystemAssigned")),
-    (site_runs_as_asked, "defaults", put(SITE, "tags", {})),
+    (flex_runs_as_configured, "defaults", put(SITE, "identity.type", "SystemAssigned")),
+    (flex_runs_as_configured, "defaults", put(SITE, "tags", {})),
     (nothing_that_flex_refuses, "defaults", put(SITE, f"{CONFIG}.linuxFxVersion", "Python|3.13")),
     (nothing_that_flex_refuses, "defaults", put(SITE, f"{CONFIG}.ftpsState", "Disabled")),
     (nothing_that_flex_refuses, "defaults", setting("FUNCTIONS_WORKER_RUNTIME", "python")),
@@ -235,7 +235,7 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
     (settings_reach_by_identity, "defaults", put(SITE, f"{CONFIG}.appSettings.0.value", "other")),
     (settings_reach_by_identity, "defaults", setting("STRONGROOM_URL", "https://other.example.org")),
     (
-        site_runs_as_asked,
+        flex_runs_as_configured,
         "everything",
         put(SITE, "properties.functionAppConfig.scaleAndConcurrency.triggers.http.perInstanceConcurrency", 16),
     ),
@@ -271,27 +271,27 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
         put(f"{BLOBS}/containers/datasets", "id", f"{PREFIX}{BLOBS}/containers/app-package"),
     ),
     (
-        blobs_can_be_taken_back,
+        blobs_can_be_restored,
         "defaults",
         put(f"{HOST_STORAGE}/blobServices/default", "properties.deleteRetentionPolicy.enabled", False),
     ),
-    (blobs_can_be_taken_back, "defaults", put(BLOBS, "properties.isVersioningEnabled", False)),
-    (blobs_can_be_taken_back, "defaults", put(BLOBS, "properties.changeFeed.enabled", False)),
-    (blobs_can_be_taken_back, "defaults", put(BLOBS, "properties.changeFeed.retentionInDays", 30)),
-    (blobs_can_be_taken_back, "defaults", put(BLOBS, "properties.deleteRetentionPolicy.days", 30)),
-    (blobs_can_be_taken_back, "defaults", put(BLOBS, "properties.deleteRetentionPolicy.allowPermanentDelete", True)),
-    (blobs_can_be_taken_back, "defaults", put(BLOBS, "properties.containerDeleteRetentionPolicy.enabled", False)),
-    (blobs_can_be_taken_back, "defaults", put(BLOBS, "properties.restorePolicy.enabled", False)),
-    (blobs_can_be_taken_back, "everything", put(BLOBS, "properties.restorePolicy.days", 30)),
-    (blobs_can_be_taken_back, "defaults", put(STORAGE, "properties.allowedCopyScope", "AAD")),
-    (blobs_can_be_taken_back, "defaults", put(LIFECYCLE, "properties.policy.rules.0.enabled", False)),
-    (blobs_can_be_taken_back, "defaults", put(LIFECYCLE, ACTIONS, {})),
+    (blobs_can_be_restored, "defaults", put(BLOBS, "properties.isVersioningEnabled", False)),
+    (blobs_can_be_restored, "defaults", put(BLOBS, "properties.changeFeed.enabled", False)),
+    (blobs_can_be_restored, "defaults", put(BLOBS, "properties.changeFeed.retentionInDays", 30)),
+    (blobs_can_be_restored, "defaults", put(BLOBS, "properties.deleteRetentionPolicy.days", 30)),
+    (blobs_can_be_restored, "defaults", put(BLOBS, "properties.deleteRetentionPolicy.allowPermanentDelete", True)),
+    (blobs_can_be_restored, "defaults", put(BLOBS, "properties.containerDeleteRetentionPolicy.enabled", False)),
+    (blobs_can_be_restored, "defaults", put(BLOBS, "properties.restorePolicy.enabled", False)),
+    (blobs_can_be_restored, "everything", put(BLOBS, "properties.restorePolicy.days", 30)),
+    (blobs_can_be_restored, "defaults", put(STORAGE, "properties.allowedCopyScope", "AAD")),
+    (blobs_can_be_restored, "defaults", put(LIFECYCLE, "properties.policy.rules.0.enabled", False)),
+    (blobs_can_be_restored, "defaults", put(LIFECYCLE, ACTIONS, {})),
     (
-        blobs_can_be_taken_back,
+        blobs_can_be_restored,
         "defaults",
         put(LIFECYCLE, f"{ACTIONS}.baseBlob", {"delete": {"daysAfterCreationGreaterThan": 90}}),
     ),
-    (blobs_can_be_taken_back, "defaults", put(LIFECYCLE, f"{ACTIONS}.version.delete.daysAfterCreationGreaterThan", 30)),
+    (blobs_can_be_restored, "defaults", put(LIFECYCLE, f"{ACTIONS}.version.delete.daysAfterCreationGreaterThan", 30)),
     (vault_is_closed, "defaults", put(VAULT, "properties.enableRbacAuthorization", False)),
     (vault_is_closed, "defaults", put(VAULT, "properties.enableSoftDelete", False)),
     (vault_is_closed, "defaults", put(VAULT, "properties.softDeleteRetentionInDays", 7)),
@@ -323,19 +323,19 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
     ),
     (telemetry_takes_no_key, "defaults", put("components/appi-ywshwzmuw2ogm", "properties.DisableLocalAuth", False)),
     (
-        diagnostics_are_kept,
+        diagnostic_logs_are_kept,
         "defaults",
         put(
             f"{VAULT}/providers/Microsoft.Insights/diagnosticSettings/to-workspace", "properties.logs.0.enabled", False
         ),
     ),
     (
-        diagnostics_are_kept,
+        diagnostic_logs_are_kept,
         "defaults",
         put(f"{BLOBS}/providers/Microsoft.Insights/diagnosticSettings/to-workspace", "properties.logs", []),
     ),
     (
-        diagnostics_are_kept,
+        diagnostic_logs_are_kept,
         "defaults",
         put(
             f"{HOST_STORAGE}/blobServices/default/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
@@ -344,7 +344,7 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
         ),
     ),
     (
-        diagnostics_are_kept,
+        diagnostic_logs_are_kept,
         "defaults",
         put(
             f"{SITE}/providers/Microsoft.Insights/diagnosticSettings/to-workspace", "properties.workspaceId", "another"
@@ -463,24 +463,24 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
         ),
     ),
     (sign_in_has_no_secret, "sign-in", put("config/authsettingsV2", f"{ENTRA}.validation", {})),
-    (alerts_reach_somebody, "everything", put("actionGroups/ag-ywshwzmuw2ogm", "properties.emailReceivers", [])),
+    (alerts_send_mail, "everything", put("actionGroups/ag-ywshwzmuw2ogm", "properties.emailReceivers", [])),
     (
-        alerts_reach_somebody,
+        alerts_send_mail,
         "everything",
         put("scheduledQueryRules/server-errors-ywshwzmuw2ogm", "properties.enabled", False),
     ),
-    (alerts_reach_somebody, "everything", put("metricAlerts/unauthorized-ywshwzmuw2ogm", "properties.actions", [])),
+    (alerts_send_mail, "everything", put("metricAlerts/unauthorized-ywshwzmuw2ogm", "properties.actions", [])),
     (
-        alerts_reach_somebody,
+        alerts_send_mail,
         "everything",
         put("eventSubscriptions/key-near-its-end", "properties.eventDeliverySchema", "EventGridSchema"),
     ),
     (
-        alerts_reach_somebody,
+        alerts_send_mail,
         "everything",
         put("budgets/budget-ywshwzmuw2ogm", "properties.notifications.actual80.enabled", False),
     ),
-    (alerts_reach_somebody, "everything", put("budgets/budget-ywshwzmuw2ogm", "properties.amount", 500)),
+    (alerts_send_mail, "everything", put("budgets/budget-ywshwzmuw2ogm", "properties.amount", 500)),
     (
         locks_forbid_deletion,
         "everything",
@@ -509,12 +509,12 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
         put(f"{MACHINE}/runCommands/deploy", "properties.source.script", "[]"),
     ),
     (
-        health_is_asked_of_live,
+        health_checks_call_live,
         "container app",
         put(CONTAINER_APP, "properties.template.containers.0.probes.1.httpGet.path", "/api/health"),
     ),
     (
-        health_is_asked_of_live,
+        health_checks_call_live,
         "container instance",
         put(GROUP, f"{CONTAINER}.livenessProbe.httpGet.path", "/api/health"),
     ),
@@ -535,7 +535,7 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
         put("vnet-ywshwzmuw2ogm", "properties.subnets.0.properties.delegations.0.properties.serviceName", "a"),
     ),
     (
-        diagnostics_are_kept,
+        diagnostic_logs_are_kept,
         "container app",
         put(f"{REGISTRY}/providers/Microsoft.Insights/diagnosticSettings/to-workspace", "properties.logs", []),
     ),

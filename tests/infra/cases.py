@@ -37,7 +37,7 @@ ROLES = {
 }
 """The role assignments of every case: the resource, and the role on it."""
 PULL = (REGISTRY, ACR_PULL)
-"""And the one more where there is a registry."""
+"""And one more with a registry."""
 
 ALWAYS = {
     f"Microsoft.ManagedIdentity/userAssignedIdentities/id-{NAME}",
@@ -61,7 +61,7 @@ ALWAYS = {
     f"{HOST_STORAGE}/blobServices/default/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
     f"{VAULT}/providers/Microsoft.Insights/diagnosticSettings/to-workspace",
 }
-"""Whatever the app runs on."""
+"""The resources of every hosting."""
 A_SITE = {
     f"Microsoft.Web/serverfarms/asp-{NAME}",
     SITE,
@@ -82,7 +82,7 @@ HOSTS: dict[str, set[str]] = {
     "containerInstance": {GROUP, f"{GROUP}/providers/Microsoft.Insights/diagnosticSettings/to-workspace"},
     "virtualMachine": {f"Microsoft.Network/networkInterfaces/nic-{NAME}", MACHINE, f"{MACHINE}/runCommands/deploy"},
 }
-"""What each hosting is made of, beside what `AROUND` names; all but flex wait for an image."""
+"""The resources of each hosting, besides those of `AROUND`; all but flex need an image."""
 AROUND: dict[str, set[str]] = {
     "flex": set(),
     "appService": A_REGISTRY,
@@ -93,7 +93,7 @@ AROUND: dict[str, set[str]] = {
 
 
 def endpoint(group: str, zone: str) -> set[str]:
-    """A private endpoint with its zone, the zone's link to the network, and the endpoint's entry in it."""
+    """A private endpoint with its zone, the zone's link to the network, and the endpoint's record in it."""
     return {
         f"Microsoft.Network/privateDnsZones/{zone}",
         f"Microsoft.Network/privateDnsZones/{zone}/virtualNetworkLinks/link",
@@ -146,27 +146,27 @@ def locks(*scopes: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Case:
-    """One set of parameters, what it deploys, and what the allow-list becomes in each of its forms."""
+    """One set of parameters, the resources that it deploys, and the allow-list in each of its forms."""
 
     name: str
     parameters: dict[str, object]
     resources: set[str] = field(default_factory=set)
-    """Beside those of `ALWAYS`, and of the hosting."""
+    """Besides those of `ALWAYS` and of the hosting."""
     site_ranges: tuple[str, ...] = ()
     vault_ranges: tuple[str, ...] = ()
     storage_ranges: tuple[str, ...] = ()
 
-    def given(self, name: str, default: object) -> object:
+    def parameter(self, name: str, default: object) -> object:
         return self.parameters.get(name, default)
 
     @property
     def hosting(self) -> str:
-        return str(self.given("hosting", "flex"))
+        return str(self.parameter("hosting", "flex"))
 
     @property
     def has_host(self) -> bool:
-        """Whether the app is there: without an image it cannot be."""
-        return self.hosting == "flex" or bool(self.given("image", ""))
+        """Whether the app is deployed: without an image only flex deploys it."""
+        return self.hosting == "flex" or bool(self.parameter("image", ""))
 
     @property
     def is_site(self) -> bool:
@@ -174,30 +174,30 @@ class Case:
 
     @property
     def is_inside(self) -> bool:
-        """Whether the hosting has an address inside the network alone."""
+        """Whether the hosting has an address inside the network only."""
         return self.hosting in ("containerInstance", "virtualMachine")
 
     @property
     def all_resources(self) -> set[str]:
-        """Everything that is deployed, but for role assignments."""
+        """Every resource that is deployed, except role assignments."""
         return ALWAYS | AROUND[self.hosting] | (HOSTS[self.hosting] if self.has_host else set()) | self.resources
 
     @property
     def private_network(self) -> bool:
-        return bool(self.given("privateNetwork", False))
+        return bool(self.parameter("privateNetwork", False))
 
     @property
     def private_site(self) -> bool:
-        return bool(self.given("privateSite", False))
+        return bool(self.parameter("privateSite", False))
 
     @property
     def database(self) -> str:
-        return str(self.given("database", "none"))
+        return str(self.parameter("database", "none"))
 
 
 ADMIN = {"databaseAdminId": ADMINISTRATOR, "databaseAdminName": "ada@example.org"}
 RANGES = ["203.0.113.7, 198.51.100.0/24", "192.0.2.6/31", " 203.0.113.7/32 ", "2001:db8::/64", "2001:db8:1::7", ""]
-"""Every form that a range may have, and one of them twice."""
+"""Every form of a range, and one range twice."""
 SITE_RANGES = ("203.0.113.7/32", "198.51.100.0/24", "192.0.2.6/31", "2001:db8::/64", "2001:db8:1::7/128")
 VAULT_RANGES = ("203.0.113.7/32", "198.51.100.0/24", "192.0.2.6/31")
 STORAGE_RANGES = ("203.0.113.7", "198.51.100.0/24", "192.0.2.6", "192.0.2.7")

@@ -1,4 +1,4 @@
-"""Evaluates the templates once a test run, two at a time."""
+"""Evaluates the templates once per test run, two at a time."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from .cases import CASES, Case
 
 @pytest.fixture(scope="session")
 def bicep() -> None:
-    """Skips what takes the Bicep command line, but in `make infra`, which has made sure that there is one."""
+    """Skips tests that need the Bicep command line, except in `make infra`, which has checked that it is installed."""
     if "INFRA_CHECKED" not in os.environ:
         pytest.skip("`make infra` evaluates the templates")
     assert find_bicep() is not None, "bicep is not on the PATH"
@@ -41,13 +41,13 @@ def twice(
 
 @pytest.fixture(scope="session")
 def snapshot_of(twice: dict[str, tuple[Future[Snapshot], Future[Snapshot]]]) -> Callable[[str], Snapshot]:
-    """What a case evaluates to, by its name."""
+    """The snapshot of a case, by its name."""
     return lambda name: twice[name][0].result()
 
 
 @pytest.fixture(scope="session")
 def compiled(bicep: None) -> dict[str, Any]:
-    """The template as Resource Manager gets it."""
+    """The template as JSON, as Azure Resource Manager gets it."""
     built = run_bicep("build", INFRA / "main.bicep", "--stdout")
     assert built.returncode == 0
     assert not built.stderr.strip(), built.stderr

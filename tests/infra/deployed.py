@@ -1,7 +1,7 @@
-"""Indexes and calls the app as a process that has nothing but the unpacked package, as Azure's worker has.
+"""Indexes and calls the app in a process that has only the unpacked package, like Azure's worker.
 
 Run by tests/infra/test_package.py: `python -I deployed.py <folder of the package>`. Calls come on standard input, one
-JSON object a line with `function`, `method`, `url`, `headers` and `body`; an answer goes out for each.
+JSON object a line with `function`, `method`, `url`, `headers` and `body`; a response goes out for each.
 """
 
 import json
@@ -34,8 +34,8 @@ def main(folder: str) -> None:
             route_params=call.get("route_params", {}),
             body=call.get("body", "").encode(),
         )
-        answer = functions[call["function"]].get_user_function()(request)
-        print(json.dumps({"status": answer.status_code, "body": answer.get_body().decode()}), flush=True)
+        response = functions[call["function"]].get_user_function()(request)
+        print(json.dumps({"status": response.status_code, "body": response.get_body().decode()}), flush=True)
 
 
 if __name__ == "__main__":

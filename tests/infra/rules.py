@@ -1,4 +1,4 @@
-"""What must hold of every deployment: one function a rule, which names what breaks it.
+"""Rules for every deployment: one function each, which yields every violation.
 
 Each takes what a template evaluated to and the case that it was evaluated for. tests/infra/test_rules.py shows that
 all hold, and breaks each one to see that it notices.
@@ -38,7 +38,7 @@ CONNECTION = f"[reference('{PREFIX}Microsoft.Insights/components/appi-{NAME}', '
 INTERFACE = f"{PREFIX}Microsoft.Network/networkInterfaces/nic-{NAME}"
 MACHINE_ADDRESS = f"reference('{INTERFACE}', '2025-09-01').ipConfigurations[0].properties.privateIPAddress"
 FIRST_DATA = base64.b64encode((INFRA / "modules" / "hosting" / "cloud-init.yaml").read_bytes()).decode()
-"""What a machine is given when it is made: a file of ours, without a secret, in base64."""
+"""The custom data of a machine: a file of this repository, without a secret, in base64."""
 ENVIRONMENT_ADDRESS = (
     f"[format('https://{{0}}.{{1}}', 'ca-{NAME}', reference('{PREFIX}{ENVIRONMENT}', '2026-01-01').defaultDomain)]"
 )
@@ -56,7 +56,7 @@ UNRESOLVED = {
     f"[format('http://{{0}}:8080', reference('{PREFIX}{CONTAINER_GROUP}', '2026-07-01').ipAddress.ip)]",
     f"[format('http://{{0}}:8080', {MACHINE_ADDRESS})]",
 }
-"""All that only Azure knows: ids, the address of its telemetry, and the names that it gives to what callers reach."""
+"""Values that only Azure knows: ids, the address for telemetry, and the names of sites and environments."""
 
 HOST_SETTINGS = {
     "AzureWebJobsStorage__credential",
@@ -82,7 +82,7 @@ REFUSED_SETTINGS = re.compile(
 )
 """Settings that Flex Consumption refuses or ignores, and the connection string that would shadow the identity."""
 CONCURRENCY: dict[object, str] = {512: "4", 2048: "16", 4096: "32"}
-"""Calls at once on an instance, by its memory in MB: of the platform and of the host alike."""
+"""Concurrent calls on an instance, by its memory in MB: the same for the platform and the host."""
 REFUSED_SITE_CONFIG = {
     "alwaysOn",
     "ftpsState",
@@ -92,7 +92,7 @@ REFUSED_SITE_CONFIG = {
     "preWarmedInstanceCount",
     "use32BitWorkerProcess",
 }
-"""Flex Consumption answers 51021 to each of these."""
+"""Flex Consumption rejects each of these with error 51021."""
 PUBLIC_PATHS = ["/api/live", "/api/health", "/api/openapi.json", "/api/jwks", "/api/public/*", "/api/s/*"]
 
 
@@ -122,7 +122,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def different(resource: Resource, wanted: dict[str, object], at: str = "properties") -> Iterator[str]:
-    """What in `resource[at]` is not as `wanted` says; a dot in a name goes one level down."""
+    """Every property of `resource[at]` that differs from `wanted`; a dot in a name goes one level down."""
     for path, value in wanted.items():
         found: Any = resource
         for name in [*at.split("."), *path.split(".")]:
@@ -134,7 +134,7 @@ def different(resource: Resource, wanted: dict[str, object], at: str = "properti
 def settings_of(snapshot: Snapshot, case: Case) -> dict[str, str]:
     """The settings of the app, wherever it runs; none before there is an image.
 
-    Raises ValueError where one stands there twice.
+    Raises ValueError if a setting is listed twice.
     """
     if not case.has_host:
         return {}
@@ -151,7 +151,7 @@ def settings_of(snapshot: Snapshot, case: Case) -> dict[str, str]:
         )
     settings = {each["name"]: each["value"] for each in listed}
     if len(settings) != len(listed):
-        raise ValueError("A setting stands there twice.")
+        raise ValueError("A setting is listed twice.")
     return settings
 
 
@@ -177,17 +177,17 @@ def settings_in_script(script: str) -> list[dict[str, str]]:
 
 
 def exactly_these_resources(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """What is deployed is what the case names, and nothing else."""
+    """The deployment has exactly the resources of the case."""
     assignments = "Microsoft.Authorization/roleAssignments"
     found = [short(resource["id"]) for resource in snapshot.resources if resource["type"] != assignments]
     wanted = case.all_resources
     yield from (f"{each} is missing" for each in sorted(wanted - set(found)))
-    yield from (f"{each} is not wanted" for each in sorted(set(found) - wanted))
-    yield from (f"{each} stands there twice" for each in {each for each in found if found.count(each) > 1})
+    yield from (f"{each} is unexpected" for each in sorted(set(found) - wanted))
+    yield from (f"{each} is listed twice" for each in {each for each in found if found.count(each) > 1})
 
 
 def exactly_these_roles(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """The app's identity has its roles, each on one resource, and nobody has another.
+    """The app's identity has exactly its roles, each on one resource, and no other principal has any.
 
     The principal is in an assignment's name, so that one left by a deleted identity of the same name does not collide.
     """
@@ -200,10 +200,10 @@ def exactly_these_roles(snapshot: Snapshot, case: Case) -> Iterator[str]:
         if assignment["name"] != f"[guid('{PREFIX}{scope}', {PRINCIPAL_ID}, '{role}')]":
             yield f"the assignment on {scope} is named {assignment['name']}"
         if scope not in {short(resource["id"]) for resource in snapshot.resources}:
-            yield f"a role on {scope or 'the whole group'} is wider than one resource of ours"
+            yield f"a role on {scope or 'the whole group'} is wider than one resource of the deployment"
         yield from different(assignment, {"principalId": f"[{PRINCIPAL_ID}]", "principalType": "ServicePrincipal"})
     yield from (f"{role} on {scope} is missing" for scope, role in sorted(wanted - found))
-    yield from (f"{role} on {scope} is not wanted" for scope, role in sorted(found - wanted))
+    yield from (f"{role} on {scope} is unexpected" for scope, role in sorted(found - wanted))
 
 
 def nothing_unresolved(snapshot: Snapshot, case: Case) -> Iterator[str]:
@@ -217,7 +217,7 @@ def nothing_unresolved(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def no_secret(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """No key, password or connection string stands in a setting, an output, or anywhere else."""
+    """No setting, output or property contains a key, a password or a connection string."""
     secret = re.compile(
         r"(AccountKey|SharedAccessKey|SharedAccessSignature|Password|Pwd)\s*=|[?&]sig=|BEGIN [A-Z ]*PRIVATE KEY"
         r"|list\w*(Keys|Secrets|Sas|Credentials)\(|InstrumentationKey=|://[^/@\s]+:[^/@\s]+@"
@@ -227,20 +227,20 @@ def no_secret(snapshot: Snapshot, case: Case) -> Iterator[str]:
     for resource in snapshot.resources:
         if resource["type"] != "Microsoft.Insights/workbooks":
             held = [text for text in strings(resource) if secret.search(text) and text != FIRST_DATA]
-            yield from (f"{short(resource['id'])} holds {text!r}" for text in held)
+            yield from (f"{short(resource['id'])} contains {text!r}" for text in held)
     for name, value in snapshot.outputs.items():
-        yield from (f"output {name} holds {text!r}" for text in strings(value) if secret.search(text))
+        yield from (f"output {name} contains {text!r}" for text in strings(value) if secret.search(text))
         if re.search("key|secret|password|token|connection", name, re.IGNORECASE):
-            yield f"output {name} promises a secret"
+            yield f"output {name} is named like a secret"
     for name, value in settings_of(snapshot, case).items():
         secretive = re.search("KEY|SECRET|PASSWORD|TOKEN|CONNECTION", name)
         address = value == f"https://kv-{NAME}.vault.azure.net/keys/master"
         if secretive and not address and value != CONNECTION:
-            yield f"setting {name} holds {value!r}"
+            yield f"setting {name} contains {value!r}"
 
 
 def site_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """The site and its deployment site take HTTPS of TLS 1.2 from the allow-list, and from nobody when it is empty."""
+    """The site and its deployment site accept HTTPS with TLS 1.2 from the allow-list only; empty, it closes both."""
     if not case.is_site:
         return
     site = snapshot.only("Microsoft.Web/sites")
@@ -263,14 +263,14 @@ def site_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
     rules = site["properties"]["siteConfig"].get("ipSecurityRestrictions")
     allowed = [rule["ipAddress"] for rule in rules or [] if rule["action"] == "Allow"]
     if rules is None or allowed != list(case.site_ranges) or len(allowed) != len(rules):
-        yield f"the site lets in {rules!r}"
+        yield f"the site allows {rules!r}"
     for name in ("scmIpSecurityRestrictions", "publicNetworkAccess", "hostNameSslStates"):
         if name in site["properties"]["siteConfig"]:
-            yield f"the site says {name} in a second place"
+            yield f"the site sets {name} a second time"
 
 
 def no_passwords_for_publishing(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """FTP and the deployment site take no user name and password."""
+    """FTP and the deployment site accept no user name and password."""
     if not case.is_site:
         return
     policies = snapshot.of_type("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
@@ -280,44 +280,44 @@ def no_passwords_for_publishing(snapshot: Snapshot, case: Case) -> Iterator[str]
         yield from different(policy, {"allow": False})
 
 
-def health_is_asked_of_live(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """Health checks ask what stands on nothing else, so that a database's outage does not recycle the app."""
-    asked = []
+def health_checks_call_live(snapshot: Snapshot, case: Case) -> Iterator[str]:
+    """Health checks call `live`, which calls no other service: a database that is down does not recycle the app."""
+    paths = []
     if case.is_site:
-        asked = [snapshot.only("Microsoft.Web/sites")["properties"]["siteConfig"].get("healthCheckPath")]
+        paths = [snapshot.only("Microsoft.Web/sites")["properties"]["siteConfig"].get("healthCheckPath")]
     elif case.hosting == "containerApp" and case.has_host:
         (container,) = snapshot.only("Microsoft.App/containerApps")["properties"]["template"]["containers"]
-        asked = [probe["httpGet"]["path"] for probe in container["probes"]]
+        paths = [probe["httpGet"]["path"] for probe in container["probes"]]
         if {probe["type"] for probe in container["probes"]} != {"Startup", "Liveness"}:
-            yield f"the container is asked {container['probes']!r}"
+            yield f"the container has the probes {container['probes']!r}"
     elif case.hosting == "containerInstance" and case.has_host:
         group = snapshot.only("Microsoft.ContainerInstance/containerGroups")["properties"]
-        asked = [group["containers"][0]["properties"]["livenessProbe"]["httpGet"]["path"]]
-    yield from (f"health is asked of {path!r}" for path in asked if path != "/api/live")
+        paths = [group["containers"][0]["properties"]["livenessProbe"]["httpGet"]["path"]]
+    yield from (f"a health check calls {path!r}" for path in paths if path != "/api/live")
 
 
-def site_runs_as_asked(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """Flex Consumption with the Python, memory and instances of the parameters, deployed from its own container."""
+def flex_runs_as_configured(snapshot: Snapshot, case: Case) -> Iterator[str]:
+    """Flex Consumption has the Python, memory and instances of the parameters, and deploys from its own container."""
     if case.hosting != "flex":
         return
     (plan,) = snapshot.of_type("Microsoft.Web/serverfarms")
     yield from different(plan, {"name": "FC1", "tier": "FlexConsumption"}, "sku")
     yield from different(plan, {"reserved": True})
     site = snapshot.only("Microsoft.Web/sites")
-    ready = case.given("alwaysReady", 0)
+    ready = case.parameter("alwaysReady", 0)
     yield from different(
         site,
         {
             "serverFarmId": plan["id"],
             "virtualNetworkSubnetId": f"{PREFIX}Microsoft.Network/virtualNetworks/vnet-{NAME}/subnets/app",
-            "functionAppConfig.runtime": {"name": "python", "version": case.given("pythonVersion", "3.13")},
-            "functionAppConfig.scaleAndConcurrency.instanceMemoryMB": case.given("instanceMemoryMB", 2048),
-            "functionAppConfig.scaleAndConcurrency.maximumInstanceCount": case.given("maximumInstanceCount", 40),
+            "functionAppConfig.runtime": {"name": "python", "version": case.parameter("pythonVersion", "3.13")},
+            "functionAppConfig.scaleAndConcurrency.instanceMemoryMB": case.parameter("instanceMemoryMB", 2048),
+            "functionAppConfig.scaleAndConcurrency.maximumInstanceCount": case.parameter("maximumInstanceCount", 40),
             "functionAppConfig.scaleAndConcurrency.alwaysReady": (
                 [{"name": "http", "instanceCount": ready}] if ready else []
             ),
             "functionAppConfig.scaleAndConcurrency.triggers": {
-                "http": {"perInstanceConcurrency": int(CONCURRENCY[case.given("instanceMemoryMB", 2048)])}
+                "http": {"perInstanceConcurrency": int(CONCURRENCY[case.parameter("instanceMemoryMB", 2048)])}
             },
             "functionAppConfig.deployment.storage": {
                 "type": "blobContainer",
@@ -336,7 +336,7 @@ def site_runs_as_asked(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def nothing_that_flex_refuses(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """Nothing of the lists that Flex Consumption must not be given."""
+    """The site has none of the properties and settings that Flex Consumption refuses."""
     if case.hosting != "flex":
         return
     config = snapshot.only("Microsoft.Web/sites")["properties"]["siteConfig"]
@@ -347,7 +347,7 @@ def nothing_that_flex_refuses(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """The settings are exactly these, and reach storage, vault and telemetry by the app's identity."""
+    """The app has exactly these settings, and reaches storage, vault and telemetry with its identity."""
     wanted = {
         "AzureWebJobsStorage__credential": "managedidentity",
         "AzureWebJobsStorage__clientId": f"[{CLIENT_ID}]",
@@ -360,12 +360,12 @@ def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
         "STRONGROOM_MASTER_KEY": f"https://kv-{NAME}.vault.azure.net/keys/master",
     }
     # An image has 2 GB; on Flex Consumption the parameter says how much.
-    memory = case.given("instanceMemoryMB", 2048) if case.hosting == "flex" else 2048
+    memory = case.parameter("instanceMemoryMB", 2048) if case.hosting == "flex" else 2048
     wanted["AzureFunctionsJobHost__extensions__http__maxConcurrentRequests"] = CONCURRENCY[memory]
     # A container instance and a machine have no front end that adds an entry to X-Forwarded-For.
     front = 0 if case.is_inside else 1
-    wanted["STRONGROOM_PROXIES"] = str(front + int(str(case.given("proxies", 0))))
-    if url := case.given("url", ""):
+    wanted["STRONGROOM_PROXIES"] = str(front + int(str(case.parameter("proxies", 0))))
+    if url := case.parameter("url", ""):
         wanted["STRONGROOM_URL"] = str(url)
     elif case.hosting == "containerApp":
         wanted["STRONGROOM_URL"] = ENVIRONMENT_ADDRESS
@@ -380,7 +380,7 @@ def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
         host = f"mysql-{NAME}.mysql.database.azure.com:3306/strongroom"
         wanted["DATABASE_MAIN"] = f"mysql://strongroom_reader@{host}"
         wanted["DATABASE_MAIN_WRITE"] = f"mysql://strongroom_writer@{host}"
-    if case.given("entraClientId", ""):
+    if case.parameter("entraClientId", ""):
         wanted["OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID"] = f"[{CLIENT_ID}]"
         wanted["WEBSITE_AUTH_AAD_ALLOWED_TENANTS"] = TENANT
     if case.hosting != "flex":
@@ -400,7 +400,7 @@ def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def storage_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """The accounts take no key, no anonymous call and no old TLS, from the app's subnet and the allow-list alone."""
+    """Both accounts refuse keys, anonymous calls and old TLS, and admit only the app's subnet and the allow-list."""
     subnet = f"{PREFIX}Microsoft.Network/virtualNetworks/vnet-{NAME}/subnets/app"
     for account in snapshot.of_type("Microsoft.Storage/storageAccounts"):
         yield from different(
@@ -425,17 +425,17 @@ def storage_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
                 },
             },
         )
-        yield from different(account, {"name": case.given("storageRedundancy", "Standard_ZRS")}, "sku")
+        yield from different(account, {"name": case.parameter("storageRedundancy", "Standard_ZRS")}, "sku")
     for container in snapshot.of_type("Microsoft.Storage/storageAccounts/blobServices/containers"):
         yield from different(container, {"publicAccess": "None"})
 
 
 def host_is_out_of_reach(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """Package and function keys are in an account that no setting of the app names, on every hosting."""
+    """The package and the function keys are in an account that no setting of the app names, on every hosting."""
     settings = settings_of(snapshot, case)
     reached = [value for name, value in settings.items() if not name.startswith("AzureWebJobs")]
     if any(f"sthost{NAME}" in value for value in reached):
-        yield "the app is told of the host's account"
+        yield "a setting of the app names the host's account"
     if case.has_host and f"//sthost{NAME}." not in settings.get("AzureWebJobsStorage__blobServiceUri", ""):
         yield "the host keeps its keys in another account than its own"
     of_host = f"{HOST_STORAGE}/blobServices/default/containers/app-package"
@@ -445,9 +445,9 @@ def host_is_out_of_reach(snapshot: Snapshot, case: Case) -> Iterator[str]:
         yield "a container is in the wrong account"
 
 
-def blobs_can_be_taken_back(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """Deleted and overwritten blobs can be had back, in whole to a point in time, and old versions end."""
-    days = case.given("retentionDays", 30)
+def blobs_can_be_restored(snapshot: Snapshot, case: Case) -> Iterator[str]:
+    """Deleted and overwritten blobs can be restored, all of them to a point in time, and old versions expire."""
+    days = case.parameter("retentionDays", 30)
     assert isinstance(days, int)
     services = {short(each["id"]): each for each in snapshot.of_type("Microsoft.Storage/storageAccounts/blobServices")}
     blobs = services[f"{STORAGE}/blobServices/default"]
@@ -476,18 +476,18 @@ def blobs_can_be_taken_back(snapshot: Snapshot, case: Case) -> Iterator[str]:
             yield f"{name} does not reach further back than the restore of {days} days"
     for refused in ("allowedCopyScope", "immutableStorageWithVersioning"):
         if refused in json.dumps([snapshot.of_type("Microsoft.Storage/storageAccounts"), blobs]):
-            yield f"{refused} excludes the restore to a point in time"
+            yield f"{refused} excludes point-in-time restore"
     (rule,) = snapshot.only("Microsoft.Storage/storageAccounts/managementPolicies")["properties"]["policy"]["rules"]
     actions = rule["definition"]["actions"]
     if not rule["enabled"] or set(actions) != {"version", "snapshot"}:
-        yield f"the lifecycle does {actions!r}"
+        yield f"the lifecycle rule has the actions {actions!r}"
     for name, action in actions.items():
         if not action["delete"]["daysAfterCreationGreaterThan"] > days:
-            yield f"a {name} ends before the restore of {days} days could need it"
+            yield f"a {name} is deleted before the restore of {days} days could need it"
 
 
 def vault_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """The vault goes by roles, keeps what is deleted, and lets in the app's subnet and the allow-list."""
+    """The vault uses roles, keeps deleted keys, and is open only to the app's subnet and the allow-list."""
     subnet = f"{PREFIX}Microsoft.Network/virtualNetworks/vnet-{NAME}/subnets/app"
     vault = snapshot.only("Microsoft.KeyVault/vaults")
     yield from different(
@@ -498,7 +498,7 @@ def vault_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
             "enableSoftDelete": True,
             "softDeleteRetentionInDays": 90,
             # Absent where it is not wanted: Resource Manager refuses false.
-            "enablePurgeProtection": True if case.given("purgeProtection", True) else None,
+            "enablePurgeProtection": True if case.parameter("purgeProtection", True) else None,
             "enabledForDeployment": False,
             "enabledForDiskEncryption": False,
             "enabledForTemplateDeployment": False,
@@ -517,7 +517,7 @@ def vault_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 def master_key_only_wraps(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """The master key wraps and unwraps, cannot leave the vault, and is rotated."""
-    premium = case.given("vaultSku", "standard") == "premium"
+    premium = case.parameter("vaultSku", "standard") == "premium"
     key = snapshot.only("Microsoft.KeyVault/vaults/keys")
     yield from different(
         key,
@@ -538,15 +538,15 @@ def master_key_only_wraps(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def telemetry_takes_no_key(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """Logs and telemetry are taken from identities alone, and the day's amount is bounded."""
+    """Only identities can write logs and telemetry, and the amount of a day has a limit."""
     workspace = snapshot.only("Microsoft.OperationalInsights/workspaces")
     insights = snapshot.only("Microsoft.Insights/components")
     yield from different(workspace, {"features.disableLocalAuth": True, "workspaceCapping": {"dailyQuotaGb": 1}})
     yield from different(insights, {"DisableLocalAuth": True, "WorkspaceResourceId": workspace["id"]})
 
 
-def diagnostics_are_kept(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """Vault, storage and app tell the workspace what was done to them."""
+def diagnostic_logs_are_kept(snapshot: Snapshot, case: Case) -> Iterator[str]:
+    """Vault, storage and app send their diagnostic logs to the workspace."""
     wanted = {
         f"{VAULT}": {"audit"},
         f"{STORAGE}/blobServices/default": {"StorageWrite", "StorageDelete"},
@@ -570,11 +570,11 @@ def diagnostics_are_kept(snapshot: Snapshot, case: Case) -> Iterator[str]:
         found[scope] = {log.get("category") or log["categoryGroup"] for log in logs if log["enabled"]}
         yield from different(setting, {"workspaceId": workspace})
     if found != wanted:
-        yield f"the workspace is told {found!r}"
+        yield f"the workspace gets {found!r}"
 
 
 def network_denies(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """Both subnets deny what comes in; to the private endpoints come the app, and insiders where things are private."""
+    """Both subnets deny inbound connections. The app reaches the private endpoints, and so does a private network."""
     inside = case.private_network or case.private_site
     port = {"none": [], "postgresql": ["5432"], "mysql": ["3306"]}[case.database]
     deny = {
@@ -605,7 +605,7 @@ def network_denies(snapshot: Snapshot, case: Case) -> Iterator[str]:
         "containerInstance": [("VirtualNetwork", "8080")],
         "virtualMachine": [
             ("VirtualNetwork", "8080"),
-            *([("168.63.129.16", "22")] if case.given("bastion", False) else []),
+            *([("168.63.129.16", "22")] if case.parameter("bastion", False) else []),
         ],
     }
     app_rules: list[object] = [
@@ -615,7 +615,7 @@ def network_denies(snapshot: Snapshot, case: Case) -> Iterator[str]:
     for guard in snapshot.of_type("Microsoft.Network/networkSecurityGroups"):
         rules = [rule["properties"] for rule in guard["properties"]["securityRules"]]
         if rules != ([*app_rules, deny] if guard["name"].endswith("-app") else [allow, deny]):
-            yield f"{guard['name']} says {rules!r}"
+            yield f"{guard['name']} has the rules {rules!r}"
     network = snapshot.only("Microsoft.Network/virtualNetworks")
     subnets = {subnet["name"]: subnet["properties"] for subnet in network["properties"]["subnets"]}
     if set(subnets) != {"app", "endpoints"}:
@@ -653,27 +653,27 @@ def network_denies(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def endpoints_lead_inside(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """Each private endpoint leads to a resource of ours, from the guarded subnet, by a zone linked to the network."""
-    ours = {resource["id"] for resource in snapshot.resources}
+    """Each private endpoint leads from its subnet to a deployed resource, with a zone linked to the network."""
+    deployed = {resource["id"] for resource in snapshot.resources}
     network = f"{PREFIX}Microsoft.Network/virtualNetworks/vnet-{NAME}"
     for endpoint in snapshot.of_type("Microsoft.Network/privateEndpoints"):
         yield from different(endpoint, {"subnet": {"id": f"{network}/subnets/endpoints"}})
         (connection,) = endpoint["properties"]["privateLinkServiceConnections"]
         target = connection["properties"]["privateLinkServiceId"]
-        if target not in ours:
+        if target not in deployed:
             yield f"{endpoint['name']} leads to {target}"
     for group in snapshot.of_type("Microsoft.Network/privateEndpoints/privateDnsZoneGroups"):
         (config,) = group["properties"]["privateDnsZoneConfigs"]
-        if config["properties"]["privateDnsZoneId"] not in ours:
-            yield f"{group['name']} is under no zone of ours"
+        if config["properties"]["privateDnsZoneId"] not in deployed:
+            yield f"{group['name']} uses a zone from elsewhere"
     for link in snapshot.of_type("Microsoft.Network/privateDnsZones/virtualNetworkLinks"):
         yield from different(link, {"registrationEnabled": False, "virtualNetwork": {"id": network}})
 
 
 def database_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """The database takes Entra ID and TLS alone, and is open to the allow-list at most."""
+    """The database accepts only Entra ID and TLS, and is open at most to the allow-list."""
     closed = case.private_network or not case.vault_ranges
-    days = case.given("retentionDays", 30)
+    days = case.parameter("retentionDays", 30)
     assert isinstance(days, int)
     wanted = {
         "network": {"publicNetworkAccess": "Disabled" if closed else "Enabled"},
@@ -692,7 +692,7 @@ def database_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
         if resource["type"].endswith("/flexibleServers/configurations")
     }
     if case.database != "none" and found != configured:
-        yield f"the database is configured by {found!r}"
+        yield f"the database has the configuration {found!r}"
     rules = [each["properties"] for each in snapshot.resources if each["type"].endswith("/firewallRules")]
     ends = {
         "203.0.113.7/32": ("203.0.113.7", "203.0.113.7"),
@@ -701,11 +701,11 @@ def database_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
     }
     allowed = [] if closed or case.database == "none" else [ends[each] for each in case.vault_ranges]
     if [(rule["startIpAddress"], rule["endIpAddress"]) for rule in rules] != allowed:
-        yield f"the database lets in {rules!r}"
+        yield f"the database allows {rules!r}"
 
 
 def sign_in_has_no_secret(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """Sign-in refuses callers without a token on all but the public paths, and proves itself by the app's identity."""
+    """Sign-in refuses callers without a token on every path but the public ones, and uses the app's identity."""
     for config in snapshot.of_type("Microsoft.Web/sites/config"):
         yield from different(
             config,
@@ -733,17 +733,17 @@ def sign_in_has_no_secret(snapshot: Snapshot, case: Case) -> Iterator[str]:
         )
 
 
-def alerts_reach_somebody(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """Every alert is on and mails the group, and the budget the same people."""
+def alerts_send_mail(snapshot: Snapshot, case: Case) -> Iterator[str]:
+    """Every alert is on and sends mail to the group, and so does the budget."""
     people = ["ada@example.org", "bob@example.org"]
     for group in snapshot.of_type("Microsoft.Insights/actionGroups"):
         if [each["emailAddress"] for each in group["properties"]["emailReceivers"]] != people:
             yield f"the group is {group['properties']['emailReceivers']!r}"
-    told = f"{PREFIX}Microsoft.Insights/actionGroups/ag-{NAME}"
+    action_group = f"{PREFIX}Microsoft.Insights/actionGroups/ag-{NAME}"
     for rule in snapshot.of_type("Microsoft.Insights/scheduledQueryRules"):
-        yield from different(rule, {"enabled": True, "actions": {"actionGroups": [told]}})
+        yield from different(rule, {"enabled": True, "actions": {"actionGroups": [action_group]}})
     for rule in snapshot.of_type("Microsoft.Insights/metricAlerts"):
-        yield from different(rule, {"enabled": True, "actions": [{"actionGroupId": told}]})
+        yield from different(rule, {"enabled": True, "actions": [{"actionGroupId": action_group}]})
     for event in snapshot.of_type("Microsoft.EventGrid/systemTopics/eventSubscriptions"):
         yield from different(
             event,
@@ -751,18 +751,18 @@ def alerts_reach_somebody(snapshot: Snapshot, case: Case) -> Iterator[str]:
                 "eventDeliverySchema": "CloudEventSchemaV1_0",
                 "filter.includedEventTypes": ["Microsoft.KeyVault.KeyNearExpiry", "Microsoft.KeyVault.KeyExpired"],
                 "destination.endpointType": "MonitorAlert",
-                "destination.properties.actionGroups": [told],
+                "destination.properties.actionGroups": [action_group],
             },
         )
     for budget in snapshot.of_type("Microsoft.Consumption/budgets"):
         yield from different(budget, {"amount": 50, "timePeriod": {"startDate": "2026-12-01"}})
         for each in budget["properties"]["notifications"].values():
             if not each["enabled"] or each["contactEmails"] != people:
-                yield f"the budget tells {each!r}"
+                yield f"the budget has the notification {each!r}"
 
 
 def registry_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """The registry has no admin user and nobody pulls from it unknown; the app's identity pulls by its role."""
+    """The registry has no admin user and no anonymous pull; the app's identity pulls with its role."""
     for registry in snapshot.of_type("Microsoft.ContainerRegistry/registries"):
         trusted = case.hosting == "containerInstance"
         yield from different(
@@ -779,7 +779,7 @@ def registry_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def container_app_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """A container app takes HTTPS from the allow-list, from nobody when it is empty, and runs the image by digest."""
+    """A container app accepts HTTPS from the allow-list only, and runs the image by digest; an empty list closes it."""
     for app in snapshot.of_type("Microsoft.App/containerApps"):
         ranges = case.site_ranges or ("127.0.0.1/32",)
         yield from different(
@@ -797,8 +797,8 @@ def container_app_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
                 ],
                 "configuration.registries": [{"server": f"cr{NAME}.azurecr.io", "identity": APP_IDENTITY}],
                 "template.scale": {
-                    "minReplicas": case.given("alwaysReady", 0),
-                    "maxReplicas": case.given("maximumReplicas", 10),
+                    "minReplicas": case.parameter("alwaysReady", 0),
+                    "maxReplicas": case.parameter("maximumReplicas", 10),
                 },
             },
         )
@@ -836,7 +836,7 @@ def container_app_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def container_instance_is_inside(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """A container instance has an address inside the network alone, and runs the image by digest without rights."""
+    """A container instance has only a private address, and runs the image by digest without privileges."""
     for group in snapshot.of_type("Microsoft.ContainerInstance/containerGroups"):
         yield from different(
             group,
@@ -855,17 +855,17 @@ def container_instance_is_inside(snapshot: Snapshot, case: Case) -> Iterator[str
             "capabilities": {"drop": ["ALL"], "add": []},
         }
         if container["properties"]["securityContext"] != rights:
-            yield f"the container may {container['properties']['securityContext']!r}"
+            yield f"the container has the security context {container['properties']['securityContext']!r}"
         if container["properties"]["image"] != f"cr{NAME}.azurecr.io/{IMAGE}":
             yield f"it runs {container['properties']['image']}"
 
 
 def machine_is_inside(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """A machine has no public address and no password, patches itself, and is trusted and encrypted from the start."""
+    """A machine has no public address and no password, installs updates, and has secure boot and encryption."""
     for interface in snapshot.of_type("Microsoft.Network/networkInterfaces"):
         (address,) = interface["properties"]["ipConfigurations"]
         if set(address["properties"]) != {"subnet", "privateIPAllocationMethod"}:
-            yield f"the machine is at {address['properties']!r}"
+            yield f"the machine has the address {address['properties']!r}"
     for machine in snapshot.of_type("Microsoft.Compute/virtualMachines"):
         yield from different(
             machine,
@@ -900,7 +900,7 @@ def machine_is_inside(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def app_service_runs_the_image(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """App Service is always on, pulls the image by digest as the app's identity, and has FTP off."""
+    """App Service is always on, pulls the image by digest with the app's identity, and has FTP off."""
     if case.hosting == "appService" and case.has_host:
         yield from different(
             snapshot.only("Microsoft.Web/sites"),
@@ -922,16 +922,16 @@ def locks_forbid_deletion(snapshot: Snapshot, case: Case) -> Iterator[str]:
 
 
 def everything_is_tagged(snapshot: Snapshot, case: Case) -> Iterator[str]:
-    """What can have tags has the environment's name and the tags that were given; what has a place is in the region."""
-    given = case.given("tags", {})
-    assert isinstance(given, dict)
-    tags = {"azd-env-name": "test", **given}
+    """Every resource with a location is in the region, and has the name of the environment and the tags as its tags."""
+    extra = case.parameter("tags", {})
+    assert isinstance(extra, dict)
+    tags = {"azd-env-name": "test", **extra}
     for resource in snapshot.resources:
-        place = resource.get("location")
-        if place is None:
+        location = resource.get("location")
+        if location is None:
             continue
-        if place not in (LOCATION, "global"):
-            yield f"{short(resource['id'])} is in {place}"
+        if location not in (LOCATION, "global"):
+            yield f"{short(resource['id'])} is in {location}"
         if not tags.items() <= resource.get("tags", {}).items():
             yield f"{short(resource['id'])} is tagged {resource.get('tags')!r}"
 
@@ -943,22 +943,22 @@ RULES: tuple[Rule, ...] = (
     no_secret,
     site_is_closed,
     no_passwords_for_publishing,
-    health_is_asked_of_live,
-    site_runs_as_asked,
+    health_checks_call_live,
+    flex_runs_as_configured,
     nothing_that_flex_refuses,
     settings_reach_by_identity,
     storage_is_closed,
     host_is_out_of_reach,
-    blobs_can_be_taken_back,
+    blobs_can_be_restored,
     vault_is_closed,
     master_key_only_wraps,
     telemetry_takes_no_key,
-    diagnostics_are_kept,
+    diagnostic_logs_are_kept,
     network_denies,
     endpoints_lead_inside,
     database_is_closed,
     sign_in_has_no_secret,
-    alerts_reach_somebody,
+    alerts_send_mail,
     registry_is_closed,
     container_app_is_closed,
     container_instance_is_inside,

@@ -79,7 +79,7 @@ class Azure:
         self.groups: dict[str, Any] = {}
         self.registered: set[str] = set()
         self.polls: dict[str, int] = {}
-        """How often a provider is still being registered when asked."""
+        """How often Azure still reports a provider as being registered."""
         self.mysql_servers: list[dict[str, Any]] = []
         self.refuses = False
         self.requests: list[str] = []
@@ -151,8 +151,8 @@ def azd(tmp_path: Path) -> Azd:
 
 
 @pytest.fixture
-def says(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a service that answers every call with the text that the test names."""
+def service(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a service that responds to every call with the text of the test."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -171,18 +171,18 @@ def says(request: pytest.FixtureRequest) -> Iterator[str]:
         thread.join()
 
 
-def test_nobody_is_let_in_unasked(azd: Azd) -> None:
-    """Without ALLOW_MY_IP no address goes on the list, and the hook says how to get in."""
+def test_by_default_the_list_stays_empty(azd: Azd) -> None:
+    """Without ALLOW_MY_IP the hook adds no address, and says how to add one."""
     done = azd.run("prepare")
     assert done.returncode == 0
     assert azd.values == {}
     assert "azd env set ALLOW_MY_IP true" in done.stdout
 
 
-@pytest.mark.parametrize("says", [b"203.0.113.7", b" 203.0.113.7\n"], indirect=True)
-def test_my_address_goes_on_the_list_and_off_again(azd: Azd, says: str) -> None:
-    """ALLOW_MY_IP=true puts this machine's address on the list; false takes it off."""
-    azd.values = {"ALLOW_MY_IP": "true", "WHAT_IS_MY_IP": says}
+@pytest.mark.parametrize("service", [b"203.0.113.7", b" 203.0.113.7\n"], indirect=True)
+def test_my_address_goes_on_the_list_and_off_again(azd: Azd, service: str) -> None:
+    """ALLOW_MY_IP=true adds this machine's address to the list; false removes it."""
+    azd.values = {"ALLOW_MY_IP": "true", "WHAT_IS_MY_IP": service}
     assert azd.run("prepare").returncode == 0
     assert azd.values["MY_IP_RANGE"] == "203.0.113.7"
     azd.values["ALLOW_MY_IP"] = "false"
@@ -190,27 +190,27 @@ def test_my_address_goes_on_the_list_and_off_again(azd: Azd, says: str) -> None:
     assert azd.values["MY_IP_RANGE"] == ""
 
 
-def test_my_address_can_be_given(azd: Azd) -> None:
-    """MY_IP names the address where no service is to be asked."""
+def test_my_ip_states_the_address(azd: Azd) -> None:
+    """With MY_IP the hook calls no service."""
     azd.values = {"ALLOW_MY_IP": "TRUE", "MY_IP": "198.51.100.9", "WHAT_IS_MY_IP": "http://127.0.0.1:9"}
     assert azd.run("prepare").returncode == 0
     assert azd.values["MY_IP_RANGE"] == "198.51.100.9"
 
 
 @pytest.mark.parametrize(
-    "says", [b"", b"<html>", b"203.0.113.0/24", b"0.0.0.0/0", b"2001:db8::1", b"1.2.3.4,0.0.0.0/0"], indirect=True
+    "service", [b"", b"<html>", b"203.0.113.0/24", b"0.0.0.0/0", b"2001:db8::1", b"1.2.3.4,0.0.0.0/0"], indirect=True
 )
-def test_an_answer_that_is_no_address_is_refused(azd: Azd, says: str) -> None:
-    """Whatever the service answers, only one IPv4 address gets on the list."""
-    azd.values = {"ALLOW_MY_IP": "true", "WHAT_IS_MY_IP": says}
+def test_only_one_address_is_accepted(azd: Azd, service: str) -> None:
+    """A response that is not one IPv4 address is refused."""
+    azd.values = {"ALLOW_MY_IP": "true", "WHAT_IS_MY_IP": service}
     done = azd.run("prepare")
     assert done.returncode == 1
     assert "MY_IP" in done.stderr
     assert "MY_IP_RANGE" not in azd.values
 
 
-def test_no_answer_is_refused(azd: Azd) -> None:
-    """A service that cannot be reached stops the deployment, with what to do."""
+def test_an_unreachable_service_is_an_error(azd: Azd) -> None:
+    """If the service cannot be reached, the deployment stops and says what to do."""
     azd.values = {"ALLOW_MY_IP": "true", "WHAT_IS_MY_IP": "http://127.0.0.1:9"}
     done = azd.run("prepare")
     assert done.returncode == 1
@@ -218,7 +218,7 @@ def test_no_answer_is_refused(azd: Azd) -> None:
 
 
 def test_neither_true_nor_false_is_refused(azd: Azd) -> None:
-    """A value that is neither true nor false is not taken for one of them."""
+    """ALLOW_MY_IP accepts only true and false."""
     azd.values = {"ALLOW_MY_IP": "yes"}
     assert azd.run("prepare").returncode == 1
 
@@ -226,8 +226,8 @@ def test_neither_true_nor_false_is_refused(azd: Azd) -> None:
 @pytest.mark.parametrize(
     ("since", "left"), [("1000", 180), ("900", 80), ("821", 1), ("820", 0), ("0", 0), ("", 0), ("x", 0), ("9999", 180)]
 )
-def test_roles_are_given_three_minutes(since: str, left: int) -> None:
-    """The app is deployed three minutes after its identity got its roles, and never later than that."""
+def test_the_first_deployment_waits_three_minutes(since: str, left: int) -> None:
+    """The hook waits until three minutes after the identity got its roles, and never longer."""
     assert seconds_left(since, 1000.5) == left
 
 
@@ -271,8 +271,8 @@ def test_the_roles_of_the_database_are_printed(engine: str, identity: str, azd: 
 
 
 @pytest.mark.parametrize("identity", ["", "x'; DROP TABLE fruit; --"])
-def test_ids_that_are_none_do_not_get_into_sql(identity: str, azd: Azd) -> None:
-    """What is no id is not put into SQL text."""
+def test_only_ids_reach_sql(identity: str, azd: Azd) -> None:
+    """A value that is not an id never reaches SQL text."""
     azd.values = {"SQL_ENGINE": "postgresql", "IDENTITY_PRINCIPAL_ID": identity, "IDENTITY_CLIENT_ID": CLIENT}
     done = azd.run("database-roles")
     assert (done.returncode, done.stdout) == (1, "")
@@ -280,7 +280,7 @@ def test_ids_that_are_none_do_not_get_into_sql(identity: str, azd: Azd) -> None:
 
 
 def test_a_new_subscription_is_prepared(azd: Azd, azure: tuple[Azure, str]) -> None:
-    """The hook creates the resource group, and registers what the templates use and the subscription has not."""
+    """The hook creates the resource group, and registers the providers that the subscription lacks."""
     subscription, url = azure
     subscription.registered = {"Microsoft.Storage", "Microsoft.Authorization"}
     subscription.polls = {"Microsoft.App": 1}
@@ -297,7 +297,7 @@ def test_a_new_subscription_is_prepared(azd: Azd, azure: tuple[Azure, str]) -> N
 
 
 def test_the_providers_are_those_of_the_templates(bicep: None, compiled: dict[str, Any]) -> None:
-    """The namespaces that the hook finds in the text are those of the resources that Azure is sent."""
+    """The hook finds the same namespaces in the text as the compiled template has."""
     types = re.findall(r'"type": "(Microsoft\.\w+)/', json.dumps(compiled))
     assert template_providers() == set(types) - {"Microsoft.Resources"}
 
@@ -316,7 +316,7 @@ def test_what_is_there_is_left(azd: Azd, azure: tuple[Azure, str]) -> None:
 
 
 def test_a_refusal_of_azure_is_one_line(azd: Azd, azure: tuple[Azure, str]) -> None:
-    """Where Azure refuses, the hook ends with one line that says what and why, without the token."""
+    """If Azure refuses a request, the hook ends with one line that says which and why, without the token."""
     subscription, url = azure
     subscription.refuses = True
     azd.values = environment(url)
@@ -327,8 +327,8 @@ def test_a_refusal_of_azure_is_one_line(azd: Azd, azure: tuple[Azure, str]) -> N
     assert "a-token" not in done.stderr + done.stdout
 
 
-def test_azd_is_not_asked_for_a_token_too_early(azd: Azd) -> None:
-    """Before azd knows the subscription, the hook prepares nothing, says so, and goes on."""
+def test_without_a_subscription_nothing_is_prepared(azd: Azd) -> None:
+    """Before azd knows the subscription, the hook prepares nothing, says so, and succeeds."""
     done = azd.run("prepare")
     assert done.returncode == 0
     assert "not prepared" in done.stdout
@@ -438,7 +438,7 @@ def test_the_pipeline_passes_every_parameter() -> None:
 
 
 def test_the_address_is_removed_on_another_runner() -> None:
-    """A job of its own provisions without the runner's address, whatever became of the job that added it."""
+    """A second job provisions without the runner's address, even if the job that added it failed or died."""
     workflow = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
     deploy, _, close = workflow.partition("\n  close:\n")
     assert "ALLOW_MY_IP" in deploy.partition("\njobs:")[2]

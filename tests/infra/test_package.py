@@ -1,4 +1,4 @@
-"""The package that is deployed: only what runs is in it, and it runs alone, on the Python that Azure runs."""
+"""The package contains only what runs, and runs alone, on the Python version of Azure."""
 
 import hashlib
 import json
@@ -75,8 +75,8 @@ def deployed(python: str, unpacked: Path, tmp_path_factory: pytest.TempPathFacto
         request = {"function": function, "method": method, "url": f"http://localhost{path}", "headers": headers}
         stdin.write(json.dumps(request | {"body": text}) + "\n")
         stdin.flush()
-        answer = json.loads(stdout.readline())
-        return answer["status"], json.loads(answer["body"])
+        response = json.loads(stdout.readline())
+        return response["status"], json.loads(response["body"])
 
     try:
         with process:
@@ -194,8 +194,8 @@ def test_it_indexes_alone(deployed: tuple[dict[str, Any], Call]) -> None:
     assert set(indexed["functions"].values()) <= {"httpTrigger", "timerTrigger"}
 
 
-def test_it_answers_alone(deployed: tuple[dict[str, Any], Call]) -> None:
-    """From the package alone it signs, hashes, queries and lists, with its storage and its database behind it."""
+def test_it_works_alone(deployed: tuple[dict[str, Any], Call]) -> None:
+    """From the package alone the app signs, hashes, queries and lists, with storage and a database."""
     _, call = deployed
     assert call("live", "GET", "/api/live") == (200, {"status": "ok"})
     status, signed = call("sign", "POST", "/api/sign", {"message": "pears"})
@@ -206,9 +206,9 @@ def test_it_answers_alone(deployed: tuple[dict[str, Any], Call]) -> None:
     assert status == 200, hashed
     password = {"password": "correct horse battery", "hash": hashed["hash"]}
     assert call("verify-password", "POST", "/api/verify-password", password)[1]["valid"] is True
-    status, answer = call("query-sql", "GET", "/api/query-sql?sql=SELECT%20count(*)%20FROM%20fruit")
-    assert status == 200, answer
-    assert answer["rows"][0][0] > 0
+    status, result = call("query-sql", "GET", "/api/query-sql?sql=SELECT%20count(*)%20FROM%20fruit")
+    assert status == 200, result
+    assert result["rows"][0][0] > 0
     status, listed = call("list-blobs", "GET", "/api/list-blobs?container=samples")
     assert status == 200, listed
     assert listed["blobs"]

@@ -1,4 +1,4 @@
-"""The template knows the app: its settings are those that the app reads, and its public paths those that are public."""
+"""The template matches the app: the app reads its settings, and its public paths are those of public functions."""
 
 import json
 import re
@@ -30,14 +30,14 @@ DATABASE = re.compile(r"DATABASE_[A-Z0-9_]+?(_WRITE)?")
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_setting_is_read(case: Case, snapshot_of: Callable[[str], Snapshot]) -> None:
-    """Each setting is one of the settings class, or one that the host reads by a named list."""
-    given = set(settings_of(snapshot_of(case.name), case))
-    assert {name for name in given - HOST_SETTINGS if not DATABASE.fullmatch(name)} <= DOCUMENTED
+    """Every setting of the template is one that the app documents, or one of the host's list."""
+    names = set(settings_of(snapshot_of(case.name), case))
+    assert {name for name in names - HOST_SETTINGS if not DATABASE.fullmatch(name)} <= DOCUMENTED
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_settings_load(case: Case, snapshot_of: Callable[[str], Snapshot]) -> None:
-    """The app reads them as storage, master key and databases reached by the identity, without a connection string."""
+    """The app's own reader accepts the settings: endpoints and an identity, and no connection string."""
     if not case.has_host:
         pytest.skip("there is no app before there is an image")
     environ = settings_of(snapshot_of(case.name), case)
@@ -53,7 +53,7 @@ def test_the_settings_load(case: Case, snapshot_of: Callable[[str], Snapshot]) -
     assert settings.storage.table_service_uri == f"https://st{NAME}.table.core.windows.net"
     assert settings.storage.client_id
     assert "AzureWebJobsStorage__tableServiceUri" not in environ
-    assert settings.url == case.given("url", address)
+    assert settings.url == case.parameter("url", address)
     assert settings.proxies == int(environ["STRONGROOM_PROXIES"])
     assert signing_settings.load_settings(environ).master_key.endswith(f"https://kv-{NAME}.vault.azure.net/keys/master")
     assert set(databases) == {"main"}
@@ -77,12 +77,12 @@ def test_sign_in_leaves_open_what_is_public() -> None:
 
 
 def test_the_calls_for_the_portal_are_those_of_today() -> None:
-    """The README's table of calls has every function with an example of today: `python -m scripts.portal` writes it."""
+    """The table of calls in infra/README.md is up to date: `python -m scripts.portal` writes it."""
     assert written(README.read_text()) == README.read_text()
 
 
 def test_every_container_shares_the_keys_of_the_functions(snapshot_of: Callable[[str], Snapshot]) -> None:
-    """Wherever the image runs, the host has the same id and keeps its keys in the same place: replicas share them."""
+    """On every hosting of the image, replicas share their function keys: same host id, and the host's own account."""
     found = {}
     for case in CASES:
         settings = settings_of(snapshot_of(case.name), case)

@@ -1,4 +1,4 @@
-"""The templates, evaluated: the rules hold for every case, and each notices when it is broken."""
+"""Evaluates the templates: every rule holds for every case, and notices when it is broken."""
 
 import copy
 import json
@@ -31,7 +31,7 @@ def test_the_rule_holds(rule: Rule, case: Case, snapshot_of: SnapshotOf) -> None
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_same_twice(case: Case, twice: dict[str, tuple[Future[Snapshot], Future[Snapshot]]]) -> None:
-    """A second deployment, whatever it is called, deploys the same: it changes nothing."""
+    """A second deployment with another name changes nothing."""
     first, second = (each.result() for each in twice[case.name])
     assert json.dumps(first.resources, sort_keys=True) == json.dumps(second.resources, sort_keys=True)
     assert first.outputs == second.outputs
@@ -39,14 +39,14 @@ def test_the_same_twice(case: Case, twice: dict[str, tuple[Future[Snapshot], Fut
 
 @pytest.mark.parametrize(("rule", "name", "change"), BREAKS, ids=lambda each: getattr(each, "__name__", None))
 def test_the_rule_notices(rule: Rule, name: str, change: Callable[[Snapshot], None], snapshot_of: SnapshotOf) -> None:
-    """A rule that held says so when the evaluated deployment is broken in that point."""
+    """A rule notices when the evaluated deployment is broken."""
     broken = copy.deepcopy(snapshot_of(name))
     change(broken)
     assert list(rule(broken, BY_NAME[name])) != []
 
 
 def test_every_rule_is_broken_once() -> None:
-    """No rule stands there that nothing breaks."""
+    """Every rule has a break that it notices."""
     assert {rule for rule, _, _ in BREAKS} == set(RULES)
 
 
@@ -56,7 +56,7 @@ def test_every_rule_is_broken_once() -> None:
 def test_a_broken_template_is_noticed(
     rule: Rule, name: str, file: str, old: str, new: str, bicep: None, template: Path, tmp_path: Path
 ) -> None:
-    """A rule says so when somebody changes the template against it."""
+    """A rule notices when the template is broken."""
     shutil.copytree(INFRA, template)
     text = (template / file).read_text()
     assert text.count(old) == 1
@@ -82,13 +82,13 @@ def test_a_broken_template_is_noticed(
 def test_what_cannot_be_deployed_is_refused(
     parameters: dict[str, object], says: str, bicep: None, tmp_path: Path
 ) -> None:
-    """Parameters that need others are refused before anything is deployed, by a message that says what is missing."""
+    """If a parameter needs another one, the deployment is refused before it starts, and names the missing one."""
     with pytest.raises(AssertionError, match=says):
         evaluate({"environmentName": "test", **parameters}, tmp_path)
 
 
 def test_no_secret_has_a_default(compiled: dict[str, Any]) -> None:
-    """No parameter carries a secret: the one that is secure is for the creation of a server, and empty later."""
+    """No parameter has a secret as its default: the only secure one is for the creation of a server."""
     secure = {
         name: parameter.get("defaultValue")
         for name, parameter in compiled["parameters"].items()
@@ -100,14 +100,14 @@ def test_no_secret_has_a_default(compiled: dict[str, Any]) -> None:
 
 
 def test_nothing_depends_on_the_moment(compiled: dict[str, Any]) -> None:
-    """Nothing is random or read from the clock, so a second deployment changes nothing, MySQL's password included."""
+    """Nothing is random or depends on the clock, so a second deployment changes nothing, not even MySQL's password."""
     text = json.dumps(compiled)
     assert "newGuid(" not in text
     assert "utcNow(" not in text
 
 
-def test_what_others_stand_on_comes_first(compiled: dict[str, Any]) -> None:
-    """Names address what another module makes, so the order is said: none starts before what it stands on is there."""
+def test_the_order_is_stated(compiled: dict[str, Any]) -> None:
+    """Names address resources of other modules, so dependsOn states the order: none starts before what it needs."""
     resources = compiled["resources"]
 
     def before(name: str) -> set[str]:
@@ -125,7 +125,7 @@ def test_what_others_stand_on_comes_first(compiled: dict[str, Any]) -> None:
 
 
 def test_every_parameter_is_described(compiled: dict[str, Any]) -> None:
-    """Each parameter says whether it is required, optional or conditional, in every module, and in the documents."""
+    """Every description of a parameter says if it is required, optional or conditional, and the documents list it."""
     readme = (INFRA / "README.md").read_text() + (ROOT / "docs" / "hosting.md").read_text()
     for name, parameter in compiled["parameters"].items():
         assert re.match(r"(Required|Optional|Conditional)\. \S", parameter["metadata"]["description"]), name
@@ -135,8 +135,8 @@ def test_every_parameter_is_described(compiled: dict[str, Any]) -> None:
             assert description.startswith("Required. "), module
 
 
-def test_azd_is_told_every_parameter(compiled: dict[str, Any]) -> None:
-    """main.parameters.json has every parameter but those that azd need not know, with the defaults of the template."""
+def test_azd_passes_every_parameter(compiled: dict[str, Any]) -> None:
+    """main.parameters.json has every parameter except `tags`, with the defaults of the template."""
     document = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
     assert set(compiled["parameters"]) - set(document) == {"tags"}
     assert set(document) <= set(compiled["parameters"])

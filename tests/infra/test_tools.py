@@ -1,4 +1,4 @@
-"""What other tools say of templates, package and pipeline. `make infra` runs these; elsewhere they are skipped."""
+"""Other tools check templates, package and pipeline. `make infra` runs them; elsewhere these tests are skipped."""
 
 import json
 import os
@@ -22,14 +22,14 @@ CLOUD_INIT = INFRA / "modules" / "hosting" / "cloud-init.yaml"
 BIN = ROOT / ".venv-infra" / "bin"
 
 LINT_RULES_OFF = {"use-description-vars", "what-if-short-circuiting"}
-"""Rules of bicepconfig.json that are no errors; the reason stands there."""
+"""Rules of bicepconfig.json that are off, with their reasons there."""
 
 CHECKOV_SAYS = {
     # Closed by the network rules, and without a public endpoint at all by privateNetwork and privateSite.
     ("CKV_AZURE_59", "Microsoft.Storage/storageAccounts"),
     ("CKV_AZURE_189", "Microsoft.KeyVault/vaults"),
     ("CKV_AZURE_222", "Microsoft.Web/sites"),
-    # Wants a way in for Microsoft's services; nothing of ours comes that way.
+    # It demands access for Microsoft's services; the app needs none of them.
     ("CKV_AZURE_36", "Microsoft.Storage/storageAccounts"),
     # Wants a copy in another region: storageRedundancy.
     ("CKV_AZURE_206", "Microsoft.Storage/storageAccounts"),
@@ -39,7 +39,7 @@ CHECKOV_SAYS = {
     ("CKV_AZURE_225", "Microsoft.Web/serverfarms"),
     ("CKV_AZURE_212", "Microsoft.Web/sites"),
     ("CKV_AZURE_78", "Microsoft.Web/sites"),
-    # purgeProtection=false was asked for.
+    # The case sets purgeProtection=false.
     ("CKV_AZURE_42", "Microsoft.KeyVault/vaults"),
     ("CKV_AZURE_110", "Microsoft.KeyVault/vaults"),
     # Backups in the region, and Microsoft's key for the disk: more is bought with more money, and not asked for.
@@ -51,7 +51,7 @@ CHECKOV_SAYS = {
     ("CKV_AZURE_166", "Microsoft.ContainerRegistry/registries"),
     # The machine's agent runs deploy.sh.
     ("CKV_AZURE_50", "Microsoft.Compute/virtualMachines"),
-    # Callers have function keys, and Entra ID where it is asked for; not certificates.
+    # Callers have function keys, and optionally Entra ID; not certificates.
     ("CKV_AZURE_17", "Microsoft.Web/sites"),
     # Looks for the settings of a site in its sign-in.
     ("CKV_AZURE_13", "Microsoft.Web/sites/config"),
@@ -62,17 +62,17 @@ CHECKOV_SAYS = {
     ("CKV_AZURE_88", "Microsoft.Web/sites/config"),
     ("CKV_AZURE_222", "Microsoft.Web/sites/config"),
 }
-"""What checkov finds that is meant so."""
+"""Findings of checkov that are intended."""
 
 DOCTOR_WARNS = {
-    "check_programming_model_v2": "it looks for @app; ours are registered from a table, by the same calls",
+    "check_programming_model_v2": "it looks for @app; the app registers its functions from a table, by the same calls",
     "check_funcignore": "it stands beside the package, and not in it",
     "check_native_dependency_risk": "Azure builds the requirements itself (remoteBuild)",
     "check_app_insights": "the template sets it, not local.settings.json",
     "check_extension_bundle": "HTTP and timer triggers need no extensions",
     "check_extension_bundle_v4": "HTTP and timer triggers need no extensions",
 }
-"""What azure-functions-doctor warns of, and why it may."""
+"""Warnings of azure-functions-doctor, with the reason why each is right."""
 
 
 def tool(name: str) -> str:
@@ -111,7 +111,7 @@ def test_formatted(bicep: None, tmp_path: Path) -> None:
 
 
 def test_every_rule_is_an_error() -> None:
-    """Each rule of the linter is an error, but for the named ones."""
+    """Every rule of the linter is an error, except the named ones."""
     config = re.sub(r"^\s*//.*$", "", (INFRA / "bicepconfig.json").read_text(), flags=re.MULTILINE)
     rules = json.loads(config)["analyzers"]["core"]["rules"]
     assert {name for name, rule in rules.items() if rule["level"] != "error"} == LINT_RULES_OFF
@@ -122,7 +122,7 @@ def test_every_rule_is_an_error() -> None:
 
 
 def test_checkov_finds_nothing_new(snapshot_of: Callable[[str], Snapshot], tmp_path: Path) -> None:
-    """checkov finds what is meant so, and nothing else, in what every case evaluates to.
+    """checkov finds exactly the intended findings in the evaluated resources of all cases.
 
     It reads the evaluated resources as a Resource Manager template: it cannot parse Bicep with imports.
     """
@@ -140,7 +140,7 @@ def test_checkov_finds_nothing_new(snapshot_of: Callable[[str], Snapshot], tmp_p
 
 
 def test_the_doctor_is_content(tmp_path: Path) -> None:
-    """azure-functions-doctor fails nothing in the package, and warns of the named points alone."""
+    """azure-functions-doctor fails nothing in the package, and has only the named warnings."""
     doctor = tool("azure-functions-doctor")
     names = build(tmp_path / "package.zip")
     for name in names:
