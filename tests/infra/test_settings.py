@@ -17,7 +17,7 @@ from tests.support import ROOT
 
 from .bicep import INFRA, Snapshot
 from .cases import CASES, NAME, Case
-from .rules import ENVIRONMENT_ADDRESS, HOST_SETTINGS, settings_of
+from .rules import CONCURRENCY, ENVIRONMENT_ADDRESS, HOST_SETTINGS, settings_of
 
 DOCUMENTED = {
     name
@@ -66,14 +66,22 @@ def test_the_settings_load(case: Case, snapshot_of: Callable[[str], Snapshot]) -
 
 
 def test_sign_in_leaves_open_what_is_public() -> None:
-    """The paths that need no sign-in are those of the public functions, and of no other."""
+    """The paths that need no sign-in are those that the host leaves open: public ones, and those of sessions."""
     patterns = json.loads((INFRA / "public-paths.json").read_text())
 
     def is_open(path: str) -> bool:
         return any(fnmatchcase(f"/api/{path}", pattern) for pattern in patterns)
 
     for route in build({}).routes:
-        assert is_open(route.path) == (route.access is Access.PUBLIC), route.name
+        # A session's own token is in the header that sign-in would read.
+        assert is_open(route.path) == (route.access is not Access.FUNCTION), route.name
+
+
+def test_the_host_takes_as_many_calls_as_the_platform_sends() -> None:
+    """host.json has the number of concurrent calls of the default instance; the template sets it for other sizes."""
+    limits = json.loads((ROOT / "host.json").read_text())["extensions"]["http"]
+    assert limits["maxConcurrentRequests"] == int(CONCURRENCY[2048])
+    assert limits["maxOutstandingRequests"] >= max(int(each) for each in CONCURRENCY.values())
 
 
 def test_the_calls_for_the_portal_are_those_of_today() -> None:
