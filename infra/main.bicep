@@ -1,8 +1,9 @@
 metadata description = 'Strongroom: the app with its storage, master key and logs, closed by default.'
 
 import { ipv4Ranges, siteRanges, storageRanges } from 'modules/allow-list.bicep'
+import { databases } from 'modules/databases.bicep'
 import { bastionRule, hostings } from 'modules/hosting/facts.bicep'
-import { appContext, setting, tagSet } from 'modules/types.bicep'
+import { tagSet } from 'modules/types.bicep'
 
 // Every deployment sets these.
 
@@ -161,14 +162,13 @@ var hostStorageName = '${abbreviations.storageAccount}host${token}'
 var vaultName = '${abbreviations.keyVault}${token}'
 var registryName = '${abbreviations.containerRegistry}${token}'
 var registryServer = '${registryName}.${cloud.registrySuffix}'
-var imageAddress = '${registryServer}/${image}'
 var networkName = '${abbreviations.virtualNetwork}${token}'
 var workspaceName = '${abbreviations.logAnalytics}${token}'
 var packageContainer = 'app-package'
 var datasetContainer = 'datasets'
 var keyName = 'master'
 var databaseName = 'strongroom'
-var hostBlobUri = 'https://${hostStorageName}.blob.${cloud.storageSuffix}'
+var endpointName = '${abbreviations.privateEndpoint}{0}-${token}'
 
 var roles = {
   blobDataContributor: 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
@@ -182,30 +182,13 @@ var appSubnetId = privateNetwork ? '' : resourceId('Microsoft.Network/virtualNet
 var ranges = siteRanges(allowedIpRanges)
 var emails = filter(map(flatten(map(alertEmails, text => split(text, ','))), text => trim(text)), text => !empty(text))
 
-// The database server of each kind; without one, the app reads a SQLite file from storage.
-var databases = {
-  none: { name: '', host: '', url: '', port: '', type: '', group: '', zone: '' }
-  postgresql: {
-    name: '${abbreviations.postgresql}${token}'
-    host: '${abbreviations.postgresql}${token}.${cloud.postgresqlSuffix}'
-    // The token is sent as a password, so the app checks the server's name and its certificate against Debian's authorities.
-    url: 'postgresql://{0}@{1}:5432/${databaseName}?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
-    port: '5432'
-    type: 'Microsoft.DBforPostgreSQL/flexibleServers'
-    group: 'postgresqlServer'
-    zone: 'privatelink.${cloud.postgresqlSuffix}'
-  }
-  mysql: {
-    name: '${abbreviations.mysql}${token}'
-    host: '${abbreviations.mysql}${token}.${cloud.mysqlSuffix}'
-    url: 'mysql://{0}@{1}:3306/${databaseName}'
-    port: '3306'
-    type: 'Microsoft.DBforMySQL/flexibleServers'
-    group: 'mysqlServer'
-    zone: 'privatelink.${cloud.mysqlSuffix}'
-  }
-}
-var server = databases[database]
+var server = databases(
+  '${abbreviations.postgresql}${token}',
+  '${abbreviations.mysql}${token}',
+  databaseName,
+  cloud.postgresqlSuffix,
+  cloud.mysqlSuffix
+)[database]
 
 // Parameters that need each other are refused before anything is deployed.
 var adminId = database != 'none' && (empty(databaseAdminId) || empty(databaseAdminName))
@@ -369,207 +352,67 @@ module mysql 'modules/mysql.bicep' = if (database == 'mysql') {
   }
 }
 
-// Private endpoints: of storage, vault and registry where the network is private, and always of a database server, which
-// has no service endpoint.
-var endpoint = '${abbreviations.privateEndpoint}{0}-${token}'
-var privateEndpoints = concat(
-  privateNetwork
-    ? [
-        {
-          group: 'blob'
-          zone: 'privatelink.blob.${cloud.storageSuffix}'
-          endpoints: [
-            { name: format(endpoint, 'blob'), type: 'Microsoft.Storage/storageAccounts', target: storageName }
-            { name: format(endpoint, 'host-blob'), type: 'Microsoft.Storage/storageAccounts', target: hostStorageName }
-          ]
-        }
-        {
-          group: 'table'
-          zone: 'privatelink.table.${cloud.storageSuffix}'
-          endpoints: [
-            { name: format(endpoint, 'table'), type: 'Microsoft.Storage/storageAccounts', target: storageName }
-          ]
-        }
-        {
-          group: 'vault'
-          zone: cloud.vaultPrivateZone
-          endpoints: [{ name: format(endpoint, 'vault'), type: 'Microsoft.KeyVault/vaults', target: vaultName }]
-        }
-      ]
-    : [],
-  privateNetwork && inContainer
-    ? [
-        {
-          group: 'registry'
-          zone: cloud.registryPrivateZone
-          endpoints: [
-            {
-              name: format(endpoint, 'registry')
-              type: 'Microsoft.ContainerRegistry/registries'
-              target: registryName
-            }
-          ]
-        }
-      ]
-    : [],
-  database == 'none'
-    ? []
-    : [
-        {
-          group: server.group
-          zone: server.zone
-          endpoints: [{ name: format(endpoint, server.group), type: server.type, target: server.name }]
-        }
-      ]
-)
-
-module endpoints 'modules/private-endpoint.bicep' = [
-  for kind in privateEndpoints: {
-    dependsOn: [network, storage, hostStorage, vault, registry, postgresql, mysql]
-    params: {
-      location: location
-      tags: allTags
-      groupId: kind.group
-      zoneName: kind.zone
-      endpoints: kind.endpoints
-      networkName: networkName
-    }
+module endpoints 'modules/private-endpoints.bicep' = {
+  dependsOn: [network, storage, hostStorage, vault, registry, postgresql, mysql]
+  params: {
+    name: endpointName
+    location: location
+    tags: allTags
+    networkName: networkName
+    storageNames: privateNetwork ? [storageName, hostStorageName] : []
+    vaultName: privateNetwork ? vaultName : ''
+    registryName: privateNetwork && inContainer ? registryName : ''
+    server: server
   }
-]
-
-// The app. None of its settings is a secret.
-
-var settings setting[] = concat(
-  [
-    { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
-    { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
-    { name: 'AzureWebJobsStorage__blobServiceUri', value: hostBlobUri }
-    { name: 'STRONGROOM_STORAGE__clientId', value: identity.properties.clientId }
-    { name: 'STRONGROOM_STORAGE__blobServiceUri', value: 'https://${storageName}.blob.${cloud.storageSuffix}' }
-    { name: 'STRONGROOM_STORAGE__tableServiceUri', value: 'https://${storageName}.table.${cloud.storageSuffix}' }
-    { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: monitoring.outputs.connectionString }
-    {
-      name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
-      value: 'ClientId=${identity.properties.clientId};Authorization=AAD'
-    }
-    // Without a version, so that the app follows a rotation.
-    { name: 'STRONGROOM_MASTER_KEY', value: 'https://${vaultName}.${cloud.vaultSuffix}/keys/${keyName}' }
-  ],
-  // Trusted entries at the end of X-Forwarded-For: one from the platform's front end, if it has one, and those of your proxies.
-  [{ name: 'STRONGROOM_PROXIES', value: string((facts.private ? 0 : 1) + proxies) }],
-  empty(publicUrl) ? [] : [{ name: 'STRONGROOM_URL', value: publicUrl }],
-  // The host passes no more calls than this to the app at once, in step with what Flex Consumption sends to an instance.
-  [
-    {
-      name: 'AzureFunctionsJobHost__extensions__http__maxConcurrentRequests'
-      value: string(concurrency)
-    }
-  ],
-  database == 'none'
-    ? [{ name: 'DATABASE_MAIN', value: 'blob://${datasetContainer}/main.sqlite' }]
-    : [
-        { name: 'DATABASE_MAIN', value: format(server.url, 'strongroom_reader', server.host) }
-        { name: 'DATABASE_MAIN_WRITE', value: format(server.url, 'strongroom_writer', server.host) }
-      ],
-  empty(entraClientId)
-    ? []
-    : [
-        { name: 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID', value: identity.properties.clientId }
-        { name: 'WEBSITE_AUTH_AAD_ALLOWED_TENANTS', value: tenant().tenantId }
-      ],
-  // Flex Consumption sets these itself. Without them, each replica of an image would have its own function keys.
-  inContainer
-    ? [
-        { name: 'AzureFunctionsWebHost__hostid', value: 'strongroom-${token}' }
-        { name: 'AzureWebJobsSecretStorageType', value: 'blob' }
-      ]
-    : []
-)
-
-// Concurrent calls on an instance, by its memory in MB: each may hold several copies of an 8 MiB body. An image gets 2 GB.
-var concurrency = {
-  '512': 4
-  '2048': 16
-  '4096': 32
-}[inContainer ? '2048' : string(instanceMemoryMB)]
-
-var app appContext = {
-  name: appName
-  location: location
-  tags: allTags
-  identityId: identity.id
-  allowedIpRanges: hosting == 'containerApp' ? ipv4Ranges(ranges) : ranges
-  privateSite: privateSite
-  networkName: networkName
-  workspaceId: workspaceId
-  origins: [cloud.portal]
-  tokenIssuer: '${cloud.login}/${tenant().tenantId}/v2.0'
-  entraClientId: signInClientId
-  publicPaths: loadJsonContent('public-paths.json')
 }
 
-module flex 'modules/hosting/flex.bicep' = if (hosting == 'flex') {
+// The app.
+
+module app 'modules/hosting/app.bicep' = if (hosting == 'flex' || deployContainer) {
   // The host reads storage as soon as it starts; the app then reads the rest.
-  dependsOn: [network, storage, hostStorage, vault, endpoints]
-  params: {
-    app: app
-    settings: settings
-    planName: '${abbreviations.plan}${token}'
-    packageUri: '${hostBlobUri}/${packageContainer}'
-    pythonVersion: pythonVersion
-    instanceMemoryMB: instanceMemoryMB
-    maximumInstanceCount: maximumInstanceCount
-    alwaysReady: alwaysReady
-    concurrency: concurrency
-    endpointName: format(endpoint, 'sites')
-  }
-}
-
-module containerApp 'modules/hosting/container-app.bicep' = if (hosting == 'containerApp' && deployContainer) {
   dependsOn: [network, storage, hostStorage, vault, registry, endpoints]
   params: {
-    app: app
-    settings: settings
-    image: imageAddress
-    registryServer: registryServer
-    hasUrl: !empty(publicUrl)
-    environmentName: '${abbreviations.containerEnvironment}${token}'
-    minimumReplicas: alwaysReady
-    maximumReplicas: maximumReplicas
-    endpointName: format(endpoint, 'managedEnvironments')
-  }
-}
-
-module containerInstance 'modules/hosting/container-instance.bicep' = if (hosting == 'containerInstance' && deployContainer) {
-  dependsOn: [network, storage, hostStorage, vault, registry, endpoints]
-  params: { app: app, settings: settings, image: imageAddress, registryServer: registryServer }
-}
-
-module virtualMachine 'modules/hosting/virtual-machine.bicep' = if (hosting == 'virtualMachine' && deployContainer) {
-  dependsOn: [network, storage, hostStorage, vault, registry, endpoints]
-  params: {
-    app: app
-    settings: settings
+    hosting: hosting
     image: image
     registryServer: registryServer
-    interfaceName: '${abbreviations.networkInterface}${token}'
-    adminUsername: 'operator'
-    sshPublicKey: sshKey
-    size: vmSize
-    bastionName: bastion ? '${abbreviations.bastion}${token}' : ''
-  }
-}
-
-module appService 'modules/hosting/app-service.bicep' = if (hosting == 'appService' && deployContainer) {
-  dependsOn: [network, storage, hostStorage, vault, registry, endpoints]
-  params: {
-    app: app
-    settings: settings
-    image: imageAddress
-    planName: '${abbreviations.plan}${token}'
-    planSku: planSku
+    token: token
+    app: {
+      name: appName
+      location: location
+      tags: allTags
+      identityId: identity.id
+      allowedIpRanges: hosting == 'containerApp' ? ipv4Ranges(ranges) : ranges
+      privateSite: privateSite
+      networkName: networkName
+      workspaceId: workspaceId
+      origins: [cloud.portal]
+      tokenIssuer: '${cloud.login}/${tenant().tenantId}/v2.0'
+      entraClientId: signInClientId
+      publicPaths: loadJsonContent('public-paths.json')
+    }
+    options: {
+      pythonVersion: pythonVersion
+      instanceMemoryMB: instanceMemoryMB
+      maximumInstanceCount: maximumInstanceCount
+      alwaysReady: alwaysReady
+      maximumReplicas: maximumReplicas
+      planSku: planSku
+      vmSize: vmSize
+      sshPublicKey: sshKey
+      bastion: bastion
+    }
+    endpointName: endpointName
     identityClientId: identity.properties.clientId
-    endpointName: format(endpoint, 'sites')
+    telemetry: monitoring.outputs.connectionString
+    storageName: storageName
+    hostStorageName: hostStorageName
+    packageContainer: packageContainer
+    // Without a version, so that the app follows a rotation.
+    masterKey: 'https://${vaultName}.${cloud.vaultSuffix}/keys/${keyName}'
+    server: server
+    sqliteFile: '${datasetContainer}/main.sqlite'
+    url: publicUrl
+    proxies: proxies
   }
 }
 
@@ -578,7 +421,7 @@ module appService 'modules/hosting/app-service.bicep' = if (hosting == 'appServi
 var isSite = hosting == 'flex' || hosting == 'appService' && deployContainer
 
 module alerts 'modules/alerts.bicep' = if (!empty(emails)) {
-  dependsOn: [monitoring, flex, appService]
+  dependsOn: [monitoring, app]
   params: {
     token: token
     groupName: '${abbreviations.actionGroup}${token}'
@@ -608,15 +451,7 @@ module budget 'modules/budget.bicep' = if (budgetAmount > 0) {
 }
 
 @description('Address of the app; empty before there is an image.')
-output API_URI string = hosting == 'flex'
-  ? flex!.outputs.uri
-  : !deployContainer
-      ? ''
-      : hosting == 'containerApp'
-          ? containerApp!.outputs.uri
-          : hosting == 'containerInstance'
-              ? containerInstance!.outputs.uri
-              : hosting == 'virtualMachine' ? virtualMachine!.outputs.uri : appService!.outputs.uri
+output API_URI string = hosting == 'flex' || deployContainer ? app!.outputs.uri : ''
 
 @description('Name of the app, for deployment; empty before there is an image.')
 output API_NAME string = hosting == 'flex' || deployContainer ? appName : ''

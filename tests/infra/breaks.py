@@ -665,9 +665,9 @@ TEMPLATE_BREAKS: list[tuple[Rule, str, str, str, str]] = [
     (
         settings_reach_by_identity,
         "container instance",
-        "main.bicep",
-        "string((facts.private ? 0 : 1) + proxies)",
-        "string(1 + proxies)",
+        "modules/hosting/app.bicep",
+        "string((hostings[hosting].private ? 0 : 1) + proxies)",
+        "string((hostings[hosting].private ? 1 : 1) + proxies)",
     ),
     (
         settings_reach_by_identity,
@@ -679,7 +679,7 @@ TEMPLATE_BREAKS: list[tuple[Rule, str, str, str, str]] = [
     (
         host_is_out_of_reach,
         "defaults",
-        "main.bicep",
+        "modules/hosting/app.bicep",
         "'https://${storageName}.blob.${cloud.storageSuffix}' }",
         "hostBlobUri }",
     ),
@@ -693,7 +693,7 @@ TEMPLATE_BREAKS: list[tuple[Rule, str, str, str, str]] = [
     (
         nothing_that_flex_refuses,
         "defaults",
-        "main.bicep",
+        "modules/hosting/app.bicep",
         "  [\n    { name: 'AzureWebJobsStorage__credential'",
         "  [\n    { name: 'FUNCTIONS_WORKER_RUNTIME', value: 'python' }\n    { name: 'AzureWebJobsStorage__credential'",
     ),
@@ -701,7 +701,7 @@ TEMPLATE_BREAKS: list[tuple[Rule, str, str, str, str]] = [
     (
         nothing_unresolved,
         "defaults",
-        "main.bicep",
+        "modules/hosting/app.bicep",
         "value: 'https://${storageName}.table.${cloud.storageSuffix}'",
         "value: 'https://${storageName}.table.${az.environment().suffixes.storage}'",
     ),

@@ -117,11 +117,9 @@ def test_the_order_is_stated(compiled: dict[str, Any]) -> None:
     assert before("storage") >= {"network", "monitoring", "identity"}
     assert before("vault") >= {"network", "monitoring", "identity"}
     assert before("endpoints") >= {"network", "storage", "vault", "postgresql", "mysql"}
-    below = {"network", "storage", "hostStorage", "vault", "monitoring", "endpoints"}
-    assert before("flex") >= below
-    for hosting in ("containerApp", "containerInstance", "virtualMachine", "appService"):
-        assert before(hosting) >= below | {"registry"}
-    assert before("alerts") >= {"flex", "appService", "storage", "vault", "monitoring"}
+    below = {"network", "storage", "hostStorage", "vault", "monitoring", "endpoints", "registry"}
+    assert before("app") >= below
+    assert before("alerts") >= below | {"app"}
 
 
 def test_every_parameter_is_described(compiled: dict[str, Any]) -> None:
