@@ -97,8 +97,9 @@ def fill_keys(app: App) -> None:
 
 def fill_users(app: App) -> None:
     """Make two users with the password `correct horse battery staple`, unless they are there."""
-    for name, _ in USERS:
-        app.call("POST", "users/import", {"user": name, "hash": PASSWORD_HASH}, accept=(409,))
+    for name, user_id in USERS:
+        user = {"user": name, "hash": PASSWORD_HASH, "user_id": user_id}
+        app.call("POST", "users/import", user, accept=(409,))
 
 
 def fill_database(app: App) -> None:

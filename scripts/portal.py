@@ -18,8 +18,6 @@ BODIES = ("POST", "PUT", "PATCH")
 WRITERS = ("execute-sql",)
 """Functions that need a database server: the SQLite file that the template reads is read-only."""
 AFTER_DELETIONS = ("restore-key", "restore-blob")
-IDS = ("user_id",)
-"""Fields with an id that each deployment makes anew: the examples have those of `make start`."""
 
 
 class Call(NamedTuple):
@@ -39,7 +37,7 @@ def call(route: Route) -> Call | None:
     fields = dict(route.operation.examples[0].fields) if route.operation.examples else {}
     in_path = {}
     for part in [each[1:-1] for each in route.path.split("/") if each.startswith("{")]:
-        if part.lstrip("*") not in fields or part in IDS:
+        if part.lstrip("*") not in fields:
             return None
         in_path[part] = fields.pop(part.lstrip("*"))
     if method not in BODIES:
