@@ -60,7 +60,7 @@ def build(environ: Mapping[str, str]) -> App:
 
     signing = signing_capability.build(environ, storage)
     passwords = passwords_capability.build(environ, storage, signing.named_keys, signing.derive_key, signing.cursors)
-    blobs = blobs_capability.build(environ, storage, signing.cursors, settings)
+    blobs = blobs_capability.build(environ, storage, signing.derive_key, signing.cursors, settings)
     sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link, sandbox)
 
     def warnings() -> Iterator[tuple[str, str, str]]:

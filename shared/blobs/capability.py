@@ -26,8 +26,17 @@ class Blobs(NamedTuple):
     """The URL that opens a blob (container, name) for an hour."""
 
 
-def build(environ: Mapping[str, str], storage: Callable[[], Storage], cursors: Cursors, core: Settings) -> Blobs:
-    """Connects to nothing. `core` are the settings of the core. Raises InvalidSetting."""
+def build(
+    environ: Mapping[str, str],
+    storage: Callable[[], Storage],
+    derive_key: Callable[[str], bytes],
+    cursors: Cursors,
+    core: Settings,
+) -> Blobs:
+    """Connects to nothing. `derive_key` returns 32 bytes for a purpose; `core` are the settings of the core.
+
+    Raises InvalidSetting.
+    """
     settings = load_settings(environ)
 
     @Once
@@ -46,7 +55,7 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage], cursors: C
     def shares() -> "ShareStore":
         from shared.blobs.store.shares import ShareStore
 
-        return ShareStore(storage())
+        return ShareStore(storage(), lambda: derive_key("shares"))
 
     @Once
     def lists() -> Mapping[str, Operation]:

@@ -1,8 +1,9 @@
 """Links: signed URLs, and shares that are counted, listed and revoked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import msgspec
@@ -14,7 +15,7 @@ from shared.blobs.shares import Share, caller_address, candidates, is_allowed, i
 from shared.blobs.store.shares import ShareStore
 from shared.errors import Busy, StorageUnavailable
 from shared.settings import StorageSettings
-from shared.storage import Storage
+from shared.storage import Storage, create
 from tests.blobs.support import account_at, container_sas, respond, server
 from tests.support import App, StartApp
 
@@ -205,10 +206,14 @@ def test_an_address_is_in_a_range_or_not(ip_range: str | None, address: str | No
 # --- In Table Storage
 
 
+KEY = b"k" * 32
+
+
 @pytest.fixture
 def links(storage_connection: str) -> ShareStore:
     """Shares in a table that only this test uses."""
-    return ShareStore(Storage(StorageSettings(storage_connection)), f"shares{datetime.now(UTC):%H%M%S%f}")
+    storage = Storage(StorageSettings(storage_connection))
+    return ShareStore(storage, lambda: KEY, f"shares{datetime.now(UTC):%H%M%S%f}")
 
 
 def test_a_share_is_kept_as_it_is(links: ShareStore) -> None:
@@ -223,6 +228,33 @@ def test_a_share_is_kept_as_it_is(links: ShareStore) -> None:
     for gone in (links.get, links.remove):
         with pytest.raises(UnknownShare):
             gone("x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: {**row, "document": row["document"].replace('"c"', '"d"')},
+        lambda row: {**row, "RowKey": "y"},
+        lambda row: {**row, "digest": ""},
+        lambda row: {name: value for name, value in row.items() if name != "digest"},
+        lambda row: {**row, "document": "{}"},
+        lambda row: {**row, "document": 5},
+    ],
+    ids=["other-container", "moved", "empty-digest", "no-digest", "no-share", "number"],
+)
+def test_only_this_app_makes_a_link(links: ShareStore, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """A row that was made or changed in the table opens nothing, and is not listed; revoking removes it."""
+    links.add(SHARE)
+    row = links._table.get("share", "x")
+    assert row is not None
+    forged = change(dict(row))
+    links.remove("x")
+    links._table.write(create(forged))
+    for attempt in (links.get, lambda share_id: links.update(share_id, lambda share: share)):
+        with pytest.raises(UnknownShare):
+            attempt(forged["RowKey"])
+    assert links.list("", 10, lambda _: True) == ([], "")
+    links.remove(forged["RowKey"])
 
 
 def test_every_use_is_counted_once(links: ShareStore) -> None:
@@ -270,7 +302,7 @@ def test_what_is_over_is_purged(links: ShareStore) -> None:
 def test_a_table_that_is_out_is_told() -> None:
     """A Table Storage that fails is StorageUnavailable for every call."""
     with server(respond(503, b"")) as url:
-        links = ShareStore(Storage(StorageSettings(account_at(url))))
+        links = ShareStore(Storage(StorageSettings(account_at(url))), lambda: KEY)
         with pytest.raises(StorageUnavailable):
             links.get("x")
         with pytest.raises(StorageUnavailable):

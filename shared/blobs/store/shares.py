@@ -1,5 +1,10 @@
-"""Shares in Table Storage: one row each, in one partition. A use is counted by replacing the row that was read."""
+"""Shares in Table Storage: one row each, in one partition. A use is counted by replacing the row that was read.
 
+Each row has a keyed digest, so that whoever can write to the table, and has no key of this app, cannot make a link.
+"""
+
+import hmac
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -14,20 +19,27 @@ from shared.storage import Row, RowConflict, Storage, Table, create, delete, rep
 TABLE = "strongroomshares"
 PARTITION = "share"
 
+log = logging.getLogger("strongroom")
+
 
 class ShareStore:
-    """The shares of one storage account. Safe to use from many threads."""
+    """The shares of one storage account. Safe to use from many threads.
 
-    def __init__(self, storage: Storage, table: str = TABLE) -> None:
+    `key` returns the 32 bytes of the digests' key. A row that this app did not write is as if it did not exist.
+    """
+
+    def __init__(self, storage: Storage, key: Callable[[], bytes], table: str = TABLE) -> None:
         self._table = Table(storage, table)
+        self._key = key
+        self._decoder = msgspec.json.Decoder(Share)
 
     def add(self, share: Share) -> None:
         """Store a new share."""
-        self._table.write(create(_row(share)))
+        self._table.write(create(self._row(share)))
 
     def get(self, share_id: str) -> Share:
         """The share of this id, open or not. Raises UnknownShare."""
-        return _share(self._read(share_id))
+        return self._read(share_id)[0]
 
     def update(self, share_id: str, change: Callable[[Share], Share | None]) -> Share:
         """Replace a share by what `change` makes of it; of many at once each sees what the ones before have made.
@@ -36,11 +48,11 @@ class ShareStore:
         """
 
         def attempt() -> Share:
-            row = self._read(share_id)
-            changed = change(_share(row))
+            share, etag = self._read(share_id)
+            changed = change(share)
             if changed is None:
                 raise _unknown()
-            self._table.write(replace(_row(changed), row.etag))
+            self._table.write(replace(self._row(changed), etag))
             return changed
 
         return retry_on_conflict(attempt)
@@ -58,8 +70,8 @@ class ShareStore:
         rows = self._table.query(
             "PartitionKey eq @partition and RowKey gt @after", {"partition": PARTITION, "after": after}
         )
-        for share in map(_share, rows):
-            if not keep(share):
+        for share in map(self._share, rows):
+            if share is None or not keep(share):
                 continue
             if len(found) == limit:
                 return found, found[-1].id
@@ -76,19 +88,31 @@ class ShareStore:
             removed += len(closed)
         return removed
 
-    def _read(self, share_id: str) -> Row:
+    def _read(self, share_id: str) -> tuple[Share, str]:
         row = self._table.get(PARTITION, share_id)
-        if row is None:
+        share = None if row is None else self._share(row)
+        if row is None or share is None:
             raise _unknown()
-        return row
+        return share, row.etag
 
+    def _row(self, share: Share) -> dict[str, Any]:
+        document = msgspec.json.encode(share).decode()
+        digest = self._digest(share.id, document)
+        return {"PartitionKey": PARTITION, "RowKey": share.id, "document": document, "digest": digest}
 
-def _row(share: Share) -> dict[str, Any]:
-    return {"PartitionKey": PARTITION, "RowKey": share.id, "document": msgspec.json.encode(share).decode()}
+    def _share(self, row: Row) -> Share | None:
+        """The share of a row; None, and a warning in the log, where the app did not write the row under this id."""
+        document = str(row.get("document", ""))
+        digest = str(row.get("digest", ""))
+        if hmac.compare_digest(self._digest(str(row["RowKey"]), document).encode(), digest.encode()):
+            with suppress(msgspec.DecodeError):
+                return self._decoder.decode(document)
+        log.warning("The row of a link has no valid digest: the app ignores it.")
+        return None
 
-
-def _share(row: Row) -> Share:
-    return msgspec.json.decode(row["document"], type=Share)
+    def _digest(self, share_id: str, document: str) -> str:
+        # Neither an id nor JSON contains a line feed, so the parts cannot shift into each other.
+        return hmac.digest(self._key(), f"{PARTITION}\n{share_id}\n{document}".encode(), "sha256").hex()
 
 
 def _unknown() -> UnknownShare:
