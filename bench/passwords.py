@@ -32,6 +32,7 @@ from shared.signing.encryption import NamedKeys
 from shared.signing.master import master_key
 from shared.signing.store import KeyStore
 from shared.storage import Storage
+from shared.web import encode_base64
 
 PASSWORD = "correct horse battery staple"
 OWASP = PROFILES["owasp"]
@@ -72,7 +73,9 @@ def run() -> Iterator[Figure]:
         azurite = start_azurite(Path(folder, "azurite"), in_memory=True)
         try:
             storage = Storage(StorageSettings(azurite.connection_string))
-            keys = KeyStore(storage, master_key(""), 30)
+            path = Path(folder, "master.key")
+            path.write_text(encode_base64(os.urandom(32)))
+            keys = KeyStore(storage, master_key(str(path)), 30)
             attempts = AttemptStore(storage, Records(lambda: keys.derive_key("users")))
             accounts = new_accounts(PasswordSettings(), storage, attempts, NamedKeys(keys), keys.derive_key)
             yield from _beside_argon2_cffi(accounts)

@@ -1,8 +1,8 @@
-"""Argon2 (RFC 9106) in memory that is handed in.
+"""Argon2 (RFC 9106) in memory that the caller provides.
 
-argon2-cffi's usual functions let the C library find the memory. glibc then keeps up to 32 MiB of what each thread
-frees, which nothing gives back; or it fetches the memory from the system anew for every hash, which takes half as long
-again as the hash. Here whoever counts the memory maps it, and may use it again.
+argon2-cffi's usual functions let the C library allocate the memory. glibc then keeps up to 32 MiB of what each thread
+frees, for good; or it gets new pages from the system for every hash, which adds half of the hash's own time. Here the
+caller maps the memory, counts it, and can use it again.
 """
 
 from functools import cache
@@ -17,11 +17,11 @@ Variant = Literal["argon2id", "argon2i", "argon2d"]
 _TYPES: dict[Variant, int] = {"argon2d": 0, "argon2i": 1, "argon2id": 2}  # RFC 9106, section 3.2: y.
 
 _at_work = local()
-"""The memory that the hash on this thread is to use."""
+"""The memory for the hash on this thread."""
 
 
 class Parameters(NamedTuple):
-    """What an Argon2 hash costs: memory in KiB, passes over it, lanes."""
+    """The cost of an Argon2 hash: memory in KiB, passes over it, lanes."""
 
     memory_kib: int
     time_cost: int
@@ -63,12 +63,12 @@ def argon2(
 
 @cache
 def _callbacks() -> tuple[Any, Any]:
-    """How the C library gets memory, and how it gives it back (wiped: it does that itself)."""
+    """The functions by which the C library allocates and frees memory. It wipes the memory itself."""
     from argon2.low_level import ffi
 
     @ffi.callback("int(uint8_t **, size_t)")  # type: ignore[untyped-decorator]
     def allocate(memory: Any, size: int) -> int:
-        # What is left as it is, NULL, is an allocation that failed.
+        # NULL, if it stays, reports a failed allocation.
         if size <= len(_at_work.block):
             memory[0] = ffi.cast("uint8_t *", _at_work.block)
         return 0

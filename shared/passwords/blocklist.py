@@ -1,4 +1,4 @@
-"""The list of common passwords, which names its source in its first lines (`scripts/blocklist.py` makes it)."""
+"""The list of common passwords. Its first lines name its source; `scripts/blocklist.py` makes it."""
 
 from functools import cache
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @cache
 def blocklist() -> frozenset[str]:
-    """Common passwords, folded as names are. Read once, when the first password is judged."""
+    """Common passwords, folded as names are. Read once, for the first password that is checked."""
     import gzip
 
     text = gzip.decompress(Path(__file__).with_name("blocklist.txt.gz").read_bytes()).decode()

@@ -293,3 +293,40 @@ def test_storage_that_is_away_creates_nobody(accounts: Accounts, through: Accoun
         through.create("bob", PASSWORD, second_factor=False)
     with pytest.raises(UnknownUser):
         accounts.users.by_name("bob")
+
+
+def test_a_batch_that_fails_halfway_says_who_was_created(accounts: Accounts, through: Accounts, proxy: Proxy) -> None:
+    """If storage fails in the middle of a batch, the results tell the users that were created from the others."""
+    text = accounts.hasher.hash(PASSWORD, SMALL)
+    users = [NewUser(f"user-{number}", text) for number in range(120)]
+    through.log_in("makes", "the table")
+    writes: list[str] = []
+
+    def decide(method: str, _: str) -> str | None:
+        if method != "GET":
+            writes.append(method)
+        return LOSE_REQUEST if method != "GET" and len(writes) > 1 else None
+
+    proxy.decide = decide
+    results = through.import_users(users)
+    assert [isinstance(each, User) for each in results] == [True] * 50 + [False] * 70
+    assert all(isinstance(each, StorageUnavailable) for each in results[50:])
+    assert len(accounts.users.page("", 1000)) == 50
+
+
+def test_known_and_unknown_names_take_the_same_requests(
+    accounts: Accounts, make: Make, proxy: Proxy, storage_connection: str
+) -> None:
+    """A wrong password makes the same number of requests to storage for a user and for nobody."""
+    blobs = re.search(r"BlobEndpoint=[^;]+", storage_connection)
+    assert blobs
+    account = f"AccountName={EMULATOR_ACCOUNT};AccountKey={EMULATOR_KEY}"
+    through = make(connection=f"{account};{blobs[0]};TableEndpoint={proxy.url}")
+    accounts.create("alice", PASSWORD, second_factor=False)
+    through.log_in("warm", "wrong")
+    counts = []
+    for name in ("alice", "nobody", "alice", "nobody"):
+        proxy.requests.clear()
+        through.log_in(name, f"wrong {uuid4()}")
+        counts.append(len(proxy.requests))
+    assert counts == [counts[0]] * 4

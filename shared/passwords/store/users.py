@@ -12,7 +12,7 @@ from datetime import datetime
 
 import msgspec
 
-from shared.errors import StrongroomError
+from shared.errors import Busy, StorageUnavailable, StrongroomError
 from shared.passwords.argon2 import Parameters
 from shared.passwords.errors import UnknownUser, UserExists
 from shared.passwords.names import fold_name
@@ -163,21 +163,32 @@ class UserStore:
         self._create([(user, secret)])
 
     def create_many(self, users: Sequence[tuple[User, Secret]]) -> list[StrongroomError | None]:
-        """Create each user, and return for each None or the reason why it was not created."""
+        """Create each user, and return for each None or the reason why it was not created.
+
+        If storage fails after the first users were created, the reason of all others is its error.
+        """
         results: list[StrongroomError | None] = []
-        for start in range(0, len(users), USERS_PER_WRITE):
-            chunk = users[start : start + USERS_PER_WRITE]
-            try:
-                self._create(chunk)
-                results += [None] * len(chunk)
-            except (UserExists, RowConflict):
-                for each in chunk:
-                    try:
-                        self._create([each])
-                        results.append(None)
-                    except UserExists as error:
-                        results.append(error)
+        try:
+            for start in range(0, len(users), USERS_PER_WRITE):
+                chunk = users[start : start + USERS_PER_WRITE]
+                try:
+                    self._create(chunk)
+                    results += [None] * len(chunk)
+                except UserExists:
+                    for each in chunk:
+                        results.append(self._error_of_creating(each))
+        except (StorageUnavailable, Busy) as error:
+            if not results:
+                raise
+            results += [error] * (len(users) - len(results))
         return results
+
+    def _error_of_creating(self, user: tuple[User, Secret]) -> UserExists | None:
+        try:
+            self._create([user])
+        except UserExists as error:
+            return error
+        return None
 
     def _create(self, users: Sequence[tuple[User, Secret]]) -> None:
         operations = []
