@@ -43,8 +43,8 @@ State = Literal["enabled", "disabled", "revoked"]
 RESTORABLE = timedelta(days=30)
 """How long a deleted key can be restored."""
 MAX_VERSIONS = 1000
-MAX_DOCUMENT = 400_000
-"""In UTF-16 code units, two bytes each. A row of Table Storage holds 1 MiB."""
+MAX_DOCUMENT = 300_000
+"""In UTF-16 code units, two bytes each. A row of Table Storage holds 1 MiB; the rest is for revocations."""
 MAX_CACHE_SECONDS = 3600
 """The longest that an instance may use its copy of a key (STRONGROOM_KEY_CACHE_SECONDS)."""
 

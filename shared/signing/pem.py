@@ -180,10 +180,7 @@ def _decoded(inner: str, field: str, *, is_der: bool = True) -> bytes:
     except ValueError:
         data = b""
     if not data or (is_der and not _is_whole(data)):
-        hint = ""
-        if any(" " in line.strip() for line in inner.splitlines()):
-            hint = " If it came by URL, write each + as %2B."
-        raise invalid_field(field, f"The text between the lines of the PEM is not base64 of a DER structure.{hint}")
+        raise invalid_field(field, "The text between the lines of the PEM is not base64 of a DER structure.")
     if len(data) > MAX_KEY_BYTES:
         raise UnsupportedKey(f"The PEM holds {len(data)} bytes. The largest key here takes {MAX_KEY_BYTES}.")
     return data

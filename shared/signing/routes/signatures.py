@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from shared.errors import invalid_field
+from shared.errors import InvalidRequest, invalid_field
 from shared.signing import algorithms, formats, jws, keyring
 from shared.signing.algorithms import Algorithm
 from shared.signing.errors import (
@@ -33,7 +33,7 @@ from shared.signing.routes.fields import (
     respond_batch,
 )
 from shared.signing.store import DEFAULT_KEY, Key, KeyStore
-from shared.web import Example, Fields, Operation, decode_base64, encode_base64, rfc3339
+from shared.web import Example, Fields, Operation, Request, decode_base64, encode_base64, rfc3339
 
 Format = Literal["raw", "der", "jws", "jws-detached"]
 
@@ -176,6 +176,7 @@ class VerifyResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _NO_DIGEST = "Leave `prehashed` out, or use the format raw or der: a JWS is over the message itself."
+_PEM = "public_key"
 _NO_MESSAGE = "Send the message as `message` or `message_base64`."
 
 
@@ -228,10 +229,15 @@ def _signing_version(keys: KeyStore, name: str, wanted: int | None) -> tuple[Key
     return key, keyring.version_to_use(key.metadata, name, wanted)
 
 
-def verify(keys: KeyStore, fields: VerifyFields) -> VerifyResponse | BatchResponse:
+def verify(keys: KeyStore, fields: VerifyFields, request: Request | None = None) -> VerifyResponse | BatchResponse:
     call = _Call(keys)
     if fields.batch is None:
-        return _verify(call, fields, fields)
+        try:
+            return _verify(call, fields, fields)
+        except InvalidRequest as error:
+            if request is None or request.method != "GET" or "+" not in request.url or error.errors[0].field != _PEM:
+                raise
+            raise invalid_field(_PEM, f"{error.detail} In a URL a + is a space: write it as %2B.") from None
     refuse_beside_batch(fields, "message", "message_base64", "signature")
     return respond_batch(fields.batch, VerifyItem, lambda item: _verify(call, item, fields))
 
@@ -333,7 +339,7 @@ def _expected(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyFie
     for field, value in (("key", name), ("version", version)):
         if value is not None:
             raise invalid_field(field, f"Send either `{field}` for a stored key, or `public_key`.")
-    parsed, its_algorithm = formats.parse_public(public_key, "public_key", "sign")
+    parsed, its_algorithm = formats.parse_public(public_key, _PEM, "sign")
     key_type = formats.type_of(parsed)
     return _Expected(None, parsed, key_type, _algorithm_of_jwk(key_type, its_algorithm, algorithm), None)
 
@@ -496,6 +502,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         ),
         "verify": Operation(
             handle=partial(verify, keys),
+            with_request=True,
             request=VerifyFields,
             response=(VerifyResponse, BatchResponse),
             summary="Verify a signature by a stored key or by a public key in the request, or up to 1000 in a batch.\n"

@@ -198,7 +198,7 @@ class KeyRows:
     def rows_after(self, partition: str, row_key: str, limit: int) -> list[Row]:
         """Up to `limit` rows of keys behind a position, in the order of the table."""
         found = self._table.query(
-            "RowKey ge @row and (PartitionKey gt @partition or (PartitionKey eq @partition and RowKey gt @after))",
+            "RowKey ge @row and ( PartitionKey gt @partition or ( PartitionKey eq @partition and RowKey gt @after ) )",
             {"row": METADATA_ROW, "partition": partition, "after": row_key},
             page_rows=limit,
         )
