@@ -180,6 +180,10 @@ def _crypt(text: str) -> ForeignHash:
     return ForeignHash(name, 4, matches)
 
 
+def _kratos_crypt(name: str, rest: str) -> ForeignHash:
+    return _crypt({"md5": "$1", "sha256": "$5", "sha512": "$6"}[name] + rest)
+
+
 # scrypt
 
 
@@ -324,6 +328,15 @@ def _ldap_sha(name: str | None, data: str) -> ForeignHash:
     return _derived(f"salted-{hash_name}", digest, lambda password: _sha(hash_name, password + salt), 1)
 
 
+def _kratos_sha(name: str, pattern: str, salt: str, digest: str) -> ForeignHash:
+    """Kratos writes how salt and password are joined: `{SALT}{PASSWORD}` in base64, for example."""
+    hash_name, wanted, salt_bytes = f"sha{name}", _base64(digest), _base64(salt)
+    parts = [part.replace(b"{SALT}", salt_bytes) for part in _base64(pattern).split(b"{PASSWORD}")]
+    if len(parts) != 2 or len(wanted) != _DIGEST_BYTES[hash_name] or b"{SALT}" not in _base64(pattern):
+        raise InvalidHash("The hash needs a pattern (pf) with {SALT} and one {PASSWORD}, and a digest of its length.")
+    return _derived(f"salted-{hash_name}", wanted, lambda password: _sha(hash_name, password.join(parts)), 1)
+
+
 def _sha(hash_name: str, data: bytes) -> bytes:
     import hashlib
 
@@ -370,6 +383,8 @@ _FORMS: tuple[tuple[str, Callable[..., ForeignHash]], ...] = (
     (rf"\$bcrypt-sha256\$v=2,t=2b,r=(?P<cost>[0-9]{{1,2}}){_SALT_AND_DIGEST}", _passlib_bcrypt_sha256),
     (rf"\$bcrypt-sha256\$2[ab],(?P<cost>[0-9]{{1,2}}){_SALT_AND_DIGEST}", _passlib_bcrypt_sha256_v1),
     (r"(?P<text>\$[156PH]\$[ -~]+)", _crypt),
+    (r"\$(?P<name>md5|sha256|sha512)-crypt(?P<rest>\$[ -~]+)", _kratos_crypt),
+    (rf"\$sha(?P<name>1|256|512)\$pf=(?P<pattern>{_B64})\$(?P<salt>{_B64})\$(?P<digest>{_B64})", _kratos_sha),
     (
         rf"\$scrypt\$ln=(?P<ln>{_N}),r=(?P<r>{_N}),p=(?P<p>{_N})\$(?P<salt>{_B64})\$(?P<digest>{_B64})",
         _phc_scrypt,

@@ -436,6 +436,34 @@ def test_strings_of_kratos_verify(password: str, text: str) -> None:
     assert verify(stored, password + "x", COST) == WRONG
 
 
+@pytest.mark.parametrize("name", ["1", "256", "512"])
+@pytest.mark.parametrize("pattern", ["{SALT}{PASSWORD}", "{PASSWORD}{SALT}", "x{SALT}$$${PASSWORD}y{SALT}"])
+def test_salted_sha_of_kratos_verifies(name: str, pattern: str) -> None:
+    """Kratos writes in which pattern salt and password are joined."""
+    salt = b"salt{PASSWORD}"
+    parts = [part.replace("{SALT}", salt.decode()) for part in pattern.split("{PASSWORD}")]
+    digest = hashlib.new(f"sha{name}", PASSWORD.join(parts).encode()).digest()
+    fields = [base64.b64encode(each).decode() for each in (pattern.encode(), salt, digest)]
+    stored = parse_hash(f"$sha{name}$pf={fields[0]}${fields[1]}${fields[2]}")
+    assert algorithm_of(stored) == f"salted-sha{name}"
+    assert verify(stored, PASSWORD, COST) == RIGHT
+    assert verify(stored, PASSWORD + "x", COST) == WRONG
+    for wrong in (b"{SALT}", b"{PASSWORD}", b"{PASSWORD}{SALT}{PASSWORD}"):
+        with pytest.raises(InvalidHash):
+            parse_hash(f"$sha{name}$pf={base64.b64encode(wrong).decode()}${fields[1]}${fields[2]}")
+
+
+@pytest.mark.parametrize(("option", "name"), [("-1", "md5"), ("-5", "sha256"), ("-6", "sha512")])
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+def test_crypt_of_kratos_verifies(option: str, name: str) -> None:
+    """Kratos writes the name of the algorithm where crypt(3) has its number."""
+    command = [str(OPENSSL), "passwd", option, "-salt", "saltsalt", "-stdin"]
+    made = subprocess.run(command, input=PASSWORD, capture_output=True, text=True, check=True).stdout.strip()
+    stored = parse_hash(f"${name}-crypt{made[2:]}")
+    assert verify(stored, PASSWORD, COST) == RIGHT
+    assert verify(stored, PASSWORD + "x", COST) == WRONG
+
+
 def test_padded_and_marked_strings_verify() -> None:
     """Padded base64 and the marks of LDAP servers, Dovecot and Spring, in any case, change nothing."""
     salt = bytes(range(16))
