@@ -5,5 +5,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failing service is asked again at once."""
+    """Retries follow at once."""
     monkeypatch.setattr("shared.storage.requests.PAUSE_SECONDS", (0.0, 0.0))

@@ -1,4 +1,4 @@
-"""What the tests of blobs share: a sink that keeps items, a store on Azurite, and a server that answers as told."""
+"""What the tests of blobs share: a sink that keeps items, a store on Azurite, and a server with prepared responses."""
 
 import socket
 import threading
@@ -59,12 +59,12 @@ def put(container: ContainerClient, name: str, data: bytes, **headers: str) -> N
     assert response.status_code == 201, (name, response.status_code, response.text)
 
 
-Answerer = Callable[[socket.socket, bytes], object]
+Respond = Callable[[socket.socket, bytes], object]
 
 
 @contextmanager
-def server(response: Answerer) -> Iterator[str]:
-    """An HTTP server that reads a request's head and then does with the connection what `answer` does; its base URL."""
+def server(response: Respond) -> Iterator[str]:
+    """An HTTP server that reads a request's head and then hands the connection to `response`; its base URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     open_connections: list[socket.socket] = []
 
@@ -107,10 +107,10 @@ def server(response: Answerer) -> Iterator[str]:
             thread.join()
 
 
-def respond(status: int, body: bytes, headers: str = "", length: int | None = None) -> Answerer:
-    """Answers every request alike; `length` is what Content-Length says, where that is not the truth."""
-    said = len(body) if length is None else length
-    head = f"HTTP/1.1 {status} X\r\nContent-Length: {said}\r\n{headers}\r\n".encode()
+def respond(status: int, body: bytes, headers: str = "", length: int | None = None) -> Respond:
+    """Sends every request this response; `length` replaces the true Content-Length."""
+    content_length = len(body) if length is None else length
+    head = f"HTTP/1.1 {status} X\r\nContent-Length: {content_length}\r\n{headers}\r\n".encode()
 
     def response(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(head + body)
@@ -119,8 +119,8 @@ def respond(status: int, body: bytes, headers: str = "", length: int | None = No
     return response
 
 
-def hang_up(data: bytes) -> Answerer:
-    """Answers with just these bytes, and closes the connection."""
+def hang_up(data: bytes) -> Respond:
+    """Sends just these bytes, and closes the connection."""
 
     def response(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(data)

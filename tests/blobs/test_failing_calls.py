@@ -30,7 +30,7 @@ from shared.storage.errors import (
     UnsupportedByAccount,
 )
 from shared.web import Request
-from tests.blobs.support import Answerer, account_at, hang_up, respond, server
+from tests.blobs.support import Respond, account_at, hang_up, respond, server
 
 N = Target("container", "n")
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -57,8 +57,8 @@ def store_at(url: str) -> BlobStore:
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_every_call_tells_an_outage(call: Callable[[BlobStore], object]) -> None:
-    """Whatever is asked for, a service that is out is StorageUnavailable with a time to wait."""
+def test_every_call_reports_an_outage(call: Callable[[BlobStore], object]) -> None:
+    """In every call, a service that is out is StorageUnavailable with a time to wait."""
     with server(respond(503, b"busy", "x-ms-error-code: ServerBusy\r\nRetry-After: 3600\r\n")) as url:
         with pytest.raises(StorageUnavailable) as caught:
             call(store_at(url))
@@ -79,14 +79,14 @@ def test_every_call_tells_an_outage(call: Callable[[BlobStore], object]) -> None
     ids=["500", "429", "redirect", "teapot", "hangs-up", "no-http", "half-a-line"],
 )
 @pytest.mark.parametrize("call", ["read", "put"])
-def test_every_failure_is_an_outage(call: str, response: Answerer) -> None:
+def test_every_failure_is_an_outage(call: str, response: Respond) -> None:
     """However the service fails to read and to write, it is StorageUnavailable."""
     with server(response) as url, pytest.raises(StorageUnavailable):
         CALLS[call](store_at(url))
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_every_call_tells_a_missing_role(call: Callable[[BlobStore], object]) -> None:
+def test_every_call_reports_a_missing_role(call: Callable[[BlobStore], object]) -> None:
     """Where our identity may not do it, it is StorageForbidden, which names the roles."""
     with (
         server(respond(403, b"", "x-ms-error-code: AuthorizationPermissionMismatch\r\n")) as url,
@@ -96,8 +96,8 @@ def test_every_call_tells_a_missing_role(call: Callable[[BlobStore], object]) ->
     assert "Storage Blob Data Contributor" in caught.value.advice
 
 
-def test_network_rules_are_told_from_roles() -> None:
-    """Where the account's network rules refuse us, no role is asked for."""
+def test_network_rules_differ_from_roles() -> None:
+    """Where the account's network rules refuse the app, the advice names them and no role."""
     with (
         server(respond(403, b"", "x-ms-error-code: AuthorizationFailure\r\n")) as url,
         pytest.raises(StorageNetworkForbidden) as caught,
@@ -107,18 +107,18 @@ def test_network_rules_are_told_from_roles() -> None:
 
 
 def test_a_deleted_blob_is_restored() -> None:
-    """Where the account has soft delete, restore-blob asks for it and tells what is there again."""
-    asked: list[bytes] = []
+    """Where the account has soft delete, restore-blob undeletes the blob and returns its properties."""
+    requests: list[bytes] = []
 
     def response(connection: socket.socket, request: bytes) -> object:
-        asked.append(request.partition(b" HTTP")[0])
+        requests.append(request.partition(b" HTTP")[0])
         headers = 'ETag: "0x1"\r\nLast-Modified: Fri, 02 Jan 2026 03:04:05 GMT\r\n'
         return respond(200, b"", headers)(connection, request)
 
     with server(response) as url:
-        told = changing.restore_blob(store_at(url), changing.RestoreBlob(container="container", name="a b"))
-    assert asked == [b"PUT /a/container/a%20b?comp=undelete", b"HEAD /a/container/a%20b"]
-    assert (told.etag, told.last_modified, told.size) == ('"0x1"', "2026-01-02T03:04:05Z", 0)
+        restored = changing.restore_blob(store_at(url), changing.RestoreBlob(container="container", name="a b"))
+    assert requests == [b"PUT /a/container/a%20b?comp=undelete", b"HEAD /a/container/a%20b"]
+    assert (restored.etag, restored.last_modified, restored.size) == ('"0x1"', "2026-01-02T03:04:05Z", 0)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_deleted_blob_is_restored() -> None:
         (501, "NotImplemented", UnsupportedByAccount),
     ],
 )
-def test_a_refusal_is_told_by_its_code(status: int, code: str, error: type[StrongroomError]) -> None:
+def test_a_refusal_is_known_by_its_code(status: int, code: str, error: type[StrongroomError]) -> None:
     """Each refusal that the service documents for a write is the error that says what the caller can do."""
     with server(respond(status, b"<Error/>", f"x-ms-error-code: {code}\r\n")) as url, pytest.raises(error):
         CALLS["put"](store_at(url))
@@ -156,8 +156,8 @@ def test_a_container_that_is_in_the_way(code: str) -> None:
         CALLS["create-container"](store_at(url))
 
 
-def test_a_range_that_is_refused_tells_the_size() -> None:
-    """The size that the service tells with its 416 is told on."""
+def test_a_refused_range_has_the_size() -> None:
+    """The size in the service's 416 reaches the caller."""
     with (
         server(respond(416, b"", "Content-Range: bytes */12\r\n")) as url,
         pytest.raises(RangeNotSatisfiable) as caught,
@@ -176,8 +176,8 @@ def test_a_range_that_is_refused_tells_the_size() -> None:
     ],
     ids=["cut-off", "no-length", "negative", "chunked"],
 )
-def test_a_blob_is_whole_or_not_there(response: Answerer) -> None:
-    """A blob that breaks off, or whose length is not told, is never answered as if it were whole."""
+def test_a_blob_is_whole_or_not_there(response: Respond) -> None:
+    """A blob that breaks off, or comes without its length, is never returned as if it were whole."""
     with server(response) as url, pytest.raises(StorageUnavailable):
         store_at(url).read(N, most=1000)
 
@@ -200,7 +200,7 @@ def test_a_blob_that_drips_for_ever_is_given_up() -> None:
 
 
 def test_a_large_blob_is_not_read() -> None:
-    """Of a blob that is too large to pass, at most the first MiB is requested, which tells the size."""
+    """Of a blob that is too large to pass, at most the first MiB is requested, which has the size."""
     heads: list[bytes] = []
 
     def response(connection: socket.socket, request: bytes) -> object:
@@ -225,8 +225,8 @@ def test_a_large_blob_is_not_read() -> None:
     ids=["copy", "restore", "put", "create", "size"],
 )
 @pytest.mark.parametrize("headers", ["", "Last-Modified: yesterday\r\nx-ms-copy-status: odd\r\n"])
-def test_a_success_that_tells_nothing_is_an_outage(ask: Callable[[BlobStore], object], headers: str) -> None:
-    """A service that says yes and not to what is answering nonsense."""
+def test_a_success_without_properties_is_an_outage(ask: Callable[[BlobStore], object], headers: str) -> None:
+    """A success without what every success has is StorageUnavailable."""
     with server(hang_up(f"HTTP/1.1 201 X\r\n{headers}\r\n".encode())) as url, pytest.raises(StorageUnavailable):
         ask(store_at(url))
 

@@ -16,7 +16,7 @@ from shared.errors import Busy, InvalidRequest, StorageForbidden, StorageUnavail
 from shared.settings import StorageSettings
 from shared.storage import CONNECTIONS, RETRIES, Storage
 from shared.storage.blobs import Blobs
-from tests.blobs.support import Answerer, Kept, account_at, hang_up, respond, server, store_on
+from tests.blobs.support import Kept, Respond, account_at, hang_up, respond, server, store_on
 from tests.blobs.test_listing import BLOBS, blob_of, page_of
 
 PAGE = page_of(blob_of("a"))
@@ -29,8 +29,8 @@ def listing(url: str, marker: str = "") -> Kept:
     return sink
 
 
-def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> Answerer:
-    """An answer in chunks; without its `end` the connection breaks."""
+def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> Respond:
+    """A response in chunks; without its `end` the connection breaks."""
     body = b"".join(f"{len(each):x}\r\n".encode() + each + b"\r\n" for each in chunks)
 
     def response(connection: socket.socket, request: bytes) -> bool:
@@ -48,7 +48,7 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> Answerer:
         chunked(*(PAGE[at : at + 7] for at in range(0, len(PAGE), 7))),
     ],
 )
-def test_a_page_may_be_framed_in_either_way(response: Answerer) -> None:
+def test_a_page_may_be_framed_in_either_way(response: Respond) -> None:
     """A page with a length and one in chunks read alike."""
     with server(response) as url:
         assert [getattr(each, "name", "") for each in listing(url).items] == ["a"]
@@ -78,7 +78,7 @@ def test_a_page_may_be_framed_in_either_way(response: Answerer) -> None:
         hang_up(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000),
     ],
 )
-def test_every_failure_is_the_same_clear_error(response: Answerer) -> None:
+def test_every_failure_is_the_same_clear_error(response: Respond) -> None:
     """However the service fails, the listing ends with StorageUnavailable and says how long to wait."""
     with server(response) as url, pytest.raises(StorageUnavailable) as caught:
         listing(url)
@@ -87,13 +87,13 @@ def test_every_failure_is_the_same_clear_error(response: Answerer) -> None:
 
 @pytest.mark.parametrize(("limit", "sizes"), [(12_000, [5000, 5000, 2000]), (5000, [5000]), (50_000, [5000] * 4)])
 def test_pages_are_followed_within_a_call(limit: int, sizes: list[int]) -> None:
-    """More than a page is asked for page by page, each of the size that is still wanted, empty ones in between."""
-    asked: list[int] = []
+    """More than a page is requested page by page, each of the size that is still needed, empty ones in between."""
+    requests: list[int] = []
 
     def response(connection: socket.socket, request: bytes) -> object:
         query = dict(parse_qsl(request.split(b" ")[1].partition(b"?")[2].decode()))
         first, size = int(query.get("marker", "0")), int(query["maxresults"])
-        asked.append(size)
+        requests.append(size)
         if query.get("marker", "x").isdigit() and first % 2 == 0 and first:
             return respond(200, page_of(marker=f"{first + 1}"))(connection, request)
         first -= first % 2
@@ -106,7 +106,7 @@ def test_pages_are_followed_within_a_call(limit: int, sizes: list[int]) -> None:
         marker = store_on(account_at(url)).list_blobs("container", sink, limit=limit, marker="")
     assert [getattr(each, "name", "") for each in sink.items] == [f"{n:05}" for n in range(min(limit, 20_000))]
     assert (marker == "") is (limit > 20_000)
-    assert [size for at, size in enumerate(asked) if at % 2 == 0] == sizes
+    assert [size for at, size in enumerate(requests) if at % 2 == 0] == sizes
 
 
 def test_what_passes_is_tried_again() -> None:
@@ -121,16 +121,16 @@ def test_what_passes_is_tried_again() -> None:
 
 
 def test_retries_are_few() -> None:
-    """A service that is out is asked a few times, and no more."""
-    asked: list[bytes] = []
+    """A service that is out gets a few requests, and no more."""
+    requests: list[bytes] = []
 
     def response(connection: socket.socket, request: bytes) -> object:
-        asked.append(request)
+        requests.append(request)
         return respond(503, b"")(connection, request)
 
     with server(response) as url, pytest.raises(StorageUnavailable):
         listing(url)
-    assert len(asked) == 1 + RETRIES
+    assert len(requests) == 1 + RETRIES
 
 
 def test_a_refused_identity_is_told_apart() -> None:

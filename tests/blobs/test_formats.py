@@ -1,4 +1,4 @@
-"""What a listing is answered as."""
+"""The formats of a listing. Needs no server."""
 
 import csv
 import io
@@ -26,27 +26,27 @@ blobs = st.builds(
 items = st.lists(blobs | st.builds(Prefix, prefix=names), max_size=12)
 
 
-def in_slices(sink: Json | Lines, given: list[Item], size: int) -> None:
-    """Add `given` to `sink`, a few at a time."""
-    for start in range(0, len(given), size):
-        sink.add(given[start : start + size])
+def in_slices(sink: Json | Lines, added: list[Item], size: int) -> None:
+    """Add `added` to `sink`, a few at a time."""
+    for start in range(0, len(added), size):
+        sink.add(added[start : start + size])
 
 
-def blobs_of(given: list[Item]) -> list[Blob]:
-    """The blobs among `given`."""
-    return [each for each in given if isinstance(each, Blob)]
+def blobs_of(added: list[Item]) -> list[Blob]:
+    """The blobs among `added`."""
+    return [each for each in added if isinstance(each, Blob)]
 
 
 @given(items, st.integers(1, 5), st.none() | names)
-def test_json_holds_every_item(given: list[Item], size: int, cursor: str | None) -> None:
+def test_json_holds_every_item(added: list[Item], size: int, cursor: str | None) -> None:
     """JSON has the blobs and the prefixes, each in their order, and the cursor."""
     sink = Json("blobs")
-    in_slices(sink, given, size)
+    in_slices(sink, added, size)
     response = json.loads(sink.response(cursor).body)
     assert [(each["name"], each["size"], each["metadata"]) for each in response["blobs"]] == [
-        (each.name, each.size, each.metadata) for each in blobs_of(given)
+        (each.name, each.size, each.metadata) for each in blobs_of(added)
     ]
-    assert response["prefixes"] == [each.prefix for each in given if isinstance(each, Prefix)]
+    assert response["prefixes"] == [each.prefix for each in added if isinstance(each, Prefix)]
     assert response["cursor"] == cursor
 
 
@@ -61,34 +61,34 @@ def test_json_of_containers_has_no_prefixes() -> None:
 
 
 @given(items, st.integers(1, 5))
-def test_lines_hold_every_item_in_order(given: list[Item], size: int) -> None:
+def test_lines_hold_every_item_in_order(added: list[Item], size: int) -> None:
     """Lines of JSON have every item in the order of the listing, a prefix as an object with that member."""
     sink = Lines()
-    in_slices(sink, given, size)
+    in_slices(sink, added, size)
     body = sink.response(None).body
     assert [json.loads(line).get("name") or json.loads(line)["prefix"] for line in body.split(b"\n")[:-1]] == [
-        each.name if isinstance(each, Blob) else each.prefix for each in given if not isinstance(each, Container)
+        each.name if isinstance(each, Blob) else each.prefix for each in added if not isinstance(each, Container)
     ]
 
 
 @given(items, st.integers(1, 5))
-def test_names_can_be_told_apart(given: list[Item], size: int) -> None:
+def test_names_differ(added: list[Item], size: int) -> None:
     """Each name is one line, and the line gives back the name, whatever is in it."""
     sink = Names()
-    in_slices(sink, given, size)
+    in_slices(sink, added, size)
     lines = sink.response(None).body.decode().split("\n")[:-1]
     unescaped = [re.sub(r"\\(.)", lambda m: {"n": "\n", "r": "\r"}.get(m[1], m[1]), line) for line in lines]
-    assert unescaped == [each.prefix if isinstance(each, Prefix) else each.name for each in given]
+    assert unescaped == [each.prefix if isinstance(each, Prefix) else each.name for each in added]
 
 
 @given(items, st.integers(1, 5))
-def test_csv_reads_back(given: list[Item], size: int) -> None:
+def test_csv_reads_back(added: list[Item], size: int) -> None:
     """CSV has a header line and a line for each item, which a CSV reader reads back to the same values."""
     sink = Csv(columns(Blob, ("metadata",)))
-    in_slices(sink, given, size)
+    in_slices(sink, added, size)
     rows = list(csv.DictReader(io.StringIO(sink.response(None).body.decode(), newline="")))
-    assert len(rows) == len(given)
-    for row, each in zip(rows, given, strict=True):
+    assert len(rows) == len(added)
+    for row, each in zip(rows, added, strict=True):
         assert list(row) == [
             *("name", "size", "content_type", "last_modified", "etag", "tier", "url"),
             "metadata",
@@ -116,7 +116,7 @@ def test_csv_has_a_column_for_what_is_included() -> None:
 
 @given(items, items, st.sampled_from([lambda: Json("blobs"), Lines, Names, lambda: Csv(columns(Blob, ()))]))
 def test_what_was_added_after_a_mark_can_be_dropped(kept: list[Item], dropped: list[Item], make: object) -> None:
-    """A sink that is set back to a mark answers as if nothing had been added since."""
+    """A sink that is set back to a mark gives what it would have added at the mark."""
     assert callable(make)
     sink, other = make(), make()
     sink.add(kept)

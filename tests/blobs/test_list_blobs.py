@@ -110,7 +110,7 @@ def test_more_is_told_where_it_is_asked_for(include: object, running_app: App, c
 
 
 def test_each_format_has_every_blob(running_app: App, container: ContainerClient) -> None:
-    """ndjson, csv and names hold the same blobs as json does, and tell by headers that they go on."""
+    """ndjson, csv and names hold the same blobs as json does, and say in headers that more follows."""
     with running_app.client() as client:
         blobs = ask(client, "GET", container="over-http").json()["blobs"]
         lines = ask(client, "GET", container="over-http", format="ndjson")
@@ -213,7 +213,7 @@ def test_a_query_string_is_decoded_once(running_app: App, container: ContainerCl
         assert client.get("/api/list-blobs?container=over-http&prefix=%C3%A9+%2B").json() == response.json()
 
 
-def test_health_tells_of_blob_storage(running_app: App) -> None:
-    """The health of Blob Storage is asked of it."""
+def test_health_includes_blob_storage(running_app: App) -> None:
+    """The health of the app includes Blob Storage."""
     with running_app.client() as client:
         assert client.get("/api/health/details").json()["services"]["blob-storage"]["status"] == "ok"

@@ -242,12 +242,12 @@ def blob(name: str) -> Blob:
 
 
 def service(items: list[Item], *, slice_items: int, empty_every: int = 0) -> tuple[Callable[..., object], list[int]]:
-    """A listing of `items` as the service pages it, in slices, with an empty page now and then; and the sizes asked."""
-    asked: list[int] = []
+    """A listing of `items` in slices, with an empty page now and then; and the requested sizes."""
+    requested: list[int] = []
 
     @contextmanager
     def fetch(marker: str, size: int) -> Iterator[Page]:
-        asked.append(size)
+        requested.append(size)
         start, _, was_empty = marker.partition("!")
         first = int(start or 0)
         if empty_every and not was_empty and first % empty_every == 0:
@@ -258,7 +258,7 @@ def service(items: list[Item], *, slice_items: int, empty_every: int = 0) -> tup
         slices = [some[at : at + slice_items] for at in range(0, len(some), slice_items)]
         yield Slices(slices, f"{end}" if end < len(items) else "")
 
-    return fetch, asked
+    return fetch, requested
 
 
 @given(
@@ -295,30 +295,30 @@ def test_every_item_comes_once(
 def test_rare_matches_are_found_with_few_calls() -> None:
     """A filter that few items pass makes the pages larger, so that a small limit does not mean thousands of calls."""
     items: list[Item] = [blob(str(n)) for n in range(20_000)]
-    fetch, asked = service(items, slice_items=100)
+    fetch, requested = service(items, slice_items=100)
     sink = Kept()
     keep = {"0", "19000"}
     collect(fetch, sink, limit=2, max_bytes=10**9, keep=lambda item: isinstance(item, Blob) and item.name in keep)  # type: ignore[arg-type]
     assert sink.items == [blob("0"), blob("19000")]
-    assert len(asked) < 15
+    assert len(requested) < 15
 
 
 def test_a_listing_stops_when_it_is_late() -> None:
     """Pages that go on for ever without an item are followed only as long as there is time."""
-    asked = 0
+    requested = 0
 
     @contextmanager
     def fetch(marker: str, size: int) -> Iterator[Page]:
-        nonlocal asked
-        asked += 1
+        nonlocal requested
+        requested += 1
         yield Slices([], "again")
 
-    marker = collect(fetch, Kept(), limit=5, max_bytes=10**6, late=lambda: asked >= 10)
-    assert (marker, asked) == ("again", 10)
+    marker = collect(fetch, Kept(), limit=5, max_bytes=10**6, late=lambda: requested >= 10)
+    assert (marker, requested) == ("again", 10)
 
 
 def test_more_than_was_asked_for_is_nonsense() -> None:
-    """A page with more items than were asked for is no answer to the question."""
+    """A page with more items than were requested is refused."""
 
     @contextmanager
     def fetch(marker: str, size: int) -> Iterator[Page]:

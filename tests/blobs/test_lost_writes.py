@@ -92,7 +92,7 @@ def test_a_blob_is_copied_once(fate: str, blobs: BlobStore, target: Target, prox
     assert copied.headers["x-ms-copy-status"] == "success"
 
 
-def test_what_nobody_can_tell_is_said(blobs: BlobStore, target: Target, proxy: Proxy) -> None:
+def test_doubt_is_reported(blobs: BlobStore, target: Target, proxy: Proxy) -> None:
     """Where storage is gone after the write, the error says that it may have happened, and it has."""
     proxy.always(LOSE_RESPONSE)
     with pytest.raises(WriteUnconfirmed):

@@ -61,9 +61,9 @@ def test_a_blob_is_got(client: httpx.Client, container: ContainerClient) -> None
     assert got.headers["cache-control"] == "no-store"
     head = client.head("/api/blobs/objects/text.txt")
     assert (head.status_code, head.content) == (200, b"")
-    ours = ("date", "x-request-id")
-    assert {n: v for n, v in head.headers.items() if n not in ours} == {
-        n: v for n, v in got.headers.items() if n not in ours
+    own = ("date", "x-request-id")
+    assert {n: v for n, v in head.headers.items() if n not in own} == {
+        n: v for n, v in got.headers.items() if n not in own
     }
 
 
@@ -93,7 +93,7 @@ def test_html_is_not_shown_from_our_origin(client: httpx.Client, start_app: Star
     ],
 )
 def test_a_range_is_got(header: str, content: bytes, content_range: str, client: httpx.Client) -> None:
-    """A range in each of its forms is answered by just these bytes."""
+    """A range in each of its forms gives just these bytes."""
     got = client.get("/api/blobs/objects/text.txt", headers={"range": header})
     assert (got.status_code, got.content, got.headers["content-range"]) == (206, content, content_range)
 
@@ -119,7 +119,7 @@ def test_an_empty_blob_has_no_ranges(header: str, client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("header", ["bytes=0-1,3-4", "lines=0-1", "bytes=x"])
 def test_a_range_that_is_not_understood_is_passed_over(header: str, client: httpx.Client) -> None:
-    """Several ranges, other units and nonsense are answered by the whole (RFC 9110, section 14.2)."""
+    """Several ranges, other units and nonsense give the whole blob (RFC 9110, section 14.2)."""
     got = client.get("/api/blobs/objects/text.txt", headers={"range": header})
     assert (got.status_code, got.content) == (200, TEXT)
 
@@ -161,7 +161,7 @@ def test_conditions_on_reading(client: httpx.Client) -> None:
 
 
 def test_a_blob_that_changes_between_two_ranges_is_noticed(client: httpx.Client) -> None:
-    """The second range, asked for on the ETag of the first, is refused when the blob is another by then."""
+    """The second range, requested with the ETag of the first, is refused if the blob has changed."""
     url = "/api/blobs/objects/changing"
     client.put(url, content=b"old bytes")
     first = client.get(url, headers={"range": "bytes=0-3"})
@@ -175,16 +175,16 @@ def test_a_blob_that_changes_between_two_ranges_is_noticed(client: httpx.Client)
 @pytest.mark.parametrize("header", ["if-match", "if-none-match", "if-modified-since", "if-range", "range"])
 def test_a_header_may_hold_anything(header: str, client: httpx.Client) -> None:
     """A header with letters of any script is compared, or passed over, and nothing breaks."""
-    given = {header.encode(): '"日本"'.encode()}
+    headers = {header.encode(): '"日本"'.encode()}
     for method in ("GET", "HEAD"):
-        response = client.request(method, "/api/blobs/objects/text.txt", headers=given)
+        response = client.request(method, "/api/blobs/objects/text.txt", headers=headers)
         assert response.status_code == (412 if header == "if-match" else 200)
     if header in ("if-match", "if-none-match"):
-        assert fields_of(client.put("/api/blobs/objects/text.txt", headers=given)) == [header.replace("-", "_")]
+        assert fields_of(client.put("/api/blobs/objects/text.txt", headers=headers)) == [header.replace("-", "_")]
 
 
 def test_a_large_blob_is_fetched_from_storage(start_app: StartApp, container: ContainerClient) -> None:
-    """A blob over the limit is not passed on: the answer leads to it, for its ranges, too."""
+    """A blob over the limit does not pass through: the response leads to it, for its ranges, too."""
     container.upload_blob("large.html", b"x" * 5000, overwrite=True, content_settings=ContentSettings("text/html"))
     with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024"}).client() as client:
         response = client.get("/api/blobs/objects/large.html")
@@ -219,7 +219,7 @@ def test_on_a_private_network_ranges_pass_through(start_app: StartApp, container
 
 
 def test_a_blob_is_put(client: httpx.Client, container: ContainerClient) -> None:
-    """PUT stores bytes, type, metadata and tier, as the official library sees them, and tells where and what."""
+    """PUT stores bytes, type, metadata and tier, as the official library reads them, and returns where and what."""
     data = bytes(range(256))
     md5 = base64.b64encode(hashlib.md5(data).digest()).decode()  # noqa: S324 - what the header is
     metadata = json.dumps({"A_b": "x y", "c": "1"})
@@ -294,7 +294,7 @@ def test_bytes_that_were_damaged_on_the_way_are_refused(client: httpx.Client) ->
 
 
 def test_a_body_over_the_limit_goes_elsewhere(start_app: StartApp, container: ContainerClient) -> None:
-    """What is too large to pass is 413, and the answer says how it can be stored; what is just not, is stored."""
+    """A body over the limit is 413, and the response says how to store it; one at the limit is stored."""
     with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024"}).client() as client:
         response = client.put("/api/blobs/objects/too-large", content=b"x" * 1025)
         assert problem_of(response) == (413, "body-too-large")
@@ -375,7 +375,7 @@ def test_a_bad_field_is_named(method: str, path: str, field: str, client: httpx.
 
 
 def test_what_is_not_there_is_404(client: httpx.Client) -> None:
-    """A blob that is not there, and a container that is not, are told apart, by every function."""
+    """Every function distinguishes a missing blob from a missing container."""
     for method in ("GET", "DELETE"):
         assert problem_of(client.request(method, "/api/blobs/objects/nothing")) == (404, "unknown-blob")
         assert problem_of(client.request(method, "/api/blobs/never-made/x")) == (404, "unknown-container")
@@ -406,7 +406,7 @@ def test_a_leased_blob_is_left_alone(client: httpx.Client, container: ContainerC
 
 
 def test_a_blob_is_copied(client: httpx.Client, container: ContainerClient) -> None:
-    """A copy has the same bytes, in the same container or another, and replaces a blob only when told to."""
+    """A copy has the same bytes, in the same container or another, and replaces a blob only with `overwrite`."""
     fields = {"container": "objects", "name": "text.txt", "to_name": "copies/é + %.txt"}
     copied = client.post("/api/copy-blob", json=fields)
     assert copied.status_code == 200
@@ -442,7 +442,7 @@ def test_restoring_needs_soft_delete(client: httpx.Client) -> None:
 
 
 def test_containers_are_made_and_deleted(client: httpx.Client, storage_connection: str) -> None:
-    """A container is made once, private, and deleted when it is empty, or with all in it when that is said."""
+    """A container is made once, private, and deleted when it is empty, or with `force`."""
     made = client.post("/api/containers", json={"container": "made-here", "metadata": {"team": "blue"}})
     assert made.status_code == 201
     seen = ContainerClient.from_connection_string(storage_connection, "made-here")
@@ -473,7 +473,7 @@ def test_no_key_reaches_the_hosts_containers(name: str, client: httpx.Client, st
             made.create_container()
     path = f"/api/blobs/{quote(name)}/x"
     blob = {"container": name, "name": "x"}
-    ours = {"container": "objects", "name": "text.txt"}
+    own = {"container": "objects", "name": "text.txt"}
     for response in (
         client.get(path),
         client.put(path, content=b"x"),
@@ -482,7 +482,7 @@ def test_no_key_reaches_the_hosts_containers(name: str, client: httpx.Client, st
         client.post("/api/share-blob", json={**blob, "permissions": "write"}),
         client.post("/api/share-blob", json={"container": name, "prefix": "", "revocable": True}),
         client.post("/api/copy-blob", json={**blob, "to_container": "objects", "to_name": "y"}),
-        client.post("/api/copy-blob", json={**ours, "to_container": name, "to_name": "y"}),
+        client.post("/api/copy-blob", json={**own, "to_container": name, "to_name": "y"}),
         client.post("/api/set-tier", json={**blob, "tier": "Cool"}),
         client.post("/api/restore-blob", json=blob),
         client.post("/api/containers", json={"container": name}),
@@ -504,7 +504,7 @@ def test_no_key_reaches_the_hosts_containers(name: str, client: httpx.Client, st
         assert problem_of(response) == (403, "reserved-container"), response.request
     head = client.head(path)
     assert head.status_code == 403
-    batch = client.post("/api/share-blob", json={"batch": [blob, ours]}).json()["results"]
+    batch = client.post("/api/share-blob", json={"batch": [blob, own]}).json()["results"]
     assert (batch[0]["status"], batch[0]["code"]) == (403, "reserved-container")
     assert "url" in batch[1]
     assert name not in client.get("/api/list-blobs", params={"format": "names"}).text.splitlines()
@@ -677,7 +677,7 @@ def test_no_blob_is_a_script_of_this_app(client: httpx.Client) -> None:
 
 
 def test_a_lease_can_be_broken(client: httpx.Client, container: ContainerClient) -> None:
-    """A blob that somebody leased for good can be deleted, where that is asked for."""
+    """A blob that somebody leased for good can be deleted with `break_lease`."""
     container.upload_blob("held", b"x").acquire_lease()
     assert problem_of(client.delete("/api/blobs/objects/held")) == (412, "precondition-failed")
     assert client.delete("/api/blobs/objects/held", params={"break_lease": "true"}).status_code == 204

@@ -338,11 +338,11 @@ def anyone() -> Iterator[httpx.Client]:
 
 
 def share(client: httpx.Client, **fields: object) -> dict[str, object]:
-    """What share-blob answers."""
+    """The response of share-blob."""
     response = client.post("/api/share-blob", json={"container": "shared", **fields})
     assert response.status_code == 200, response.text
-    told: dict[str, object] = response.json()
-    return told
+    made: dict[str, object] = response.json()
+    return made
 
 
 def code_of(response: httpx.Response) -> tuple[int, str]:
@@ -353,10 +353,10 @@ def code_of(response: httpx.Response) -> tuple[int, str]:
 def test_a_link_reads_its_blob_until_it_ends(client: httpx.Client, anyone: httpx.Client) -> None:
     """A plain link fetches its blob without a key, writes nothing, and says when it ends and what it allows."""
     before = datetime.now(UTC).replace(microsecond=0)
-    told = share(client, name="dir/a + b.txt", minutes=5)
-    ends = datetime.fromisoformat(str(told["expires"]))
+    made = share(client, name="dir/a + b.txt", minutes=5)
+    ends = datetime.fromisoformat(str(made["expires"]))
     assert timedelta(minutes=5) <= ends - before <= timedelta(minutes=6)
-    assert told == told | {
+    assert made == made | {
         "permissions": "read",
         "container": "shared",
         "name": "dir/a + b.txt",
@@ -364,34 +364,34 @@ def test_a_link_reads_its_blob_until_it_ends(client: httpx.Client, anyone: httpx
         "https_only": False,
         "network": "public",
     }
-    url = str(told["url"])
+    url = str(made["url"])
     assert anyone.get(url).content == b"dir/a + b.txt"
     assert anyone.put(url, content=b"", headers={"x-ms-blob-type": "BlockBlob"}).status_code == 403
     assert anyone.get(url.replace("b.txt", "c.txt")).status_code == 403
 
 
 def test_a_link_writes_its_blob(client: httpx.Client, anyone: httpx.Client) -> None:
-    """A link to write stores a blob by the method and the headers that the answer tells, and reads nothing."""
-    told = share(client, name="new/up load.bin", permissions="write")
-    headers = told["headers"]
+    """A link to write stores a blob by the method and the headers in the response, and reads nothing."""
+    made = share(client, name="new/up load.bin", permissions="write")
+    headers = made["headers"]
     assert isinstance(headers, dict)
-    assert anyone.request(str(told["method"]), str(told["url"]), content=b"new", headers=headers).status_code == 201
-    assert anyone.get(str(told["url"])).status_code == 403
+    assert anyone.request(str(made["method"]), str(made["url"]), content=b"new", headers=headers).status_code == 201
+    assert anyone.get(str(made["url"])).status_code == 403
     assert client.get("/api/blobs/shared/new/up%20load.bin").content == b"new"
 
 
 def test_a_link_is_for_an_address_and_a_disposition(client: httpx.Client, anyone: httpx.Client) -> None:
     """A link may be bound to addresses, and may say as what a browser saves the blob."""
-    told = share(
+    made = share(
         client, name="other.txt", ip_range="127.0.0.0-127.0.0.255", content_disposition='attachment; filename="x"'
     )
-    assert told["ip_range"] == "127.0.0.0-127.0.0.255"
-    got = anyone.get(str(told["url"]))
+    assert made["ip_range"] == "127.0.0.0-127.0.0.255"
+    got = anyone.get(str(made["url"]))
     assert (got.content, got.headers["content-disposition"]) == (b"other.txt", 'attachment; filename="x"')
 
 
-def test_a_batch_is_answered_in_order(client: httpx.Client, anyone: httpx.Client) -> None:
-    """Each item of a batch is answered in its place, by a link or by a problem."""
+def test_a_batch_keeps_its_order(client: httpx.Client, anyone: httpx.Client) -> None:
+    """Each item of a batch becomes a link or a problem, in the same order."""
     batch = [{"container": "shared", "name": name} for name in ("other.txt", "nothing", "dir/c.txt")]
     response = client.post("/api/share-blob", json={"batch": batch})
     first, second, third = response.json()["results"]
@@ -402,9 +402,9 @@ def test_a_batch_is_answered_in_order(client: httpx.Client, anyone: httpx.Client
 
 def test_a_revocable_link_leads_to_the_blob(client: httpx.Client, anyone: httpx.Client) -> None:
     """A revocable link is a URL of this app that leads anyone to the blob for a minute, until it is revoked."""
-    told = share(client, name="dir/a + b.txt", revocable=True, minutes=60 * 24 * 30)
-    url = str(told["url"])
-    assert url == f"http://localhost:{client.base_url.port}/api/s/{told['id']}"
+    made = share(client, name="dir/a + b.txt", revocable=True, minutes=60 * 24 * 30)
+    url = str(made["url"])
+    assert url == f"http://localhost:{client.base_url.port}/api/s/{made['id']}"
     response = anyone.get(url)
     assert (response.status_code, response.content) == (307, b"")
     assert response.headers["referrer-policy"] == "no-referrer"
@@ -413,10 +413,10 @@ def test_a_revocable_link_leads_to_the_blob(client: httpx.Client, anyone: httpx.
     assert code_of(anyone.get(f"{url}/c.txt")) == (404, "unknown-share")
     head = anyone.head(url)
     assert (head.status_code, head.headers["content-length"]) == (200, "13")
-    assert client.delete(f"/api/shares/{told['id']}").status_code == 204
+    assert client.delete(f"/api/shares/{made['id']}").status_code == 204
     assert code_of(anyone.get(url)) == (404, "unknown-share")
     assert anyone.head(url).status_code == 404
-    assert code_of(client.delete(f"/api/shares/{told['id']}")) == (404, "unknown-share")
+    assert code_of(client.delete(f"/api/shares/{made['id']}")) == (404, "unknown-share")
 
 
 def test_a_link_to_a_prefix_opens_blob_by_blob(client: httpx.Client, anyone: httpx.Client) -> None:
@@ -461,14 +461,14 @@ def test_a_browser_gets_a_page_with_a_button(client: httpx.Client, anyone: httpx
         assert '<form method="post">' in page.text
         assert "other.txt" not in page.text
     form = {**BROWSING, "content-type": "application/x-www-form-urlencoded"}
-    given = anyone.post(f"{url}?fbclid=x", headers=form, content=b"")
-    assert (given.status_code, given.content) == (200, b"other.txt")
+    response = anyone.post(f"{url}?fbclid=x", headers=form, content=b"")
+    assert (response.status_code, response.content) == (200, b"other.txt")
     assert code_of(anyone.post(url, headers=form)) == (404, "unknown-share")
     assert code_of(anyone.get(url, headers=BROWSING)) == (404, "unknown-share")
 
 
 def test_an_unlimited_link_needs_no_page(client: httpx.Client, anyone: httpx.Client) -> None:
-    """What is not counted opens at once for a browser, too; a POST is answered by 303."""
+    """What is not counted opens at once for a browser, too; a POST gets 303."""
     url = str(share(client, name="other.txt", revocable=True)["url"])
     assert anyone.get(f"{url}?utm_source=x", headers=BROWSING).status_code == 307
     after_post = anyone.post(url, headers=BROWSING)
@@ -591,9 +591,9 @@ def test_a_link_that_works_once_works_once(client: httpx.Client, anyone: httpx.C
     with ThreadPoolExecutor(8) as pool:
         responses = list(pool.map(lambda _: httpx.get(url, trust_env=False, timeout=30), range(16)))
     assert sorted(each.status_code for each in responses) == [200] + [404] * 15
-    (given,) = (each for each in responses if each.status_code == 200)
-    assert given.content == b"page.html"
-    assert given.headers["content-disposition"].startswith("attachment")
+    (response,) = (each for each in responses if each.status_code == 200)
+    assert response.content == b"page.html"
+    assert response.headers["content-disposition"].startswith("attachment")
     assert anyone.head(url).status_code == 404
 
 
@@ -617,7 +617,7 @@ def test_what_cannot_pass_cannot_work_once(start_app: StartApp, container: Conta
 
 
 def test_shares_are_listed(client: httpx.Client, anyone: httpx.Client) -> None:
-    """list-shares tells what each link is for, whose, and what was used of it; never to those without a key."""
+    """list-shares returns what each link opens, its owner and its uses; without a key it returns nothing."""
     made = [share(client, name="other.txt", revocable=True, owner="lister", max_uses=3) for _ in range(3)]
     anyone.get(str(made[0]["url"]))
     found: list[dict[str, object]] = []
@@ -683,5 +683,5 @@ def test_fields_that_do_not_go_together_are_named(fields: dict[str, object], fie
 
 @pytest.mark.parametrize("path", ["x", "a" * 22, "a" * 23, "%2F", "..%2Fshares", "'", "%00x"])
 def test_no_share_is_guessed(path: str, running_app: App, anyone: httpx.Client) -> None:
-    """An id that was never given is 404, whatever characters it has."""
+    """An id that was never response is 404, whatever characters it has."""
     assert anyone.get(f"{running_app.url}/api/s/{path}").status_code in (404, 400)

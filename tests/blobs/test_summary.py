@@ -50,7 +50,7 @@ def test_what_is_deleted_early_is_paid_for(tier: str, days: int, months: float) 
 
 
 def test_prefixes_are_those_of_the_first_level() -> None:
-    """Names are added up by their first folder, below the prefix that was asked for."""
+    """Names are added up by their first folder, below the requested prefix."""
     items: list[Item] = [blob("a/b/c", 1), blob("a/d", 2), blob("e", 4), Prefix("x/")]
     assert [(each.prefix, each.count, each.bytes) for each in prefix_totals(summed(items))] == [
         ("", 1, 4),
@@ -93,18 +93,18 @@ def test_a_container_is_summed_up(running_app: App, storage_connection: str) -> 
     for name, size in (("a/1", 10), ("a/2", 20), ("b/3", 40), ("4", 80)):
         container.upload_blob(name, b"x" * size, standard_blob_tier=StandardBlobTier.COOL if size > 30 else None)
     with running_app.client() as client:
-        told = client.post("/api/summarize-blobs", json={"container": "summed"}).json()
-        assert (told["count"], told["bytes"], told["cursor"]) == (4, 150, None)
-        assert {tier: (each["count"], each["bytes"]) for tier, each in told["by_tier"].items()} == {
+        summary = client.post("/api/summarize-blobs", json={"container": "summed"}).json()
+        assert (summary["count"], summary["bytes"], summary["cursor"]) == (4, 150, None)
+        assert {tier: (each["count"], each["bytes"]) for tier, each in summary["by_tier"].items()} == {
             "Hot": (2, 30),
             "Cool": (2, 120),
         }
-        assert [(each["prefix"], each["count"], each["bytes"]) for each in told["by_prefix"]] == [
+        assert [(each["prefix"], each["count"], each["bytes"]) for each in summary["by_prefix"]] == [
             ("", 1, 80),
             ("b/", 1, 40),
             ("a/", 2, 30),
         ]
-        assert told["oldest"] <= told["newest"]
+        assert summary["oldest"] <= summary["newest"]
         below: httpx.Response = client.post("/api/summarize-blobs", json={"container": "summed", "prefix": "a/"})
         assert (below.json()["count"], below.json()["bytes"]) == (2, 30)
         for fields, status in (({"container": "never-made"}, 404), ({"container": "summed", "cursor": "x"}, 400)):

@@ -37,5 +37,5 @@ def failing(table_proxy: Proxy, storage_connection: str) -> Callable[[Table], Ta
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failing service is asked again at once."""
+    """Retries follow at once."""
     monkeypatch.setattr("shared.storage.requests.PAUSE_SECONDS", (0.0, 0.0))

@@ -29,7 +29,7 @@ def test_our_account_is_the_own_one_else_the_hosts(environ: dict[str, str], name
 
 
 def test_half_an_account_is_none() -> None:
-    """Endpoints of ours are not completed by the host's: that would split the records over two accounts."""
+    """Our endpoints are not completed by the host's: that would split the records over two accounts."""
     environ = HOST | {"STRONGROOM_STORAGE__blobServiceUri": "https://own.blob.core.windows.net"}
     with pytest.raises(StorageNotConfigured):
         account_of(load_settings(environ).storage)

@@ -93,11 +93,11 @@ def test_every_field_counts(name: str) -> None:
 class Identity:
     """Hands out a token such as Entra ID would give to the app's identity; Azurite reads it and checks no signature."""
 
-    asked = 0
+    requests = 0
 
     def get_token(self, *_: str, **__: object) -> AccessToken:
         """A token for storage, good for an hour."""
-        self.asked += 1
+        self.requests += 1
         now = int(time.time())
         claims = {
             "aud": "https://storage.azure.com",

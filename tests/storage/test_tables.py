@@ -152,7 +152,7 @@ def test_of_many_writers_none_loses_a_count(table: Table) -> None:
 
 
 def test_a_change_that_never_wins_is_busy() -> None:
-    """After many conflicts the caller is asked to wait, as 429."""
+    """After many conflicts the caller has to wait: 429."""
 
     def lose() -> None:
         raise RowConflict
@@ -235,7 +235,7 @@ def test_a_write_whose_response_is_lost_is_reported_as_it_happened(
 def test_a_conflict_behind_a_lost_response_is_still_a_conflict(
     table: Table, failing: Failing, table_proxy: Proxy
 ) -> None:
-    """Where another write was there first, the retry of ours does not take it for its own."""
+    """Where another write was there first, our retry does not take it for its own."""
     table.write(create(row(n=1)))
     table_proxy.fail(LOSE_REQUEST, method="POST")
     with pytest.raises(RowConflict):
