@@ -55,7 +55,7 @@ MAX_KNOWN_KIDS = 10_000
 MAX_LOOKUP_READS = 2
 """Keys that a look-up by `kid` reads, beside the request for the index: three requests in all."""
 MAX_PUBLISHED_VERSIONS = 500
-"""Versions in the JWK Set. To load and encode that many takes about 100 ms of CPU."""
+"""Versions in the JWK Set. To load and encode that many takes under 100 ms of CPU."""
 PROBED_ROWS = 1000
 """Rows that one health probe examines: one request."""
 
