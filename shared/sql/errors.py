@@ -64,3 +64,10 @@ class NotPublic(Refused):
 
     code = "not-public"
     title = "Public queries may not read this database"
+
+
+class ExportTooLarge(Refused):
+    """The result of an export has more bytes than one export may write."""
+
+    code = "export-too-large"
+    title = "The result is too large for one export"

@@ -15,11 +15,13 @@ from typing import Any
 import httpx
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
+from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
+from shared.errors import StorageUnavailable
 from shared.settings import StorageSettings
 from shared.sql.databases import Database, Databases
-from shared.sql.errors import SqlError
+from shared.sql.errors import ExportTooLarge, SqlError
 from shared.sql.exports import ExportFormat, export
 from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Dataset, Files
@@ -120,6 +122,91 @@ def test_an_export_that_is_killed_leaves_what_was(start_app: StartApp, container
     os.kill(app.process.pid, signal.SIGKILL)
     app.process.wait()
     assert container.download_blob("a.csv").readall() == b"a\r\n1\r\n"
+
+
+def uncommitted(container: ContainerClient, name: str) -> list[Any]:
+    """The blocks that are staged and paid for."""
+    try:
+        return list(container.get_blob_client(name).get_block_list("uncommitted")[1])
+    except ResourceNotFoundError:
+        return []
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_failed_export_leaves_no_blocks(
+    running_app: App, container: ContainerClient, form: str, before: bool
+) -> None:
+    """An export that fails after many MiB leaves neither a blob nor blocks; an earlier export keeps all it had."""
+    fields = {"container": container.container_name, "name": "a.csv", "format": form}
+    if before:
+        assert call(running_app, sql="select 1 as a", filename="b.csv", **fields).status_code == 201
+        kept = container.download_blob("a.csv").readall()
+    sql = MANY.format(300_000).replace(
+        "i, 'row ' || i as word", "i, hex(randomblob(50)) as word, abs(-9223372036854775807 - (i / 290000)) as n"
+    )
+    response = call(running_app, sql=sql, **fields)
+    assert (response.status_code, response.json()["code"]) == (422, "sql-error")
+    assert uncommitted(container, "a.csv") == []
+    if not before:
+        assert list(container.list_blobs()) == []
+        return
+    blob = container.get_blob_client("a.csv").download_blob()
+    assert blob.readall() == kept
+    assert set(blob.properties.metadata) == {"rowcount", "sha256"}
+    assert blob.properties.content_settings.content_disposition == "attachment; filename*=UTF-8''b.csv"
+
+
+def test_an_export_has_a_limit_of_bytes(
+    storage_connection: str, container: ContainerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond its limit of bytes an export is refused, and its blocks are removed."""
+    monkeypatch.setattr("shared.sql.store.files.MAX_EXPORT_BYTES", 12 * 1024 * 1024)
+    files = Files(Storage(StorageSettings(storage_connection)))
+    upload = files.write(container.container_name, "a.csv")
+
+    def write_all() -> None:
+        with upload:
+            for _ in range(13):
+                upload.write(bytes(1024 * 1024))
+
+    with pytest.raises(ExportTooLarge):
+        write_all()
+    assert upload.size > 0
+    assert uncommitted(container, "a.csv") == []
+    assert list(container.list_blobs()) == []
+
+
+def test_exports_to_one_name_do_not_mix(storage_connection: str, container: ContainerClient) -> None:
+    """Of two exports to one name at the same time, the blob is wholly the one that ended last, or the first fails."""
+    files = Files(Storage(StorageSettings(storage_connection)))
+    first, second = (files.write(container.container_name, "a.csv") for _ in range(2))
+    for letter, upload in ((b"a", first), (b"b", second)) * 10:
+        upload.write(letter * 1024 * 1024)
+    digest = second.commit("text/csv", 1, None)
+    with pytest.raises(StorageUnavailable):
+        first.commit("text/csv", 1, None)
+    assert hashlib.sha256(container.download_blob("a.csv").readall()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("name", ["azure-webjobs-secrets", "app-package", "strongroom-x", "function-releases"])
+def test_reserved_containers_take_no_export(running_app: App, name: str) -> None:
+    """Containers of the host and of the app are refused, before the query runs."""
+    response = call(running_app, sql="select nope", container=name, name="a.csv")
+    assert (response.status_code, response.json()["code"]) == (403, "reserved-container")
+
+
+def test_options_of_an_export(running_app: App, container: ContainerClient) -> None:
+    """Big integers, formulas and the name for browsers work as in query-sql."""
+    sql = "select 9007199254740993 as n, '=1' as [=f]"
+    fields = {"container": container.container_name, "name": "a", "big_integers": "string", "defuse_formulas": True}
+    response = call(running_app, sql=sql, filename="é.csv", **fields)
+    assert response.status_code == 201
+    blob = container.get_blob_client("a").download_blob()
+    assert blob.readall() == b"n,'=f\r\n9007199254740993,'=1\r\n"
+    assert blob.properties.content_settings.content_disposition == "attachment; filename*=UTF-8''%C3%A9.csv"
+    assert call(running_app, sql=sql, format="ndjson", **fields).status_code == 201
+    assert container.download_blob("a").readall() == b'{"n":"9007199254740993","=f":"=1"}\n'
 
 
 class Counter:

@@ -1,14 +1,22 @@
 """Saved queries: saved, listed, run, made public and deleted, over HTTP; and what their parameters take."""
 
-from typing import Any
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, get_args
 
 import httpx
 import pytest
+from azure.data.tables import TableClient
 from msgspec import UNSET
 
 from shared.errors import InvalidRequest
-from shared.sql.errors import ReadOnly
-from shared.sql.saved import Parameter, bind, check
+from shared.settings import StorageSettings
+from shared.sql.errors import ReadOnly, UnknownQuery
+from shared.sql.saved import RESERVED, Parameter, ParameterType, SavedQuery, bind, check
+from shared.sql.store.queries import QueryStore
+from shared.storage import Storage
 from tests.support import App, StartApp
 
 CHEAP = {
@@ -208,3 +216,213 @@ def test_what_a_saved_query_may_be() -> None:
     check("pragma table_info(fruit)", "sqlite", [])
     with pytest.raises(ReadOnly):
         check("update fruit set price = :a", "mysql", [Parameter("a")])
+
+
+# ---- Rows, races, and callers without a key.
+
+
+@pytest.fixture
+def store(storage_connection: str, request: pytest.FixtureRequest) -> QueryStore:
+    """A store with a table of the test's own."""
+    return new_store(storage_connection, request.node.name)
+
+
+def new_store(connection: str, name: str, key: bytes = bytes(32)) -> QueryStore:
+    """A store that shares its table with others of this name, as other instances do."""
+    table = f"t{hashlib.sha256(name.encode()).hexdigest()[:20]}"
+    return QueryStore(Storage(StorageSettings(connection)), lambda: key, table)
+
+
+def query_named(name: str, sql: str = "select 1") -> SavedQuery:
+    """A query without parameters."""
+    return SavedQuery(name, sql, "main", [], False, "", "2026-01-31T09:30:00Z")
+
+
+def test_rows_that_the_app_did_not_write_are_ignored(
+    storage_connection: str, store: QueryStore, request: pytest.FixtureRequest
+) -> None:
+    """A row without a valid digest, or moved to another name, is not a query; saving it again makes it one."""
+    store.save(query_named("kept"))
+    store.save(query_named("changed"))
+    name = f"t{hashlib.sha256(request.node.name.encode()).hexdigest()[:20]}"
+    with TableClient.from_connection_string(storage_connection, name) as table:
+        row = table.get_entity("query", "changed")
+        table.upsert_entity({**row, "document": str(row["document"]).replace("select 1", "select 2")})
+        kept = table.get_entity("query", "kept")
+        table.upsert_entity({**kept, "RowKey": "moved"})
+        table.upsert_entity({"PartitionKey": "query", "RowKey": "added", "document": row["document"], "digest": "é"})
+        table.upsert_entity({"PartitionKey": "query", "RowKey": "bare"})
+    other = new_store(storage_connection, request.node.name)
+    for bad in ("changed", "moved", "added", "bare"):
+        with pytest.raises(UnknownQuery):
+            other.get(bad)
+    assert [each.name for each in other.list("", "", 10)] == ["kept"]
+    assert other.get("kept").sql == "select 1"
+    assert other.save(query_named("changed", "select 3")) is False
+    assert new_store(storage_connection, request.node.name).get("changed").sql == "select 3"
+    with pytest.raises(UnknownQuery):
+        new_store(storage_connection, request.node.name, b"\1" * 32).get("kept")
+
+
+def test_saving_deleting_and_running_race(
+    storage_connection: str, store: QueryStore, request: pytest.FixtureRequest
+) -> None:
+    """Of calls that save, delete and read one query at once on three instances, none fails in any other way."""
+    stores = [store, *(new_store(storage_connection, request.node.name) for _ in range(2))]
+
+    def call(number: int) -> str:
+        one = stores[number % 3]
+        try:
+            if number % 2:
+                one.save(query_named("raced", f"select {number}"))
+            elif number % 4:
+                one.delete("raced")
+            else:
+                one.get("raced")
+        except UnknownQuery:
+            return "unknown"
+        return "good"
+
+    with ThreadPoolExecutor(9) as threads:
+        assert set(threads.map(call, range(90))) <= {"good", "unknown"}
+    store.save(query_named("raced"))
+    assert [each.name for each in store.list("", "", 10)] == ["raced"]
+
+
+def test_only_databases_of_the_setting_are_public(start_app: StartApp, tmp_path: Path) -> None:
+    """A public query over another database cannot be saved; one that was saved before no longer runs."""
+    path = tmp_path / "other.sqlite"
+    path.touch()
+    databases = {"DATABASE_OTHER": f"sqlite:///{path}"}
+    with start_app(databases | {"STRONGROOM_PUBLIC_DATABASES": "main, OTHER"}).client() as client:
+        assert save(client, "other", sql="select 1", database="other", public=True).status_code == 201
+        assert client.get("/api/public/other").json()["rows"] == [[1]]
+    with start_app(databases).client() as client:
+        assert client.get("/api/public/other").status_code == 404
+        assert client.get("/api/queries/other").json()["rows"] == [[1]]
+        refused = save(client, "other", sql="select 2", database="other", public=True)
+        assert (refused.status_code, refused.json()["code"]) == (422, "not-public")
+        assert client.get("/api/queries/other").json()["rows"] == [[1]]
+    with start_app({"STRONGROOM_PUBLIC_DATABASES": ""}).client() as client:
+        assert save(client, "main-too", sql="select 1", public=True).status_code == 422
+        assert client.get("/api/public/other").status_code == 404
+
+
+def test_callers_without_a_key_see_no_names_and_no_values(start_app: StartApp, tmp_path: Path) -> None:
+    """Whether a query is missing, not public or without its database looks the same; errors show no row's values."""
+    path = tmp_path / "gone.sqlite"
+    path.touch()
+    settings = {"DATABASE_GONE": f"sqlite:///{path}", "STRONGROOM_PUBLIC_DATABASES": "main,gone"}
+    with start_app(settings).client() as client:
+        save(client, "gone", sql="select 1", database="gone", public=True)
+        save(client, "private", sql="select 1")
+        save(client, "failing", sql="select json_extract(name, '$.x') from fruit", public=True)
+        path.unlink()
+        details = set()
+        for name in ("gone", "private", "nothing"):
+            response = client.get(f"/api/public/{name}")
+            assert (response.status_code, response.json()["code"]) == (404, "unknown-query")
+            details.add(response.json()["detail"].replace(name, ""))
+        assert len(details) == 1
+        response = client.get("/api/public/failing")
+        assert (response.status_code, response.json()["code"]) == (422, "sql-error")
+        assert "apple" not in response.text
+        assert "malformed" not in response.text
+
+
+def test_options_are_the_same_everywhere(running_app: App, client: httpx.Client) -> None:
+    """Big integers, formulas, the time limit and the file name work in run-query and public-query as in query-sql."""
+    save(client, "options", sql="select 9007199254740993 as n, '=1' as [=f]", public=True)
+    options = {"format": "csv", "big_integers": "string", "defuse_formulas": "true", "filename": "é.csv"}
+    for path, limit in (("/api/queries/options", "60000"), ("/api/public/options", "2000")):
+        response = client.get(path, params=options | {"timeout_ms": limit})
+        assert response.text == "n,'=f\r\n9007199254740993,'=1\r\n"
+        assert response.headers["content-disposition"] == "attachment; filename*=UTF-8''%C3%A9.csv"
+        assert client.get(path, params={"timeout_ms": int(limit) + 1}).status_code == 400
+        assert client.get(path, params={"big_integers": "string"}).json()["rows"] == [["9007199254740993", "=1"]]
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED | {"clientId", "Code", "TIMEOUT_MS"}))
+def test_reserved_names(name: str) -> None:
+    """A parameter cannot have the name of a field, in any case."""
+    with pytest.raises(InvalidRequest, match="Rename"):
+        check(f"select :{name}", "sqlite", [Parameter(name)])
+
+
+EXTREMES: list[Any] = [
+    10**309, 10**310, -(10**310), 10**4000, 2**63, -(2**63), -(2**63) - 1, 2**1024, 1e308, 5e-324, -0.0, 1e400, "", " ",
+    "9" * 310, "9" * 400, "9" * 5000, "1e999", "-1e-999", "1e400", "nan", "inf", "-Infinity", "٣", "1_000", "+1", ".5",
+    "5.", "0x10", "0000-00-00", "0001-01-01", "9999-12-31", "10000-01-01", "-0001-01-01", "2026-W02-1", "20260105",
+    "2026-01-31\n", "2026-02-30", "2026-1-1", "24:00:00", "23:59:60", "09:30:00\n", "2026-01-31T09:30:00+99:99",
+    "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-31T09:30:00." + "1" * 400 + "Z", "[" * 5000,
+    "[" * 5000 + "]" * 5000, '{"a":' * 2000, '"\\ud800"', "\0", "a\0b", "\ud7ff", "😀" * 1000, True, None, [], {},
+    {"base64": "*"}, {"base64": ["x"]}, {"base64": ""}, [[[[]]]], {"a": {"b": 1}}, "AA=", "A", "====",
+]  # fmt: skip
+
+
+def refused_fields(parameter: Parameter, value: Any, dialect: Any, *, by_url: bool) -> list[str]:
+    """The fields that an error names; none if the value is one of the parameter's type."""
+    try:
+        bind([parameter], {parameter.name: value}, dialect, by_url=by_url)
+    except InvalidRequest as error:
+        return [each.field for each in error.errors]
+    return []
+
+
+@pytest.mark.parametrize("kind", get_args(ParameterType))
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql", "mysql"])
+def test_no_value_breaks_a_parameter(kind: Any, dialect: Any) -> None:
+    """Every extreme value becomes a value of the type, or is refused by name; nothing else happens."""
+    for value in EXTREMES:
+        for by_url in (False, True):
+            if by_url and not isinstance(value, str):
+                continue
+            fields = refused_fields(Parameter("a", kind), value, dialect, by_url=by_url)
+            assert fields in ([], ["a"], ["a.base64"])
+        if value is None or isinstance(value, bool | int | float | str):
+            with suppress(InvalidRequest):
+                check("select :a", dialect, [Parameter("a", kind, value)])
+
+
+@pytest.mark.parametrize(
+    "value", ["2026-W02-1", "20260105", "2026-1-5", "2026-01-05T00:00", "2026-01-05\n", "26-01-05"]
+)
+def test_dates_have_one_form(value: str) -> None:
+    """A date is YYYY-MM-DD, and nothing else that Python or an engine would read."""
+    for kind in ("date", "timestamp") if value != "2026-01-05T00:00" else ("date",):
+        with pytest.raises(InvalidRequest):
+            bind([Parameter("a", kind)], {"a": value}, "sqlite", by_url=True)  # type: ignore[arg-type]
+
+
+def test_unknown_parameters_are_counted_not_listed() -> None:
+    """However many parameters are unknown, the error names the first and counts all, in linear time."""
+    sent = {f"{'x' * 100}{number}": "1" for number in range(50_000)}
+    with pytest.raises(InvalidRequest) as caught:
+        bind([Parameter("a", default=None)], sent, "sqlite", by_url=True)
+    assert (len(caught.value.errors), caught.value.error_count) == (20, 50_000)
+    assert max(len(each.field) for each in caught.value.errors) == 64
+
+
+def test_extremes_over_http(client: httpx.Client) -> None:
+    """No extreme of a parameter, a default or a body is a 500."""
+    types = get_args(ParameterType)
+    sql = "select " + ", ".join(f":{kind}" for kind in types)
+    declared = [{"name": kind, "type": kind, "default": None} for kind in types]
+    assert save(client, "extremes", sql=sql, parameters=declared).status_code in (200, 201)
+    numbers = ["1" + "0" * 309, "9" * 5000, "-" + "9" * 4400, "1e400", "[" * 900 + "]" * 900, '"\\ud800"', "1" * 310]
+    for kind in types:
+        for text in numbers:
+            for body in (f'{{"{kind}": {text}}}', f'{{"{kind}": "{text.strip(chr(34))}"}}'):
+                response = client.post(
+                    "/api/queries/extremes", content=body, headers={"content-type": "application/json"}
+                )
+                assert response.status_code in (200, 400), (kind, text[:20], response.text[:200])
+            parameter = f'{{"name": "{kind}", "type": "{kind}", "default": {text}}}'
+            default = f'{{"sql": "select :{kind}", "parameters": [{parameter}]}}'
+            response = client.put("/api/queries/never", content=default, headers={"content-type": "application/json"})
+            assert response.status_code in (200, 201, 400), (kind, text[:20], response.text[:200])
+            response = client.post(
+                "/api/query-sql", content=f'{{"sql": "select ?", "params": [{text}]}}',
+                headers={"content-type": "application/json"},
+            )  # fmt: skip
+            assert response.status_code in (200, 400), (text[:20], response.text[:200])

@@ -9,8 +9,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from shared.deadline import seconds_left
 from shared.errors import Busy, Unavailable, UnknownContainer
 from shared.sql.databases import Databases
+from shared.sql.errors import ExportTooLarge
 from shared.sql.exports import CONTENT_TYPES, ExportFormat, export
 from shared.sql.responses import check_tables, disposition
 from shared.sql.routes.databases import ERRORS
@@ -89,12 +91,12 @@ def export_sql(
         raise Busy("Too many exports are running. Try again.", retry_after=10)
     try:
         files.check_container(request.container)
-        upload = files.write(request.container, request.name)
-        with database.reading(request.timeout_ms / 1000) as session:
-            rows = session.query(request.sql, params, rows=EVERY_ROW, explain=False)
-            row_count = export(rows, request.format, database.engine, upload, style)
         header = None if request.filename is None else disposition(request.filename)
-        digest = upload.commit(CONTENT_TYPES[request.format], row_count, header)
+        with files.write(request.container, request.name) as upload:
+            with database.reading(max(seconds_left(), 0.001)) as session:
+                rows = session.query(request.sql, params, rows=EVERY_ROW, explain=False)
+                row_count = export(rows, request.format, database.engine, upload, style)
+            digest = upload.commit(CONTENT_TYPES[request.format], row_count, header)
     finally:
         slots.release()
     url = link(request.container, request.name)
@@ -114,7 +116,7 @@ def operations(databases: Databases, files: Files, link: Link) -> dict[str, Oper
             response=ExportSqlResponse,
             summary="Write the whole result of a query to a blob, as CSV, NDJSON or Parquet.\n"
             "The blob appears when it is complete; until then a blob with that name keeps its content.",
-            errors=(*ERRORS, UnknownContainer, ReservedContainer, Unavailable),
+            errors=(*ERRORS, ExportTooLarge, UnknownContainer, ReservedContainer, Unavailable),
             statuses={201: "The blob was written."},
             examples=(
                 Example(

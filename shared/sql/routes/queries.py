@@ -135,14 +135,15 @@ def public_query(
     request: PublicQueryRequest,
     http: Request,
 ) -> Response:
+    # The same response, whether the query is missing, not public, or without its database.
     unknown = UnknownQuery(f"No public query has the name {request.query_name}.")
-    saved = store.get(request.query_name)
+    try:
+        saved = store.get(request.query_name)
+        database = databases.get(saved.database)
+    except (UnknownQuery, UnknownDatabase):
+        raise unknown from None
     if not saved.public or saved.database not in public_databases:
         raise unknown
-    try:
-        database = databases.get(saved.database)
-    except UnknownDatabase:
-        raise unknown from None
     query = _page_query(saved, database.engine, request, http, request.format or "json", PUBLIC_BYTES)
     if not slots.acquire(timeout=PUBLIC_WAIT_SECONDS):
         raise Busy("Too many public queries are running. Try again.", retry_after=1)

@@ -2,23 +2,30 @@
 
 import base64
 import hashlib
+import secrets
 import shutil
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from threading import Lock
 from time import monotonic
 from typing import Any
 
-from shared.errors import NotFound, StorageUnavailable, UnknownContainer
-from shared.sql.errors import UnknownDatabase
+from shared.deadline import call_limit
+from shared.errors import NotFound, StorageUnavailable, StrongroomError, UnknownContainer
+from shared.sql.errors import ExportTooLarge, UnknownDatabase
 from shared.storage import Storage
 from shared.storage.blobs import Blobs
 from shared.storage.errors import UnknownBlob
 
 BLOCK_BYTES = 2 * 1024 * 1024
-"""What is held in memory of an export. A blob has at most 50,000 blocks: 97 GiB."""
-PIECE_BYTES = 1024 * 1024
+HELD_BYTES = 8 * 1024 * 1024
+"""How much of an export is held in memory: nothing reaches storage before an export is larger."""
+MAX_EXPORT_BYTES = 4 * 1024**3
+"""The most bytes of an export, and of the blocks that it stages."""
+DISCARD_SECONDS = 5.0
+"""How long a failed export may take to remove its blocks."""
 RETRY_AFTER_SECONDS = 5
 CHECK_SECONDS = 30.0
 """How often a dataset's blob is asked whether it changed."""
@@ -67,7 +74,10 @@ def _save(client: Any, etag: str, path: Path, options: dict[str, Any]) -> None:
 
 
 class Upload:
-    """A block blob in the making; something that libraries can write to as to a file."""
+    """A block blob that is written piece by piece, by libraries that write to a file.
+
+    As a context manager, it discards what it staged if the block ends with an exception.
+    """
 
     closed = False
 
@@ -75,23 +85,30 @@ class Upload:
         self._storage = blobs
         self._client = client
         self._pending = bytearray()
+        # Two exports to one name must not mix their blocks. All names of a blob's blocks have one length.
+        self._prefix = secrets.token_bytes(5)
         self._blocks: list[str] = []
         self._digest = hashlib.sha256()
         self.size = 0
 
     def write(self, data: bytes) -> int:
-        """Take a piece; full blocks are sent on."""
+        """Append `data`. Raises ExportTooLarge."""
+        if self.size + len(self._pending) + len(data) > MAX_EXPORT_BYTES:
+            raise ExportTooLarge(f"The result has more than {MAX_EXPORT_BYTES} bytes. Export it in parts.")
         self._pending += data
-        while len(self._pending) >= BLOCK_BYTES:
-            self._send(bytes(memoryview(self._pending)[:BLOCK_BYTES]))
-            del self._pending[:BLOCK_BYTES]
+        while len(self._pending) >= HELD_BYTES:
+            self._send_block()
         return len(data)
+
+    def _send_block(self) -> None:
+        self._send(bytes(memoryview(self._pending)[:BLOCK_BYTES]))
+        del self._pending[:BLOCK_BYTES]
 
     def flush(self) -> None:
         """Nothing to do: blocks are sent when they are full."""
 
     def _send(self, block: bytes) -> None:
-        name = base64.b64encode(f"{len(self._blocks):08d}".encode()).decode()
+        name = base64.b64encode(self._prefix + len(self._blocks).to_bytes(3, "big")).decode()
         self._storage.read(lambda options: self._client.stage_block(name, block, len(block), **options))
         self._digest.update(block)
         self.size += len(block)
@@ -101,8 +118,8 @@ class Upload:
         """Make the blob of all that was written, replacing one of its name; its SHA-256, in hexadecimal."""
         from azure.storage.blob import BlobBlock, ContentSettings
 
-        if self._pending:
-            self._send(bytes(self._pending))
+        while self._pending:
+            self._send_block()
         digest = self._digest.hexdigest()
 
         def send(options: dict[str, Any]) -> bool:
@@ -116,6 +133,43 @@ class Upload:
 
         self._storage.write(send, lambda: self._is_committed(digest))
         return digest
+
+    def __enter__(self) -> "Upload":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is not None and self._blocks:
+            # Storage that is unavailable now removes the blocks itself, after a week.
+            with call_limit(DISCARD_SECONDS), suppress(StrongroomError):
+                self._discard()
+
+    def _discard(self) -> None:
+        """Remove the staged blocks. A commit of other blocks is the only way: of none, or of those of the blob."""
+        from azure.core import MatchConditions
+        from azure.storage.blob import BlobBlock
+
+        client = self._client
+        try:
+            properties = self._storage.read(lambda options: client.get_blob_properties(**options))
+        except UnknownBlob:
+            missing = {"match_condition": MatchConditions.IfMissing}
+            made = self._storage.read(lambda options: client.commit_block_list([], **missing, **options))
+            same = {"etag": made["etag"], "match_condition": MatchConditions.IfNotModified}
+            self._storage.read(lambda options: client.delete_blob(**same, **options))
+            return
+        if not {"sha256", "rowcount"} <= set(properties.metadata):
+            return  # Not an export: storage removes the blocks after a week, or at the next write to the blob.
+        committed, _ = self._storage.read(lambda options: client.get_block_list("committed", **options))
+        self._storage.read(
+            lambda options: client.commit_block_list(
+                [BlobBlock(block.id) for block in committed],
+                content_settings=properties.content_settings,
+                metadata=properties.metadata,
+                etag=properties.etag,
+                match_condition=MatchConditions.IfNotModified,
+                **options,
+            )
+        )
 
     def _is_committed(self, digest: str) -> bool | None:
         """True where the blob is what this upload wrote; None where it is not."""
