@@ -1,7 +1,7 @@
 """The connection to one storage account: its settings, its credential, tables and blobs. No SDK error leaves it."""
 
 from shared.storage.account import EMULATOR_ACCOUNT, EMULATOR_KEY, Account, account_of
-from shared.storage.client import Storage, storage_errors
+from shared.storage.client import Storage
 from shared.storage.containers import check_container, is_reserved
 from shared.storage.credential import managed_identity
 from shared.storage.errors import ReservedContainer, RowConflict, StorageNotConfigured, WriteUnconfirmed
@@ -31,5 +31,4 @@ __all__ = [
     "put",
     "replace",
     "retry_on_conflict",
-    "storage_errors",
 ]

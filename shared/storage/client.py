@@ -1,7 +1,5 @@
 """One storage account's clients. They connect at first use, so that building `Storage` costs nothing."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +8,7 @@ from shared.settings import StorageSettings
 from shared.storage.account import Account, account_of
 from shared.storage.credential import managed_identity
 from shared.storage.names import exact_url
-from shared.storage.requests import CONNECT_SECONDS, READ_SECONDS, RETRIES, Service, new_transport
+from shared.storage.requests import Service, new_transport
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -77,10 +75,7 @@ class Storage:
             credential=AzureNamedKeyCredential(account.name, account.key) if account.key else self.credential,
             transport=new_transport(),
             permit_redirects=False,  # Nobody else gets our credential.
-            retry_total=RETRIES,
-            retry_backoff_factor=0.2,
-            connection_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
+            retry_total=0,
         )
 
     def table(self, name: str) -> "TableClient":
@@ -113,32 +108,3 @@ def _use_exact_urls(account_url: str, request: Any) -> None:
     http_request.url = exact_url(http_request.url, account_url)
     if source := http_request.headers.get("x-ms-copy-source"):
         http_request.headers["x-ms-copy-source"] = exact_url(source, account_url)
-
-
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    """Turn what the SDK raises for a service that is out into ours. What a store can act on (404, 409, 412) passes."""
-    from azure.core.exceptions import (
-        AzureError,
-        ClientAuthenticationError,
-        HttpResponseError,
-        ResourceExistsError,
-        ResourceModifiedError,
-        ResourceNotFoundError,
-    )
-
-    try:
-        yield
-    except (ResourceNotFoundError, ResourceExistsError, ResourceModifiedError):
-        raise
-    except ClientAuthenticationError as error:
-        raise StorageForbidden("Storage refused us.") from error
-    except HttpResponseError as error:
-        status = error.status_code or 500
-        if status == 403:
-            raise StorageForbidden("Table Storage answered 403.") from error
-        if status == 429 or status >= 500:
-            raise StorageUnavailable(f"Table Storage answered {status}.") from error
-        raise
-    except AzureError as error:
-        raise StorageUnavailable("Table Storage does not answer.") from error

@@ -10,12 +10,15 @@ import msgspec
 import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
+from shared.blobs.downloads import Delivery
 from shared.blobs.errors import UnknownShare
+from shared.blobs.routes.sharing import base_of
 from shared.blobs.shares import Share, caller_address, candidates, is_allowed, is_download, is_open, spend
 from shared.blobs.store.shares import ShareStore
 from shared.errors import Busy, StorageUnavailable
 from shared.settings import StorageSettings
 from shared.storage import Storage, create
+from shared.web import Request
 from tests.blobs.support import account_at, container_sas, respond, server
 from tests.support import App, StartApp
 
@@ -201,6 +204,21 @@ def test_the_callers_address_is_the_trusted_entry(header: str, proxies: int, add
 def test_an_address_is_in_a_range_or_not(ip_range: str | None, address: str | None, allowed: bool) -> None:
     """Addresses compare as numbers; one that is not known is in no range."""
     assert is_allowed(ip_range, address) is allowed
+
+
+@pytest.mark.parametrize(
+    ("setting", "url", "base"),
+    [
+        ("", "http://host:7071/api/share-blob?code=x", "http://host:7071/api/"),
+        ("", "https://h/api/shares/", "https://h/api/"),
+        ("", "https://h/share-blob", "https://h/"),
+        ("", "https://h/a/b/share-blob", "https://h/a/b/"),
+        ("https://keys.example.org", "http://evil/api/share-blob", "https://keys.example.org/api/"),
+    ],
+)
+def test_links_begin_with_the_setting(setting: str, url: str, base: str) -> None:
+    """Where `STRONGROOM_URL` is known, no Host header decides where a link leads."""
+    assert base_of(Delivery(most=1, url=setting), Request("POST", url, {"host": "evil"}, {}, b"")) == base
 
 
 # --- In Table Storage

@@ -5,6 +5,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -218,12 +219,13 @@ def _check(item: ShareItem, delivery: Delivery, *, revocable: bool) -> None:
 
 
 def base_of(delivery: Delivery, request: Request) -> str:
-    """Where the app's functions are, with a slash at the end: by the setting, else as this request has it."""
-    path = request.url.partition("?")[0].partition("://")[2].partition("/")[2]
-    prefix = path.rstrip("/").rpartition("/")[0].partition("/")[0]  # `api`, as the host is configured.
-    origin = delivery.url or "://".join(
-        (request.url.partition("://")[0], request.url.partition("://")[2].partition("/")[0])
-    )
+    """Where the app's functions are, with a slash at the end: by the setting, else as this request has it.
+
+    The functions that call this have one path segment after the host's route prefix.
+    """
+    url = urlsplit(request.url)
+    prefix = url.path.strip("/").rpartition("/")[0]
+    origin = delivery.url or f"{url.scheme}://{url.netloc}"
     return f"{origin}/{prefix}/" if prefix else f"{origin}/"
 
 
