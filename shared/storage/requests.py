@@ -1,4 +1,4 @@
-"""How a request to storage is sent: time limits, a bound on connections, retries, and SDK errors turned into ours.
+"""Sends requests to storage: time limits, a bound on connections, retries, and the app's own errors for the SDK's.
 
 Each SDK call has the SDK's own retries switched off, so that the rules here are the only ones.
 """
@@ -25,12 +25,12 @@ CONNECT_SECONDS, READ_SECONDS = 2.0, 4.0
 """The most that one attempt waits for a connection, and for the next bytes of a response."""
 RETRIES = 2
 PAUSE_SECONDS = (0.2, 0.4)
-"""Before the first and the second retry. `Retry-After` is not followed: it may ask for minutes."""
+"""Before the first and the second retry. `Retry-After` is not followed: it can be minutes."""
 CONFLICT_ATTEMPTS = 20
 BLOCK_BYTES = 256 * 1024
-"""What is read of a response at once."""
+"""The bytes of a response that are read at once."""
 CONNECTIONS = 32
-"""To one service at once."""
+"""The most connections to one service at the same time."""
 SLOT_SECONDS = 10.0
 """How long a request waits for one of these connections."""
 
