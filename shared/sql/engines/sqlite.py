@@ -382,16 +382,15 @@ class SqliteSession:
     def fetch(self, count: int) -> list[Row]:
         rows: list[Row] = []
         size = 0
-        while len(rows) < count and size < FETCH_BYTES and not self._is_done:
+        while len(rows) < count and size < FETCH_BYTES:
             wanted = min(count - len(rows), self._at_once)
             try:
                 more = self._next(wanted)
             except self._failures as error:
                 raise self._ours(error) from error
-            rows += more
-            if len(more) < wanted:
-                self._is_done = True
+            if not more:
                 break
+            rows += more
             size += self._grown(more)
         if monotonic() > self._deadline:
             raise QueryTimeout(OVER)
@@ -400,13 +399,13 @@ class SqliteSession:
     def _next(self, wanted: int) -> list[Row]:
         """The next rows. Where one of them is larger than `_at_once` rows may be, read it again, with care."""
         assert self._cursor is not None  # noqa: S101 - a query ran before.
+        if self._is_done:
+            return []
         try:
             rows = list(islice(self._cursor, wanted))
         except UnicodeDecodeError:
             self._read_as_bytes()
-            for _ in range(self._fetched):
-                next(self._cursor)
-            rows = list(islice(self._cursor, wanted))
+            return self._next_again(wanted)
         except self._too_big:
             if self._at_once == CAREFUL_ROWS:
                 raise
@@ -416,17 +415,23 @@ class SqliteSession:
                 self._read_as_bytes()
             else:
                 self._run(*self._asked)
-            for _ in range(self._fetched):
-                next(self._cursor)
-            rows = list(islice(self._cursor, CAREFUL_ROWS))
+            return self._next_again(min(wanted, CAREFUL_ROWS))
+        self._is_done = len(rows) < wanted
         self._fetched += len(rows)
         return [_with_texts(row) for row in rows] if self._is_raw else rows
+
+    def _next_again(self, wanted: int) -> list[Row]:
+        """The next rows, after the statement was started again."""
+        assert self._cursor is not None  # noqa: S101 - it was.
+        for _ in range(self._fetched):
+            next(self._cursor)
+        return self._next(wanted)
 
     def _grown(self, rows: list[Row]) -> int:
         """The bytes of `rows`, about; where they are few, more rows are read at once from now on."""
         grown = max(self._memory_used() - self._base, PAGE_BYTES)
         if grown < SMALL_BYTES:
-            if not self._careful and self._at_once < MOST_ROWS:
+            if not (self._is_done or self._careful) and self._at_once < MOST_ROWS:
                 if not self._is_held:
                     # The same rows can be read again only from the same snapshot.
                     self._is_held = True

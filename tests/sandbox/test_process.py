@@ -1,0 +1,122 @@
+"""The sandbox: real child processes, bounded by the system and ended by the app."""
+
+import os
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from shared.errors import Busy, InvalidSetting
+from shared.sandbox.process import Child, ChildDied, ChildLate, Sandbox
+from shared.sandbox.settings import MIB, SandboxSettings, load_settings
+
+ENTRY = "tests.sandbox.entries:serve"
+SECONDS = 60.0
+"""More than any call here may take, on a busy machine."""
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """One child at once, of 256 MiB."""
+    made = Sandbox(SandboxSettings(processes=1, memory_bytes=256 * MIB))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def child(sandbox: Sandbox) -> Iterator[Child]:
+    """A child that runs functions by name."""
+    taken = sandbox.take(ENTRY, time.monotonic() + SECONDS)
+    yield taken
+    sandbox.give(taken, reusable=False)
+
+
+def call(child: Child, name: str, value: object = None, seconds: float = SECONDS) -> object:
+    """The response of the child."""
+    deadline = time.monotonic() + seconds
+    child.send(msgspec.msgpack.encode((name, value)), deadline)
+    return msgspec.msgpack.decode(child.receive(deadline))
+
+
+def test_messages_go_both_ways(child: Child) -> None:
+    """A message of any size within the bound arrives whole."""
+    for size in (0, 1, 70_000, 5_000_000):
+        assert call(child, "echo", b"x" * size) == b"x" * size
+
+
+def test_a_child_has_nothing_of_the_apps(child: Child) -> None:
+    """No variable of the environment, no descriptor but its pipes, and an empty working directory."""
+    assert call(child, "environment") == ["LC_ALL", "MALLOC_ARENA_MAX", "SQLITE_TMPDIR", "TMPDIR"]
+    assert call(child, "descriptors") == [0, 1, 2]
+    assert call(child, "folder") == []
+
+
+def test_memory_is_bounded(child: Child) -> None:
+    """A child that needs more memory than it may take fails, and the app does not."""
+    assert call(child, "memory", 400 * MIB) == "MemoryError"
+
+
+def test_a_child_that_is_late_is_killed(child: Child) -> None:
+    """At the deadline the process ends, whatever it does."""
+    with pytest.raises(ChildLate):
+        call(child, "endless", seconds=0.3)
+    assert not child.alive
+    with pytest.raises(ProcessLookupError):
+        os.kill(child.pid, 0)
+
+
+def test_a_child_that_dies_says_so(child: Child) -> None:
+    """A child that ends by itself is an error of its own, at once."""
+    with pytest.raises(ChildDied):
+        call(child, "die")
+
+
+def test_a_response_without_bound_is_refused(child: Child) -> None:
+    """A child that announces more than a message may hold is killed."""
+    with pytest.raises(ChildDied):
+        call(child, "announce")
+    assert not child.alive
+
+
+def test_children_are_bounded_and_kept(sandbox: Sandbox) -> None:
+    """Beyond the limit callers are told to come back; an idle child serves the next call; a dead one does not."""
+    first = sandbox.take(ENTRY, time.monotonic() + SECONDS)
+    with pytest.raises(Busy):
+        sandbox.take(ENTRY, time.monotonic() + 0.01)
+    sandbox.give(first, reusable=True)
+    again = sandbox.take(ENTRY, time.monotonic() + SECONDS)
+    assert again.pid == first.pid
+    again.kill()
+    sandbox.give(again, reusable=True)
+    other = sandbox.take(ENTRY, time.monotonic() + SECONDS)
+    assert call(other, "echo", 1) == 1
+    sandbox.give(other, reusable=False)
+
+
+def test_children_end_with_the_app(sandbox: Sandbox) -> None:
+    """A child whose app closes its pipes ends by itself."""
+    taken = sandbox.take(ENTRY, time.monotonic() + SECONDS)
+    assert call(taken, "echo", 1) == 1
+    assert taken._process.stdin is not None
+    taken._process.stdin.close()
+    assert taken._process.wait(SECONDS) == 0
+    sandbox.give(taken, reusable=False)
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [(512, (1, 256)), (1024, (1, 512)), (2048, (2, 768)), (4096, (2, 1024)), (65536, (2, 1024))],
+)
+def test_defaults_follow_the_memory(memory: int, expected: tuple[int, int]) -> None:
+    """An instance of less than 2 GiB runs one child; each takes its share of what the worker leaves."""
+    settings = load_settings({}, memory * MIB)
+    assert (settings.processes, settings.memory_bytes // MIB) == expected
+
+
+def test_settings_are_checked() -> None:
+    """A broken setting is an InvalidSetting that names it."""
+    with pytest.raises(InvalidSetting, match="STRONGROOM_SANDBOX_PROCESSES"):
+        load_settings({"STRONGROOM_SANDBOX_PROCESSES": "none"}, 2048 * MIB)
+    environ = {"STRONGROOM_SANDBOX_PROCESSES": "3", "STRONGROOM_SANDBOX_MEMORY_MIB": "300"}
+    assert load_settings(environ, 512 * MIB) == SandboxSettings(3, 300 * MIB)
