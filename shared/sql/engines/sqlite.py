@@ -173,7 +173,9 @@ class SqliteSession:
         self._cursor: apsw.Cursor | None = None
         self._asked: tuple[str, Params, int] = ("", (), -1)
         self._at_once, self._fetched, self._base = CAREFUL_ROWS, 0, 0
-        self._careful = self._is_held = self._is_done = self._is_raw = self._has_long_schema = self._is_checked = False
+        self._careful = self._is_held = self._is_done = self._is_raw = self._is_prepared_again = (
+            self._has_long_schema
+        ) = self._is_checked = False
         self.description: Any = ()
         self._failures = (apsw.Error, KeyError, ValueError, OverflowError, MemoryError)
         self._read_only = apsw.ReadOnlyError
@@ -221,6 +223,8 @@ class SqliteSession:
         """The authorizer of a reader. https://www.sqlite.org/c3ref/set_authorizer.html"""
         import apsw
 
+        # A statement that runs is prepared again if the schema has changed.
+        self._is_prepared_again = self._columns is not None
         if action == apsw.SQLITE_READ:
             if first is not None and first.lower() == RECORDS and not self._is_ours:
                 self._denied = f"READ {RECORDS}"
@@ -243,6 +247,7 @@ class SqliteSession:
         """The authorizer of a writer: data and tables, but no other file, no extension, no transaction of its own."""
         import apsw
 
+        self._is_prepared_again = self._columns is not None
         if db == "temp":
             self._is_spoiled = True  # Temporary objects would change what later calls read and write.
         if action == apsw.SQLITE_READ:
@@ -380,6 +385,8 @@ class SqliteSession:
         return self._columns or Columns()
 
     def fetch(self, count: int) -> list[Row]:
+        if self._is_done:
+            return []
         rows: list[Row] = []
         size = 0
         while len(rows) < count and size < FETCH_BYTES:
@@ -392,6 +399,8 @@ class SqliteSession:
                 break
             rows += more
             size += self._grown(more)
+            if len(more) < wanted:
+                break
         if monotonic() > self._deadline:
             raise QueryTimeout(OVER)
         return rows
@@ -399,8 +408,6 @@ class SqliteSession:
     def _next(self, wanted: int) -> list[Row]:
         """The next rows. Where one of them is larger than `_at_once` rows may be, read it again, with care."""
         assert self._cursor is not None  # noqa: S101 - a query ran before.
-        if self._is_done:
-            return []
         try:
             rows = list(islice(self._cursor, wanted))
         except UnicodeDecodeError:
@@ -575,14 +582,14 @@ class SqliteSession:
     def _run(self, sql: str, params: Params, explain: int) -> "apsw.Cursor":
         check_params(scan(sql, "sqlite"), params)
         self._sql, self._columns, self._denied, self._is_long = sql, None, "", False
+        self._is_prepared_again = False
         self._cursor = cursor = self._db.cursor()
         cursor.execute(sql, params or None, explain=explain)
-        with suppress(self._complete):
-            # If the schema has changed, SQLite prepares a statement again at its first step; get_description still
-            # returns what it returned before.
-            if (description := tuple([each[:2] for each in cursor.description])) != self.description:
-                self.description = description
-                self._columns = columns_of(description)
+        if self._is_prepared_again:
+            # get_description returned what it returned before the schema changed.
+            with suppress(self._complete):
+                self.description = tuple([each[:2] for each in cursor.description])
+                self._columns = columns_of(self.description)
         return cursor
 
     def _read_as_bytes(self) -> None:
