@@ -126,6 +126,8 @@ def run_app(folder: Path, environ: Mapping[str, str]) -> Iterator[App]:
                 "--enable-auth",
                 "--keys",
                 keys,
+                "--stop-seconds",
+                "2",
             ],
             cwd=ROOT,
             env=clean_environ() | dict(environ),
