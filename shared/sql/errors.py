@@ -4,24 +4,24 @@ from shared.errors import NotFound, Refused, Unavailable
 
 
 class UnknownDatabase(NotFound):
-    """No setting names this database, or its file is not there."""
+    """No setting names this database, or its file does not exist."""
 
     code = "unknown-database"
     title = "There is no such database"
 
 
 class UnknownQuery(NotFound):
-    """No query is saved under this name; or none that is public, where only such are run."""
+    """No query has this name, or for public-query no public one."""
 
     code = "unknown-query"
     title = "There is no such query"
 
 
 class ReadOnly(Refused):
-    """The statement would write where only reading is allowed."""
+    """The statement would write, and the call may only read."""
 
     code = "read-only"
-    title = "This statement would write, and may only read"
+    title = "This statement would write, and this call may only read"
 
 
 class SqlError(Refused):
@@ -32,31 +32,31 @@ class SqlError(Refused):
 
 
 class QueryTimeout(Refused):
-    """The statement ran into its time limit and was interrupted."""
+    """The statement reached its time limit and was stopped."""
 
     code = "query-timeout"
     title = "The statement took longer than its time limit"
 
 
 class MultipleStatements(Refused):
-    """More than one statement in a call that runs one."""
+    """The call has more than one statement, and may have one."""
 
     code = "multiple-statements"
     title = "A call runs one statement"
 
 
 class RowTooLarge(Refused):
-    """One row alone is over the limit of bytes, so that no page can hold it."""
+    """A single row is over the limit of bytes, so no page can contain it."""
 
     code = "answer-too-large"
-    title = "A row is too large to be answered"
+    title = "A row is too large for a response"
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database does not answer."""
+    """The app cannot connect to the database, or the database does not respond."""
 
     code = "database-unavailable"
-    title = "The database does not answer"
+    title = "The database is unavailable"
 
 
 class NotPublic(Refused):

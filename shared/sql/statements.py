@@ -16,6 +16,7 @@ from shared.sql.dialects import DIALECTS, SHOWN, SHOWN_AS_CREATED, SHOWN_IN_FULL
 from shared.sql.errors import SqlError
 from shared.sql.values import Params, Scalar
 from shared.web import decode_base64
+from shared.web.decoding import MAX_ERRORS, cut
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 MAX_PARAMETERS = 10_000
@@ -134,7 +135,7 @@ def _scalar(value: Param, field: str) -> Scalar:
     if isinstance(value, Base64):
         return decode_base64(value.base64, f"{field}.base64")
     if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
-        raise invalid_field(field, "does not fit into 64 bits: send it as text.")
+        raise invalid_field(field, f"{field} does not fit into 64 bits. Send it as text.")
     return value
 
 
@@ -378,19 +379,31 @@ def clip(sql: str, dialect: Dialect) -> str:
 
 
 def check_params(scanned: Scanned, given: Params) -> None:
-    """Compare what a statement wants with what is given. Raises InvalidRequest, naming what is wrong."""
+    """Compare the values that were sent with the statement's parameters. Raises InvalidRequest, naming what is wrong."""
     names, number = scanned.names, scanned.number
     if isinstance(given, dict):
-        missing = [FieldError(f"params.{name}", "is missing.") for name in names if name not in given]
-        unknown = [FieldError(f"params.{name}", "is not in the statement.") for name in given if name not in names]
         if number:
-            raise invalid_field("params", f"the statement takes a list: {_values(number)}.")
-        if errors := (*missing, *unknown):
-            raise InvalidRequest(" ".join(f"{each.field} {each.detail}" for each in errors[:10]), errors=errors)
+            raise invalid_field(
+                "params", f"The statement has parameters by position. Send `params` as a list of {_values(number)}."
+            )
+        known = set(names)
+        missing = [name for name in names if name not in given]
+        unknown = [name for name in given if name not in known]
+        if missing or unknown:
+            errors = [
+                *(FieldError(f"params.{cut(name)}", f"Send a value for {cut(name)}.") for name in missing[:MAX_ERRORS]),
+                *(
+                    FieldError(f"params.{cut(name)}", f"Remove {cut(name)}: the statement has no such parameter.")
+                    for name in unknown[:MAX_ERRORS]
+                ),
+            ][:MAX_ERRORS]
+            detail = " ".join(each.detail for each in errors[:5])
+            raise InvalidRequest(detail, errors=tuple(errors), error_count=len(missing) + len(unknown))
     elif names:
-        raise invalid_field("params", f"the statement names its parameters: give an object with {', '.join(names)}.")
+        first = ", ".join(cut(name) for name in names[:MAX_ERRORS])
+        raise invalid_field("params", f"The statement has named parameters. Send `params` as an object with {first}.")
     elif len(given) != number:
-        raise invalid_field("params", f"the statement takes {_values(number)}, and {len(given)} came.")
+        raise invalid_field("params", f"The statement takes {_values(number)}; `params` has {len(given)}.")
 
 
 def _values(number: int) -> str:
