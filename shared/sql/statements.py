@@ -379,7 +379,7 @@ def clip(sql: str, dialect: Dialect) -> str:
 
 
 def check_params(scanned: Scanned, given: Params) -> None:
-    """Compare the values that were sent with the statement's parameters. Raises InvalidRequest, naming what is wrong."""
+    """Compare the values that were sent with the statement's parameters. Raises InvalidRequest, naming the faults."""
     names, number = scanned.names, scanned.number
     if isinstance(given, dict):
         if number:
