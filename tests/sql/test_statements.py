@@ -61,7 +61,7 @@ def test_two_styles_at_once_are_refused() -> None:
 
 def test_errors_about_parameters_are_bounded() -> None:
     """However many values have unknown names, the error lists the first and counts all, in linear time."""
-    sent = {f"{'x' * 100}{number}": 1 for number in range(100_000)}
+    sent: Any = {f"{'x' * 100}{number}": 1 for number in range(100_000)}
     with pytest.raises(InvalidRequest) as caught:
         check_params(scan(f"select {', '.join(f':p{number}' for number in range(3000))}", "sqlite"), sent)
     assert (len(caught.value.errors), caught.value.error_count) == (20, 103_000)
