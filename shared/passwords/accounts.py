@@ -273,7 +273,7 @@ class Accounts:
         return self._set_hash(before, text, old_text, _new_password_id())
 
     def _set_hash(self, before: Stored, text: str, old_text: str | None, password_id: str) -> User:
-        """Raises UserChanged if the hash is no longer `old_text` (None: whatever it is), UnknownUser."""
+        """Raises UserChanged if the hash is no longer `old_text` (None: any), UnknownUser."""
         secret = self._pepper.seal(before.user.user_id, text)
 
         def changed(now: Stored) -> tuple[User, Secret]:

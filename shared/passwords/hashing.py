@@ -128,7 +128,7 @@ def memory_of(stored: Hash) -> int:
 
 
 def is_mapped(stored: Hash) -> bool:
-    """Whether verifying uses the memory that it is given; the others allocate it themselves."""
+    """Whether verifying uses the memory of the hashing threads; the other algorithms allocate it themselves."""
     return isinstance(stored, Argon2Hash)
 
 

@@ -45,8 +45,8 @@ class Secret(NamedTuple):
 class Pepper:
     """Encrypts hashes under the newest version of `key_name`; with "" it encrypts none, and still opens those that are.
 
-    `required` says whether a hash that is not encrypted is refused; it is asked only for such a hash. Whoever can write
-    to the table could otherwise replace a user's hash by one of a known password.
+    `required` says whether a hash that is not encrypted is refused; the app calls it only for such a hash. An attacker
+    who can write to the table could otherwise replace a user's hash by one of a known password.
     """
 
     def __init__(self, encryptor: Encryptor, key_name: str, required: Callable[[], bool] = lambda: False) -> None:

@@ -25,7 +25,7 @@ MIN_RUN = 3
 """A keyboard walk changes its place only after so many neighbouring keys: `1qaz2wsx3edc` does after four."""
 
 MAX_ENTRIES = 64
-"""A longer text is not taken apart into two entries: the time grows with the square of its length."""
+"""A longer text is not split into two entries: the time grows with the square of its length."""
 
 _SEPARATORS = " -_.,:;/+*#@&!?|~="
 _LAYOUTS = (

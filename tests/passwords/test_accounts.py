@@ -176,21 +176,21 @@ def test_a_flood_about_one_name_is_refused(accounts: Accounts) -> None:
 
 
 def test_a_password_is_changed(accounts: Accounts) -> None:
-    """Who knows the old password sets a new one; whoever does not is told no more than that."""
+    """The old password is needed to set a new one; without it, the error is the same for a user and for nobody."""
     accounts.create("alice", PASSWORD, second_factor=False)
     accounts.change_password("alice", PASSWORD, OTHER)
     assert accounts.log_in("alice", OTHER).user
-    told = []
+    errors = []
     for name in ("alice", "nobody"):
         with pytest.raises(WrongPassword) as refused:
             accounts.change_password(name, PASSWORD, "yet another battery horse")
-        told.append((refused.value.detail, refused.value.code))
-    assert told[0] == told[1]
+        errors.append((refused.value.detail, refused.value.code))
+    assert errors[0] == errors[1]
     assert accounts.log_in("alice", OTHER).user
 
 
 def test_a_renamed_user_stays_the_same(accounts: Accounts) -> None:
-    """A user who is renamed keeps id and password; the old name is nobody's, and may be taken."""
+    """A user who is renamed keeps id and password; another user can then have the old name."""
     user = accounts.create("alice", PASSWORD, second_factor=False)
     assert accounts.rename("Alice", "Bob").user_id == user.user_id
     assert accounts.rename("bob", "BOB").name == "BOB"
@@ -245,8 +245,8 @@ def test_new_parameters_reach_users_at_their_next_login(make: Make) -> None:
     assert "$m=128,t=1,p=1$" in new.users.by_name("alice").secret.data.decode()
 
 
-def test_a_hash_over_the_limit_is_told(make: Make) -> None:
-    """A user whose hash takes more memory than is granted by now is no wrong password, and no failure of the app."""
+def test_a_hash_over_the_limit_is_an_error_of_its_own(make: Make) -> None:
+    """A user whose hash takes more memory than is allowed now gets an error of its own, not a wrong password."""
     accounts = make()
     text = phc("argon2id", 19, Parameters(128 * 1024, 1, 1), bytes(16), bytes(32))
     accounts.users.create(
@@ -303,8 +303,8 @@ def test_pages_hold_every_user_once(accounts: Accounts) -> None:
         assert (len(found), set(found)) == (23, names)
 
 
-def test_storage_that_is_out_is_told(make: Make, storage_connection: str) -> None:
-    """Without storage nobody is let in, and nobody is told that the password was wrong."""
+def test_without_storage_nobody_logs_in(make: Make, storage_connection: str) -> None:
+    """Without storage nobody logs in, and the response is not that of a wrong password."""
     away = make(connection="AccountName=a;AccountKey=aGk=;TableEndpoint=http://127.0.0.1:9/a")
     with pytest.raises(StorageUnavailable):
         away.log_in("alice", PASSWORD)

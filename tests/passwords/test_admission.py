@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Job:
-    """A piece of work that tells when it starts, and ends when it is told to."""
+    """A piece of work that records when it starts, and ends when the test lets it."""
 
     def __init__(self, name: str, starts: list[str]) -> None:
         self.name, self.starts = name, starts
@@ -197,7 +197,7 @@ def test_one_that_gives_up_lets_the_next_start(callers: ThreadPoolExecutor) -> N
 
 
 def test_what_never_fits_is_no_call_to_make() -> None:
-    """Work that is larger than all of the memory is the caller's mistake, told at once."""
+    """Work that is larger than all of the memory is the caller's mistake: ValueError at once."""
     with pytest.raises(ValueError, match="never fit"):
         HashingThreads(1).run(1025, lambda _: None)
 

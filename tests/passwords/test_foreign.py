@@ -308,7 +308,7 @@ def test_published_vectors_of_scrypt_verify(password: str, salt: str, ln: int, r
     ids=lambda value: value[:40],
 )
 def test_a_hostile_hash_is_refused_before_any_work(text: str, word: str) -> None:
-    """A string that is damaged, or asks for more than is granted, is refused by name, without hashing."""
+    """The app refuses a damaged or too expensive string, with the reason and without hashing."""
     with pytest.raises(InvalidHash) as refused:
         parse_hash(text)
     assert word in refused.value.detail
@@ -517,7 +517,7 @@ def test_the_costs_that_common_programs_write_are_allowed() -> None:
 )
 @settings(deadline=None)
 def test_no_string_breaks_it(text: str) -> None:
-    """Whatever stands in the place of salt, digest and cost, the string is read, or refused as an invalid hash."""
+    """With any salt, digest and cost, the string is parsed, or refused as an invalid hash."""
     try:
         stored = parse_hash(text)
         if text.startswith(("$2b$04$", "{", "$1$", "$5$", "$6$", "$P$")):

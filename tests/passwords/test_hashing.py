@@ -254,7 +254,7 @@ def test_no_text_is_normalised_that_cannot_be_short_enough(monkeypatch: pytest.M
     ids=lambda value: value[:60] or "empty",
 )
 def test_a_hostile_hash_is_refused_before_any_work(text: str, word: str) -> None:
-    """A string that is no hash, or asks for more than is granted, is refused by name, without hashing."""
+    """The app refuses an invalid or too expensive string, with the reason and without hashing."""
     with pytest.raises(InvalidHash) as refused:
         parse_hash(text)
     assert word in refused.value.detail

@@ -1,4 +1,4 @@
-"""Hashes that rest encrypted under a key that can be rotated."""
+"""Hashes that are stored encrypted under a key that can be rotated."""
 
 from collections.abc import Callable
 from uuid import uuid4
@@ -26,7 +26,7 @@ def keys(new_keys: Callable[[], KeyStore]) -> KeyStore:
     return keys
 
 
-def resting(accounts: Accounts, name: str) -> Secret:
+def stored_secret(accounts: Accounts, name: str) -> Secret:
     """A user's hash as it is in the table."""
     return accounts.users.by_name(name).secret
 
@@ -35,27 +35,27 @@ def test_hashes_rest_encrypted(make: Make, keys: KeyStore) -> None:
     """With a pepper nothing of a hash is to be read in the table, and everything works as without."""
     accounts = make(pepper_key="pepper")
     accounts.create("alice", PASSWORD, second_factor=False)
-    secret = resting(accounts, "alice")
+    secret = stored_secret(accounts, "alice")
     assert (secret.key_name, secret.version) == ("pepper", 1)
     assert b"argon2" not in secret.data
     assert accounts.log_in("alice", PASSWORD).user
     assert not accounts.log_in("alice", OTHER).user
     assert not accounts.log_in("nobody", OTHER).user
     accounts.change_password("alice", PASSWORD, OTHER)
-    assert resting(accounts, "alice").version == 1
+    assert stored_secret(accounts, "alice").version == 1
     assert accounts.log_in("alice", OTHER).user
     assert make().log_in("alice", OTHER).user
 
 
 def test_rotating_the_pepper_resets_nobody(make: Make, keys: KeyStore) -> None:
-    """After a rotation old hashes still open; a login moves its user's, and a pass over all moves the rest, once."""
+    """After a rotation old hashes still open; a login moves its user's, and a pass over all moves the others, once."""
     accounts = make(pepper_key="pepper")
     names = [f"user-{number}" for number in range(7)]
     for name in names:
         accounts.create(name, PASSWORD, second_factor=False)
     keys.rotate("pepper")
     assert accounts.log_in("user-3", PASSWORD).user
-    assert [resting(accounts, name).version for name in names] == [1, 1, 1, 2, 1, 1, 1]
+    assert [stored_secret(accounts, name).version for name in names] == [1, 1, 1, 2, 1, 1, 1]
     moved, position = 0, Position()
     for _ in range(2):
         page = accounts.rewrap(position, 3)
@@ -63,25 +63,25 @@ def test_rotating_the_pepper_resets_nobody(make: Make, keys: KeyStore) -> None:
         moved, position = moved + page.rewrapped, page.position
     last = accounts.rewrap(position, 3)
     assert (moved + last.rewrapped, last.position, last.migrated) == (6, None, True)
-    assert [resting(accounts, name).version for name in names] == [2] * 7
+    assert [stored_secret(accounts, name).version for name in names] == [2] * 7
     assert accounts.rewrap(Position(), 10) == (7, 0, True, None)
     assert all(accounts.log_in(name, PASSWORD).user for name in names)
 
 
 def test_a_pepper_can_come_and_go(make: Make, keys: KeyStore) -> None:
-    """Hashes that rest in the clear are encrypted once there is a pepper, and decrypted once there is none."""
+    """Plain hashes are encrypted once there is a pepper, and decrypted once there is none."""
     keys.create("other", AES)
     without = make()
     for name in ("alice", "bob"):
         without.create(name, PASSWORD, second_factor=False)
     peppered = make(pepper_key="pepper")
     assert peppered.log_in("alice", PASSWORD).user
-    assert [resting(peppered, name).key_name for name in ("alice", "bob")] == ["pepper", ""]
+    assert [stored_secret(peppered, name).key_name for name in ("alice", "bob")] == ["pepper", ""]
     assert peppered.rewrap(Position(), 10) == (2, 1, True, None)
     assert make(pepper_key="other").rewrap(Position(), 10) == (2, 2, True, None)
-    assert resting(peppered, "bob").key_name == "other"
+    assert stored_secret(peppered, "bob").key_name == "other"
     assert without.rewrap(Position(), 10) == (2, 2, False, None)
-    assert b"argon2id" in resting(without, "bob").data
+    assert b"argon2id" in stored_secret(without, "bob").data
     assert all(without.log_in(name, PASSWORD).user for name in ("alice", "bob"))
 
 
@@ -90,14 +90,14 @@ def test_a_hash_cannot_be_moved_to_another_user(make: Make, keys: KeyStore) -> N
     accounts = make(pepper_key="pepper")
     for name, password in (("mallory", OTHER), ("alice", PASSWORD)):
         accounts.create(name, password, second_factor=False)
-    alice, mallory = accounts.users.by_name("alice"), resting(accounts, "mallory")
+    alice, mallory = accounts.users.by_name("alice"), stored_secret(accounts, "mallory")
     accounts.users.change(alice, lambda now: (now.user, mallory))
     with pytest.raises(PepperUnavailable):
         accounts.log_in("alice", OTHER)
 
 
 def test_without_its_key_nobody_is_verified(make: Make, keys: KeyStore) -> None:
-    """A key that is missing, of another type or disabled is told as such, and counts as no failure of anybody."""
+    """A missing or disabled key, or one of another type, is 503, and counts as a failure of nobody."""
     accounts = make(pepper_key="pepper")
     accounts.create("alice", PASSWORD, second_factor=False)
     keys.create("signs", NewKey(type="P-256", purpose="sign"))

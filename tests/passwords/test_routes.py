@@ -21,7 +21,7 @@ def call(app: App, function: str, fields: dict[str, Any]) -> tuple[int, Any]:
 
 
 def test_a_password_is_hashed_and_verified(running_app: App) -> None:
-    """A hash verifies its password and no other, and both answers hold what the contract says."""
+    """A hash verifies its password and no other, and both responses have the fields of the contract."""
     status, hashed = call(running_app, "hash-password", {"password": "Grüße, Jürgen ❤"})
     assert status == 200
     assert hashed.keys() == {"hash", "algorithm", "parameters"}
@@ -204,7 +204,7 @@ def test_too_many_at_once_are_busy(start_app: StartApp) -> None:
 
 
 def test_passwords_and_hashes_are_in_no_log_and_no_error(start_app: StartApp) -> None:
-    """Whatever is wrong with a call, neither password nor hash comes back, or stands in the log."""
+    """Neither a response nor the log repeats a password or a hash, whatever is wrong with the call."""
     app = start_app()
     secret, salt = "Xyzzy-Plugh-4711", FOREIGN.split("$")[4]
     bad: list[tuple[str, dict[str, Any]]] = [

@@ -33,12 +33,12 @@ def code(response: httpx.Response) -> tuple[int, str]:
 
 
 def test_the_life_of_a_user(running_app: App, name: str) -> None:
-    """A user is created, verified, changed, renamed, described and deleted, and no answer holds a hash."""
-    said = []
+    """A user is created, verified, changed, renamed, described and deleted, and no response contains a hash."""
+    texts = []
 
     def ask(method: str, path: str, fields: dict[str, Any] | None = None) -> httpx.Response:
         response = call(running_app, method, path, fields)
-        said.append(response.text)
+        texts.append(response.text)
         return response
 
     created = ask("POST", "hash-password", {"password": PASSWORD, "user": name})
@@ -85,7 +85,7 @@ def test_the_life_of_a_user(running_app: App, name: str) -> None:
     assert (gone.status_code, gone.content) == (204, b"")
     assert code(ask("GET", f"users/{user_id}")) == (404, "unknown-user")
     assert code(ask("DELETE", f"users/{user_id}")) == (404, "unknown-user")
-    assert not any("argon2id$" in each or "secret" in each for each in said)
+    assert not any("argon2id$" in each or "secret" in each for each in texts)
 
 
 def test_imported_users_move_at_their_first_login(running_app: App, name: str) -> None:
@@ -130,12 +130,12 @@ def test_users_are_listed_page_by_page(running_app: App, name: str) -> None:
 
 
 def test_rules_bind_users_alone(running_app: App, name: str) -> None:
-    """A weak password may be hashed for a database elsewhere, but no user has it; the answer names each rule."""
+    """A weak password may be hashed for a database elsewhere, but no user has it; the response names each rule."""
     assert call(running_app, "POST", "hash-password", {"password": "password"}).status_code == 200
     response = call(running_app, "POST", "hash-password", {"password": "password", "user": name})
     assert code(response) == (422, "weak-password")
-    told = [(each["field"], each["detail"].partition(":")[0]) for each in response.json()["errors"]]
-    assert told == [("password", "too-short"), ("password", "common")]
+    reasons = [(each["field"], each["detail"].partition(":")[0]) for each in response.json()["errors"]]
+    assert reasons == [("password", "too-short"), ("password", "common")]
     with_factor = {"password": "kq7#vbzm", "user": name}
     assert call(running_app, "POST", "hash-password", with_factor).status_code == 422
     assert call(running_app, "POST", "hash-password", {**with_factor, "second_factor": True}).status_code == 201
@@ -201,7 +201,7 @@ def test_settings_are_heeded(start_app: StartApp, name: str) -> None:
 
 
 def test_nothing_of_users_is_in_the_log(start_app: StartApp, name: str) -> None:
-    """Neither passwords nor hashes nor names of users stand in the log, whatever happens."""
+    """The log never contains passwords, hashes or names of users."""
     app = start_app()
     text = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     call(app, "POST", "hash-password", {"password": PASSWORD, "user": name})

@@ -1,4 +1,4 @@
-"""Rows under a keyed digest: whoever can write to the tables, and has no key of this app, cannot make or move one."""
+"""Rows with a keyed digest: without a key of this app, an attacker cannot make or move one in the tables."""
 
 import hmac
 from collections.abc import Callable, Mapping

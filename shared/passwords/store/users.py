@@ -213,7 +213,7 @@ class UserStore:
     def change(self, before: Stored, change: Callable[[Stored], tuple[User, Secret]]) -> Stored:
         """Replace the user by the result of `change`, which is called again after another call's change.
 
-        Raises UnknownUser if the user is gone, or has another name now; and whatever `change` raises.
+        Raises UnknownUser if the user is gone, or has another name now; and the errors of `change`.
         """
         stored: Stored | None = before
 
