@@ -270,6 +270,7 @@ def _forbidden_name(sql: str, code: list[Token], dialect: Dialect) -> str:
     Names count where they are used as such: a column, an alias, a table of one's own or a text may have any name.
     """
     facts = DIALECTS[dialect]
+    code, names = _with_names(sql, code, dialect)
     clauses = ["other"]
     for place, token in enumerate(code):
         kind, first = token.kind, sql[token.start]
@@ -285,9 +286,9 @@ def _forbidden_name(sql: str, code: list[Token], dialect: Dialect) -> str:
             continue
         if kind not in ("word", "name"):
             continue
-        name = _identifier(sql, code, place, dialect)
+        name = names[place]
         following = _text(sql, code, place + 1)
-        schema = _identifier(sql, code, place - 2, dialect) if before == "." and place > 1 else ""
+        schema = names[place - 2] if before == "." and place > 1 else ""
         if following == "(":
             start = place - 2 if schema else place
             is_call = _text(sql, code, start - 1) not in _BEFORE_COLUMNS
@@ -307,6 +308,17 @@ def _forbidden_name(sql: str, code: list[Token], dialect: Dialect) -> str:
         elif word in _ENDS_FROM:
             clauses[-1] = "other"
     return ""
+
+
+def _with_names(sql: str, code: list[Token], dialect: Dialect) -> tuple[list[Token], list[str]]:
+    """The tokens, and the name that each is; `UESCAPE` and its text are part of the name before them."""
+    kept, names = [], []
+    place = 0
+    while place < len(code):
+        kept.append(code[place])
+        names.append(_identifier(sql, code, place, dialect))
+        place += 3 if code[place].kind == "name" and _text(sql, code, place + 1) == "UESCAPE" else 1
+    return kept, names
 
 
 def _text(sql: str, code: list[Token], place: int) -> str:
