@@ -71,3 +71,10 @@ class ExportTooLarge(Refused):
 
     code = "export-too-large"
     title = "The result is too large for one export"
+
+
+class DatasetTooLarge(Refused):
+    """A SQLite file in Blob Storage does not fit on the instance's disk."""
+
+    code = "dataset-too-large"
+    title = "The dataset is too large for this instance"

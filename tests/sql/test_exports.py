@@ -21,7 +21,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from shared.errors import StorageUnavailable
 from shared.settings import StorageSettings
 from shared.sql.databases import Database, Databases
-from shared.sql.errors import ExportTooLarge, SqlError
+from shared.sql.errors import DatasetTooLarge, ExportTooLarge, SqlError
 from shared.sql.exports import ExportFormat, export
 from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Dataset, Files
@@ -348,6 +348,20 @@ def test_a_dataset_is_asked_for_now_and_then(
     inode = path.stat().st_ino
     container.delete_blob("a.sqlite")
     assert Path(copy.path()).stat().st_ino == inode
+
+
+def test_a_dataset_has_a_limit_of_bytes(
+    storage_connection: str, container: ContainerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dataset that is too large is not fetched, and nothing of it stays on the disk."""
+    container.upload_blob("a.sqlite", dataset(tmp_path, "a"))
+    database = open_database(f"blob://{container.container_name}/a.sqlite", storage_connection)
+    monkeypatch.setattr("shared.sql.store.files.MAX_DATASET_BYTES", 1000)
+    with pytest.raises(DatasetTooLarge), database.reading(5):
+        pass
+    monkeypatch.undo()
+    with database.reading(5) as session:
+        assert session.query("select word from words", (), rows=9, explain=False).fetch(9) == [("a",)]
 
 
 def test_a_dataset_outlives_its_storage(

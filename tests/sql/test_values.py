@@ -9,7 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.sql.values import Column, Columns, Format, Row, RowOverLimit, Rows, Style, read_page, sqlite_column, unique
+from shared.sql.values import (
+    INFINITE,
+    NOT_TEXT,
+    Column,
+    Columns,
+    Format,
+    NotText,
+    Row,
+    RowOverLimit,
+    Rows,
+    Style,
+    read_page,
+    sqlite_column,
+    unique,
+)
 from shared.web import decode_base64
 
 SCALARS = st.one_of(
@@ -202,3 +216,35 @@ def test_what_is_read_at_once_is_bounded() -> None:
     page = read_page(Large(), Style(), 10_000, 8 * 1024 * 1024)
     assert page.truncated
     assert max(Large.asked) <= 8
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**53), 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 0, True])
+def test_integers_beyond_2_to_the_53(number: int) -> None:
+    """Up to 2^53 exactly, in both directions, integers remain numbers; beyond that, they are texts on request."""
+    page = read_page(Rows((Column("a"),), [(number,)]), Style("json", big_integers_as_text=True), 10, 1000)
+    assert json.loads(page.rows) == [str(number) if abs(number) > 2**53 else number]
+
+
+@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\tx", "\rx", "x=1", " =1", "", "'=1"])
+def test_formulas_are_defused_in_values_and_names(text: str) -> None:
+    """In CSV, a text or a column name that a spreadsheet would run gets an apostrophe; in other formats none does."""
+    expected = f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and text else text
+    page = read_page(Rows((Column(text), Column("b")), [(text, -1)]), Style("csv", defuse_formulas=True), 10, 1000)
+    assert list(csv.reader(io.StringIO(page.rows.decode(), newline=""))) == [[expected, "b"], [expected, "-1"]]
+    lines = read_page(Rows((Column(text),), [(text,)]), Style("ndjson", defuse_formulas=True), 10, 1000).rows
+    assert json.loads(lines) == {text: text}
+
+
+def test_a_column_has_all_its_notes() -> None:
+    """A column with infinite numbers and with texts that are not UTF-8 says both."""
+    rows: list[Row] = [(float("inf"),), (NotText(b"\xff"),), ("a",), (b"\xff",)]
+    page = read_page(Rows((Column("a"),), rows), Style(), 10, 1000)
+    assert page.columns == [{"name": "a", "type": "text", "note": f"{INFINITE} {NOT_TEXT}"}]
+    assert json.loads(b"[" + page.rows + b"]") == [[None], [{"base64": "_w"}], ["a"], [{"base64": "_w"}]]
+
+
+def test_many_columns_of_one_name() -> None:
+    """Names get numbers in linear time, and none that another column has."""
+    found = unique(["a", "a_2"] + ["a"] * 20_000)
+    assert len(set(found)) == 20_002
+    assert found[:4] == ["a", "a_2", "a_3", "a_4"]

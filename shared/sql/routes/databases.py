@@ -13,6 +13,7 @@ from shared.sql.databases import Database, Databases
 from shared.sql.engines import Outcome, Statement, Table
 from shared.sql.errors import (
     DatabaseUnavailable,
+    DatasetTooLarge,
     MultipleStatements,
     QueryTimeout,
     ReadOnly,
@@ -47,6 +48,7 @@ ERRORS = (
     MultipleStatements,
     QueryTimeout,
     RowTooLarge,
+    DatasetTooLarge,
     Busy,
     DatabaseUnavailable,
 )

@@ -14,7 +14,7 @@ from typing import Any
 
 from shared.deadline import call_limit
 from shared.errors import NotFound, StorageUnavailable, StrongroomError, UnknownContainer
-from shared.sql.errors import ExportTooLarge, UnknownDatabase
+from shared.sql.errors import DatasetTooLarge, ExportTooLarge, UnknownDatabase
 from shared.storage import Storage
 from shared.storage.blobs import Blobs
 from shared.storage.errors import UnknownBlob
@@ -28,7 +28,10 @@ DISCARD_SECONDS = 5.0
 """How long a failed export may take to remove its blocks."""
 RETRY_AFTER_SECONDS = 5
 CHECK_SECONDS = 30.0
-"""How often a dataset's blob is asked whether it changed."""
+"""How often the app checks whether a dataset's blob has changed."""
+MAX_DATASET_BYTES = 4 * 1024**3
+SPARE_BYTES = 64 * 1024 * 1024
+"""What a dataset leaves free on the local disk."""
 
 
 class Files:
@@ -50,9 +53,9 @@ class Files:
         return Upload(self._blobs, self._blobs.blob(container, name))
 
     def read(self, container: str, name: str, etag: str | None, path: Path) -> str | None:
-        """Fetch a blob into the file `path`, unless it still has this `etag`; its ETag now.
+        """Fetch a blob into the file `path`, unless it still has this `etag`, and return its ETag.
 
-        None where the blob does not exist. Raises StorageUnavailable, also where the download breaks off.
+        None if the blob does not exist. Raises DatasetTooLarge, and StorageUnavailable also if the download breaks off.
         """
         client = self._blobs.blob(container, name)
         try:
@@ -62,6 +65,8 @@ class Files:
         current = str(properties.etag)
         if current == etag:
             return etag
+        if properties.size > min(MAX_DATASET_BYTES, shutil.disk_usage(path.parent).free - SPARE_BYTES):
+            raise DatasetTooLarge(f"The blob {name} has {properties.size} bytes, which do not fit on the local disk.")
         self._blobs.read(lambda options: _save(client, current, path, options))
         return current
 
@@ -188,17 +193,18 @@ class Dataset:
         self._container = container
         self._name = name
         self._lock = Lock()
-        self._asked = 0.0
+        self._checked = 0.0
         self._etag: str | None = None
         self._folder: Path | None = None
 
     def path(self) -> str:
         """Where the copy is, at most CHECK_SECONDS behind the blob. Raises UnknownDatabase or StorageUnavailable.
 
-        Whoever reads an old copy reads on in it: the new one takes its name, and the old one goes with its last reader.
+        Queries that run continue with the old copy: the new one takes its name, and the old one is removed when its
+        last reader has closed it.
         """
-        is_due = self._etag is None or monotonic() - self._asked > CHECK_SECONDS
-        # One asks; the others read the copy that there is, or wait for the first.
+        is_due = self._etag is None or monotonic() - self._checked > CHECK_SECONDS
+        # One call checks; the others read the present copy, or wait for the first one.
         if is_due and self._lock.acquire(blocking=self._etag is None):
             try:
                 self._refresh()
@@ -212,10 +218,10 @@ class Dataset:
         return self._folder / "dataset.sqlite"
 
     def _refresh(self) -> None:
-        if self._etag is not None and monotonic() - self._asked <= CHECK_SECONDS:
-            return  # Another asked while this one waited.
+        if self._etag is not None and monotonic() - self._checked <= CHECK_SECONDS:
+            return  # Another call checked while this one waited.
         if self._folder is None:
-            # Readable by us alone, and gone when the app ends.
+            # Only the app can read it, and it is removed when the app ends.
             self._folder = Path(mkdtemp(prefix="strongroom-"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         fetched = self._copy.with_name("fetched")
@@ -224,15 +230,15 @@ class Dataset:
         except StorageUnavailable:
             if self._etag is None:
                 raise
-            self._asked = monotonic()  # The copy is good for another while.
+            self._checked = monotonic()  # The copy serves until the next check.
             return
         if etag is None:
             self._etag = None
             raise UnknownDatabase(
-                f"There is no blob {self._name} in the container {self._container} yet. Upload the SQLite file: "
+                f"The container {self._container} has no blob {self._name} yet. Upload the SQLite file: "
                 f"az storage blob upload -c {self._container} -n {self._name} -f FILE --auth-mode login"
             )
         if etag != self._etag:
             fetched.replace(self._copy)
             self._etag = etag
-        self._asked = monotonic()
+        self._checked = monotonic()
