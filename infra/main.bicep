@@ -405,6 +405,7 @@ module app 'modules/hosting/app.bicep' = if (hosting == 'flex' || deployContaine
     identityClientId: identity.properties.clientId
     telemetry: monitoring.outputs.connectionString
     storageName: storageName
+    privateStorage: privateNetwork
     hostStorageName: hostStorageName
     packageContainer: packageContainer
     // Without a version, so that the app follows a rotation.

@@ -677,6 +677,13 @@ TEMPLATE_BREAKS: list[tuple[Rule, str, str, str, str]] = [
         "value: 'http://${app.name}.",
     ),
     (
+        settings_reach_by_identity,
+        "private network",
+        "modules/hosting/app.bicep",
+        "'STRONGROOM_STORAGE_PRIVATE', value: 'true'",
+        "'STRONGROOM_STORAGE_PRIVATE', value: 'false'",
+    ),
+    (
         host_is_out_of_reach,
         "defaults",
         "modules/hosting/app.bicep",

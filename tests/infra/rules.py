@@ -370,6 +370,8 @@ def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
         wanted["STRONGROOM_URL"] = str(url)
     elif case.hosting == "containerApp":
         wanted["STRONGROOM_URL"] = ENVIRONMENT_ADDRESS
+    if case.private_network:
+        wanted["STRONGROOM_STORAGE_PRIVATE"] = "true"
     if case.database == "none":
         wanted["DATABASE_MAIN"] = "blob://datasets/main.sqlite"
     elif case.database == "postgresql":

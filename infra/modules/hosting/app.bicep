@@ -33,6 +33,9 @@ param telemetry string
 @description('Required. Storage account of the app.')
 param storageName string
 
+@description('Required. Whether only the network reaches the storage account of the app.')
+param privateStorage bool
+
 @description('Required. Storage account of the Functions host.')
 param hostStorageName string
 
@@ -86,6 +89,8 @@ var settings setting[] = concat(
   // Trusted entries at the end of X-Forwarded-For: one from the platform's front end, if it has one, and those of your proxies.
   [{ name: 'STRONGROOM_PROXIES', value: string((hostings[hosting].private ? 0 : 1) + proxies) }],
   empty(url) ? [] : [{ name: 'STRONGROOM_URL', value: url }],
+  // Callers outside the network cannot follow a redirect to a private storage account.
+  privateStorage ? [{ name: 'STRONGROOM_STORAGE_PRIVATE', value: 'true' }] : [],
   // The host passes no more calls than this to the app at once, in step with what Flex Consumption sends to an instance.
   [
     {
