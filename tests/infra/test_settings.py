@@ -73,6 +73,10 @@ def test_sign_in_leaves_open_what_is_public() -> None:
         return any(fnmatchcase(f"/api/{path}", pattern) for pattern in patterns)
 
     for route in build({}).routes:
+        # A pattern ends in its only `*`, and `/api/keys/*` would open everything about keys. The documents say so.
+        if route.name == "key-jwks":
+            assert not is_open(route.path)
+            continue
         # A session's own token is in the header that sign-in would read.
         assert is_open(route.path) == (route.access is not Access.FUNCTION), route.name
 
