@@ -8,6 +8,8 @@ at most 65,536 rows, and one query finds user and slot, whether or not there is 
 
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime
 
 import msgspec
@@ -26,6 +28,7 @@ from shared.storage.tables import Row, Table, create, delete, put, replace
 
 TABLE = "strongroomusers"
 PARTITION = "users"
+READS_AT_ONCE = 8
 USERS_PER_WRITE = 50
 """Two rows each, and Table Storage changes a hundred at once."""
 _SLOT_DIGITS = 4
@@ -171,23 +174,43 @@ class UserStore:
         try:
             for start in range(0, len(users), USERS_PER_WRITE):
                 chunk = users[start : start + USERS_PER_WRITE]
-                try:
-                    self._create(chunk)
-                    results += [None] * len(chunk)
-                except UserExists:
-                    for each in chunk:
-                        results.append(self._error_of_creating(each))
+                results += self._create_chunk(chunk)
         except (StorageUnavailable, Busy) as error:
             if not results:
                 raise
             results += [error] * (len(users) - len(results))
         return results
 
+    def _create_chunk(self, users: Sequence[tuple[User, Secret]]) -> list[UserExists | None]:
+        """All in one write; after a conflict all whose name and id are free, and each by itself after another one."""
+        try:
+            self._create(users)
+        except UserExists:
+            # Many reads, and each waits for storage: eight at a time, within the deadline of this call.
+            with ThreadPoolExecutor(READS_AT_ONCE) as threads:
+                found = [threads.submit(copy_context().run, self._conflict, user) for user, _ in users]
+            conflicts = [each.result() for each in found]
+            free = [each for each, conflict in zip(users, conflicts, strict=True) if conflict is None]
+            if len(free) == len(users):
+                results = iter([self._error_of_creating(each) for each in free])
+            else:
+                results = iter(self._create_chunk(free) if free else [])
+            return [conflict or next(results) for conflict in conflicts]
+        return [None] * len(users)
+
     def _error_of_creating(self, user: tuple[User, Secret]) -> UserExists | None:
         try:
             self._create([user])
         except UserExists as error:
             return error
+        return None
+
+    def _conflict(self, user: User) -> UserExists | None:
+        """Why a user cannot be created, or None."""
+        if self._table.get(PARTITION, f"name.{self.key(user.name)}", ["PartitionKey"]) is not None:
+            return UserExists(f"Another user has the name {user.name}.")
+        if self._table.get(PARTITION, f"id.{user.user_id}", ["PartitionKey"]) is not None:
+            return UserExists(f"Another user has the id {user.user_id}.")
         return None
 
     def _create(self, users: Sequence[tuple[User, Secret]]) -> None:
@@ -201,11 +224,8 @@ class UserStore:
             except RowConflict:
                 if len(users) > 1:
                     raise UserExists from None
-                user = users[0][0]
-                if self.find(self.key(user.name))[0] is not None:
-                    raise UserExists(f"Another user has the name {user.name}.") from None
-                if self._table.get(PARTITION, f"id.{user.user_id}") is not None:
-                    raise UserExists(f"Another user has the id {user.user_id}.") from None
+                if conflict := self._conflict(users[0][0]):
+                    raise conflict from None
                 raise  # It was deleted meanwhile.
 
         retry_on_conflict(attempt)
