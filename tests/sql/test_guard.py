@@ -184,6 +184,27 @@ def test_harmless_commands_run(postgres_shop: Database, my_shop: Database) -> No
         assert rows(my_shop, sql)
 
 
+def test_the_writers_role_is_that_of_its_settings(postgresql: Server) -> None:
+    """A writer that works as another role does so in every call, not only in a connection's first."""
+    ask_postgresql(
+        postgresql, "create role tables nologin; grant tables to writer; alter role writer set role = tables"
+    )
+    database = open_database(postgresql)
+    try:
+        found = [write(database, "select current_user::text")[0].rows for _ in range(3)]
+        assert found == [[("tables",)]] * 3
+    finally:
+        database.close()
+        ask_postgresql(postgresql, "alter role writer reset role; drop role tables")
+
+
+def test_the_seed_of_random_numbers_is_not_the_next_callers(postgres_shop: Database) -> None:  # noqa: F811
+    """Whoever seeds random() does not know what another call gets."""
+    (expected,) = rows(postgres_shop, "select setseed(0.5), random()")
+    rows(postgres_shop, "select setseed(0.5)")
+    assert rows(postgres_shop, "select random()") != [[expected[1]]]
+
+
 # ---- What runs on, and what is too large.
 
 

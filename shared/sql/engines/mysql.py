@@ -361,7 +361,7 @@ class MysqlSession:
 
     def end(self) -> None:
         try:
-            if self._spoiled or self._has_more():
+            if self._spoiled or not self._db.open or self._has_more():
                 # Reading the rows that are still coming, only to drop them, takes longer than connecting anew.
                 raise DatabaseUnavailable("The connection is still busy.")
             self._cursor = None

@@ -59,7 +59,7 @@ DECLARE = "DECLARE strongroom NO SCROLL CURSOR FOR "
 READER_RESET = "ROLLBACK; SELECT pg_advisory_unlock_all()"
 """A rollback undoes every setting; locks and the seed of random() outlive it."""
 WRITER_RESET = (
-    "ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; "
+    "ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; "
     "SELECT pg_advisory_unlock_all(); DISCARD PLANS; DISCARD TEMP; DISCARD SEQUENCES"
 )
 """What DISCARD ALL does, in one message with the end of the transaction, where DISCARD ALL itself is refused."""
