@@ -347,3 +347,21 @@ def test_sprayed_passwords_over_http(start_app: StartApp, name: str) -> None:
     ]
     assert {code(each) for each in responses} == {(429, "too-many-attempts")}
     assert all(int(each.headers["retry-after"]) > 0 for each in responses)
+
+
+def test_users_are_rewrapped_page_by_page(running_app: App, name: str) -> None:
+    """`rewrap-passwords` examines every user once over its pages, and accepts no cursor of another listing."""
+    for number in range(3):
+        call(running_app, "POST", "hash-password", {"password": PASSWORD, "user": f"{number}-{name}"})
+    count, fields = 0, dict[str, Any](limit=2)
+    while True:
+        page = call(running_app, "POST", "rewrap-passwords", fields).json()
+        assert page.keys() == {"examined", "rewrapped", "migrated", "cursor"}
+        assert (page["rewrapped"], page["migrated"]) == (0, False)
+        count += page["examined"]
+        if page["cursor"] is None:
+            break
+        fields["cursor"] = page["cursor"]
+    assert count >= 3
+    other = call(running_app, "GET", "users", {"limit": 1}).json()["cursor"]
+    assert code(call(running_app, "POST", "rewrap-passwords", {"cursor": other})) == (400, "invalid-request")
