@@ -54,11 +54,12 @@ def batch_of(kind: type[Fields]) -> msgspec.Meta:
     """The limits and the schema of a field `batch`. Its items are decoded one by one, so each has its own problem."""
     msgspec.json.Decoder(kind)  # Examined here, under the capability's lock, and not first by many threads at once.
     schema = msgspec.json.schema(kind)["$defs"][kind.__name__]
+    item = {name: value for name, value in schema.items() if name != "title"}
     return msgspec.Meta(
         description="Up to 1000 items, each with its own result.",
         min_length=1,
         max_length=MAX_BATCH,
-        extra_json_schema={"items": {name: value for name, value in schema.items() if name != "title"}},
+        extra_json_schema={"items": {"anyOf": [item, {"description": "Anything else gets a problem of its own."}]}},
     )
 
 
