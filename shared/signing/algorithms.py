@@ -2,7 +2,7 @@
 
 Names are those of JOSE: RFC 7518 section 3.1 (RS, PS, ES), RFC 8037 (EdDSA), RFC 9964 (ML-DSA, which FIPS 204 defines).
 
-The imports stand at the top: this module loads with the first call that signs or verifies, and an import within a
+The imports are at the top: this module loads with the first call that signs or verifies, and an import within a
 function costs a microsecond in each call.
 """
 
@@ -112,10 +112,10 @@ def check_digest(algorithm: Algorithm, digest: bytes, field: str) -> None:
     """Raise UnfitAlgorithm where `algorithm` takes no digest, and InvalidRequest where it takes another length."""
     size = _DIGEST_BYTES.get(algorithm[2:])
     if size is None:
-        raise UnfitAlgorithm(f"{algorithm} signs the message itself, and takes no digest: leave prehashed out.")
+        raise UnfitAlgorithm(f"{algorithm} signs the message itself, so it takes no digest. Leave `prehashed` out.")
     if len(digest) != size:
         raise invalid_field(
-            field, f"has {len(digest)} bytes, and a digest for {algorithm} has {size} (SHA-{algorithm[2:]})."
+            field, f"`{field}` has {len(digest)} bytes; a digest for {algorithm} has {size} (SHA-{algorithm[2:]})."
         )
 
 

@@ -35,7 +35,9 @@ def build(environ: Mapping[str, str], storage: Callable[[], Storage]) -> Signing
         from shared.signing.master import master_key
         from shared.signing.store import KeyStore
 
-        return KeyStore(storage(), master_key(settings.master_key, storage().client_id), settings.key_cache_seconds)
+        return KeyStore(
+            storage(), master_key(settings.master_key, lambda: storage().credential), settings.key_cache_seconds
+        )
 
     @Once
     def named_keys() -> "NamedKeys":

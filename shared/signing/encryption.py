@@ -1,4 +1,4 @@
-"""Encryption with named AES-256 keys for the app's own use: what rests in storage, and is not handed out."""
+"""Encryption with named AES-256 keys for the app's own stored data, such as password hashes."""
 
 import os
 from typing import TYPE_CHECKING
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from shared.signing.store import Key, KeyStore
 
 USE = "strongroom's own"
-"""Bound to what is encrypted here, so that none of it opens as a ciphertext of the function `encrypt`."""
+"""Bound to every ciphertext of this module, so that none opens as a ciphertext of the function `encrypt`."""
 
 
 class NamedKeys:
-    """Encrypts and decrypts with the AES-256 keys of a key store, whose errors pass."""
+    """Encrypts and decrypts with the AES-256 keys of a key store. Raises its errors, too."""
 
     def __init__(self, keys: "KeyStore") -> None:
         self._keys = keys
@@ -31,15 +31,15 @@ class NamedKeys:
         return version, seal(key.versions[version].private_key, os.urandom(NONCE_BYTES), plaintext, *bound)
 
     def decrypt(self, key_name: str, version: int, ciphertext: bytes, associated_data: bytes) -> bytes:
-        """What was encrypted. Raises UnknownKey, KeyHasOtherPurpose, UnusableVersion, SealBroken."""
+        """The plaintext. Raises UnknownKey, KeyHasOtherPurpose, UnusableVersion, SealBroken."""
         key = self._keys.get(key_name)
         if version not in key.versions:
-            key = self._keys.refresh(key_name)  # Another instance has rotated it.
+            key = self._keys.refresh(key_name)  # Another instance has created the version.
         _check(key)
         if version not in key.versions:
             raise UnknownKey(f"Key {key_name} has no version {version}.")
         if not may_decrypt(key.metadata, version):
-            raise UnusableVersion(f"Version {version} of key {key_name} is disabled, or too old to decrypt.")
+            raise UnusableVersion(f"Version {version} of key {key_name} is disabled or below minimum_verify_version.")
         bound = (USE, key_name, version, associated_data)
         return open_sealed(key.versions[version].private_key, ciphertext, *bound)
 
@@ -53,4 +53,4 @@ class NamedKeys:
 
 def _check(key: "Key") -> None:
     if key.metadata.type != "AES-256":
-        raise KeyHasOtherPurpose(f"Key {key.name} is of type {key.metadata.type}; this needs an AES-256 key.")
+        raise KeyHasOtherPurpose(f"Key {key.name} is of type {key.metadata.type}, and this use needs an AES-256 key.")

@@ -1,4 +1,4 @@
-"""Sealing: authenticated encryption (AES-256-GCM, NIST SP 800-38D) of what rests in storage. Pure."""
+"""Sealing: authenticated encryption (AES-256-GCM, NIST SP 800-38D) of stored data. Pure."""
 
 import msgspec
 
@@ -8,9 +8,9 @@ NONCE_BYTES = 12
 
 
 def seal(key: bytes, nonce: bytes, plaintext: bytes, *bound: object) -> bytes:
-    """`plaintext` encrypted under `key` (32 bytes), and bound to `bound`: only the same values open it.
+    """`plaintext` encrypted under `key` (32 bytes) and bound to `bound`: only the same values open it.
 
-    `nonce` is 12 random bytes; the answer begins with it. An empty plaintext makes it a seal over `bound` alone.
+    `nonce` is 12 random bytes; the result begins with it. With an empty plaintext, the result is a seal over `bound`.
     """
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -18,7 +18,7 @@ def seal(key: bytes, nonce: bytes, plaintext: bytes, *bound: object) -> bytes:
 
 
 def open_sealed(key: bytes, sealed: bytes, *bound: object) -> bytes:
-    """What was sealed. Raises SealBroken where a byte, the key, or one of `bound` is not as it was."""
+    """The plaintext. Raises SealBroken if a byte, the key, or one of `bound` differs."""
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 

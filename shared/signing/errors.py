@@ -4,73 +4,73 @@ from shared.errors import Conflict, NotFound, Refused, StrongroomError, Unavaila
 
 
 class UnknownKey(NotFound):
-    """No key, or no version of it, has this name."""
+    """No key, or no version of the key, has this name."""
 
     code = "unknown-key"
     title = "There is no such key"
 
 
 class KeyExists(Conflict):
-    """The name is taken, maybe by a key that was deleted and can still be restored."""
+    """A key has this name; perhaps it was deleted and can still be restored."""
 
     code = "key-exists"
-    title = "There is a key of this name"
+    title = "A key of this name exists"
 
 
 class KeyChanged(Conflict):
     """Another call has changed the key since it was read."""
 
     code = "key-changed"
-    title = "The key is not as this call expected it"
+    title = "The key has changed"
 
 
 class KeyNotDeletable(Conflict):
-    """A key is deleted only once it was marked as deletable."""
+    """A key can be deleted only after it was marked as deletable."""
 
     code = "key-not-deletable"
     title = "This key is protected from deletion"
 
 
 class WeakKey(Refused):
-    """A public key that no signature should be trusted under."""
+    """A key that nobody should trust, or that is not a valid key."""
 
     code = "weak-key"
     title = "This key is too weak, or not valid"
 
 
 class UnfitAlgorithm(Refused):
-    """The algorithm does not go with the key's type; `detail` says which do."""
+    """The algorithm does not fit the key; `detail` names those that do."""
 
     code = "unfit-algorithm"
     title = "This algorithm does not fit the key"
 
 
 class UnsupportedKey(Refused):
-    """A public key that is valid, and of a type that is not served."""
+    """A valid key of a type that is not supported, or for a use that it does not support."""
 
     code = "unsupported-key"
-    title = "Keys of this type are not supported"
+    title = "This key is not supported here"
 
 
 class KeyHasOtherPurpose(Refused):
-    """A key serves one purpose, and no other (NIST SP 800-57 part 1, section 5.2)."""
+    """A key serves one purpose only (NIST SP 800-57 part 1, section 5.2)."""
 
     code = "key-has-other-purpose"
-    title = "This key was made for another purpose"
+    title = "The key has another purpose"
 
 
 class UnusableVersion(Refused):
-    """The version of the key is disabled, revoked, or below the minimum for what was asked."""
+    """The version of the key is disabled, revoked, or below a minimum version."""
 
     code = "unusable-version"
-    title = "This version of the key may not be used for this"
+    title = "The version of the key must not be used"
 
 
 class KeyTooLarge(Refused):
-    """The key has as many versions, tags or revocations as one may have."""
+    """The key has as many versions or tags as it can have."""
 
     code = "key-too-large"
-    title = "The key cannot hold more"
+    title = "The key is full"
 
 
 class VersionInUse(Conflict):
@@ -131,43 +131,45 @@ class TooCostly(Refused):
 
 
 class NotDecryptable(Refused):
-    """The ciphertext does not open. Never says why: the difference helps whoever tries to forge one."""
+    """The ciphertext does not open. Never says why: the difference would help whoever forges one."""
 
     code = "not-decryptable"
     title = "The ciphertext cannot be decrypted"
 
 
 class NotExportable(Refused):
-    """The key was not made exportable, or there is nothing private to export."""
+    """The key is not exportable, or its type has no export format."""
 
     code = "not-exportable"
-    title = "This key does not leave the app"
+    title = "The key cannot be exported"
 
 
 class DamagedKey(StrongroomError):
-    """What is stored of a key is not what was stored there; the log names the row."""
+    """A stored row of a key was changed by something else; the log names it."""
 
     status = 500
     code = "damaged-key"
     title = "The stored key was changed by something other than this app"
-    advice = "The key is out of use until its rows are restored from a backup. The log names them."
+    advice = (
+        "The key is out of use until its rows, which the log names, are restored from a backup; delete-key removes it."
+    )
 
 
 class MasterKeyUnavailable(Unavailable):
-    """The master key cannot be read, or is not the one that wrapped our data key."""
+    """The master key cannot be used, or is not the one that wrapped the data key."""
 
     code = "master-key-unavailable"
     title = "The master key cannot be used"
-    advice = "Keys are safe, and out of use until the master key named by STRONGROOM_MASTER_KEY is back."
+    advice = "The keys are safe, and out of use until the master key of STRONGROOM_MASTER_KEY is available."
 
 
 class SealBroken(StrongroomError):
-    """Sealed bytes do not open: they, their key, or what they are bound to are not what they were."""
+    """Sealed bytes do not open: they, their key, or the values that they are bound to have changed."""
 
 
 class SignatureMismatch(StrongroomError):
-    """The signature is none by this key over this message. Raised, so that nobody can forget to look."""
+    """The signature is not one by this key over this message. An exception, so that nobody can forget to check."""
 
 
 class MalformedSignature(SignatureMismatch):
-    """The signature has a form that no key of this type makes."""
+    """No key of this type makes signatures of this form."""

@@ -1,17 +1,17 @@
-"""The master key: it wraps the one data key, which seals all private keys."""
+"""The master key: it wraps the data key, which seals all private keys."""
 
 import base64
 import hashlib
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from shared.deadline import seconds_left
 from shared.signing.envelope import NONCE_BYTES, open_sealed, seal
 from shared.signing.errors import MasterKeyUnavailable, SealBroken
 
@@ -31,23 +31,27 @@ class Wrapped(msgspec.Struct, frozen=True):
 
 
 class MasterKey(Protocol):
-    """Wraps and unwraps; never hands itself out. Both raise MasterKeyUnavailable."""
+    """Wraps and unwraps, and never leaves. Both methods raise MasterKeyUnavailable."""
 
     def wrap(self, data_key: bytes) -> Wrapped: ...
 
     def unwrap(self, wrapped: Wrapped) -> bytes: ...
 
 
-def master_key(setting: str, client_id: str | None = None) -> MasterKey:
+def _no_credential() -> "TokenCredential":
+    raise MasterKeyUnavailable("A master key in Key Vault needs the app's managed identity.")
+
+
+def master_key(setting: str, credential: Callable[[], "TokenCredential"] = _no_credential) -> MasterKey:
     """The master key that the setting names: a Key Vault key by its URL, or a file by its path.
 
-    `client_id` is that of a user-assigned identity, which the vault is asked with.
+    `credential` returns the app's managed identity, for Key Vault; it is called at first use.
     """
-    return VaultMasterKey(setting, client_id) if setting.startswith("https://") else FileMasterKey(setting)
+    return VaultMasterKey(setting, credential) if setting.startswith("https://") else FileMasterKey(setting)
 
 
 class FileMasterKey:
-    """Master keys in a file, one a line: 32 random bytes in base64url. The first wraps, all of them unwrap."""
+    """Master keys in a file, one per line: 32 random bytes in base64url. The first wraps, all of them unwrap."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -60,8 +64,8 @@ class FileMasterKey:
         keys = self._read()
         if wrapped.master_key not in keys:
             raise MasterKeyUnavailable(
-                f"The data key was wrapped by master key {wrapped.master_key}, and {self._path} holds "
-                f"{', '.join(keys)}: put the right file back. Without it the stored keys cannot be opened."
+                f"The data key was wrapped by master key {wrapped.master_key}, and {self._path} contains "
+                f"{', '.join(keys)}. Restore the right file: without it the stored keys cannot be opened."
             )
         try:
             return open_sealed(keys[wrapped.master_key], wrapped.data, _PURPOSE, wrapped.master_key)
@@ -72,7 +76,7 @@ class FileMasterKey:
             ) from error
 
     def _read(self) -> dict[str, bytes]:
-        """The keys by name, newest first. Read at each use: it happens once a process, and at a health check."""
+        """The keys by name, newest first. Read at each use: once per process, and at health checks."""
         if not self._path:
             raise MasterKeyUnavailable("Set STRONGROOM_MASTER_KEY to the path of the file that holds the master key.")
         try:
@@ -86,14 +90,14 @@ class FileMasterKey:
 
 
 class VaultMasterKey:
-    """An RSA key in Azure Key Vault, by its URL without a version; the app's managed identity asks for it.
+    """An RSA key in Azure Key Vault, by its URL without a version, reached with the app's managed identity.
 
-    The newest version wraps; what an older one wrapped opens under that one, as long as the vault has it enabled.
+    The newest version wraps. An older version unwraps what it has wrapped, as long as it is enabled in the vault.
     """
 
-    def __init__(self, url: str, client_id: str | None = None) -> None:
+    def __init__(self, url: str, credential: Callable[[], "TokenCredential"]) -> None:
         self._url = url.rstrip("/")
-        self._client_id = client_id
+        self._credential = credential
 
     def wrap(self, data_key: bytes) -> Wrapped:
         with self._vault_errors("wrapKey"):
@@ -106,11 +110,11 @@ class VaultMasterKey:
         return Wrapped(version, result.encrypted_key)
 
     def unwrap(self, wrapped: Wrapped) -> bytes:
-        # The name comes from storage: what does not begin with ours is no place to send our token to.
+        # The name comes from storage. The app sends its token only to its own key.
         if not wrapped.master_key.startswith(f"{self._url}/"):
             raise MasterKeyUnavailable(
                 f"The data key was wrapped by master key {wrapped.master_key}, and STRONGROOM_MASTER_KEY names "
-                f"{self._url}: set it back. Without that key the stored keys cannot be opened."
+                f"{self._url}. Restore the setting: without that key the stored keys cannot be opened."
             )
         with self._vault_errors("unwrapKey"):
             result = self._client(wrapped.master_key).unwrap_key(_RSA_OAEP_256, wrapped.data)
@@ -119,51 +123,45 @@ class VaultMasterKey:
         return result.key
 
     def _client(self, key_id: str) -> "CryptographyClient":
-        """A client of its own for each use, which happens once a process: it would keep the version that it saw."""
+        """A new client for each use, which is once per process: a client would keep the version that it saw first."""
         from azure.keyvault.keys.crypto import CryptographyClient
 
         return CryptographyClient(
             key_id,
-            self._credential,
-            connection_timeout=2,
-            read_timeout=5,
+            self._credential(),
+            connection_timeout=max(0.1, min(2.0, seconds_left())),
+            read_timeout=max(0.1, min(5.0, seconds_left())),
             retry_total=3,
-            # Many cold instances ask at the same time; they shall not all try again at the same time, too.
+            # Many cold instances call at the same time. They should not retry at the same time, too.
             retry_backoff_factor=random.uniform(0.2, 0.8),  # noqa: S311
         )
 
-    @cached_property
-    def _credential(self) -> "TokenCredential":
-        from azure.identity import ManagedIdentityCredential
-
-        return ManagedIdentityCredential(client_id=self._client_id)
-
     @contextmanager
-    def _vault_errors(self, doing: str) -> Iterator[None]:
+    def _vault_errors(self, operation: str) -> Iterator[None]:
         from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
         try:
             yield
         except ClientAuthenticationError as error:
             raise MasterKeyUnavailable(
-                f"The app's identity got no token for Key Vault, or is refused ({doing} with {self._url}). {_ROLE}"
+                f"The app's identity got no token, or Key Vault refused it ({operation} with {self._url}). {_ROLE}"
             ) from error
         except HttpResponseError as error:
-            said = getattr(error.error, "code", None) or "no code"
+            code = getattr(error.error, "code", None) or "no code"
             hint = {403: _ROLE + " Or the key, or this version of it, is disabled or expired.", 404: _GONE}.get(
                 error.status_code or 0, ""
             )
             raise MasterKeyUnavailable(
-                f"Key Vault answered {error.status_code} ({said}) to {doing} with {self._url}. {hint}"
+                f"Key Vault responded {error.status_code} ({code}) to {operation} with {self._url}. {hint}"
             ) from error
-        except (AzureError, ValueError) as error:  # ValueError: an answer that is none of Key Vault's.
-            raise MasterKeyUnavailable(f"Key Vault does not answer to {doing} with {self._url}.") from error
+        except (AzureError, ValueError) as error:  # ValueError: a response that is not Key Vault's.
+            raise MasterKeyUnavailable(f"Key Vault did not respond to {operation} with {self._url}.") from error
 
 
 _RSA_OAEP_256: Any = "RSA-OAEP-256"
 """The name of the algorithm; the SDK's own constant would load the SDK."""
-_ROLE = "It needs the role Key Vault Crypto Service Encryption User on this key."
-_GONE = "The key or the version that wrapped was deleted: recover it, Key Vault keeps it for a while."
+_ROLE = "The identity needs the role Key Vault Crypto Service Encryption User on this key."
+_GONE = "The key, or the version that wrapped the data key, was deleted. Recover it: Key Vault keeps it for a while."
 
 
 def _decoded(line: bytes) -> bytes:
@@ -174,5 +172,5 @@ def _decoded(line: bytes) -> bytes:
 
 
 def _name(key: bytes) -> str:
-    """A name that tells master keys apart, and says nothing of the key."""
+    """A name that distinguishes master keys, and reveals nothing about the key."""
     return "file:" + hashlib.sha256(b"strongroom master key " + key).hexdigest()[:16]

@@ -16,7 +16,7 @@ class SigningSettings(msgspec.Struct, frozen=True):
     master_key: str = ""
     """`STRONGROOM_MASTER_KEY`: the path of a file with the key, or the URL of a Key Vault key without a version."""
     key_cache_seconds: float = 30.0
-    """`STRONGROOM_KEY_CACHE_SECONDS`: how long another instance may not notice a change to a key."""
+    """`STRONGROOM_KEY_CACHE_SECONDS`: how long another instance may use its copy of a key."""
 
 
 def load_settings(environ: Mapping[str, str]) -> SigningSettings:

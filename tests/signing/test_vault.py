@@ -1,5 +1,6 @@
 """The master key in Key Vault: followed when it is rotated, and clear errors when it cannot be used."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +13,17 @@ from shared.signing.master import FileMasterKey, VaultMasterKey, Wrapped, master
 from shared.signing.settings import load_settings
 from shared.signing.store import KeyStore, NewKey
 from shared.storage import Storage
+from shared.storage.credential import IdentityEndpoint
 from tests.signing.conftest import Caller
 from tests.signing.vault import Vault, run_vault
 from tests.support import StartApp, closed_port
 
 DATA_KEY = b"d" * 32
+
+
+def credential() -> IdentityEndpoint:
+    """The app's identity at the endpoint that the environment names."""
+    return IdentityEndpoint(os.environ["IDENTITY_ENDPOINT"], os.environ["IDENTITY_HEADER"], None)
 
 
 @pytest.fixture
@@ -42,16 +49,16 @@ def test_the_setting_says_which_it_is() -> None:
 
 def test_what_is_wrapped_unwraps(vault: Vault) -> None:
     """The newest version wraps, and is named; another instance unwraps by wrapping's name, through the vault."""
-    wrapped = VaultMasterKey(vault.url).wrap(DATA_KEY)
+    wrapped = VaultMasterKey(vault.url, credential).wrap(DATA_KEY)
     assert wrapped.master_key == f"{vault.url}/{list(vault.versions)[-1]}"
     assert DATA_KEY not in wrapped.data
-    assert VaultMasterKey(vault.url).unwrap(wrapped) == DATA_KEY
+    assert VaultMasterKey(vault.url, credential).unwrap(wrapped) == DATA_KEY
     assert "unwrapkey" in vault.asked
 
 
 def test_a_rotation_is_followed(vault: Vault) -> None:
     """After a rotation in the vault the same instance wraps under the new version, and old wraps open."""
-    key = VaultMasterKey(vault.url)
+    key = VaultMasterKey(vault.url, credential)
     old = key.wrap(DATA_KEY)
     version = vault.rotate()
     new = key.wrap(DATA_KEY)
@@ -62,17 +69,17 @@ def test_a_rotation_is_followed(vault: Vault) -> None:
 
 def test_a_name_from_storage_is_not_followed_elsewhere(vault: Vault) -> None:
     """A stored wrap that names another key, in this vault or another, is refused without asking anyone."""
-    wrapped = VaultMasterKey(vault.url).wrap(DATA_KEY)
+    wrapped = VaultMasterKey(vault.url, credential).wrap(DATA_KEY)
     vault.asked.clear()
     for name in (vault.url, vault.url + "2/v", "https://evil.example.org/keys/strongroom/v", "file:abc"):
-        with pytest.raises(MasterKeyUnavailable, match="set it back"):
-            VaultMasterKey(vault.url).unwrap(Wrapped(name, wrapped.data))
+        with pytest.raises(MasterKeyUnavailable, match="Restore the setting"):
+            VaultMasterKey(vault.url, credential).unwrap(Wrapped(name, wrapped.data))
     assert vault.asked == []
 
 
 def test_a_refusal_says_what_to_do(vault: Vault) -> None:
     """Without the role, with a disabled or deleted version, or with damaged data the error says what is wrong."""
-    key = VaultMasterKey(vault.url)
+    key = VaultMasterKey(vault.url, credential)
     wrapped = key.wrap(DATA_KEY)
     with pytest.raises(MasterKeyUnavailable, match="400"):
         key.unwrap(Wrapped(wrapped.master_key, wrapped.data[:-1] + bytes([wrapped.data[-1] ^ 1])))
@@ -98,14 +105,14 @@ def test_a_refusal_says_what_to_do(vault: Vault) -> None:
 def test_throttling_is_waited_out(vault: Vault) -> None:
     """A vault that is busy for a moment is asked again."""
     vault.busy = 2
-    assert VaultMasterKey(vault.url).wrap(DATA_KEY).master_key.startswith(vault.url)
+    assert VaultMasterKey(vault.url, credential).wrap(DATA_KEY).master_key.startswith(vault.url)
 
 
 def test_no_identity_is_an_error_that_says_so(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the identity gets no token, the error says that."""
     monkeypatch.setenv("IDENTITY_HEADER", "wrong")
     with pytest.raises(MasterKeyUnavailable, match="no token"):
-        VaultMasterKey(vault.url).wrap(DATA_KEY)
+        VaultMasterKey(vault.url, credential).wrap(DATA_KEY)
 
 
 def test_a_vault_that_is_out_is_an_error_that_says_so(vault: Vault) -> None:
@@ -113,7 +120,7 @@ def test_a_vault_that_is_out_is_an_error_that_says_so(vault: Vault) -> None:
     with closed_port() as port:
         url = f"https://127.0.0.1:{port}/keys/strongroom"
         with pytest.raises(MasterKeyUnavailable, match=url):
-            VaultMasterKey(url).wrap(DATA_KEY)
+            VaultMasterKey(url, credential).wrap(DATA_KEY)
 
 
 def test_rotating_the_master_key_rewraps_one_row(vault: Vault, storage_connection: str, table_name: str) -> None:
@@ -121,7 +128,7 @@ def test_rotating_the_master_key_rewraps_one_row(vault: Vault, storage_connectio
 
     def new_store() -> KeyStore:
         storage = Storage(StorageSettings(connection_string=storage_connection))
-        return KeyStore(storage, master_key(vault.url), 30, table_name)
+        return KeyStore(storage, master_key(vault.url, credential), 30, table_name)
 
     first = next(iter(vault.versions))
     made = new_store().create("k", NewKey(type="Ed25519", purpose="sign"))

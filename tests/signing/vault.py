@@ -35,9 +35,9 @@ class Vault:
 
     name = "strongroom"
 
-    def __init__(self, port: int, certificate: Path) -> None:
+    def __init__(self, port: int, identity_port: int, certificate: Path) -> None:
         self.url = f"https://127.0.0.1:{port}/keys/{self.name}"
-        self.identity_url = f"https://127.0.0.1:{port}/msi/token"
+        self.identity_url = f"http://127.0.0.1:{identity_port}/msi/token"
         self.identity_secret = secrets.token_hex(8)
         self.certificate = certificate
         self.versions: dict[str, rsa.RSAPrivateKey] = {}
@@ -180,18 +180,22 @@ def run_vault(folder: Path) -> Iterator[Vault]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    # The platform's identity endpoint is on the same machine, without TLS.
+    server, identity = (ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2))
     certificate = write_certificate(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    vault = Vault(server.server_port, certificate)
-    thread = Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
+    vault = Vault(server.server_port, identity.server_port, certificate)
+    threads = [Thread(target=each.serve_forever, args=(0.05,)) for each in (server, identity)]
+    for each in (server, identity):
+        each.daemon_threads = True
+    for thread in threads:
+        thread.start()
     try:
         yield vault
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        for each, thread in zip((server, identity), threads, strict=True):
+            each.shutdown()
+            thread.join()
+            each.server_close()

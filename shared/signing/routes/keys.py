@@ -22,6 +22,7 @@ from shared.signing.errors import (
     KeyUsedOtherwise,
     KidTaken,
     NotExportable,
+    ReservedKey,
     UnfitAlgorithm,
     UnknownKey,
     UnsupportedKey,
@@ -431,7 +432,7 @@ def operations(keys: KeyStore, cursors: Cursors) -> dict[str, Operation]:
             CreateKeyFields,
             "Create a key.",
             statuses={201: "The key was created."},
-            errors=(*STORE_ERRORS, KeyExists, NotExportable, UnfitAlgorithm, UnsupportedKey),
+            errors=(*STORE_ERRORS, KeyExists, NotExportable, ReservedKey, UnfitAlgorithm, UnsupportedKey),
             examples=(Example("For signatures", {"name": "invoices", "type": "Ed25519", "published": True}),),
         ),
         "list-keys": Operation(

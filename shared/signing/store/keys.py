@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
+from shared.deadline import seconds_left
 from shared.errors import Busy, PreconditionFailed, invalid_field
 from shared.signing import algorithms, formats, keyring
 from shared.signing.errors import (
@@ -418,7 +419,7 @@ class KeyStore:
     @contextmanager
     def one_maker(self) -> Iterator[None]:
         """One thread at a time: creating or checking an RSA key takes up to some seconds of a core. Raises Busy."""
-        if not self._making.acquire(timeout=MAKER_SECONDS):
+        if not self._making.acquire(timeout=max(0.0, min(MAKER_SECONDS, seconds_left()))):
             raise Busy("Other calls are creating or importing keys. Try again.")
         try:
             yield
