@@ -89,7 +89,7 @@ def fill_keys(app: App) -> None:
     jwk = {"kty": "oct", "k": secret}
     options = {"deletable": True, "tags": SAMPLE_TAGS}
     app.call("POST", "keys/import", {"name": aes, "private_key": jwk, "purpose": "encrypt", **options}, accept=(409,))
-    signing = {"type": "Ed25519", "exportable": True, **options}
+    signing = {"type": "Ed25519", "exportable": True, "published": True, **options}
     app.call("POST", "keys", {"name": ed25519, **signing}, accept=(409,))
     if app.call("POST", "keys", {"name": deleted, **signing}, accept=(409,)) is not None:
         app.call("DELETE", f"keys/{deleted}")
