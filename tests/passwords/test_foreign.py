@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from werkzeug.security import generate_password_hash
 
 from shared.passwords.argon2 import Parameters
+from shared.passwords.costs import PROFILES
 from shared.passwords.errors import InvalidHash
 from shared.passwords.hashing import Verdict, algorithm_of, memory_of, parse_hash
 from tests.passwords.support import hash_password, verify
@@ -487,7 +488,7 @@ def test_padded_and_marked_strings_verify() -> None:
 
 
 def test_the_costs_that_common_programs_write_are_allowed() -> None:
-    """The limits leave room for what Django, passlib, OWASP and Linux distributions write."""
+    """The limits leave room for what Django, passlib, OWASP and Linux distributions write, and for our own profiles."""
     for text in (
         "pbkdf2_sha256$1500000$salt$" + "A" * 43 + "=",
         "$pbkdf2-sha512$i=600000$c2FsdA$" + "A" * 86,
@@ -497,6 +498,7 @@ def test_the_costs_that_common_programs_write_are_allowed() -> None:
         "$2b$14$" + "." * 53,
         "$6$rounds=656000$salt$" + "." * 86,
         "$P$H" + "." * 30,
+        *(f"$argon2id$v=19$m={m},t={t},p={p}$" + "A" * 22 + "$" + "A" * 43 for m, t, p in PROFILES.values()),
     ):
         parse_hash(text)
 
