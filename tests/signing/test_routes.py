@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -118,6 +119,9 @@ def test_the_default_key_is_bound_to_one_algorithm(client: httpx.Client) -> None
     assert (response.status_code, response.json()["code"]) == (422, "unfit-algorithm")
     key = client.get("/api/keys/default").json()
     assert (key["algorithm"], key["versions"][0]["public_key_jwk"]["alg"]) == ("PS256", "PS256")
+    token = signed(client, message='{"sub":"alice"}', format="jws")["signature"]
+    jwk = jwt.PyJWK(key["versions"][0]["public_key_jwk"])
+    assert jwt.decode(token, jwk, algorithms=["PS256"]) == {"sub": "alice"}
 
 
 def test_a_digest_can_be_signed(client: httpx.Client) -> None:

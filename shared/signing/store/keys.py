@@ -282,11 +282,10 @@ class KeyStore:
         """
         rows = self.rows.rows_after(*self._probed, PROBED_ROWS)
         ids: dict[str, str] = {}
-        if rows and self._probed == ("", ""):
-            self._damaged -= {row["PartitionKey"] for row in rows}
+        damaged: set[str] = set()
         for row in rows:
             name = row["PartitionKey"]
-            if not _NAME.fullmatch(name):
+            if not _NAME.fullmatch(name) or name in damaged:
                 continue
             try:
                 if row["RowKey"] == METADATA_ROW:
@@ -297,6 +296,8 @@ class KeyStore:
                     self.rows.open_version(row, ids.get(name, ""))
             except DamagedKey as error:
                 self._note_damage(name, error)
+                damaged.add(name)
+        self._damaged -= {row["PartitionKey"] for row in rows} - damaged
         whole_page = len(rows) == PROBED_ROWS
         self._probed = (rows[-1]["PartitionKey"], rows[-1]["RowKey"]) if whole_page else ("", "")
         if not rows:
