@@ -133,7 +133,7 @@ def test_only_public_functions_respond_without_a_key(route: Route, running_app: 
 
 def test_the_public_functions_are_listed() -> None:
     """A function becomes public only if this list names it, too."""
-    assert set(names(PUBLIC)) == {"live", "health", "openapi", "open-share", "public-query", "jwks"}
+    assert set(names(PUBLIC)) == {"live", "health", "openapi", "open-share", "public-query", "jwks", "key-jwks"}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=names(ROUTES))
@@ -265,7 +265,7 @@ def test_expired_records_are_purged(
         tables = (
             ("strongroomkeys", "PartitionKey eq 'purged'"),
             ("strongroomshares", "PartitionKey ne ''"),
-            ("strongroomusers", "kind eq 'failures'"),
+            ("strongroomusers", "kind eq 'password'"),
         )
         with TableServiceClient.from_connection_string(storage_connection) as service:
             counts = [len(list(service.get_table_client(name).query_entities(query))) for name, query in tables]
