@@ -496,7 +496,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             errors=(*KEY_ERRORS, KeyHasOtherPurpose, UnfitAlgorithm, UnsupportedKey, UnusableVersion),
             examples=(
                 Example("With the default key", {"message": "hello"}),
-                Example("Bytes", {"message_base64": "aGVsbG8", "algorithm": "PS512"}),
+                Example("Bytes", {"message_base64": "aGVsbG8", "algorithm": "PS256"}),
                 Example("A JWS", {"message": '{"sub":"alice"}', "format": "jws"}),
             ),
         ),
