@@ -1,12 +1,17 @@
 """The databases of the tests: a SQLite file, a PostgreSQL, a MariaDB and a MySQL, behind the same names."""
 
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from shared.settings import StorageSettings
 from shared.sql.databases import Database, Databases
+from shared.sql.engines.mysql import _connector
 from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Files
 from shared.storage import Storage
@@ -25,25 +30,62 @@ def no_token(_scope: str) -> str:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:
     """A PostgreSQL of this test run alone."""
-    server = start_postgresql()
+    server = RUNNING["postgresql"] = start_postgresql()
     yield server
+    del RUNNING["postgresql"]
     server.stop()
 
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[Server]:
     """A MariaDB of this test run alone."""
-    server = start_mariadb()
+    server = RUNNING["mariadb"] = start_mariadb()
     yield server
+    del RUNNING["mariadb"]
     server.stop()
 
 
 @pytest.fixture(scope="session")
 def mysql() -> Iterator[Server]:
     """A MySQL of this test run alone."""
-    server = start_mysql()
+    server = RUNNING["mysql"] = start_mysql()
     yield server
+    del RUNNING["mysql"]
     server.stop()
+
+
+_PROCESSES = "select info from information_schema.processlist where user in ('reader', 'writer') and command <> 'Sleep'"
+BUSY = {
+    "postgresql": "select query from pg_stat_activity where usename in ('reader', 'writer') and state = 'active'",
+    "mariadb": _PROCESSES,
+    "mysql": _PROCESSES,
+}
+RUNNING: dict[str, Server] = {}
+"""The servers of this test run."""
+QUIET_SECONDS = 2.0
+
+
+def busy(name: str, server: Server) -> list[Any]:
+    """The statements that a server runs for the app's roles."""
+    if name == "postgresql":
+        with psycopg.connect(server.owner, autocommit=True) as connection:
+            return connection.execute(BUSY[name].encode()).fetchall()
+    with closing(_connector(server.owner, no_token)()) as other, other.cursor() as cursor:
+        cursor.execute(BUSY[name])
+        return list(cursor.fetchall())
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_on(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Two seconds after the last call of each test at the latest, no server runs anything for the app."""
+    yield
+    for name, server in RUNNING.items():
+        if not {name, "urls"} & set(request.fixturenames) or server.process.poll() is not None:
+            continue
+        deadline = time.monotonic() + QUIET_SECONDS
+        while (found := busy(name, server)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not found
 
 
 @pytest.fixture(scope="session", params=ENGINES)
