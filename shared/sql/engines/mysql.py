@@ -565,7 +565,7 @@ def _literal(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, bytes):
-        return f"x'{value.hex()}'"
+        return f"0x{value.hex()}" if value else "x''"  # MariaDB compares 0x… with bits, too, and x'…' only with texts.
     if isinstance(value, float):
         return f"{value!r}e0" if "e" not in repr(value) else repr(value)
     return str(value) if isinstance(value, int) else f"'{escape_string(str(value))}'"

@@ -25,6 +25,8 @@ DECLARED: dict[Kind, int] = {
 WITH_ZONE: dict[Kind, int] = {"time": 1266, "timestamp": 1184}
 FRACTIONS = frozenset({REAL, DOUBLE, NUMERIC})
 UNDECIDED, DISAGREEING = "42P18", "42P08"
+UNRESOLVED = frozenset({UNDECIDED, DISAGREEING, "42804"})
+"""SQLSTATEs of a cursor's statement whose parameters must have types that are sent."""
 MISFITS = frozenset({"42883", "42725", "42804"})
 """SQLSTATEs of a function or operator that does not exist for these types, that is not unique, or of another type."""
 MALFORMED = "22P02"
@@ -49,6 +51,8 @@ class ParameterTypes:
         self._db = connection
         self._kept: dict[tuple[str, tuple[object, ...]], tuple[bool, list[int]]] = {}
         self._was_kept = False
+        self._key: tuple[str, tuple[object, ...]] = ("", ())
+        self._explicit: set[tuple[str, tuple[object, ...]]] = set()
         self.may_be_stale = False
         """Whether the last statement failed with types that an earlier statement deduced."""
         connection.adapters.register_dumper(Bound, _dumper())
@@ -64,11 +68,13 @@ class ParameterTypes:
         """
         text, values = numbered(scanned, params)
         self._was_kept = self.may_be_stale = False
+        self._key = ("", ())
         if not values:
             return text, []
         key = (text, tuple(_signature(each) for each in values))
         kept = self._kept.get(key)
         self._was_kept = kept is not None
+        self._key = key
         if kept is None:
             protect()
             kept = self._deduce(text, scanned, values, undo)
@@ -84,6 +90,11 @@ class ParameterTypes:
     def failed(self, state: str) -> None:
         """Note the SQLSTATE with which the statement failed."""
         self.may_be_stale = self._was_kept and (state in MISFITS or state == MALFORMED)
+        if state in UNRESOLVED and self._key not in self._explicit:
+            if len(self._explicit) >= MAX_KEPT:
+                self._explicit.clear()
+            self._explicit.add(self._key)
+            self.may_be_stale = True
 
     def forget(self) -> None:
         """Deduce all types again, because a table may have changed."""
@@ -116,7 +127,8 @@ class ParameterTypes:
         """The types of the parameters, as PostgreSQL deduces them. Raises psycopg.Error."""
         import psycopg
 
-        oids = [_first_type(each) for each in values]
+        first = [_first_type(each) for each in values]
+        oids = list(first)
         fractions = [index for index, each in enumerate(values) if _is_real(each)]
         misfits: list[Callable[[Scalar, int], int]] = [_narrowed, _undeclared]
         while True:
@@ -133,10 +145,12 @@ class ParameterTypes:
                 else:
                     raise
             undo()
-        for index in fractions:
-            if deduced[index] not in FRACTIONS:
-                deduced[index] = DOUBLE
-        return deduced
+        # Where PostgreSQL can tell the type, it does so at each call: a table may have changed.
+        result = oids if oids == first and self._key not in self._explicit else deduced
+        return [
+            DOUBLE if index in fractions and deduced[index] not in FRACTIONS else oid
+            for index, oid in enumerate(result)
+        ]
 
     def _ask(self, text: str, oids: Sequence[int]) -> list[int]:
         from psycopg import pq
