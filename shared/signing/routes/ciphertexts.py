@@ -50,19 +50,22 @@ GivenCiphertext = Annotated[str, msgspec.Meta(description="A JWE, compact or fla
 WrappedOnly = Annotated[bool, msgspec.Meta(description="Return no plaintext, for callers that only store data keys.")]
 
 
-class EncryptItem(Fields, frozen=True, kw_only=True):
+class EncryptShared(Fields, frozen=True, kw_only=True):
+    """The fields of a plaintext, alone or in a batch."""
+
     key: KeyName | None = None
     plaintext: Plaintext | None = None
     plaintext_base64: PlaintextBase64 | None = None
     associated_data: AssociatedData | None = None
+
+
+class EncryptItem(EncryptShared, frozen=True, kw_only=True):
     reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
 
-class EncryptFields(Fields, frozen=True, kw_only=True):
-    key: KeyName | None = None
-    plaintext: Plaintext | None = None
-    plaintext_base64: PlaintextBase64 | None = None
-    associated_data: AssociatedData | None = None
+class EncryptFields(EncryptShared, frozen=True, kw_only=True):
+    """One, or a batch. A field beside `batch` is the default for its items."""
+
     batch: Annotated[list[Any], batch_of(EncryptItem)] | None = None
 
 
@@ -77,19 +80,21 @@ class EncryptResponse(msgspec.Struct, frozen=True):
     reference: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class DecryptItem(Fields, frozen=True, kw_only=True):
-    ciphertext: GivenCiphertext
-    key: KeyName | None = None
-    associated_data: AssociatedData | None = None
-    reference: Reference | msgspec.UnsetType = msgspec.UNSET
-
-
-class DecryptFields(Fields, frozen=True, kw_only=True):
-    """Without `key`, the `kid` of the ciphertext names the key."""
+class DecryptShared(Fields, frozen=True, kw_only=True):
+    """The fields of a ciphertext, alone or in a batch. Without `key`, the `kid` of the ciphertext names the key."""
 
     key: KeyName | None = None
     ciphertext: GivenCiphertext | None = None
     associated_data: AssociatedData | None = None
+
+
+class DecryptItem(DecryptShared, frozen=True, kw_only=True):
+    reference: Reference | msgspec.UnsetType = msgspec.UNSET
+
+
+class DecryptFields(DecryptShared, frozen=True, kw_only=True):
+    """One, or a batch. A field beside `batch` is the default for its items."""
+
     batch: Annotated[list[Any], batch_of(DecryptItem)] | None = None
 
 
@@ -103,17 +108,22 @@ class DecryptResponse(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class DataKeyItem(Fields, frozen=True, kw_only=True):
+class DataKeyShared(Fields, frozen=True, kw_only=True):
+    """The fields of a data key, alone or in a batch."""
+
     key: KeyName | None = None
     wrapped_only: WrappedOnly | None = None
     associated_data: AssociatedData | None = None
+
+
+class DataKeyItem(DataKeyShared, frozen=True, kw_only=True):
     reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
 
-class DataKeyFields(Fields, frozen=True, kw_only=True):
-    key: KeyName | None = None
+class DataKeyFields(DataKeyShared, frozen=True, kw_only=True):
+    """One, or a batch. A field beside `batch` is the default for its items."""
+
     wrapped_only: WrappedOnly = False
-    associated_data: AssociatedData | None = None
     batch: Annotated[list[Any], batch_of(DataKeyItem)] | None = None
 
 
@@ -127,15 +137,20 @@ class DataKeyResponse(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class RewrapItem(Fields, frozen=True, kw_only=True):
-    ciphertext: GivenCiphertext
+class RewrapShared(Fields, frozen=True, kw_only=True):
+    """The fields of a ciphertext to encrypt again, alone or in a batch."""
+
     key: KeyName | None = None
+    ciphertext: GivenCiphertext | None = None
+
+
+class RewrapItem(RewrapShared, frozen=True, kw_only=True):
     reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
 
-class RewrapFields(Fields, frozen=True, kw_only=True):
-    key: KeyName | None = None
-    ciphertext: GivenCiphertext | None = None
+class RewrapFields(RewrapShared, frozen=True, kw_only=True):
+    """One, or a batch. A field beside `batch` is the default for its items."""
+
     batch: Annotated[list[Any], batch_of(RewrapItem)] | None = None
 
 
@@ -155,7 +170,7 @@ def encrypt(keys: KeyStore, fields: EncryptFields) -> EncryptResponse | BatchRes
     return respond_batch(fields.batch, EncryptItem, lambda item: _encrypt(keys, item, fields))
 
 
-def _encrypt(keys: KeyStore, item: EncryptItem | EncryptFields, common: EncryptFields) -> EncryptResponse:
+def _encrypt(keys: KeyStore, item: EncryptShared, common: EncryptFields) -> EncryptResponse:
     key, number = _encrypting(keys, item.key or common.key)
     if (item.plaintext is None) == (item.plaintext_base64 is None):
         raise invalid_field("plaintext", "Send exactly one of `plaintext` and `plaintext_base64`.")
@@ -182,7 +197,7 @@ def decrypt(keys: KeyStore, fields: DecryptFields) -> DecryptResponse | BatchRes
     return respond_batch(fields.batch, DecryptItem, lambda item: _decrypt(finder, item, fields))
 
 
-def _decrypt(finder: "Finder", item: DecryptItem | DecryptFields, common: DecryptFields) -> DecryptResponse:
+def _decrypt(finder: "Finder", item: DecryptShared, common: DecryptFields) -> DecryptResponse:
     ciphertext, envelope = _read(item.ciphertext)
     if envelope.associated_data != _bytes(item.associated_data):
         raise NotDecryptable(_REFUSED)
@@ -207,7 +222,7 @@ def generate_data_key(keys: KeyStore, fields: DataKeyFields) -> DataKeyResponse 
     return respond_batch(fields.batch, DataKeyItem, lambda item: _generate_data_key(keys, item, fields))
 
 
-def _generate_data_key(keys: KeyStore, item: DataKeyItem | DataKeyFields, common: DataKeyFields) -> DataKeyResponse:
+def _generate_data_key(keys: KeyStore, item: DataKeyShared, common: DataKeyFields) -> DataKeyResponse:
     key, number = _encrypting(keys, item.key or common.key)
     wrapped_only = common.wrapped_only if item.wrapped_only is None else item.wrapped_only
     data_key = secrets.token_bytes(DATA_KEY_BYTES)
@@ -228,7 +243,7 @@ def rewrap(keys: KeyStore, fields: RewrapFields) -> RewrapResponse | BatchRespon
     return respond_batch(fields.batch, RewrapItem, lambda item: _rewrap(finder, item, fields))
 
 
-def _rewrap(finder: "Finder", item: RewrapItem | RewrapFields, common: RewrapFields) -> RewrapResponse:
+def _rewrap(finder: "Finder", item: RewrapShared, common: RewrapFields) -> RewrapResponse:
     ciphertext, envelope = _read(item.ciphertext)
     key, _, plaintext = _opened(finder, item.key or common.key, ciphertext, envelope)
     key, number = _encrypting(finder.keys, key.name)

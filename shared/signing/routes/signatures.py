@@ -83,7 +83,9 @@ GivenKey = Annotated[
 ]
 
 
-class SignItem(Fields, frozen=True, kw_only=True):
+class SignShared(Fields, frozen=True, kw_only=True):
+    """The fields of a message, alone or in a batch."""
+
     key: KeyName | None = None
     message: Message | None = None
     message_base64: MessageBase64 | None = None
@@ -91,17 +93,16 @@ class SignItem(Fields, frozen=True, kw_only=True):
     version: VersionNumber | None = None
     prehashed: Prehashed | None = None
     format: ChosenFormat | None = None
+
+
+class SignItem(SignShared, frozen=True, kw_only=True):
     reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
 
-class SignFields(Fields, frozen=True, kw_only=True):
+class SignFields(SignShared, frozen=True, kw_only=True):
     """One message, or a batch. A field beside `batch` is the default for its items."""
 
     key: KeyName = DEFAULT_KEY
-    message: Message | None = None
-    message_base64: MessageBase64 | None = None
-    algorithm: ChosenAlgorithm | None = None
-    version: VersionNumber | None = None
     prehashed: Prehashed = False
     format: ChosenFormat = "raw"
     batch: Annotated[list[Any], batch_of(SignItem)] | None = None
@@ -119,22 +120,8 @@ class SignResponse(msgspec.Struct, frozen=True):
     reference: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class VerifyItem(Fields, frozen=True, kw_only=True):
-    signature: Signature
-    key: KeyName | None = None
-    public_key: GivenKey | dict[str, Any] | None = None
-    message: Message | None = None
-    message_base64: MessageBase64 | None = None
-    algorithm: ChosenAlgorithm | None = None
-    version: VersionNumber | None = None
-    prehashed: Prehashed | None = None
-    format: ChosenFormat | None = None
-    strict_salt: StrictSalt | None = None
-    reference: Reference | msgspec.UnsetType = msgspec.UNSET
-
-
-class VerifyFields(Fields, frozen=True, kw_only=True):
-    """One signature, or a batch. A field beside `batch` is the default for its items."""
+class VerifyShared(Fields, frozen=True, kw_only=True):
+    """The fields of a signature, alone or in a batch."""
 
     key: KeyName | None = None
     public_key: GivenKey | dict[str, Any] | None = None
@@ -143,6 +130,18 @@ class VerifyFields(Fields, frozen=True, kw_only=True):
     signature: Signature | None = None
     algorithm: ChosenAlgorithm | None = None
     version: VersionNumber | None = None
+    prehashed: Prehashed | None = None
+    format: ChosenFormat | None = None
+    strict_salt: StrictSalt | None = None
+
+
+class VerifyItem(VerifyShared, frozen=True, kw_only=True):
+    reference: Reference | msgspec.UnsetType = msgspec.UNSET
+
+
+class VerifyFields(VerifyShared, frozen=True, kw_only=True):
+    """One signature, or a batch. A field beside `batch` is the default for its items."""
+
     prehashed: Prehashed = False
     format: ChosenFormat = "raw"
     strict_salt: StrictSalt = False
@@ -187,7 +186,7 @@ def sign(keys: KeyStore, fields: SignFields) -> SignResponse | BatchResponse:
     return respond_batch(fields.batch, SignItem, lambda item: _sign(keys, item, fields))
 
 
-def _sign(keys: KeyStore, item: SignItem | SignFields, common: SignFields) -> SignResponse:
+def _sign(keys: KeyStore, item: SignShared, common: SignFields) -> SignResponse:
     name = item.key or common.key
     prehashed = common.prehashed if item.prehashed is None else item.prehashed
     form = item.format or common.format
@@ -287,7 +286,7 @@ class _Claim(msgspec.Struct, frozen=True):
         )
 
 
-def _verify(call: _Call, item: VerifyItem | VerifyFields, common: VerifyFields) -> VerifyResponse:
+def _verify(call: _Call, item: VerifyShared, common: VerifyFields) -> VerifyResponse:
     if item.signature is None:
         raise invalid_field("signature", "`signature` is missing.")
     message = _message(item.message, item.message_base64)
@@ -320,7 +319,7 @@ def _verify(call: _Call, item: VerifyItem | VerifyFields, common: VerifyFields) 
     )
 
 
-def _expected(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyFields) -> _Expected:
+def _expected(keys: KeyStore, item: VerifyShared, common: VerifyFields) -> _Expected:
     """The key and algorithm that the request names. A key in an item replaces either kind of key beside the batch."""
     algorithm, version = item.algorithm or common.algorithm, item.version or common.version
     if item.key is None and item.public_key is None:
@@ -344,9 +343,7 @@ def _expected(keys: KeyStore, item: VerifyItem | VerifyFields, common: VerifyFie
     return _Expected(None, parsed, key_type, _algorithm_of_jwk(key_type, its_algorithm, algorithm), None)
 
 
-def _claim(
-    item: VerifyItem | VerifyFields, common: VerifyFields, text: str, message: bytes | None, expected: _Expected
-) -> _Claim:
+def _claim(item: VerifyShared, common: VerifyFields, text: str, message: bytes | None, expected: _Expected) -> _Claim:
     """The claim in the request. Raises InvalidRequest and SignatureMismatch."""
     algorithm = expected.algorithm
     form = item.format or common.format
@@ -466,7 +463,7 @@ def _as_text(data: bytes) -> str | msgspec.UnsetType:
         return msgspec.UNSET
 
 
-def _check_digest(algorithm: Algorithm, digest: bytes, item: SignItem | SignFields | VerifyItem | VerifyFields) -> None:
+def _check_digest(algorithm: Algorithm, digest: bytes, item: SignShared | VerifyShared) -> None:
     algorithms.check_digest(algorithm, digest, "message" if item.message is not None else "message_base64")
 
 
