@@ -12,9 +12,8 @@ from msgspec import UNSET, Meta, UnsetType
 from shared.errors import FieldError, InvalidRequest, invalid_field
 from shared.sql.dialects import DIALECTS, Dialect
 from shared.sql.errors import ReadOnly
-from shared.sql.statements import MAX_INTEGER, MIN_INTEGER, scan
+from shared.sql.statements import MAX_INTEGER, MIN_INTEGER, decode_bytes, scan
 from shared.sql.values import Scalar, Typed, mysql_timestamp
-from shared.web import decode_base64
 from shared.web.decoding import MAX_ERRORS, cut
 
 RESERVED = frozenset(
@@ -166,7 +165,7 @@ def _checked(kind: str, value: Any, field: str, *, by_url: bool) -> bool | float
         return text if isinstance(text, str) and _DECIMAL.fullmatch(text) else None
     if kind == "bytes":
         text = value.get("base64") if isinstance(value, dict) and len(value) == 1 else value
-        return decode_base64(text, field) if isinstance(text, str) else None
+        return decode_bytes(text, field) if isinstance(text, str) else None
     if kind == "json" and not by_url and not isinstance(value, str):
         return _parsed(lambda: msgspec.json.encode(value).decode())
     return value if isinstance(value, str) and _TEXTS[kind](value) else None

@@ -133,10 +133,21 @@ def read_params(given: GivenParams | None, field: str = "params") -> list[Scalar
 
 def _scalar(value: Param, field: str) -> Scalar:
     if isinstance(value, Base64):
-        return decode_base64(value.base64, f"{field}.base64")
+        return decode_bytes(value.base64, f"{field}.base64")
     if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
         raise invalid_field(field, f"{field} does not fit into 64 bits. Send it as text.")
     return value
+
+
+def decode_bytes(text: str, field: str) -> bytes:
+    """The bytes of base64 in a parameter. Raises InvalidRequest, with a hint if a URL has turned a + into a space."""
+    if " " in text:
+        raise invalid_field(
+            field,
+            f"`{field}` contains a space, because a '+' in a URL is a space. Write '+' as %2B, or send base64url ('-' "
+            "instead of '+').",
+        )
+    return decode_base64(text, field)
 
 
 def scan(sql: str, dialect: Dialect) -> Scanned:

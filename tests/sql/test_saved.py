@@ -199,6 +199,12 @@ def test_texts_that_are_no_value(kind: Any, text: str) -> None:
     assert [each.field for each in caught.value.errors] == ["a"]
 
 
+def test_a_plus_that_became_a_space() -> None:
+    """In a URL a + of base64 is a space: the error says how to write it."""
+    with pytest.raises(InvalidRequest, match="%2B"):
+        bind([Parameter("a", "bytes")], {"a": " /8="}, "sqlite", by_url=True)
+
+
 def test_values_of_a_body_have_their_types() -> None:
     """In JSON a number is a number: no text is read as one, and null is null."""
     assert bind([Parameter("a", "integer")], {"a": 5}, "sqlite", by_url=False) == {"a": 5}
