@@ -109,7 +109,7 @@ def same(named: str, algorithm: str) -> bool:
 
 
 def check_digest(algorithm: Algorithm, digest: bytes, field: str) -> None:
-    """Raise UnfitAlgorithm where `algorithm` takes no digest, and InvalidRequest where it takes another length."""
+    """Raise UnfitAlgorithm if `algorithm` takes no digest, InvalidRequest if it takes one of another length."""
     size = _DIGEST_BYTES.get(algorithm[2:])
     if size is None:
         raise UnfitAlgorithm(f"{algorithm} signs the message itself, so it takes no digest. Leave `prehashed` out.")
@@ -142,7 +142,7 @@ def _to_raw(signature: bytes, size: int) -> bytes:
     """r‖s of what the library made: SEQUENCE { INTEGER r, INTEGER s }, by its lengths (X.690, section 8.3)."""
     at = 4 if signature[1] < 0x80 else 5  # The length of the whole takes a second byte from 128 on.
     end = at + signature[at - 1]
-    # An integer has a zero before it where its first bit is set, and fewer bytes where it is small.
+    # An integer has a leading zero if its first bit is set, and fewer bytes if it is small.
     return signature[at:end][-size:].rjust(size, b"\0") + signature[end + 2 :][-size:].rjust(size, b"\0")
 
 
@@ -155,10 +155,9 @@ def verify(
     prehashed: bool = False,
     any_salt: bool = False,
 ) -> None:
-    """Return where `signature`, in the form that `to_library` gives, is one over `message`; else raise
-    SignatureMismatch.
+    """Raise SignatureMismatch unless `signature`, in the form of `to_library`, is one over `message`.
 
-    JOSE has a PSS salt be as long as the digest (RFC 7518, section 3.5); with `any_salt` it may have any length, as
+    In JOSE, a PSS salt is as long as the digest (RFC 7518, section 3.5). With `any_salt` it may have any length, as
     openssl and others make it (RFC 8017, section 9.1).
     """
     try:
@@ -168,7 +167,7 @@ def verify(
 
 
 def to_library(signature: bytes, key_type: str, algorithm: Algorithm, encoding: Encoding) -> bytes:
-    """`signature` as `verify` takes it. Raises MalformedSignature where no key of `key_type` makes such a one."""
+    """`signature` as `verify` takes it. Raises MalformedSignature if no key of `key_type` makes such a signature."""
     size = _ECDSA_BYTES.get(algorithm)
     if size is not None:
         if encoding == "raw":
@@ -191,7 +190,7 @@ def to_library(signature: bytes, key_type: str, algorithm: Algorithm, encoding: 
 
 @cache
 def _arguments(algorithm: Algorithm, prehashed: bool, any_salt: bool = False) -> tuple[Any, ...]:
-    """What `sign` and `verify` of the library's keys take after the message."""
+    """The arguments of the library's `sign` and `verify` after the message."""
 
     family, bits = algorithm[:2], algorithm[2:]
     if bits not in _DIGEST_BYTES:
@@ -207,7 +206,7 @@ def _arguments(algorithm: Algorithm, prehashed: bool, any_salt: bool = False) ->
 
 
 def generate(key_type: str) -> AnyPrivateKey | bytes:
-    """A new private key of `key_type`; of AES its 32 bytes."""
+    """A new private key of `key_type`; for AES its 32 bytes."""
 
     if key_type.startswith("RSA-"):
         return rsa.generate_private_key(65537, int(key_type[4:]))

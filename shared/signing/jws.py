@@ -15,15 +15,15 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A JWS, taken apart and not yet verified: nothing in it is to be believed."""
+    """A JWS, parsed and not yet verified: nothing in it can be trusted."""
 
     algorithm: str
     key_id: str | None
     payload: bytes
     encoded_payload: str
-    """In base64url, as it stands there; empty in a detached JWS."""
+    """In base64url, as the JWS contains it; empty in a detached JWS."""
     signed: bytes
-    """What the signature is over."""
+    """The bytes that the signature is over."""
     signature: bytes
 
 
@@ -44,7 +44,7 @@ def header(algorithm: str, key_id: str, detached: bool) -> str:
 
 
 def begin(header: str, payload: bytes, detached: bool) -> tuple[str, bytes]:
-    """A JWS up to its signature, and what that is over: RFC 7515, section 5.1; RFC 7797, section 3, if detached."""
+    """A JWS up to its signature, and the bytes to sign: RFC 7515, section 5.1; RFC 7797, section 3, if detached."""
     if detached:
         return f"{header}.", _detached(header, payload)
     text = f"{header}.{encode_base64(payload)}"
@@ -52,7 +52,7 @@ def begin(header: str, payload: bytes, detached: bool) -> tuple[str, bytes]:
 
 
 def finish(begun: str, signature: bytes) -> str:
-    """The JWS in its compact form; a detached one has left the payload out."""
+    """The JWS in its compact form; a detached one without its payload."""
     return f"{begun}.{encode_base64(signature)}"
 
 
@@ -61,10 +61,10 @@ def _detached(header: str, payload: bytes) -> bytes:
 
 
 def parse(text: str, detached_payload: bytes | None) -> Token:
-    """Take a JWS apart. One whose payload is detached is put together with `detached_payload`.
+    """Parse a JWS; a detached one together with `detached_payload`.
 
-    Raises MalformedSignature where it is no JWS of that kind, or asks for an extension (`crit`) that is not understood.
-    Where a detached JWS has no `b64`, its payload is taken as encoded (RFC 7515, appendix F).
+    Raises MalformedSignature if it is not a JWS of that kind, or requires an unknown extension (`crit`). Without `b64`,
+    the payload of a detached JWS counts as encoded (RFC 7515, appendix F).
     """
     parts = text.split(".")
     if len(parts) != 3:
@@ -85,7 +85,7 @@ def parse(text: str, detached_payload: bytes | None) -> Token:
 
 
 def _header(encoded: str) -> _Header:
-    """A header, in which no name stands twice (RFC 7515, section 4). Raises MalformedSignature."""
+    """A header, in which each name occurs once (RFC 7515, section 4). Raises MalformedSignature."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -107,11 +107,11 @@ def _header(encoded: str) -> _Header:
 
 _KNOWN_LENGTH = 512
 _known_header = lru_cache(1024)(_header)
-"""Of the short ones, most of which come again and again."""
+"""Short headers are cached: most of them repeat."""
 
 
 def _is_encoded(fields: dict[str, Any]) -> bool:
-    """Whether the payload is signed in base64url. Raises MalformedSignature where `crit` asks for anything but b64."""
+    """Whether the payload is signed in base64url. Raises MalformedSignature if `crit` names anything but b64."""
     if "crit" not in fields:
         if "b64" in fields:  # RFC 7797, section 6: it counts only where `crit` names it.
             raise MalformedSignature
@@ -122,7 +122,7 @@ def _is_encoded(fields: dict[str, Any]) -> bool:
 
 
 def _decode(text: str) -> bytes:
-    """Base64url as RFC 7515, section 2, has it: no padding, no other characters, and one form only for each value."""
+    """Base64url as in RFC 7515, section 2: no padding, no other characters, and only one form of each value."""
     rest = len(text) % 4
     # The last character may carry bits that no byte takes: they are zero.
     if not _BASE64URL.fullmatch(text) or rest == 1 or (rest and text[-1] not in _LAST[rest]):

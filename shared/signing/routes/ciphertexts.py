@@ -278,7 +278,7 @@ class Finder:
     def __init__(self, keys: KeyStore) -> None:
         self.keys = keys
         self.effort = Effort()
-        self._asked = monotonic()
+        self._began = monotonic()
         self._unknown: set[str] = set()
 
     def by_kid(self, kid: str) -> Iterator[tuple[Key, int]]:
@@ -288,7 +288,7 @@ class Finder:
         if len(self._unknown) >= MAX_UNKNOWN_KIDS and not self.keys.knows(kid):
             raise TooCostly("Several ciphertexts of this call have a kid that no key has. Send `key`.")
         found = False
-        for candidate in self.keys.find(kid, self._asked):
+        for candidate in self.keys.find(kid, self._began):
             found = True
             yield candidate
         if not found:
@@ -298,7 +298,7 @@ class Finder:
         """The key, and the versions to try: the one that has the `kid`, else all, the newest first."""
         refuse_own(name)
         key = self.keys.get(name)
-        if kid not in key.numbers and key.read_at < self._asked:
+        if kid not in key.numbers and key.read_at < self._began:
             key = self.keys.refresh(name)  # Another instance may have created the version.
         if kid is not None and kid in key.numbers:
             return key, [key.numbers[kid]]

@@ -246,7 +246,7 @@ class _Call:
 
     def __init__(self, keys: KeyStore) -> None:
         self.keys = keys
-        self.asked = monotonic()
+        self.began = monotonic()
         self.effort = Effort()
 
 
@@ -387,7 +387,7 @@ def _matching_version(call: _Call, key: Key, claim: _Claim, wanted: int | None) 
             except SignatureMismatch:
                 continue
             return number, key
-        if last or wanted in key.versions or key.read_at >= call.asked:
+        if last or wanted in key.versions or key.read_at >= call.began:
             break
         # Another instance may have created a version that this one has not read.
         tried, key = key.metadata.latest_version, call.keys.refresh(key.name)

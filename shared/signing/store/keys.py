@@ -159,10 +159,10 @@ class KeyStore:
         """Whether `find` probably needs no request to the index."""
         return kid in self._names
 
-    def find(self, kid: str, asked: float) -> Iterator[tuple[Key, int]]:
+    def find(self, kid: str, began: float) -> Iterator[tuple[Key, int]]:
         """The keys and versions that have this `key_id` or alias; a caller takes the first that may do what it wants.
 
-        `asked` is when the call began (monotonic clock): a key read before may lack a version that another instance
+        `began` is when the call began (monotonic clock): a key read before may lack a version that another instance
         has created since. Raises TooCostly where many keys would have to be read.
         """
         known = self._names.get(kid)
@@ -179,7 +179,7 @@ class KeyStore:
                 if not self.cache.is_fresh(name):
                     reads = _counted(reads)
                 key = self.get(name)
-                if kid not in key.numbers and key.read_at < asked:
+                if kid not in key.numbers and key.read_at < began:
                     reads = _counted(reads)
                     key = self.refresh(name)
                 if kid in key.numbers:
