@@ -54,7 +54,7 @@ def build(
     def databases() -> "Databases":
         from shared.sql.databases import Databases
 
-        return Databases(settings, lambda scope: storage().token(scope), files(), sandbox)
+        return Databases(settings, lambda scope: storage().token(scope), files(), sandbox, derive_key)
 
     @Once
     def query_store() -> "QueryStore":

@@ -1,8 +1,10 @@
 """The databases of the settings: each reads and writes through small pools of connections, opened at first use."""
 
+import hmac
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from secrets import token_bytes
 from typing import TYPE_CHECKING, TypeVar
 
 from shared.errors import StrongroomError
@@ -33,7 +35,11 @@ T = TypeVar("T")
 class Database:
     """One database: reading for everyone who may call, writing where the settings name a writer."""
 
-    def __init__(self, name: str, engine: Dialect, reader: Pool, writer: Pool | None) -> None:
+    def __init__(
+        self, name: str, engine: Dialect, reader: Pool, writer: Pool | None, derive_key: Callable[[str], bytes]
+    ) -> None:
+        """`derive_key` returns 32 bytes for a purpose."""
+        self._derive_key = derive_key
         self.name = name
         self.engine = engine
         self._reader = reader
@@ -75,7 +81,7 @@ class Database:
 
         Raises KeyReused if the key came with another request, and StillRunning while its first call runs.
         """
-        record = Record(key, request)
+        record = Record(key, request, self._derive_key)
 
         def once(session: Session, *, last: bool) -> tuple[bytes, bool] | str:
             try:
@@ -179,9 +185,19 @@ class Databases:
         token: Callable[[str], str],
         files: Files,
         sandbox: Callable[[], "Sandbox"] | None = None,
+        derive_key: Callable[[str], bytes] | None = None,
     ) -> None:
+        """Without a `sandbox` they share one of their own; without `derive_key` the keys last as long as they do."""
+        if derive_key is None:
+            secret = token_bytes(32)
+
+            def derive_key(purpose: str) -> bytes:
+                return hmac.digest(secret, purpose.encode(), "sha256")
+
         resources = Resources(token, files, sandbox or Once(_default_sandbox))
-        self._databases = {name: _database(name, each, resources) for name, each in sorted(settings.items())}
+        self._databases = {
+            name: _database(name, each, resources, derive_key) for name, each in sorted(settings.items())
+        }
 
     def __iter__(self) -> Iterator[Database]:
         return iter(self._databases.values())
@@ -202,11 +218,13 @@ def _default_sandbox() -> "Sandbox":
     return Sandbox(SandboxSettings())
 
 
-def _database(name: str, settings: DatabaseSettings, resources: Resources) -> Database:
+def _database(
+    name: str, settings: DatabaseSettings, resources: Resources, derive_key: Callable[[str], bytes]
+) -> Database:
     engine = engine_of(settings.url)
     reader = Pool(opener(settings.url, resources, writes=False), READERS)
     writer = None
     if settings.write_url is not None:
         size = SQLITE_WRITERS if engine == "sqlite" else WRITERS
         writer = Pool(opener(settings.write_url, resources, writes=True), size)
-    return Database(name, engine, reader, writer)
+    return Database(name, engine, reader, writer, derive_key)
