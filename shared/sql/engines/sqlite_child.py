@@ -54,7 +54,10 @@ class ChildSession:
         self._sandbox = sandbox
         self._deadline = deadline
         self._columns = Columns()
-        self._child: Child | None = sandbox.take(ENTRY, deadline)
+        try:
+            self._child: Child | None = sandbox.take(ENTRY, deadline)
+        except OSError as error:
+            raise errors.DatabaseUnavailable("A process for the statement could not start.", retry_after=1) from error
         self._call("open", path, writes, immutable, max(0.0, deadline - monotonic()))
 
     def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> "ChildSession":
