@@ -6,7 +6,7 @@ Indexing needs only the route table, so a capability loads at the first call of 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,24 +19,25 @@ from shared.sandbox.settings import load_settings as load_sandbox_settings
 from shared.settings import load_settings
 from shared.signing import capability as signing_capability
 from shared.sql import capability as sql_capability
-from shared.storage import Storage
 from shared.web import FUNCTION, GET, GET_HEAD, PUBLIC, Operation, Request, Response, Route
 from shared.web.respond import log, respond
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from shared.idempotency import Idempotency
     from shared.sandbox.process import Sandbox
+    from shared.storage import Storage
+
+    class Purged(Protocol):
+        """A store with expired records."""
+
+        def purge(self, now: datetime) -> int:
+            """Remove the records that have expired; returns their number."""
+            ...
 
 
-class Purged(Protocol):
-    """A store with expired records."""
-
-    def purge(self, now: datetime) -> int:
-        """Remove the records that have expired; returns their number."""
-        ...
-
-
-class App(NamedTuple):
+class App(msgspec.Struct, frozen=True):
     """The app: its routes, in the order of their documentation, its responses and its daily task."""
 
     routes: list[Route]
@@ -49,7 +50,13 @@ class App(NamedTuple):
 def build(environ: Mapping[str, str]) -> App:
     """The app with the settings in `environ`. Raises InvalidSetting, naming the variable."""
     settings = load_settings(environ)
-    storage = Once(lambda: Storage(settings.storage))
+
+    @Once
+    def storage() -> "Storage":
+        from shared.storage import Storage
+
+        return Storage(settings.storage)
+
     sandbox_settings = load_sandbox_settings(environ, instance_memory())
 
     @Once

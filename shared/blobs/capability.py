@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from shared.blobs.settings import load_settings
 from shared.once import Once
 from shared.settings import Settings
-from shared.storage import Storage
 from shared.web import DELETE, FUNCTION, GET, GET_HEAD, GET_POST, POST, PUBLIC, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
     from shared.blobs.store.blobs import BlobStore
     from shared.blobs.store.listings import ListingStore
     from shared.blobs.store.shares import ShareStore
+    from shared.storage import Storage
 
 
-class Blobs(NamedTuple):
+class Blobs(msgspec.Struct, frozen=True):
     """What the app takes from this capability."""
 
     routes: tuple[Route, ...]
@@ -28,7 +30,7 @@ class Blobs(NamedTuple):
 
 def build(
     environ: Mapping[str, str],
-    storage: Callable[[], Storage],
+    storage: Callable[[], "Storage"],
     derive_key: Callable[[str], bytes],
     cursors: Cursors,
     core: Settings,

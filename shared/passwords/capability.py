@@ -1,20 +1,22 @@
 """Passwords and users: the routes, and how the app builds what serves them."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from shared.once import Once
 from shared.passwords.settings import load_settings
-from shared.storage import Storage
 from shared.web import DELETE, FUNCTION, GET, PATCH, POST, Cursors, Operation, Route
 
 if TYPE_CHECKING:
     from shared.passwords.accounts import Accounts
     from shared.passwords.pepper import Encryptor
     from shared.passwords.store.attempts import AttemptStore
+    from shared.storage import Storage
 
 
-class Passwords(NamedTuple):
+class Passwords(msgspec.Struct, frozen=True):
     """What the app takes from this capability."""
 
     routes: tuple[Route, ...]
@@ -27,7 +29,7 @@ class Passwords(NamedTuple):
 
 def build(
     environ: Mapping[str, str],
-    storage: Callable[[], Storage],
+    storage: Callable[[], "Storage"],
     keys: Callable[[], "Encryptor"],
     derive_key: Callable[[str], bytes],
     cursors: Cursors,

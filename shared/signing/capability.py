@@ -1,19 +1,21 @@
 """Keys, signatures and encryption: the routes, and how the app builds what serves them."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from shared.once import Once
 from shared.signing.settings import load_settings
-from shared.storage import Storage
 from shared.web import DELETE, FUNCTION, GET, GET_POST, PATCH, POST, PUBLIC, Cursors, Operation, Route
 
 if TYPE_CHECKING:
     from shared.signing.encryption import NamedKeys
     from shared.signing.store import KeyStore
+    from shared.storage import Storage
 
 
-class Signing(NamedTuple):
+class Signing(msgspec.Struct, frozen=True):
     """What the app takes from this capability."""
 
     routes: tuple[Route, ...]
@@ -25,7 +27,7 @@ class Signing(NamedTuple):
     cursors: Cursors
 
 
-def build(environ: Mapping[str, str], storage: Callable[[], Storage]) -> Signing:
+def build(environ: Mapping[str, str], storage: Callable[[], "Storage"]) -> Signing:
     """Connects to nothing. Raises InvalidSetting."""
     settings = load_settings(environ)
     cursors = Cursors(lambda: keys().derive_key("cursors"))

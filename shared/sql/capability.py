@@ -1,11 +1,12 @@
 """SQL over HTTP: the routes, and how the app builds what serves them."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from shared.once import Once
 from shared.sql.settings import load_settings, public_databases
-from shared.storage import Storage
 from shared.web import DELETE, FUNCTION, GET, GET_POST, POST, PUBLIC, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from shared.sql.routes.exports import Link
     from shared.sql.store.files import Files
     from shared.sql.store.queries import QueryStore
+    from shared.storage import Storage
 
 
-class Sql(NamedTuple):
+class Sql(msgspec.Struct, frozen=True):
     """What the app takes from this capability."""
 
     routes: tuple[Route, ...]
@@ -30,7 +32,7 @@ class Sql(NamedTuple):
 
 def build(
     environ: Mapping[str, str],
-    storage: Callable[[], Storage],
+    storage: Callable[[], "Storage"],
     derive_key: Callable[[str], bytes],
     cursors: Cursors,
     link: "Link",
