@@ -5,40 +5,30 @@ from typing import Any
 
 from .bicep import Resource, Snapshot
 from .cases import CONTAINER_APP, ENVIRONMENT, GROUP, HOST_STORAGE, MACHINE, REGISTRY, SITE, STORAGE, VAULT
-from .rules import (
-    PREFIX,
-    Rule,
-    alerts_send_mail,
-    app_service_runs_the_image,
-    blobs_can_be_restored,
-    container_app_is_closed,
-    container_instance_is_inside,
-    database_is_closed,
-    diagnostic_logs_are_kept,
-    endpoints_lead_inside,
+from .rules.app import health_checks_call_live, settings_reach_by_identity
+from .rules.common import PREFIX, Rule, short
+from .rules.containers import container_app_is_closed, container_instance_is_inside, registry_is_closed
+from .rules.database import database_is_closed
+from .rules.identity import exactly_these_roles, sign_in_has_no_secret
+from .rules.machine import machine_is_inside
+from .rules.monitoring import alerts_send_mail, diagnostic_logs_are_kept, telemetry_takes_no_key
+from .rules.network import endpoints_lead_inside, network_denies
+from .rules.resources import (
     everything_is_tagged,
     exactly_these_resources,
-    exactly_these_roles,
-    flex_runs_as_configured,
-    health_checks_call_live,
-    host_is_out_of_reach,
     locks_forbid_deletion,
-    machine_is_inside,
-    master_key_only_wraps,
-    network_denies,
-    no_passwords_for_publishing,
     no_secret,
-    nothing_that_flex_refuses,
     nothing_unresolved,
-    registry_is_closed,
-    settings_reach_by_identity,
-    short,
-    sign_in_has_no_secret,
-    site_is_closed,
-    storage_is_closed,
-    telemetry_takes_no_key,
-    vault_is_closed,
 )
+from .rules.sites import (
+    app_service_runs_the_image,
+    flex_runs_as_configured,
+    no_passwords_for_publishing,
+    nothing_that_flex_refuses,
+    site_is_closed,
+)
+from .rules.storage import blobs_can_be_restored, host_is_out_of_reach, storage_is_closed
+from .rules.vault import master_key_only_wraps, vault_is_closed
 
 
 def resource(end: str) -> Callable[[Snapshot], Resource]:

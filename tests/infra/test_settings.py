@@ -17,7 +17,8 @@ from tests.support import ROOT
 
 from .bicep import INFRA, Snapshot
 from .cases import CASES, NAME, Case
-from .rules import CONCURRENCY, ENVIRONMENT_ADDRESS, HOST_SETTINGS, settings_of
+from .rules.app import CONCURRENCY, HOST_SETTINGS, settings_of
+from .rules.common import ENVIRONMENT_ADDRESS
 
 DOCUMENTED = {
     name
