@@ -111,9 +111,11 @@ def seed_keys(connection_string: str, master_key: str) -> None:
     with suppress(KeyExists):
         key = hashlib.sha256(b"strongroom sample key").digest()
         keys.import_key(aes, NewKey(type="AES-256", purpose="encrypt", deletable=True, tags=SAMPLE_TAGS), key)
-    signing = NewKey(type="Ed25519", purpose="sign", exportable=True, deletable=True, tags=SAMPLE_TAGS)
+    published = NewKey(
+        type="Ed25519", purpose="sign", published=True, exportable=True, deletable=True, tags=SAMPLE_TAGS
+    )
     with suppress(KeyExists):
-        keys.create(ed25519, signing)
+        keys.create(ed25519, published)
     with suppress(KeyExists):
-        keys.create(deleted, signing)
+        keys.create(deleted, published)
         keys.delete(deleted)

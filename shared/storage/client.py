@@ -29,11 +29,6 @@ class Storage:
         self.table_requests = Service("Table Storage")
         self.blob_requests = Service("Blob Storage")
 
-    @property
-    def client_id(self) -> str | None:
-        """The client id of the app's user-assigned identity, if it has one."""
-        return self._settings.client_id
-
     @cached_property
     def account(self) -> Account:
         """Raises StorageNotConfigured where the settings name no account."""

@@ -60,10 +60,10 @@ def respond(
     except StrongroomError as error:
         response = problem(error, request_id)
         if error.status >= 500:
-            _log_cause(error, request_id)
+            log_cause(error, request_id)
     except Exception as error:  # noqa: BLE001 - the last resort: the caller gets a problem in any case.
         response = problem(InternalError(), request_id)
-        _log_cause(error, request_id)
+        log_cause(error, request_id)
     cacheable = cache_seconds and response.status == 200
     headers = {
         "content-type": response.content_type,
@@ -156,7 +156,7 @@ def problem_fields(error: StrongroomError) -> dict[str, object]:
     return body
 
 
-def _log_cause(error: BaseException, request_id: str) -> None:
+def log_cause(error: BaseException, request_id: str) -> None:
     """Log each exception of the chain with the code that raised it.
 
     It leaves out the messages of other libraries' exceptions: they quote URLs, rows and request bodies.

@@ -19,7 +19,7 @@ from shared.errors import (
 from shared.signing.errors import DamagedKey, MasterKeyUnavailable, ReservedKey, TooCostly, UnknownKey
 from shared.signing.store.keys import OWN_PREFIX
 from shared.web import Fields, convert
-from shared.web.respond import _log_cause, problem_fields
+from shared.web.respond import log_cause, problem_fields
 
 Item = TypeVar("Item", bound=Fields)
 
@@ -79,7 +79,7 @@ def respond_batch(items: Iterable[object], kind: type[Item], respond: Callable[[
         except StrongroomError as error:
             results.append(_problem(error, item))
         except Exception as error:  # noqa: BLE001 - the other items must get their results.
-            _log_cause(error, "batch")
+            log_cause(error, "batch")
             results.append(_problem(InternalError(), item))
     return BatchResponse(results)
 
