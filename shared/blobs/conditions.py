@@ -14,6 +14,7 @@ _RANGE = re.compile(r"bytes=(?:(\d{1,19})-(\d{1,19})?|-(\d{1,19}))", re.ASCII)
 _ETAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _STRONG_LIST = re.compile(r'"[!#-~]*"([ \t]*,[ \t]*"[!#-~]*")*')
 _LIST = re.compile(r'(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*')
+_COMBINED = ({"if_match", "if_unmodified_since"}, {"if_none_match", "if_modified_since"})
 _ONE_ETAG = re.compile(r'"[!#-+\--~]*"')  # Printable ASCII, without quotes and commas.
 
 
@@ -49,9 +50,21 @@ class Conditions(msgspec.Struct, frozen=True):
 
     @property
     def is_simple(self) -> bool:
-        """Whether Blob Storage evaluates them as HTTP does: one strong ETag, and no `*` that means "not at all"."""
+        """Whether Blob Storage evaluates them as HTTP does: one strong ETag, no `*` that means "not at all", dates that
+        are dates, and of several conditions only those of which one is ignored.
+
+        https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-headers-for-blob-service-operations
+        """
         tags = (self.if_match, self.if_none_match)
-        return self.if_range is None and self.if_none_match != "*" and all(_is_one_etag(each) for each in tags)
+        dates = (self.if_modified_since, self.if_unmodified_since)
+        named = {name for name in self.__struct_fields__ if getattr(self, name) is not None}
+        return (
+            (len(named) <= 1 or named in _COMBINED)
+            and self.if_range is None
+            and (self.if_none_match or "").strip() != "*"
+            and all(_is_one_etag(each) for each in tags)
+            and all(each is None or parse_date(each) is not None for each in dates)
+        )
 
 
 def _is_one_etag(header: str | None) -> bool:

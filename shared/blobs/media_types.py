@@ -28,6 +28,16 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 """What curl sends with `--data-binary` where no type is given: it says nothing about the bytes."""
 
 _BY_EXTENSION = mimetypes.MimeTypes()  # Python's own table alone: the machine's would differ from host to host.
+for _extension, _type in {  # Python's table has these only from some version on, or never.
+    ".avif": "image/avif",
+    ".js": "text/javascript",
+    ".md": "text/markdown",
+    ".mjs": "text/javascript",
+    ".ndjson": "application/x-ndjson",
+    ".parquet": "application/vnd.apache.parquet",
+    ".webp": "image/webp",
+}.items():
+    _BY_EXTENSION.add_type(_type, _extension)
 
 
 def essence(media_type: str) -> str | None:

@@ -14,6 +14,9 @@ MAX_DAYS = 366
 DOWNLOAD_TIME = timedelta(hours=1)
 """From its first range on, the time in which further ranges belong to the same use."""
 
+MAX_DOWNLOADS = 8
+"""Of one share at the same time. Where there are more, a further range of the oldest is a use of its own."""
+
 PROGRAMS = frozenset(
     {
         *("aria2", "axios", "azcopy", "curl", "go-http-client", "guzzlehttp", "httpie", "java", "java-http-client"),
@@ -29,7 +32,7 @@ _PRODUCT = re.compile(r"\s*([A-Za-z0-9._+-]+)")
 
 
 class Download(msgspec.Struct, frozen=True, kw_only=True):
-    """The use of a share that is under way: its ranges are one use as long as they fit into the blob."""
+    """A use of a share that is under way: its ranges are one use as long as they fit into the blob."""
 
     name: str
     etag: str
@@ -55,8 +58,8 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 0
     ip_range: str | None = None
     content_disposition: str | None = None
-    download: Download | None = None
-    """The last use, while further ranges may belong to it."""
+    downloads: tuple[Download, ...] = ()
+    """The last uses to which further ranges may belong, the oldest first."""
 
     @property
     def is_limited(self) -> bool:
@@ -90,17 +93,16 @@ def is_open(share: Share, now: datetime) -> bool:
     """Whether it opens anything now: not expired, and not used up."""
     if now >= share.expires or (share.max_bytes is not None and share.bytes >= share.max_bytes):
         return False
-    return _has_uses(share) or _is_running(share, now)
+    return _has_uses(share) or bool(_running(share, now))
 
 
 def _has_uses(share: Share) -> bool:
     return not (share.one_shot and share.uses > 0) and (share.max_uses is None or share.uses < share.max_uses)
 
 
-def _is_running(share: Share, now: datetime) -> bool:
-    """Whether further ranges may belong to the last use. A start in the future is that of another, wrong clock."""
-    download = share.download
-    return download is not None and abs(now - download.started) < DOWNLOAD_TIME
+def _running(share: Share, now: datetime) -> list[Download]:
+    """The uses to which further ranges may belong. A start in the future is that of another, wrong clock."""
+    return [each for each in share.downloads if abs(now - each.started) < DOWNLOAD_TIME]
 
 
 def spend(share: Share, name: str, etag: str, size: int, count: int, now: datetime) -> Share | None:
@@ -110,25 +112,24 @@ def spend(share: Share, name: str, etag: str, size: int, count: int, now: dateti
     """
     if now >= share.expires or (share.max_bytes is not None and share.bytes + count > share.max_bytes):
         return None
-    download = share.download
-    continues = (
-        download is not None
-        and _is_running(share, now)
-        and (download.name, download.etag) == (name, etag)
-        and count < size
-        and download.bytes + count <= size
-    )
-    if continues and download is not None:
-        download = msgspec.structs.replace(download, bytes=download.bytes + count)
-        uses = share.uses
+    uses, running = share.uses, _running(share, now)
+    if count < size:
+        fitting = (each for each in running if (each.name, each.etag) == (name, etag) and each.bytes + count <= size)
+        continued = next(fitting, None)
+    else:
+        continued = None
+    if continued is not None:
+        download = msgspec.structs.replace(continued, bytes=continued.bytes + count)
+        running[running.index(continued)] = download
     elif _has_uses(share):
-        download = Download(name=name, etag=etag, started=now, bytes=count)
-        uses = share.uses + 1
+        uses += 1
+        running.append(Download(name=name, etag=etag, started=now, bytes=count))
     else:
         return None
-    if download.bytes >= size:
-        download = None  # Complete: the next request is another use.
-    return msgspec.structs.replace(share, uses=uses, bytes=share.bytes + count, download=download)
+    open_ones = [each for each in running if (each.name, each.etag) != (name, etag) or each.bytes < size]
+    return msgspec.structs.replace(
+        share, uses=uses, bytes=share.bytes + count, downloads=tuple(open_ones[-MAX_DOWNLOADS:])
+    )
 
 
 def is_download(headers: Mapping[str, str]) -> bool:
@@ -174,8 +175,19 @@ def is_allowed(ip_range: str | None, address: str | None) -> bool:
         if mapped is None:
             return False
         caller = mapped
+    first, last = _ends(ip_range)
+    return first <= caller <= last
+
+
+def is_ip_range(ip_range: str) -> bool:
+    """Whether the first of two IPv4 addresses, as in `192.0.2.0-192.0.2.255`, is not above the last."""
+    first, last = _ends(ip_range)
+    return first <= last
+
+
+def _ends(ip_range: str) -> tuple[ipaddress.IPv4Address, ipaddress.IPv4Address]:
     first, _, last = ip_range.partition("-")
-    return ipaddress.IPv4Address(first) <= caller <= ipaddress.IPv4Address(last or first)
+    return ipaddress.IPv4Address(first), ipaddress.IPv4Address(last or first)
 
 
 def _mapped(address: str | None) -> ipaddress.IPv4Address | None:

@@ -72,14 +72,14 @@ def decode(route: Route, operation: Operation, request: Request, max_body_bytes:
 
     With `operation.raw`, no field is in the body, and the handler checks its size.
     """
-    pairs = query_pairs(request.url, route.reserved)
+    pairs = [] if operation.ignore_query else query_pairs(request.url, route.reserved)
     _refuse_secrets(pairs)
     # Without `get`: for a missing header the worker's class raises and catches an exception, which is slow.
     headers = request.headers
     if not request.body and "transfer-encoding" in headers and "chunked" in headers["transfer-encoding"].lower():
         raise LengthRequired("Send the body with a Content-Length, not chunked.")
     if operation.raw:
-        return _from_query(operation, request, pairs)
+        return _from_pairs(operation, request, pairs)
     if len(request.body) > max_body_bytes:
         raise BodyTooLarge(f"The body has {len(request.body)} bytes; the limit is {max_body_bytes}.")
     if request.method in WITH_BODY:
@@ -89,7 +89,7 @@ def decode(route: Route, operation: Operation, request: Request, max_body_bytes:
         return _from_body(route, operation, request)
     if request.body:
         raise UnexpectedBody("Put the fields into the query string, or use POST.")
-    return _from_query(operation, request, pairs)
+    return _from_pairs(operation, request, pairs)
 
 
 def cut(name: str) -> str:
@@ -145,8 +145,6 @@ def _from_body(route: Route, operation: Operation, request: Request) -> Fields |
         is_missing = not content_type and route.access is not Access.SESSION
         if not is_missing and (request.body or route.access is Access.SESSION) and not _is_json(content_type):
             raise UnsupportedMediaType("Send JSON in UTF-8, with the header Content-Type: application/json.")
-    if operation.request is None and operation.ignore_unknown:
-        return None
     parsed = _parse(request.body or b"{}")
     if not isinstance(parsed, dict):
         raise NotAnObject('Send an object, such as {"key": "default"}.')
@@ -220,13 +218,6 @@ def _count_keys(parsed: object) -> int:
     return count
 
 
-def _from_query(operation: Operation, request: Request, pairs: list[tuple[str, str]]) -> Fields | None:
-    if operation.ignore_unknown and operation.request is not None:
-        known = _text_fields(operation.request)
-        pairs = [(name, value) for name, value in pairs if name in known]
-    return _from_pairs(operation, request, pairs)
-
-
 def _from_pairs(operation: Operation, request: Request, pairs: list[tuple[str, str]]) -> Fields | None:
     values: dict[str, Any] = dict(pairs)
     if len(values) < len(pairs):
@@ -237,8 +228,7 @@ def _from_pairs(operation: Operation, request: Request, pairs: list[tuple[str, s
         raise DuplicateParameter(f"Send {', '.join(cut(name) for name in sorted(repeated)[:MAX_ERRORS])} once.")
     kind = operation.request
     if kind is None:
-        if not operation.ignore_unknown:
-            _refuse_fields(list(values))
+        _refuse_fields(list(values))
         return None
     text_fields = _text_fields(kind)
     for name, value in pairs:

@@ -104,8 +104,8 @@ class Operation(msgspec.Struct, frozen=True):
     """`handle` takes the Request as its second argument."""
     form: bool = False
     """The body may also be a form (application/x-www-form-urlencoded)."""
-    ignore_unknown: bool = False
-    """Unknown query parameters are ignored: others append their own (`utm_source`) to a public link."""
+    ignore_query: bool = False
+    """Query parameters are ignored, whatever their names: others append their own (`utm_source`) to a public link."""
     timeout_bounds_call: bool = False
     """The field `timeout_ms` takes the place of STRONGROOM_CALL_SECONDS."""
     writes: bool = False

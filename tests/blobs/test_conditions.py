@@ -225,3 +225,22 @@ def test_no_plan_mixes_states_or_exceeds_the_limit(
         assert chosen.first == first
         assert chosen.last <= last
         assert conditions.if_range in (None, '"a"', THEN)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "simple"),
+    [
+        (Conditions(), True),
+        (Conditions(if_match='"a"'), True),
+        (Conditions(if_match='"a"', if_unmodified_since="Sun, 22 Nov 2026 12:00:00 GMT"), True),
+        (Conditions(if_none_match='"a"', if_modified_since="Sun, 22 Nov 2026 12:00:00 GMT"), True),
+        (Conditions(if_match='"a"', if_none_match='"b"'), False),
+        (Conditions(if_none_match='"a"', if_unmodified_since="Sun, 22 Nov 2026 12:00:00 GMT"), False),
+        (Conditions(if_none_match=" *"), False),
+        (Conditions(if_modified_since="yesterday"), False),
+        (Conditions(if_unmodified_since="Mon, 01 Jan 99999 00:00:00 GMT"), False),
+    ],
+)
+def test_only_what_storage_evaluates_as_http_does_may_reach_it(conditions: Conditions, simple: bool) -> None:
+    """Storage refuses dates that HTTP ignores, and all pairs of conditions but two."""
+    assert conditions.is_simple is simple

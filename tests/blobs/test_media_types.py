@@ -48,6 +48,10 @@ def test_a_media_type_is_one_type(text: str, expected: str | None) -> None:
         ("a.TXT", "text/plain"),
         ("data.json", "application/json"),
         ("page.html", "text/html"),
+        ("app.js", "text/javascript"),
+        ("README.md", "text/markdown"),
+        ("photo.webp", "image/webp"),
+        ("rows.parquet", "application/vnd.apache.parquet"),
         ("archive.tar.gz", "application/octet-stream"),
         ("none", "application/octet-stream"),
         ("a.txt/b", "application/octet-stream"),
@@ -56,7 +60,7 @@ def test_a_media_type_is_one_type(text: str, expected: str | None) -> None:
     ],
 )
 def test_a_name_implies_a_type(name: str, expected: str) -> None:
-    """The extension of the last segment alone decides, by Python's own table."""
+    """The extension of the last segment alone decides, on every version of Python."""
     assert implied(name) == expected
 
 

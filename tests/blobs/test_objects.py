@@ -592,6 +592,8 @@ def test_stored_properties_come_back(client: httpx.Client, container: ContainerC
         ({"x-ms-access-tier": "Lukewarm"}, {}, "x_ms_access_tier"),
         ({"x-ms-lease-id": "x"}, {}, "x-ms-lease-id"),
         ({"x-ms-tags": "a=b"}, {}, "x-ms-tags"),
+        ({"x-ms-expiry-time": "60000"}, {}, "x-ms-expiry-time"),
+        ({"x-ms-structured-body": "XSM/1.0; properties=crc64"}, {}, "x-ms-structured-body"),
         ({"x-ms-blob-type": "PageBlob"}, {}, "x-ms-blob-type"),
         ({"if-match": "x"}, {}, "if_match"),
     ],

@@ -9,7 +9,16 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from shared.blobs.conditions import Conditions, evaluate
-from shared.blobs.downloads import Delivery, Plan, blob_headers, check_destination, is_visible, plan, state_headers
+from shared.blobs.downloads import (
+    Delivery,
+    Plan,
+    blob_disposition,
+    blob_headers,
+    check_destination,
+    is_visible,
+    plan,
+    state_headers,
+)
 from shared.blobs.errors import BlobTooLarge, ScriptDestination, UnknownShare
 from shared.blobs.names import name_in_path
 from shared.blobs.routes.fields import OUTAGES
@@ -25,11 +34,13 @@ from shared.web import Fields, Operation, Request, Response
 USE_SECONDS = 60
 """How long the URL is valid to which a use leads."""
 PAGE_POLICY = "default-src 'none'; form-action 'self'"
+# Without a referrer policy of its own, the page's form would have the origin `null`, which hosts and proxies refuse.
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <meta name="robots" content="noindex">
+<meta name="referrer" content="same-origin">
 <title>Download</title>
 <h1>Download</h1>
 <p>This link gives a file for a limited number of times. Opening this page has used none of them.</p>
@@ -181,8 +192,10 @@ def _spend(shares: ShareStore, share: Share, target: Target, head: Found, count:
 def _headers(head: Found, share: Share, name: str, delivery: Delivery) -> dict[str, str]:
     headers = blob_headers(head.headers, name, inline_html=delivery.inline_html)
     own = share.content_disposition
-    if own and is_visible(own) and (delivery.inline_html or own.lower().startswith("attachment")):
-        headers["content-disposition"] = own
+    if own and is_visible(own):
+        is_safe = delivery.inline_html or own.lower().startswith("attachment")
+        stored = {**head.headers, "content-disposition": own}
+        headers["content-disposition"] = own if is_safe else blob_disposition(stored, name, inline_html=False)
     return headers
 
 
@@ -216,6 +229,6 @@ def operations(blobs: BlobStore, shares: ShareStore, delivery: Delivery) -> dict
             },
             media_types=("*/*",),
             raw=True,
-            ignore_unknown=True,
+            ignore_query=True,
         )
     }

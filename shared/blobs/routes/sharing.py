@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from shared.blobs.downloads import Delivery
 from shared.blobs.errors import AddressUnknown, BlobExists, BlobTooLarge, UnknownShare
 from shared.blobs.routes.fields import IN_CONTAINER, NEW_NAME, OUTAGES, BlobName, ContainerName
-from shared.blobs.shares import MAX_DAYS, Share, is_open
+from shared.blobs.shares import MAX_DAYS, Share, is_ip_range, is_open
 from shared.blobs.store.blobs import BlobStore, Target
 from shared.blobs.store.shares import ShareStore
 from shared.errors import StrongroomError, invalid_field
@@ -211,6 +211,8 @@ def _check(item: ShareItem, delivery: Delivery, *, revocable: bool) -> None:
         for field in ("prefix", "max_uses", "max_bytes"):
             if getattr(item, field) is not None:
                 raise invalid_field(field, f"`{field}` cannot be combined with one_shot, which is for one download.")
+    if item.ip_range is not None and not is_ip_range(item.ip_range):
+        raise invalid_field("ip_range", "The first address of `ip_range` is above the last. Exchange them.")
     if revocable and item.ip_range is not None and not delivery.proxies:
         raise AddressUnknown(
             "Set STRONGROOM_PROXIES to the number of trusted proxies before the app (1 in Azure), or create a link "

@@ -31,7 +31,8 @@ from shared.web import Example, Fields, Operation, Request, Response, rfc3339
 _NEW_NAME = re.compile(NEW_NAME)
 _METADATA_KEY = re.compile(r"[a-z_][a-z0-9_]{0,127}")
 _REFUSED = re.compile(
-    r"x-ms-(blob-(?!type\Z).*|copy-.*|encryption.*|if-.*|immutability-.*|lease-.*|legal-hold|source-.*|tags)"
+    r"x-ms-(blob-(?!type\Z).*|copy-.*|encryption.*|expiry-.*|if-.*|immutability-.*|lease-.*|legal-hold|source-.*"
+    r"|structured-.*|tags)"
 )
 """Headers of Blob Storage that would mean something there, and that this function does not carry out."""
 
