@@ -298,6 +298,8 @@ def refusal(error: Any) -> StrongroomError | None:
             if code == "BlobAlreadyExists"
             else "The blob is not in the state that the condition requires. Read it again."
         )
+    if code in ("InvalidBlockList", "InvalidBlobOrBlock"):
+        return BlobConflict("Another call wrote to this blob at the same time. Try again, or choose another name.")
     if status == 412 and code.startswith("Lease"):
         return PreconditionFailed("The blob has a lease. Its holder must release it, or delete with break_lease=true.")
     if status == 409 and code.startswith("Lease"):

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
-from shared.errors import StorageUnavailable
 from shared.settings import StorageSettings
 from shared.sql.databases import Database, Databases
 from shared.sql.errors import DatasetTooLarge, ExportTooLarge, SqlError
@@ -27,6 +27,7 @@ from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Dataset, Files
 from shared.sql.values import Column, Rows, sqlite_column
 from shared.storage import Storage
+from shared.storage.errors import BlobConflict
 from tests.sql.conftest import no_token
 from tests.support import App, StartApp
 
@@ -184,9 +185,22 @@ def test_exports_to_one_name_do_not_mix(storage_connection: str, container: Cont
     for letter, upload in ((b"a", first), (b"b", second)) * 10:
         upload.write(letter * 1024 * 1024)
     digest = second.commit("text/csv", 1, None)
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(BlobConflict):
         first.commit("text/csv", 1, None)
     assert hashlib.sha256(container.download_blob("a.csv").readall()).hexdigest() == digest
+
+
+def test_small_exports_to_one_name_both_succeed(storage_connection: str, container: ContainerClient) -> None:
+    """Small exports to one name at the same time all succeed, and the blob is wholly one of them."""
+    files = Files(Storage(StorageSettings(storage_connection)))
+    uploads = [files.write(container.container_name, "small.csv") for _ in range(4)]
+    for number, upload in enumerate(uploads):
+        upload.write(b"%d" % number)
+    with ThreadPoolExecutor(4) as pool:
+        digests = list(pool.map(lambda upload: upload.commit("text/csv", 1, None), uploads))
+    stored = hashlib.sha256(container.download_blob("small.csv").readall()).hexdigest()
+    assert stored in digests
+    assert len(set(digests)) == 4
 
 
 @pytest.mark.parametrize("name", ["azure-webjobs-secrets", "app-package", "strongroom-x", "function-releases"])

@@ -52,15 +52,11 @@ NewName = Annotated[
 ]
 VersionId = Annotated[
     str,
-    Meta(
-        min_length=1, max_length=64, pattern="^[0-9A-Za-z:.+-]+\\Z", description="A version, as list-blobs returns it."
-    ),
+    Meta(min_length=1, max_length=64, pattern="^[0-9TZ:.-]+\\Z", description="A version, as list-blobs returns it."),
 ]
 Snapshot = Annotated[
     str,
-    Meta(
-        min_length=1, max_length=64, pattern="^[0-9A-Za-z:.+-]+\\Z", description="A snapshot, as list-blobs returns it."
-    ),
+    Meta(min_length=1, max_length=64, pattern="^[0-9TZ:.-]+\\Z", description="A snapshot, as list-blobs returns it."),
 ]
 Tier = Literal["Hot", "Cool", "Cold", "Archive"]
 RehydratePriority = Annotated[

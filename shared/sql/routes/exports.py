@@ -21,6 +21,7 @@ from shared.sql.statements import read_params
 from shared.sql.store.files import Files
 from shared.sql.values import Style
 from shared.storage import ReservedContainer, check_container
+from shared.storage.errors import BlobConflict
 from shared.web import Example, Fields, Operation, Response
 
 EXPORTS_AT_ONCE = 2
@@ -44,7 +45,7 @@ class ExportSqlRequest(Fields, frozen=True, kw_only=True):
             description="The name of the blob. A blob with this name is replaced.",
             min_length=1,
             max_length=1024,
-            pattern=r"^(?!/)(?!(.*/)?\.{1,2}(/|$))[^\x00-\x1f\x7f\\]*[^\x00-\x1f\x7f\\./]\Z",
+            pattern=r"^(?!/)(?!(.*/)?\.{1,2}(/|$))[^\x00-\x1f\x7f-\x9f\ufffe\uffff\\]*[^\x00-\x1f\x7f-\x9f\ufffe\uffff\\./]\Z",
         ),
     ]
     format: Annotated[ExportFormat, Meta(description="The format of the file.")] = "csv"
@@ -116,7 +117,7 @@ def operations(databases: Databases, files: Files, link: Link) -> dict[str, Oper
             response=ExportSqlResponse,
             summary="Write the whole result of a query to a blob, as CSV, NDJSON or Parquet.\n"
             "The blob appears when it is complete; until then a blob with that name keeps its content.",
-            errors=(*ERRORS, ExportTooLarge, UnknownContainer, ReservedContainer, Unavailable),
+            errors=(*ERRORS, ExportTooLarge, BlobConflict, UnknownContainer, ReservedContainer, Unavailable),
             statuses={201: "The blob was written."},
             examples=(
                 Example(

@@ -17,9 +17,11 @@ from shared.errors import NotFound, StorageUnavailable, StrongroomError, Unknown
 from shared.sql.errors import DatasetTooLarge, ExportTooLarge, UnknownDatabase
 from shared.storage import Storage
 from shared.storage.blobs import Blobs
-from shared.storage.errors import UnknownBlob
+from shared.storage.errors import BlobConflict, UnknownBlob
 
 BLOCK_BYTES = 2 * 1024 * 1024
+ATTEMPTS = 5
+"""How often a small export is committed again after another one to the same name was faster."""
 HELD_BYTES = 8 * 1024 * 1024
 """How much of an export is held in memory: nothing reaches storage before an export is larger."""
 MAX_EXPORT_BYTES = 4 * 1024**3
@@ -114,15 +116,19 @@ class Upload:
 
     def _send(self, block: bytes) -> None:
         name = base64.b64encode(self._prefix + len(self._blocks).to_bytes(3, "big")).decode()
-        self._storage.read(lambda options: self._client.stage_block(name, block, len(block), **options))
+        self._stage(name, block)
         self._digest.update(block)
         self.size += len(block)
         self._blocks.append(name)
+
+    def _stage(self, name: str, block: bytes) -> None:
+        self._storage.read(lambda options: self._client.stage_block(name, block, len(block), **options))
 
     def commit(self, content_type: str, row_count: int, disposition: str | None) -> str:
         """Make the blob of all that was written, replacing one of its name; its SHA-256, in hexadecimal."""
         from azure.storage.blob import BlobBlock, ContentSettings
 
+        only = bytes(self._pending) if not self._blocks and len(self._pending) <= BLOCK_BYTES else None
         while self._pending:
             self._send_block()
         digest = self._digest.hexdigest()
@@ -136,7 +142,16 @@ class Upload:
             )
             return True
 
-        self._storage.write(send, lambda: self._is_committed(digest))
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                self._storage.write(send, lambda: self._is_committed(digest))
+                break
+            except BlobConflict:
+                # Another export to this name has committed, and storage has dropped our block. It is still here if it
+                # is the only one.
+                if not left or not only:
+                    raise
+                self._stage(self._blocks[0], only)
         return digest
 
     def __enter__(self) -> "Upload":
