@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.host.__main__ import _listen
+
 from .running import RunningHost, read_reply, running, start, wait_for, write_app
 
 APP = """
@@ -435,3 +437,13 @@ def test_a_long_request_line(host: RunningHost, size: int, status: int) -> None:
 def test_long_headers(host: RunningHost, size: int, status: int) -> None:
     """Headers of more than 32 KiB are 431."""
     assert host.call("GET", "/api/method", headers={"X-Long": "a" * size}).status == status
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_response_does_not_wait_for_the_client(address: str) -> None:
+    """A connection sends small packets at once (TCP_NODELAY): headers and body of a response are two of them."""
+    listener = _listen(address, 0)
+    with listener, socket.create_connection(listener.getsockname()[:2]):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
