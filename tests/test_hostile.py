@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 
@@ -26,78 +27,25 @@ CPU_SECONDS = 3.0
 MEMORY_BYTES = 64 * MIB
 """Beside the request and the response."""
 
+# fmt: off
 TEXTS = (
-    *(
-        "",
-        " ",
-        "\n",
-        "\r\n",
-        "a\n",
-        "\x00",
-        "a\x00b",
-        "\x7f",
-        "\u0085",
-        "\u2028",
-        "\u202e",
-        "\ufeff",
-        "\ufffe",
-        "\U0010ffff",
-    ),
-    *(
-        "é",
-        "e\u0301",
-        "ﷺ",
-        "ß",
-        "İ",
-        "👩‍👩‍👧",
-        "a" * 300,
-        "a" * 5000,
-        "🔑" * 300,
-        "-",
-        "_",
-        ".",
-        "..",
-        "../..",
-        "/",
-        "\\",
-        "a/../b",
-    ),
-    *(
-        "%",
-        "%00",
-        "%2e%2e",
-        "%FF",
-        "+",
-        "=",
-        "====",
-        "A",
-        "AAAAA",
-        "'",
-        '"',
-        "';--",
-        "`",
-        "$(x)",
-        "{{7*7}}",
-        "\ud83d"[:0],
-    ),
-    *("0", "-1", "NaN", "Infinity", "1e999", "null", "true", "[]", "{}", '"', "*", 'W/"x"', "0001-01-01T00:00:00Z"),
-    *("9999-12-31T23:59:59.999999Z", "10000-01-01T00:00:00Z", "2026-13-45", "Thu, 31 Dec 9999 23:59:59 GMT"),
-    *(
-        "Mon, 01 Jan 0001 00:00:00 GMT",
-        "Thu, 99 Foo 99999999999 99:99:99 GMT",
-        "bytes=0-",
-        "bytes=-0",
-        "bytes=9" + "9" * 30 + "-",
-    ),
+    "", " ", "a\n", "\x00", "a\x00b", "\x7f", "\u2028", "\u202e", "\ufeff", "\ufffe", "\U0010ffff", "e\u0301", "ﷺ", "İ",
+    "a" * 300, "🔑" * 300, "a" * 5000, "-", "_", ".", "..", "../..", "/", "\\", "%", "%00", "%2e%2e", "+", "====", "A", "AAAAA",
+    "'", '"', "';--", "$(x)", "{{7*7}}", "-1", "NaN", "1e999", "null", "[]", "*", 'W/"x"', "9999-12-31T23:59:59.999999Z",
+    "10000-01-01T00:00:00Z", "2026-13-45", "Mon, 01 Jan 0001 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT",
+    "Thu, 99 Foo 99999999999 99:99:99 GMT", "bytes=0-", "bytes=-0", "bytes=9" + "9" * 30 + "-",
 )
+INNER_TEXTS = ("", "a\n", "\x00", "\ufffe", "🔑" * 300, "..", "%00", "====", "9999-12-31T23:59:59.999999Z")
+"""For the values of lists and objects."""
 NUMBERS = (
-    *("0", "-0", "-1", "1", "5.0", "1e1", "0.5", "-0.0", "1e308", "-1e308", "5e-324", "1e-400"),
-    *(str(2**31), str(2**53), str(2**53 + 1), str(2**63 - 1), str(2**63), str(-(2**63) - 1), str(2**64), "9" * 310),
+    "0", "-0", "-1", "5.0", "0.5", "-0.0", "1e308", "5e-324", str(2**31), str(2**53 + 1), str(2**63), str(-(2**63) - 1),
+    "9" * 310,
 )
-OTHERS = ("null", "true", "false", "[]", "{}", '""', "[null]", "[[]]", '[{"a":[]}]', '{"":""}', '{"a":{"b":[1]}}')
+OTHERS = ("null", "true", "[]", "{}", "[null]", '[{"a":[]}]', '{"":""}', '{"a":{"b":[1]}}')
+# fmt: on
 
 
-def extremes(kind: inspect.Type) -> Iterator[str]:
+def extremes(kind: inspect.Type, texts: tuple[str, ...] = TEXTS) -> Iterator[str]:
     """JSON texts at the edges of a field's type, and some of other types."""
     kind = kind.type if isinstance(kind, inspect.Metadata) else kind
     types = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
@@ -105,28 +53,24 @@ def extremes(kind: inspect.Type) -> Iterator[str]:
     for member in types:
         each = member.type if isinstance(member, inspect.Metadata) else member
         if isinstance(each, inspect.StrType):
-            yield from map(json.dumps, TEXTS)
+            yield from map(json.dumps, texts)
             if each.max_length:
-                yield json.dumps("a" * each.max_length)
                 yield json.dumps("🔑" * each.max_length)
         elif isinstance(each, inspect.IntType | inspect.FloatType):
             yield from NUMBERS
             yield from (str(bound) for bound in (each.ge, each.le, each.gt, each.lt) if bound is not None)
         elif isinstance(each, inspect.AnyType):
             yield from NUMBERS
-            yield from map(json.dumps, TEXTS)
+            yield from map(json.dumps, texts)
         elif isinstance(each, inspect.ListType):
-            for item in extremes(each.item_type):
-                yield f"[{item}]"
+            yield from (f"[{item}]" for item in extremes(each.item_type, INNER_TEXTS))
             yield "[" + ",".join(["0"] * 1001) + "]"
         elif isinstance(each, inspect.DictType):
-            for item in extremes(each.value_type):
-                yield f'{{"a": {item}}}'
-            yield from (f"{{{json.dumps(text)}: {json.dumps(text)}}}" for text in TEXTS)
+            yield from (f'{{"a": {item}}}' for item in extremes(each.value_type, INNER_TEXTS))
+            yield from (f"{{{json.dumps(text)}: {json.dumps(text)}}}" for text in texts)
         elif isinstance(each, inspect.StructType):
             for field in each.fields:
-                for item in extremes(field.type):
-                    yield f'{{"{field.encode_name}": {item}}}'
+                yield from (f'{{"{field.encode_name}": {item}}}' for item in extremes(field.type, INNER_TEXTS))
 
 
 def path_fields(route: Route) -> list[str]:
@@ -192,17 +136,24 @@ def test_no_value_of_a_field_is_a_500(route: Route, hostile_app: App) -> None:
     if route.operation.request is None:
         pytest.skip("it takes no fields")
     base = {name: json.dumps(value) for name, value in base_fields(route).items()}
-    failures = []
-    with hostile_app.client() as client:
-        for field in inspect.type_info(route.operation.request).fields:  # type: ignore[attr-defined]
-            for text in dict.fromkeys(extremes(field.type)):
-                for method in route.methods:
-                    response = send(client, route, base | {field.encode_name: text}, method)
-                    # Azurite has no 5xx of its own here, so neither has the app.
-                    if response is not None and response.status_code >= 500:
-                        failures.append(
-                            (method, field.encode_name, text[:80], response.status_code, response.text[:300])
-                        )
+    calls = [
+        (field.encode_name, text, method)
+        for field in inspect.type_info(route.operation.request).fields  # type: ignore[attr-defined]
+        for text in dict.fromkeys(extremes(field.type))
+        for method in route.methods
+        if method != "HEAD"
+    ]
+
+    def failure(call: tuple[str, str, str]) -> tuple[str, str, str, int, str] | None:
+        name, text, method = call
+        response = send(client, route, base | {name: text}, method)
+        # Azurite has no 5xx of its own here, so neither has the app.
+        if response is None or response.status_code < 500:
+            return None
+        return method, name, text[:80], response.status_code, response.text[:300]
+
+    with hostile_app.client() as client, ThreadPoolExecutor(4) as pool:
+        failures = [each for each in pool.map(failure, calls) if each]
     assert failures == []
 
 
