@@ -95,7 +95,11 @@ def blob_headers(headers: Mapping[str, str], name: str, *, inline_html: bool) ->
     it; what is not exactly one media type is saved as a file, because browsers differ about it.
     """
     kept = {each: headers[each] for each in _KEPT if is_visible(headers.get(each))}
-    kept |= {each: value for each, value in headers.items() if each.startswith("x-ms-meta-") and is_visible(value)}
+    kept |= {
+        each: value
+        for each, value in headers.items()
+        if each.startswith("x-ms-meta-") and (not value or is_visible(value))
+    }
     if is_visible(headers.get("x-ms-version-id")):
         kept["x-ms-version-id"] = headers["x-ms-version-id"]
     stored_type = headers.get("content-type", "").strip()

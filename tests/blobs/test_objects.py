@@ -558,6 +558,7 @@ def test_stored_properties_come_back(client: httpx.Client, container: ContainerC
         "content-disposition": 'attachment; filename="report 2026.txt"',
         "cache-control": "max-age=60",
         "x-ms-meta-colour": "blue",
+        "x-ms-meta-empty": "",
         "x-ms-access-tier": "Cool",
     }
     data = gzip.compress(b"hello")
@@ -573,7 +574,7 @@ def test_stored_properties_come_back(client: httpx.Client, container: ContainerC
     assert got.headers["vary"] == "x-functions-key"
     properties = container.get_blob_client("described").get_blob_properties()
     assert properties.blob_tier == "Cool"
-    assert properties.metadata == {"colour": "blue"}
+    assert properties.metadata == {"colour": "blue", "empty": ""}
     url = client.post("/api/share-blob", json={"container": "objects", "name": "described"}).json()["url"]
     assert httpx.get(url, trust_env=False).headers["content-disposition"] == sent["content-disposition"]
 
@@ -588,6 +589,7 @@ def test_stored_properties_come_back(client: httpx.Client, container: ContainerC
         ({"x-ms-meta-a": "x"}, {"metadata": '{"b":"y"}'}, "metadata"),
         ({}, {"metadata": '{"a":"x","A":"y"}'}, "metadata"),
         ({}, {"metadata": '{"a\\n":"x"}'}, "metadata.a\n"),
+        ({}, {"metadata": '{"a":" x"}'}, "metadata"),
         ({"x-ms-access-tier": "Cool"}, {"tier": "Hot"}, "tier"),
         ({"x-ms-access-tier": "Lukewarm"}, {}, "x_ms_access_tier"),
         ({"x-ms-lease-id": "x"}, {}, "x-ms-lease-id"),

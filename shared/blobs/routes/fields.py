@@ -88,10 +88,12 @@ def blob_name(name: str | None, request: Request) -> str:
 
 
 def check_metadata(metadata: dict[str, str] | None) -> dict[str, str]:
-    """The metadata, {} for none. Raises InvalidRequest for keys that differ only in case."""
+    """The metadata, {} for none. Raises InvalidRequest for what would not come back as it was sent."""
     metadata = metadata or {}
     if len({key.lower() for key in metadata}) < len(metadata):
         raise invalid_field("metadata", "Two metadata keys differ only in case. Blob Storage would keep one of them.")
+    if any(value != value.strip() for value in metadata.values()):
+        raise invalid_field("metadata", "A metadata value begins or ends with a blank, which HTTP would not keep.")
     return metadata
 
 
