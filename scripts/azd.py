@@ -40,13 +40,13 @@ Environ = Mapping[str, str]
 
 
 def fail(message: str) -> NoReturn:
-    """Print one line that says what is wrong, and end."""
+    """Print one line that describes the problem, and exit."""
     print(message, file=sys.stderr)
     raise SystemExit(1)
 
 
 def run(*command: str) -> str:
-    """The standard output of a program. Ends with one line if it is missing or fails."""
+    """Run a program and return its standard output. Exits with one line if the program is missing or fails."""
     try:
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     except FileNotFoundError:
@@ -61,7 +61,7 @@ def remember(name: str, value: str) -> None:
 
 
 class ResourceManager:
-    """Azure Resource Manager, called with the token of whoever signed in to azd."""
+    """Azure Resource Manager, called with the token of the user who signed in to azd."""
 
     def __init__(self, environ: Environ) -> None:
         cloud = json.loads((INFRA / "cloud.json").read_text())
@@ -72,7 +72,7 @@ class ResourceManager:
         ]
 
     def call(self, method: str, path: str, version: str, body: object = None) -> Any:
-        """The JSON of a response; None for 404. Ends with one line on any other error."""
+        """Send a request and return the JSON of the response; None for 404. Exits with one line on any other error."""
         request = urllib.request.Request(  # noqa: S310 - the address is Azure's, or a test's.
             f"{self._url}{path}?api-version={version}",
             method=method,
@@ -94,7 +94,7 @@ class ResourceManager:
 
 
 def check_hosting(environ: Environ) -> None:
-    """Refuse what azd cannot deploy: the package runs on flex alone, every other hosting runs the image."""
+    """Refuse a hosting that azd cannot deploy: the package runs on flex only, every other hosting runs the image."""
     hosting = environ.get("HOSTING") or "flex"
     if hosting != "flex":
         fail(
@@ -123,7 +123,7 @@ def prepare(environ: Environ) -> None:
 
 
 def make_group(environ: Environ, manager: ResourceManager) -> str:
-    """Create the resource group where it is missing: AZURE_RESOURCE_GROUP, or `rg-` and the name of the environment.
+    """Create the resource group if it is missing: AZURE_RESOURCE_GROUP, or `rg-` and the name of the environment.
 
     Returns its path in Azure Resource Manager.
     """
@@ -146,7 +146,7 @@ def template_providers() -> set[str]:
 
 
 def register_providers(subscription: str, manager: ResourceManager) -> None:
-    """Register what the templates use and a new subscription has not, and wait until Azure has done so."""
+    """Register the providers that the templates use and a new subscription lacks, and wait until Azure has done so."""
     deadline = time.monotonic() + PROVIDERS_TAKE
     missing: list[str] = []
     for name in sorted(template_providers()):
@@ -167,16 +167,16 @@ def register_providers(subscription: str, manager: ResourceManager) -> None:
 
 
 def make_mysql_password(environ: Environ, manager: ResourceManager, group: str) -> None:
-    """A random password where the MySQL server is still to be created; an existing server keeps the one it has."""
+    """Make a random password if the MySQL server does not exist yet; an existing server keeps its password."""
     path = f"{group}/providers/Microsoft.DBforMySQL/flexibleServers"
     servers = (manager.call("GET", path, "2024-12-30") or {}).get("value", [])
     ours = [each for each in servers if each.get("tags", {}).get("azd-env-name") == environ.get("AZURE_ENV_NAME")]
-    # Azure demands three kinds of characters. Sign-in by password is off, so that nobody can use it.
+    # Azure requires three kinds of characters. Sign-in by password is off, so nobody can use it.
     remember("MYSQL_UNUSED_PASSWORD", "" if ours else f"aA1-{secrets.token_urlsafe(24)}")
 
 
 def my_ip(environ: Environ) -> str:
-    """The address that others see this machine at: MY_IP, or what a service responds."""
+    """Return this machine's public address: MY_IP, or the response of a lookup service."""
     source = environ.get("WHAT_IS_MY_IP") or WHAT_IS_MY_IP
     text = environ.get("MY_IP", "").strip()
     if not text:
@@ -192,7 +192,7 @@ def my_ip(environ: Environ) -> str:
 
 
 def allow_my_ip(environ: Environ) -> None:
-    """Put this machine's address on the allow-list if ALLOW_MY_IP is true, else remove the one that is on it."""
+    """Put this machine's address on the allow-list if ALLOW_MY_IP is true; otherwise remove its entry."""
     allowed = environ.get("ALLOW_MY_IP", "").strip().lower()
     if allowed not in ("", "true", "false"):
         fail(f"ALLOW_MY_IP must be true or false, and is {allowed!r}.")
@@ -216,7 +216,7 @@ def allow_my_ip(environ: Environ) -> None:
 
 
 def provisioned(environ: Environ) -> None:
-    """Remember when the identity got its roles (once an identity), and print the SQL for a database."""
+    """Record when the identity got its roles (once for each identity), and print the SQL for a database."""
     principal = environ.get("IDENTITY_PRINCIPAL_ID", "")
     if principal and environ.get("ROLES_OF") != principal:
         remember("ROLES_OF", principal)
@@ -235,7 +235,7 @@ def database_roles(environ: Environ) -> None:
     ids = {}
     for name in ("IDENTITY_CLIENT_ID", "IDENTITY_PRINCIPAL_ID"):
         text = environ.get(name, "")
-        # They go into SQL text, so only hexadecimal digits and hyphens may pass.
+        # These values go into SQL text, so only hexadecimal digits and hyphens are allowed.
         if not text or text.strip("0123456789abcdef-"):
             fail(f"{name} must be the output of that name of the deployment, and is {text!r}.")
         ids[name.lower()] = text
@@ -246,7 +246,7 @@ def database_roles(environ: Environ) -> None:
 
 
 def before_deploy(environ: Environ) -> None:
-    """Refuse a hosting that runs an image; else wait until the roles are old enough to hold everywhere."""
+    """Refuse a hosting that runs an image; otherwise wait until the new roles have taken effect everywhere."""
     check_hosting(environ)
     left = seconds_left(environ.get("ROLES_SINCE", ""), time.time())
     if left > 0:
@@ -255,16 +255,16 @@ def before_deploy(environ: Environ) -> None:
 
 
 def seconds_left(since: str, now: float) -> int:
-    """Seconds until roles assigned at `since` (seconds of the epoch; "" for never) hold everywhere."""
+    """Seconds until roles assigned at `since` (epoch seconds; "" for never) have taken effect everywhere."""
     if not since.isdigit():
         return 0
     return max(0, min(ROLES_HOLD_AFTER, int(since) + ROLES_HOLD_AFTER - int(now)))
 
 
 def deploy_image(_: Environ) -> None:
-    """Build the image on the base that its tag means today, push it, and deploy it by the digest of the push.
+    """Build the image on the base that its tag refers to today, push it, and deploy it by the pushed digest.
 
-    The image carries the base's digest as a label. Whoever runs it needs AcrPush on the registry.
+    The image carries the base's digest as a label. The user who runs this needs AcrPush on the registry.
     """
     lines = [line.partition("=") for line in run("azd", "env", "get-values").splitlines()]
     values = {name: "".join(shlex.split(value)) for name, _, value in lines}

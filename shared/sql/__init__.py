@@ -1,1 +1,1 @@
-"""SQL over HTTP: one statement a call, with bound parameters, limits that are told, and the same answers everywhere."""
+"""SQL over HTTP: one statement per call, bound parameters, limits in the response, one behaviour on every engine."""

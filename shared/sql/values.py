@@ -1,4 +1,4 @@
-"""Values in responses: the types of columns, and rows as JSON, NDJSON and CSV, within a limit of bytes."""
+"""Values in responses: column types, and rows as JSON, NDJSON and CSV, within a byte limit."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ under each of its collations."""
 
 
 class Typed(NamedTuple):
-    """A value with its declared type, for engines that want to know it."""
+    """A value with its declared type, for engines that need the type."""
 
     value: "bool | int | float | str | bytes | None"
     kind: Kind
@@ -48,11 +48,11 @@ NOT_TEXT = "Texts that are not UTF-8 are written as base64."
 
 
 class NotText(bytes):
-    """A text of SQLite's that is not UTF-8."""
+    """A SQLite text that is not UTF-8."""
 
 
 class Column(NamedTuple):
-    """A column of a result. If `kind` is None, its values decide. `convert` turns a stored value into its kind."""
+    """A result column. If `kind` is None, its values decide. `convert` turns a stored value into its kind."""
 
     name: str
     kind: Kind | None = None
@@ -61,7 +61,7 @@ class Column(NamedTuple):
     """How values can be told apart; None where only the database can."""
 
 
-class Columns(tuple[Column, ...]):  # noqa: SLOT001 - slots and cached properties do not go together.
+class Columns(tuple[Column, ...]):  # noqa: SLOT001 - slots and cached properties do not work together.
     """The columns of a result, with facts about them that are computed once."""
 
     @cached_property
@@ -71,12 +71,12 @@ class Columns(tuple[Column, ...]):  # noqa: SLOT001 - slots and cached propertie
 
     @cached_property
     def unique_names(self) -> list[str]:
-        """The names in order, with a number behind each repeat."""
+        """The names in order, with a number after each repeat."""
         return unique(self.names)
 
     @cached_property
     def converts(self) -> list[tuple[int, Callable[[Any], Any]]]:
-        """The indexes of columns whose values must be converted, and how."""
+        """The indexes of columns whose values must be converted, with their converters."""
         return [(index, each.convert) for index, each in enumerate(self) if each.convert]
 
     @cached_property
@@ -141,7 +141,7 @@ def _boolean(value: Any) -> Any:
 
 
 def _decimal(value: Any, places: int) -> Any:
-    """The shortest decimal that equals `value`, padded to the declared number of places."""
+    """Return the shortest decimal that equals `value`, padded to the declared number of places."""
     if type(value) is int:
         text = str(value)
     elif type(value) is float and isfinite(value):
@@ -155,7 +155,7 @@ def _decimal(value: Any, places: int) -> Any:
 
 
 class Json:
-    """A value that is JSON text already, on one line."""
+    """A value that is already JSON text, on one line."""
 
     __slots__ = ("text",)
 
@@ -164,7 +164,7 @@ class Json:
 
     @classmethod
     def of(cls, text: str) -> "Json":
-        """`text`, which is JSON, on one line, its numbers digit by digit."""
+        """Return `text`, which is JSON, on one line. Its numbers keep every digit."""
         if "\n" not in text and "\r" not in text:
             return cls(text)
         try:
@@ -175,7 +175,7 @@ class Json:
 
 
 def json_or_text(value: Any) -> Any:
-    """JSON as it is stored, digit by digit; text that is not JSON remains text."""
+    """Return JSON as it is stored, digit by digit; text that is not JSON stays text."""
     if type(value) is not str:
         return value
     try:
@@ -189,7 +189,7 @@ def json_or_text(value: Any) -> Any:
 
 
 def mysql_timestamp(text: str) -> str:
-    """An RFC 3339 timestamp as MySQL and MariaDB write it, in UTC; a text without an offset keeps its time."""
+    """Return an RFC 3339 timestamp in MySQL's and MariaDB's format, in UTC; a text without an offset keeps its time."""
     try:
         moment = datetime.fromisoformat(text.upper())
         if moment.tzinfo is not None:
@@ -200,7 +200,7 @@ def mysql_timestamp(text: str) -> str:
 
 
 def has_offset(value: object) -> bool:
-    """Whether a value is a text that is an RFC 3339 timestamp, which MySQL and MariaDB refuse for its offset."""
+    """Whether a value is an RFC 3339 text with an offset, which MySQL and MariaDB refuse."""
     return isinstance(value, str) and _RFC_3339.fullmatch(value) is not None
 
 
@@ -213,7 +213,7 @@ _RFC_3339 = re.compile(
 
 
 class Style(NamedTuple):
-    """How rows are written."""
+    """The output format of rows."""
 
     format: Format = "json"
     big_integers_as_text: bool = False
@@ -247,11 +247,11 @@ class Cursor(Protocol):
         """The columns in order; names may repeat."""
 
     def fetch(self, count: int) -> list[Row]:
-        """The next rows: at most `count`, and at most about FETCH_BYTES of them. None are left after an empty list."""
+        """Return the next rows: at most `count`, and at most about FETCH_BYTES. An empty list marks the end."""
 
 
 class Rows:
-    """A cursor over rows that are in memory."""
+    """A cursor over rows in memory."""
 
     def __init__(self, columns: Iterable[Column], rows: list[Row]) -> None:
         self.first_rows = len(rows) + 1
@@ -263,11 +263,11 @@ class Rows:
 
 
 class RowOverLimit(Exception):
-    """A single row is larger than the limit of bytes."""
+    """A single row exceeds the byte limit."""
 
 
 class Writer:
-    """Turns rows into bytes, piece by piece, and notes what the columns contain."""
+    """Encodes rows piece by piece, and records the types of the columns' values."""
 
     def __init__(self, columns: Columns, style: Style) -> None:
         self._columns = columns
@@ -282,11 +282,11 @@ class Writer:
         self.separator = b"," if style.format in ("json", "objects") else b""
 
     def head(self) -> bytes:
-        """The bytes before the first row."""
+        """Return the bytes before the first row."""
         return _csv(self.names, [tuple(self.names)]) if self._style.format == "csv" else b""
 
     def encode(self, rows: list[Row]) -> bytes:
-        """`rows`, with `separator` between them."""
+        """Return the encoded `rows`, with `separator` between them."""
         if self._columns.converts and rows:
             rows = converted(rows, self._columns.converts)
         for index, types in self._types.items():
@@ -306,7 +306,7 @@ class Writer:
         return encoded
 
     def describe(self) -> list[dict[str, str]]:
-        """Each column's name and type, as far as the rows so far show."""
+        """Return each column's name and type, as far as the rows so far show."""
         if not self._types and not self._notes and self.names is self._columns.names:
             return self._columns.described
         declared = zip(self.names, self._columns.described, strict=True)
@@ -331,7 +331,7 @@ def read_page(cursor: Cursor, style: Style, max_rows: int, max_bytes: int) -> Pa
         if not fetched:
             truncated = False
             break
-        rows = fetched[: max_rows - total]  # One more than wanted may be there, which shows that more follow.
+        rows = fetched[: max_rows - total]  # The cursor may return one row too many, which shows that more follow.
         encoded = writer.encode(rows)
         if size + len(encoded) > max_bytes:
             rows, encoded = _fitting(rows, writer, max_bytes - size)
@@ -353,7 +353,7 @@ def read_page(cursor: Cursor, style: Style, max_rows: int, max_bytes: int) -> Pa
 
 
 def converted(rows: list[Row], converts: list[tuple[int, Callable[[Any], Any]]]) -> list[Row]:
-    """`rows`, with each column converted that must be."""
+    """Return `rows` with their convertible columns converted."""
     columns = list(zip(*rows, strict=True))
     for index, convert in converts:
         columns[index] = tuple(map(convert, columns[index]))
@@ -361,7 +361,7 @@ def converted(rows: list[Row], converts: list[tuple[int, Callable[[Any], Any]]])
 
 
 def _fitting(rows: list[Row], writer: Writer, room: int) -> tuple[list[Row], bytes]:
-    """The first of `rows` that fit into `room` bytes, and their encoding."""
+    """Return the first of `rows` that fit into `room` bytes, and their encoding."""
     used = -len(writer.separator)
     for fit, row in enumerate(rows):
         used += len(writer.separator) + len(writer.encode([row]))
@@ -389,7 +389,7 @@ def _defused(value: Any) -> Any:
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """`names` with a number behind each repeat (`id`, `id_2`), since an object holds a name once."""
+    """Return `names` with a number after each repeat (`id`, `id_2`), since an object holds a name once."""
     taken = set(names)
     numbers: dict[str, Iterator[int]] = {}
     result: dict[str, None] = {}
@@ -409,7 +409,7 @@ _KINDS: dict[type, Kind] = {
 
 
 def kind_of(types: set[type]) -> Kind:
-    """The type of a column with values of these types: the wider of two numbers, else text."""
+    """Return the type of a column with values of these types: the wider of two numbers, otherwise text."""
     types = types - {type(None)}
     if not types:
         return "null"
@@ -420,12 +420,12 @@ def kind_of(types: set[type]) -> Kind:
 
 
 def as_text(value: Any) -> str:
-    """The JSON text of values that are neither text nor number: JSON columns, and PostgreSQL's arrays and records."""
+    """Return the JSON text of values that are neither text nor number: JSON, and PostgreSQL arrays and records."""
     return value.text if type(value) is Json else _arrays([], [(value,)])[1:-1].decode()
 
 
 def _default(value: object) -> object:
-    """The form of a value that orjson does not know."""
+    """Convert a value of a type that orjson does not support."""
     import orjson
 
     if isinstance(value, Json):
@@ -453,20 +453,20 @@ def _lines(names: list[str], rows: list[Row]) -> bytes:
 
 
 def _csv(_names: list[str], rows: list[Row]) -> bytes:
-    """Lines of RFC 4180. Null and the empty text are both an empty field; bytes are base64url."""
+    """Encode lines of RFC 4180. Null and the empty text are both an empty field; bytes are base64url."""
     columns = [_fields(column) for column in zip(*rows, strict=True)]
-    if len(columns) == 1:  # A line that is empty would be no record.
+    if len(columns) == 1:  # An empty line would not be a record.
         columns = [[field or '""' for field in columns[0]]]
     return "\r\n".join([*map(",".join, zip(*columns, strict=True)), ""]).encode()
 
 
 def _fields(column: Sequence[Any]) -> Sequence[str]:
-    """The values of a column, quoted if needed: column by column, because most have one type and no quotes."""
+    """Return a column's values, quoted if needed: column by column, because most have one type and no quotes."""
     import orjson
 
     types = set(map(type, column))
     if types in ({int}, {float}):
-        numbers = orjson.dumps(column).decode()[1:-1]  # Five times as fast as str for each.
+        numbers = orjson.dumps(column).decode()[1:-1]  # This is five times as fast as str for each value.
         # Python writes exponents differently, and uses them for small numbers; infinite numbers are null.
         if "e" not in numbers and "0.0000" not in numbers and "u" not in numbers:
             return numbers.split(",")

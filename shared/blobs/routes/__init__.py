@@ -1,1 +1,1 @@
-"""The edge of the blob functions: their fields, their answers, and one short function a route."""
+"""The HTTP edge of the blob functions: request fields, responses, and one short function per route."""

@@ -1,4 +1,4 @@
-"""What a database engine offers, whatever its kind. Each module beside this one is the only one to touch its driver."""
+"""The interface of every database engine. Each module in this package is the only one that touches its driver."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -26,12 +26,12 @@ MAX_AGE_SECONDS = 1800.0
 
 
 def in_azure(host: str | None) -> bool:
-    """Whether `host` is an Azure Database, which takes a token for a password, and TLS alone."""
+    """Whether `host` is an Azure Database, which takes a token as the password and requires TLS."""
     return (host or "").lower().endswith(".database.azure.com")
 
 
 def sign_in(token: Callable[[str], str]) -> str:
-    """What the app's identity signs in to an Azure Database with. Raises DatabaseUnavailable where it gets no token."""
+    """Return the token that signs the app in to an Azure Database. Raises DatabaseUnavailable if there is none."""
     try:
         return token(TOKEN_SCOPE)
     except Unavailable as error:
@@ -39,19 +39,19 @@ def sign_in(token: Callable[[str], str]) -> str:
 
 
 def not_allowed(command: str) -> SqlError:
-    """The error for what callers may not run, since it outlasts the call, or shows what other callers do."""
+    """The error for a statement that callers may not run: it outlasts the call, or shows other callers' activity."""
     return SqlError(f"{command} is not allowed: each call runs in the app's own transaction and session.")
 
 
 def write_refused(*, writes: bool) -> ReadOnly:
-    """Why the database let nothing be written: it is a reader who asked, or a writer of what takes no writes now."""
+    """The error for a refused write: the caller is a reader, or the database takes no writes at the moment."""
     if writes:
         return ReadOnly("The database takes no writes now: it is a replica, or was made read-only.")
     return ReadOnly(f"The statement writes. {WRITES_ELSEWHERE}")
 
 
 class NeedsSandbox(Exception):
-    """The call must run in a child process, from its beginning, on `session`, which has been started."""
+    """The call must run in a child process, from its beginning, on `session`, which is already started."""
 
     def __init__(self, session: "Session") -> None:
         super().__init__()
@@ -59,14 +59,14 @@ class NeedsSandbox(Exception):
 
 
 class Statement(NamedTuple):
-    """A statement and what is bound to it, by position or by name."""
+    """A statement and its bound values, by position or by name."""
 
     sql: str
     params: Params
 
 
 class Outcome(NamedTuple):
-    """What a statement did. `rows_affected` is 0 for one that changes no rows; `columns` is empty without RETURNING."""
+    """The result of a statement. `rows_affected` is 0 if it changes no rows; `columns` is empty without RETURNING."""
 
     rows_affected: int
     last_row_id: int | None
@@ -111,7 +111,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def grouped_indexes(rows: Iterable[Row]) -> list[Index]:
-    """Indexes of rows of name, whether it is unique, and one of its columns, in their order."""
+    """Group rows of (index name, unique, column) into indexes. The columns keep their order."""
     found: dict[str, Index] = {}
     for name, unique, column in rows:
         found.setdefault(name, Index(name, bool(unique), [])).columns.append(column)
@@ -119,7 +119,7 @@ def grouped_indexes(rows: Iterable[Row]) -> list[Index]:
 
 
 def grouped_keys(rows: Iterable[Row]) -> list[ForeignKey]:
-    """Foreign keys of rows of id, column, table and the column there, in their order."""
+    """Group rows of (id, column, table, referenced column) into foreign keys. The columns keep their order."""
     found: dict[Any, ForeignKey] = {}
     for key, column, table, reference in rows:
         each = found.setdefault(key, ForeignKey([], table, []))
@@ -129,46 +129,46 @@ def grouped_keys(rows: Iterable[Row]) -> list[ForeignKey]:
 
 
 class Session(Protocol):
-    """An open connection, used by one thread at a time. No exception of the driver leaves it."""
+    """An open connection, used by one thread at a time. It raises no exception of the driver."""
 
     def start(self, seconds: float) -> None:
-        """Start the one transaction of a call. Whatever runs when `seconds` are over is interrupted (QueryTimeout)."""
+        """Start the call's only transaction. A statement that outlasts `seconds` is interrupted (QueryTimeout)."""
 
     def query(self, sql: str, params: Params, *, rows: int, explain: bool) -> Cursor:
-        """Run one statement that reads, or say how it would be run. No more than `rows` of its rows are wanted.
+        """Run one statement that reads, or explain it. The caller needs at most `rows` of its rows.
 
-        Raises ReadOnly where it would write, and SqlError where the database refuses it.
+        Raises ReadOnly if the statement would write, and SqlError if the database refuses it.
         """
 
     def execute(self, statement: Statement, *, alone: bool, max_rows: int) -> Outcome:
-        """Run one statement inside the transaction, and read what it returns, at most `max_rows`.
+        """Run one statement inside the transaction, and read the rows that it returns, at most `max_rows`.
 
-        Where it is not `alone`, what cannot be undone with the transaction is refused.
+        Unless it is `alone`, a statement that a rollback cannot undo is refused.
         """
 
     def check_undoable(self, statements: Sequence[Statement]) -> None:
-        """Raise SqlError, before any of `statements` runs, where the database could not undo one of them."""
+        """Raise SqlError, before any of `statements` runs, if the database could not undo one of them."""
 
     def check_commit(self) -> None:
-        """Raise the error that a commit would: constraints and triggers may be deferred to it."""
+        """Raise the error that a commit would raise: constraints and triggers may be deferred to it."""
 
     def commit(self) -> None:
-        """Commit the transaction. Raises SqlError where it is not the one that `start` began."""
+        """Commit the transaction. Raises SqlError if it is not the transaction that `start` began."""
 
     def end(self) -> None:
-        """Undo what is not committed, and leave the connection as it was when it was opened.
+        """Roll back uncommitted changes, and return the connection to its initial state.
 
-        Raises DatabaseUnavailable where that fails: then the connection is of no more use.
+        Raises DatabaseUnavailable if that fails: the connection is then unusable.
         """
 
     def tables(self) -> list[Table]:
-        """Every table and view that the session may read."""
+        """Return every table and view that the session may read."""
 
     def warnings(self) -> list[tuple[str, str]]:
-        """A code and a sentence for each thing that the session may do and a reader should not."""
+        """Return a code and a sentence for each permission that the session has and a reader should not have."""
 
     def fresh(self) -> bool:
-        """Whether this connection may serve once more."""
+        """Whether this connection may serve another call."""
 
     def close(self) -> None:
         """Close the connection. Raises nothing."""

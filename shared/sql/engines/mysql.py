@@ -111,14 +111,14 @@ class MysqlSession:
         self._is_late = False
         self._connect = _connector(url, token)
         try:
-            # PyMySQL's Connection; not all that we need of it is public.
+            # PyMySQL's Connection; some members that we need are private.
             self._db: Any = self._connect()
             ((version, mode, self._database),) = self._ask("select version(), @@sql_mode, database()")
             self._is_mariadb = "mariadb" in version.lower()
             self._mode = ",".join(each for each in mode.split(",") if each not in TEXT_MODES)
             self._is_json: dict[tuple[str, str, str], bool] = {}
         except self._failures as error:
-            # A locked account, an insecure connection, a plugin that we lack: no fault of the statement.
+            # A locked account, an insecure connection or a missing plugin: the statement is not at fault.
             raise DatabaseUnavailable(
                 "Could not connect to MySQL, or authentication failed.", retry_after=RETRY_AFTER_SECONDS
             ) from error
@@ -131,7 +131,7 @@ class MysqlSession:
         self._db._read_timeout = seconds + GRACE_SECONDS
         try:
             self._set_limits()
-            # After a commit that a statement implies, the next transaction is read-only, too.
+            # Some statements commit implicitly. The transaction after such a commit must be read-only, too.
             if not self._writes:
                 self._ask("set session transaction read only")
             self._ask("start transaction" if self._writes else "start transaction read only")
@@ -139,7 +139,7 @@ class MysqlSession:
             raise self._ours(error) from error
 
     def _set_limits(self, *, rows: int | None = None) -> None:
-        """Set what a statement before could have changed: the limit of time, and how texts are read."""
+        """Set what an earlier statement could have changed: the time limit, and how the server reads texts."""
         left = self._deadline - monotonic()
         if left <= 0:
             raise QueryTimeout(OVER)
@@ -190,9 +190,9 @@ class MysqlSession:
         self._columns = self._described()
 
     def _rejected(self, values: list[Scalar], rows: int) -> list[int]:
-        """The indexes of RFC 3339 texts that the server warned of; the rows that came with the warning are kept.
+        """Return the indexes of RFC 3339 texts in the server's warnings, and keep the rows that came with the warning.
 
-        The warnings come with the end of the rows, so only a result within FETCH_BYTES can be repeated.
+        The warnings come after the last row, so only a result within FETCH_BYTES can be repeated.
         """
         if self._cursor is None or not self._columns or not any(map(has_offset, values)):
             return []
@@ -200,7 +200,7 @@ class MysqlSession:
         return self._warned(values)
 
     def _warned(self, values: list[Scalar]) -> list[int]:
-        """The indexes of RFC 3339 texts in the warnings of the last statement, if its result has ended."""
+        """Return the indexes of RFC 3339 texts in the last statement's warnings, if its result has ended."""
         result = self._db._result
         if result is None or result.unbuffered_active or not result.warning_count or not any(map(has_offset, values)):
             return []
@@ -216,7 +216,7 @@ class MysqlSession:
         rows, self._ahead = self._ahead[:count], self._ahead[count:]
         if self._columns and not rows:
             rows = self._read(self._cursor, count)[0]
-        if monotonic() > self._deadline:  # SLEEP and BENCHMARK end early, and call that a result.
+        if monotonic() > self._deadline:  # SLEEP and BENCHMARK end early when interrupted, and return a normal result.
             raise QueryTimeout(OVER)
         return rows
 
@@ -232,7 +232,7 @@ class MysqlSession:
                 for value in row:
                     if type(value) is str or type(value) is bytes:
                         size += len(value)
-                if monotonic() > deadline:  # Rows that trickle in reach no limit of a single read.
+                if monotonic() > deadline:  # Rows that arrive slowly never reach the timeout of a single read.
                     raise QueryTimeout(OVER)
         except self._failures as error:
             raise self._ours(error) from error
@@ -249,10 +249,10 @@ class MysqlSession:
         left = self._deadline - monotonic()
         if left <= 0:
             raise QueryTimeout(OVER)
-        self._db._read_timeout = left + GRACE_SECONDS  # The server's own limit is that of each statement.
+        self._db._read_timeout = left + GRACE_SECONDS  # The server applies its own limit to each statement separately.
         try:
             if not (alone or self._is_marked):
-                # The server keeps a savepoint as long as its transaction: whether it is there shows which one is open.
+                # The server drops a savepoint with its transaction: whether it exists shows which transaction is open.
                 self._ask("savepoint strongroom")
                 self._is_marked = True
             was_open = self._db.server_status & IN_TRANSACTION
@@ -272,7 +272,7 @@ class MysqlSession:
         return Outcome(affected, last_row_id, Columns(), [])
 
     def _write(self, scanned: Scanned, values: list[Scalar]) -> "SSCursor":
-        """Run a statement; if the server refuses RFC 3339 texts in columns of timestamps, with these converted."""
+        """Run a statement. If the server refuses RFC 3339 texts in timestamp columns, convert them and run it again."""
         if any(map(has_offset, values)):
             self._ask("savepoint strongroom_values")
         attempts: list[list[Scalar]] = [values]
@@ -283,12 +283,12 @@ class MysqlSession:
                 rejected = [] if self._db._result.description else self._warned(attempts[number])
                 if not rejected:
                     break
-                # The statement compared with a wrong time: undo what it did.
+                # The statement compared with a wrong time: undo its changes.
                 self._ask("rollback to savepoint strongroom_values")
                 attempts[number + 1 : number + 1] = [_with_converted(attempts[number], rejected)]
             except self._failures as error:
                 rejected = _rejected(error, attempts[number])
-                # The same text may also be in a column of texts, which keeps every character: try each one alone first.
+                # The same text may also be in a text column, which keeps every character: try each text alone first.
                 if rejected:
                     alone = [[index] for index in rejected] if 1 < len(rejected) <= 3 else []
                     more = [_with_converted(attempts[number], each) for each in (*alone, rejected)]
@@ -310,12 +310,12 @@ class MysqlSession:
                 f"{scanned.first} cannot be undone by MySQL. Send it in a call of its own, and not as a dry run."
             )
         if second in ("DATABASE", "SCHEMA"):
-            self._spoiled = True  # It may be the connection's own.
+            self._spoiled = True  # It may be the connection's own error.
 
     def _check_transaction(self) -> None:
-        """Ask the server whether this is still the transaction that was begun, and set its limits again.
+        """Check with the server that this is still the transaction that was begun, and set its limits again.
 
-        Raises SqlError where a statement before ended it, unseen by the scanner.
+        Raises SqlError if an earlier statement ended it without the scanner noticing.
         """
         try:
             self._ask("release savepoint strongroom")
@@ -349,7 +349,7 @@ class MysqlSession:
             )
 
     def check_commit(self) -> None:
-        """MySQL defers no constraint."""
+        """Do nothing: MySQL defers no constraint."""
 
     def commit(self) -> None:
         if self._is_marked:
@@ -362,17 +362,17 @@ class MysqlSession:
     def end(self) -> None:
         try:
             if self._spoiled or not self._db.open or self._has_more():
-                # Reading the rows that are still coming, only to drop them, takes longer than connecting anew.
+                # Reading the remaining rows only to drop them takes longer than a new connection.
                 raise DatabaseUnavailable("The connection is still busy.")
             self._cursor = None
-            # Undoes the transaction, unlocks, drops temporary tables, and forgets what was set.
+            # This rolls back, unlocks, drops temporary tables, and resets session variables.
             self._db._execute_command(COM_RESET_CONNECTION, b"")
             self._db._read_ok_packet()
         except self._failures as error:
             raise self._ours(error) from error
 
     def _has_more(self) -> bool:
-        """Whether rows are still coming. Behind the last row of a full page stands its end, which nobody has read."""
+        """Whether rows are still coming. After the last row of a full page comes an end marker, not yet read."""
         result = self._db._result
         if result is None or not result.unbuffered_active:
             return False
@@ -383,7 +383,7 @@ class MysqlSession:
 
     def tables(self) -> list[Table]:
         try:
-            if not self._is_mariadb:  # Else MySQL tells how many rows a table had up to a day ago.
+            if not self._is_mariadb:  # Otherwise MySQL reports row counts that are up to a day old.
                 self._ask("set information_schema_stats_expiry = 0")
             columns, indexes, keys = (self._ask(listed) for listed in (TABLES, INDEXES, KEYS))
         except self._failures as error:
@@ -418,7 +418,7 @@ class MysqlSession:
         result = self._db._result
         if self._is_late or (result is not None and result.unbuffered_active):
             self._kill()
-        # At once: what is still coming is not read, neither now nor when the result is forgotten.
+        # Close at once: the remaining rows are not read, neither now nor when the result is collected.
         if result is not None:
             result.unbuffered_active = False
         self._db._force_close()
@@ -435,11 +435,11 @@ class MysqlSession:
         return Columns([self._column(each) for each in result.fields])
 
     def _learn_json(self, fields: Sequence[Any]) -> None:
-        """Ask which of the long texts that are new to this connection are JSON: MariaDB's JSON is text with a check."""
+        """Find out which long text columns, new to this connection, are JSON: MariaDB's JSON is text with a check."""
         found = {_place(each) for each in fields if each.type_code == BLOB and each.charsetnr != BINARY}
         new = {each for each in found if each[0] == self._database} - self._is_json.keys()
         if new:
-            with closing(self._connect()) as other:  # On our own connection the rows are coming.
+            with closing(self._connect()) as other:  # Use a second connection: rows are still coming on this one.
                 json = set(_asked(other, JSON_COLUMNS))
             self._is_json |= {each: each in json for each in new}
 
@@ -455,11 +455,11 @@ class MysqlSession:
         if field.charsetnr == BINARY:
             return Column(field.name, "bytes")
         if self._is_json.get(_place(field)):
-            return Column(field.name, "json", json_or_text)  # The check may have gone since.
+            return Column(field.name, "json", json_or_text)  # The check may have been dropped since.
         return Column(field.name, "text")
 
     def _ours(self, error: Exception, sql: str = "") -> StrongroomError:
-        """The error that a caller sees for what the server said.
+        """Translate the server's error into the error that a caller sees.
 
         https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
         """
@@ -484,14 +484,14 @@ class MysqlSession:
         return SqlError(f"{message} ({number})")
 
     def _kill(self) -> None:
-        """Stop, by another connection, what the server runs for this one: closing alone leaves it running."""
+        """Stop this connection's statement through another connection: closing alone leaves it running."""
         thread: int = self._db.thread_id()
         with suppress(*self._failures, DatabaseUnavailable), closing(self._connect()) as other:
             _asked(other, f"kill {int(thread)}")
 
 
 class _NoClearPassword:
-    """What PyMySQL asks where a server wants the password as it is: any server on the way could."""
+    """Refuses to send a clear-text password: without TLS, anyone on the network could read it."""
 
     def __init__(self, _connection: object) -> None:
         pass
@@ -504,19 +504,19 @@ class _NoClearPassword:
 
 
 def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connection[Any]]":
-    """What opens a connection. It raises what PyMySQL raises, and DatabaseUnavailable where there is no token."""
+    """Return a function that opens a connection. It raises PyMySQL's errors; DatabaseUnavailable without a token."""
     from pymysql.connections import TEXT_TYPES, Connection
     from pymysql.constants import CLIENT
     from pymysql.cursors import SSCursor
 
-    TEXT_TYPES.add(VECTOR)  # Else PyMySQL takes a vector's bytes for ASCII.
+    TEXT_TYPES.add(VECTOR)  # Otherwise PyMySQL decodes a vector's bytes as ASCII.
     parts = urlsplit(url)
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     given: dict[str, Any] = {
         "host": parts.hostname or "127.0.0.1",
         "port": parts.port or 3306,
         "user": unquote(parts.username or ""),
-        # As bytes, since PyMySQL makes Latin-1 of a text, and MySQL hashes UTF-8.
+        # Pass bytes: PyMySQL encodes text as Latin-1, but MySQL hashes UTF-8.
         "password": unquote(parts.password or "").encode(),
         "database": unquote(parts.path.lstrip("/")) or None,
         "charset": "utf8mb4",
@@ -525,7 +525,7 @@ def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connectio
         "write_timeout": 30,
         "conv": _DECODERS,
         "cursorclass": SSCursor,
-        # Rows affected are those found, as other databases count them.
+        # Count the rows that match, as other databases do.
         "client_flag": CLIENT.FOUND_ROWS,
         "autocommit": True,
     }
@@ -533,12 +533,12 @@ def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connectio
     if azure or "ssl_ca" in options or options.get("ssl", "").lower() in ("true", "1", "required"):
         import ssl
 
-        # Whoever the server is, its certificate says so. Azure asks for the token by mysql_clear_password, as it is.
+        # The certificate proves the server's identity. Azure requires the token in clear text (mysql_clear_password).
         given["ssl"] = ssl.create_default_context(cafile=options.get("ssl_ca"))
     else:
         given["auth_plugin_map"] = {"mysql_clear_password": _NoClearPassword, "dialog": _NoClearPassword}
 
-    connection: Any = Connection  # Not all that we need of it is public.
+    connection: Any = Connection  # Some members that we need are private.
 
     class BoundedConnection(connection):  # type: ignore[misc]
         def _read_bytes(self, num_bytes: int) -> bytes:
@@ -557,7 +557,7 @@ def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connectio
 
 
 def _literal(value: Scalar) -> str:
-    """`value` as MySQL reads it; a text's backslashes are doubled, which the session's sql_mode counts on."""
+    """Return `value` as a MySQL literal. Backslashes are doubled, which the session's sql_mode requires."""
     from pymysql.converters import escape_string
 
     if value is None:
@@ -565,19 +565,19 @@ def _literal(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, bytes):
-        return f"0x{value.hex()}" if value else "x''"  # MariaDB compares 0x… with bits, too, and x'…' only with texts.
+        return f"0x{value.hex()}" if value else "x''"  # MariaDB also compares 0x… with bits, and x'…' only with text.
     if isinstance(value, float):
         return f"{value!r}e0" if "e" not in repr(value) else repr(value)
     return str(value) if isinstance(value, int) else f"'{escape_string(str(value))}'"
 
 
 def _with_converted(values: list[Scalar], indexes: list[int]) -> list[Scalar]:
-    """`values`, those at `indexes` as MySQL writes timestamps."""
+    """Return `values`, with those at `indexes` converted to MySQL's timestamp format."""
     return [mysql_timestamp(str(value)) if index in indexes else value for index, value in enumerate(values)]
 
 
 def _rejected(error: Exception, values: list[Scalar]) -> list[int]:
-    """The indexes of RFC 3339 texts that the server refuses in this error."""
+    """Return the indexes of RFC 3339 texts that the server refuses in this error."""
     number, message = (*error.args, "", "")[:2]
     if number not in INCORRECT_VALUE:
         return []
@@ -597,12 +597,12 @@ def _timestamp(value: str | None) -> str | None:
 
 
 def _place(field: Any) -> tuple[str, str, str]:
-    """Database, table and column from which a field comes; "" each where it is computed."""
+    """Return a field's database, table and column; "" each if the field is computed."""
     return field.db.decode(), field.org_table, field.org_name
 
 
 def _asked(db: Any, sql: str) -> list[Row]:
-    """Run a statement of ours on PyMySQL's Connection, and read all that it answers."""
+    """Run an internal statement on PyMySQL's Connection, and return all of its rows."""
     with db.cursor() as cursor:
         cursor.execute(sql)
         rows: list[Row] = list(cursor.fetchall()) if cursor.description else []

@@ -137,7 +137,7 @@ class PostgresSession:
             if not writes:
                 given["options"] += " -c default_transaction_read_only=on"
             if in_azure(given.get("host")):
-                # Whatever the URL says: a token shown to another server would let that one in as us.
+                # Whatever the URL says: a server that received the token could sign in with it as the app.
                 given |= {"sslmode": "verify-full", "gssencmode": "disable"}
                 given.setdefault("sslrootcert", _roots())
                 given["password"] = given.get("password") or sign_in(token)
@@ -154,7 +154,7 @@ class PostgresSession:
     # ---- One call.
 
     def start(self, seconds: float) -> None:
-        # The SELECT takes a snapshot: from then on a read-only transaction stays one (SET TRANSACTION is refused).
+        # The SELECT takes a snapshot: after it a read-only transaction stays read-only (SET TRANSACTION is refused).
         self._db.deadline = monotonic() + OWN_SECONDS
         self._sent, self._transaction = 0, None
         if self._writes:
@@ -165,10 +165,10 @@ class PostgresSession:
         self._db.deadline = self._deadline + GRACE_SECONDS
 
     def _limits(self, seconds: float) -> str:
-        """Expressions that set the limits of the transaction. A statement could have lifted those set before it."""
+        """Return expressions that set the transaction's limits. An earlier statement could have lifted them."""
         limits = f"set_config('statement_timeout', '{max(1, int(seconds * 1000))}', true)"
         if self._db.info.server_version >= 140000:
-            # The server ends the statement of a client that is gone.
+            # The server ends a statement when its client disconnects.
             limits += ", set_config('client_connection_check_interval', '1000', true)"
         return limits
 
@@ -202,7 +202,7 @@ class PostgresSession:
         return self
 
     def _declare(self, text: str, values: list[Any], scanned: Scanned, sql: str) -> bool:
-        """Declare a cursor for the statement; False where it can have none, with the transaction begun anew."""
+        """Declare a cursor for the statement. Returns False if it can have none; the transaction is then begun anew."""
         try:
             self._db.execute(DECLARE + text, values or NO_VALUES)
         except self._failures as error:
@@ -225,7 +225,7 @@ class PostgresSession:
         undo: Callable[[], object],
         protect: Callable[[], object] = lambda: None,
     ) -> tuple[str, list[Any]]:
-        """The statement, and its values with their types. If PostgreSQL has to deduce them, the app calls `protect`
+        """Return the statement, and its values with their types. If PostgreSQL has to deduce them, call `protect`
         before, and `undo` after each failed attempt."""
         try:
             return self._types.bind(scanned, params, protect, undo)
@@ -242,7 +242,7 @@ class PostgresSession:
             self._more = self._stream.row_count == self._stream.most
             if rows or not self._more:
                 break
-            # The limit is that of each statement, and this one may have lifted it.
+            # PostgreSQL applies the limit to each statement, and this one may have lifted it.
             self._own(f"SELECT {self._limits(self._deadline - monotonic())}")
             self._fetch_forward(count)
             rows = self._read(count)
@@ -255,7 +255,7 @@ class PostgresSession:
     def _send(
         self, text: str, values: list[Any] | None = None, scanned: Scanned | None = None, sql: str = "", before: int = 0
     ) -> None:
-        """Run a statement, and read as far as its columns."""
+        """Run a statement, and read up to its columns."""
         try:
             self._stream = _stream_cursor()(self._db)
             self._stream.start(text, values or NO_VALUES)
@@ -264,12 +264,12 @@ class PostgresSession:
         self._columns = self._described(self._stream.pgresult)
 
     def _read(self, count: int) -> list[Row]:
-        """The next rows of the statement that runs, as far as they have come by bytes or by `count`."""
+        """Return the next rows of the running statement, bounded by bytes and by `count`."""
         try:
             rows: list[Row] = self._stream.read(count)
         except self._failures as error:
             raise self._ours(error) from error
-        if monotonic() > self._deadline:  # The server's own limit is that of each FETCH, not of all of them.
+        if monotonic() > self._deadline:  # The server applies its own limit to each FETCH, not to all of them together.
             raise QueryTimeout(OVER)
         return rows
 
@@ -313,15 +313,15 @@ class PostgresSession:
         return Outcome(count if tag in CHANGES else 0, None, columns, rows)
 
     def _finish(self) -> int:
-        """Read what is left of a statement's result; how many rows it changed."""
+        """Read the rest of a statement's result, and return the number of changed rows."""
         while self._read(1024):
             pass
         return max(int(self._stream.rowcount), 0)
 
     def _check_transaction(self) -> None:
-        """Ask PostgreSQL whether this is still the transaction that was begun, and set its limits again.
+        """Check with PostgreSQL that this is still the transaction that was begun, and set its limits again.
 
-        Raises SqlError where a statement before ended it, unseen by the scanner.
+        Raises SqlError if an earlier statement ended it without the scanner noticing.
         """
         if self._sent == 0:
             return
@@ -333,7 +333,7 @@ class PostgresSession:
         self._transaction = transaction
 
     def check_undoable(self, statements: Sequence[Statement]) -> None:
-        """PostgreSQL undoes all that a transaction may run."""
+        """Do nothing: PostgreSQL can undo every statement that a transaction may run."""
 
     def check_commit(self) -> None:
         self._own("SET CONSTRAINTS ALL IMMEDIATE")
@@ -347,7 +347,7 @@ class PostgresSession:
     def end(self) -> None:
         self._more, self._stream = False, None
         if self._db.info.transaction_status == ACTIVE:
-            # Reading the rows that are still coming, only to drop them, takes longer than connecting anew.
+            # Reading the remaining rows only to drop them takes longer than a new connection.
             raise DatabaseUnavailable("The connection is still busy.")
         self._db.deadline = monotonic() + OWN_SECONDS
         reset = WRITER_RESET if self._writes else READER_RESET
@@ -375,7 +375,7 @@ class PostgresSession:
         return not self._db.closed and monotonic() - self._opened < MAX_AGE_SECONDS
 
     def close(self) -> None:
-        """Closing alone leaves a statement running on the server."""
+        """Cancel, then close: closing alone leaves a statement running on the server."""
         if not self._db.closed and self._db.info.transaction_status == ACTIVE:
             with suppress(*self._failures):
                 self._db.cancel_safe(timeout=CANCEL_SECONDS)
@@ -391,13 +391,13 @@ class PostgresSession:
     def _described(self, result: Any) -> Columns:
         if result is None or not result.nfields:
             return Columns()
-        # By hand: psycopg's own description takes as long as a short query.
+        # Written by hand: psycopg's own description takes as long as a short query.
         return _columns(tuple([(result.fname(place), result.ftype(place)) for place in range(result.nfields)]))
 
     def _ours(
         self, error: Exception, scanned: Scanned | None = None, sql: str = "", before: int = 0
     ) -> StrongroomError:
-        """The error that a caller sees for what PostgreSQL said.
+        """Translate PostgreSQL's error into the error that a caller sees.
 
         https://www.postgresql.org/docs/current/errcodes-appendix.html
         """
@@ -433,7 +433,7 @@ class PostgresSession:
 
 
 def _roots() -> str:
-    """The file of the certificates that are trusted here; psycopg's own OpenSSL looks for them where there are none."""
+    """Return the file of trusted certificates; psycopg's own OpenSSL looks in a path that may not exist here."""
     from ssl import get_default_verify_paths
 
     import certifi
@@ -443,7 +443,7 @@ def _roots() -> str:
 
 @cache
 def _connection() -> Any:
-    """psycopg's Connection, that waits for a server that says nothing until `deadline` (of the monotonic clock)."""
+    """Return psycopg's Connection class, extended: it waits for a silent server until `deadline` (monotonic clock)."""
     import psycopg
 
     class TimedConnection(psycopg.Connection[Row]):
@@ -458,7 +458,7 @@ def _connection() -> Any:
 
 @cache
 def _stream_cursor() -> Any:
-    """A cursor that reads rows one by one, as the server sends them, so that a result never lies in memory whole."""
+    """Return a cursor class that reads rows one by one as the server sends them, so memory holds only a few."""
     from psycopg import pq
     from psycopg.errors import error_from_result
     from psycopg.generators import fetch
@@ -474,13 +474,13 @@ def _stream_cursor() -> Any:
         read_bytes = 0
 
         def start(self, text: str, values: list[Any]) -> None:
-            """Run a statement, until its first row is here, or its end."""
+            """Run a statement, and wait for its first row or its end."""
             self._conn.wait(self._stream_send_gen(text, values, size=1))
             self._held = self._conn.wait(self._next())
             self._tx.set_pgresult(self._held or self.pgresult, set_loaders=True)
 
         def read(self, count: int) -> list[Row]:
-            """The next rows, at most `count`, and at most about FETCH_BYTES of them; none at the end."""
+            """Return the next rows: at most `count`, and at most about FETCH_BYTES; none at the end."""
             return [] if self.done else self._conn.wait(self._some(count))
 
         def _some(self, count: int) -> Any:
@@ -510,7 +510,7 @@ def _stream_cursor() -> Any:
             return rows
 
         def _next(self) -> Any:
-            """The result that holds the next row; None at the end, which `pgresult` then is."""
+            """Return the result that holds the next row; None at the end, and `pgresult` is then the end."""
             result = yield from fetch(self._pgconn)
             self.pgresult = result
             if result is not None and result.status == row_follows:
@@ -544,7 +544,7 @@ def _columns(described: tuple[tuple[bytes | None, int], ...]) -> Columns:
 
 
 def _array(convert: Callable[[Any], Any], value: Any) -> Any:
-    """An array, its elements written as values of a column are."""
+    """Decode an array. Its elements have the form of a column's values."""
     return [_array(convert, each) for each in value] if isinstance(value, list) else convert(value)
 
 
@@ -557,7 +557,7 @@ def _timestamp(value: str | None) -> str | None:
 
 
 def _timestamp_tz(value: str | None) -> str | None:
-    """UTC, as the session asks for: `+00` is `Z`."""
+    """Decode a timestamp in UTC, which the session requests: `+00` becomes `Z`."""
     return value if value is None else value.replace(" ", "T", 1).replace("+00", "Z", 1)
 
 

@@ -38,7 +38,7 @@ _ZONE = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d)?)\Z")
 
 
 class Bound(NamedTuple):
-    """A value and the number of its type."""
+    """A value and its type's OID."""
 
     value: Scalar
     oid: int
@@ -60,11 +60,11 @@ class ParameterTypes:
     def bind(
         self, scanned: Scanned, params: Params, protect: Callable[[], object], undo: Callable[[], object]
     ) -> tuple[str, list[Any]]:
-        """The text to send, with `$1` and so on, and its values.
+        """Return the text to send, with `$1` and so on, and its values.
 
-        If types must be deduced, it calls `protect` before, and `undo` after an error, to save the transaction.
+        If types must be deduced, this calls `protect` before, and `undo` after an error, to save the transaction.
 
-        Raises what psycopg raises for a statement that does not parse.
+        Raises psycopg's error if the statement does not parse.
         """
         text, values = numbered(scanned, params)
         self._was_kept = self.may_be_stale = False
@@ -88,7 +88,7 @@ class ParameterTypes:
         return text, [_bound(value, oid) for value, oid in zip(values, oids, strict=True)]
 
     def failed(self, state: str) -> None:
-        """Note the SQLSTATE with which the statement failed."""
+        """Record the SQLSTATE with which the statement failed."""
         self.may_be_stale = self._was_kept and (state in MISFITS or state == MALFORMED)
         if state in UNRESOLVED and self._key not in self._explicit:
             if len(self._explicit) >= MAX_KEPT:
@@ -103,7 +103,7 @@ class ParameterTypes:
     def _deduce(
         self, text: str, scanned: Scanned, values: list[Scalar], undo: Callable[[], object]
     ) -> tuple[bool, list[int]]:
-        """Whether each occurrence of a parameter has its own number, and the types."""
+        """Return whether each occurrence of a parameter has its own number, and the types."""
         import psycopg
 
         try:
@@ -114,7 +114,7 @@ class ParameterTypes:
             undo()
         split_text, split_values = _split(scanned, values)
         oids = self._described(split_text, split_values, undo)
-        # One type for each parameter, if the places where PostgreSQL could tell agree.
+        # Use one type for each parameter if all the places that determine a type agree.
         found: list[set[int]] = [set() for _ in values]
         for index, oid in zip(_indexes(scanned), oids, strict=True):
             found[index].add(oid)
@@ -124,7 +124,7 @@ class ParameterTypes:
         return True, oids
 
     def _described(self, text: str, values: list[Scalar], undo: Callable[[], object]) -> list[int]:
-        """The types of the parameters, as PostgreSQL deduces them. Raises psycopg.Error."""
+        """Return the parameter types that PostgreSQL deduces. Raises psycopg.Error."""
         import psycopg
 
         first = [_first_type(each) for each in values]
@@ -145,7 +145,7 @@ class ParameterTypes:
                 else:
                     raise
             undo()
-        # Where PostgreSQL can tell the type, it does so at each call: a table may have changed.
+        # If PostgreSQL can deduce the type, it does so at each call: a table may have changed.
         result = oids if oids == first and self._key not in self._explicit else deduced
         return [
             DOUBLE if index in fractions and deduced[index] not in FRACTIONS else oid
@@ -174,7 +174,7 @@ def _signature(value: Scalar) -> object:
 
 
 def _first_type(value: Scalar) -> int:
-    """The type to begin with: unknown where PostgreSQL is to deduce it."""
+    """Return the type to try first: unknown if PostgreSQL is to deduce it."""
     if isinstance(value, Typed):
         if value.kind in WITH_ZONE and _has_zone(value.value):
             return WITH_ZONE[value.kind]
@@ -183,7 +183,7 @@ def _first_type(value: Scalar) -> int:
 
 
 def _is_real(value: Scalar) -> bool:
-    """Whether a value is a real; of which precision, the statement decides."""
+    """Whether a value is a real number; the statement decides its precision."""
     return value.kind == "real" if isinstance(value, Typed) else isinstance(value, float)
 
 
@@ -192,7 +192,7 @@ def _has_zone(value: Scalar) -> bool:
 
 
 def _changed(steps: list[Callable[[Scalar, int], int]], values: list[Scalar], oids: list[int]) -> list[int] | None:
-    """Other types to try, by the next step that changes any; None if there is none."""
+    """Return other types to try, from the first step that changes any; None if no step does."""
     while steps:
         step = steps.pop(0)
         changed = [step(value, oid) for value, oid in zip(values, oids, strict=True)]
@@ -202,24 +202,24 @@ def _changed(steps: list[Callable[[Scalar, int], int]], values: list[Scalar], oi
 
 
 def _narrowed(value: Scalar, oid: int) -> int:
-    """Many functions take integers of 32 bits only. First all are of 64, so that arithmetic does not overflow."""
+    """Narrow integers to 32 bits, which many functions require. They start with 64, to avoid overflow."""
     number = value.value if isinstance(value, Typed) else value
     return INTEGER if oid == BIGINT and isinstance(number, int) and -(2**31) <= number < 2**31 else oid
 
 
 def _undeclared(value: Scalar, oid: int) -> int:
-    """A declared type that does not fit where the parameter is used: let PostgreSQL read the text."""
+    """Drop a declared type that does not fit the parameter's use: PostgreSQL then reads the text."""
     return UNKNOWN if isinstance(value, Typed) and oid not in (BIGINT, BYTES) else oid
 
 
 def _indexes(scanned: Scanned) -> list[int]:
-    """For each occurrence of a parameter the index of its value."""
+    """Return the index of the value for each occurrence of a parameter."""
     places = {name: index for index, name in enumerate(scanned.names)}
     return [places[slot] if isinstance(slot, str) else slot - 1 for slot in scanned.slots]
 
 
 def _split(scanned: Scanned, values: list[Scalar]) -> tuple[str, list[Scalar]]:
-    """The statement with a number for each occurrence of a parameter, and the values in that order."""
+    """Return the statement with one number per occurrence of a parameter, and the values in that order."""
     text = [scanned.pieces[0]]
     for number, piece in enumerate(scanned.pieces[1:], 1):
         text += f"${number}", piece
@@ -234,7 +234,7 @@ def _bound(value: Scalar, oid: int) -> Any:
 
 @cache
 def _dumper() -> Any:
-    """psycopg's way of sending a Bound: as text, with its type."""
+    """Make psycopg's dumper for a Bound: it sends text with its type."""
     from psycopg.adapt import Dumper
     from psycopg.errors import DataError
 

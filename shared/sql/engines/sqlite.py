@@ -1,6 +1,6 @@
-"""SQLite, by apsw: it brings a current SQLite, gives declared types and error positions, and is twice as quick.
+"""SQLite, by apsw, which ships a current SQLite, reports declared types and error positions, and is twice as fast.
 
-A statement runs in this process if no single step of it can take long: then an interrupt ends it at its limit. Any
+A statement runs in this process if no single step of it can take long: an interrupt then ends it at its limit. Any
 other runs in a child process (`sqlite_child`), which can be killed. SQLite's authorizer names the functions it calls.
 """
 
@@ -149,12 +149,12 @@ PRAGMAS_WITH_ARGUMENT = frozenset(
 
 
 class SqliteSession:
-    """One open connection to a SQLite file: for reading alone, or for writing."""
+    """One open connection to a SQLite file, read-only or read-write."""
 
     def __init__(
         self, path: str | Callable[[], str], sandbox: "Callable[[], Sandbox] | None" = None, *, writes: bool
     ) -> None:
-        """Without a `sandbox` this is the child process itself, in which every function may run."""
+        """Without a `sandbox` this is the child process itself, which may run every function."""
         import apsw
 
         self.first_rows = 8
@@ -181,7 +181,7 @@ class SqliteSession:
         self._read_only = apsw.ReadOnlyError
         self._complete = apsw.ExecutionCompleteError
         self._too_big = apsw.TooBigError
-        self._memory_used = apsw.memory_used  # In all connections; the buffers of the row just read are among it.
+        self._memory_used = apsw.memory_used  # Of all connections, including the buffers of the current row.
         self._unfinished = (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY)
         self._inode = _inode(self._path)
         if self._inode is None:
@@ -191,7 +191,7 @@ class SqliteSession:
         try:
             flags = apsw.SQLITE_OPEN_READWRITE if writes else apsw.SQLITE_OPEN_READONLY
             name = self._path
-            if self._find is not None:  # A copy that nobody changes: no locks, and no files beside it.
+            if self._find is not None:  # An immutable copy: no locks, and no files beside it.
                 name, flags = f"file:{quote(self._path)}?immutable=1", flags | apsw.SQLITE_OPEN_URI
             self._db = db = apsw.Connection(name, flags=flags)
             db.set_busy_handler(self._wait_for_lock)
@@ -223,7 +223,7 @@ class SqliteSession:
         """The authorizer of a reader. https://www.sqlite.org/c3ref/set_authorizer.html"""
         import apsw
 
-        # A statement that runs is prepared again if the schema has changed.
+        # SQLite prepares a running statement again if the schema has changed.
         self._is_prepared_again = self._columns is not None
         if action == apsw.SQLITE_READ:
             if first is not None and first.lower() == RECORDS and not self._is_ours:
@@ -235,7 +235,7 @@ class SqliteSession:
         return self._may_call(action, first, second)
 
     def _may_take_long(self, is_short: bool) -> int:
-        """Refuse what can take long, unless this is the child: there the statement then runs."""
+        """Refuse a function that can take long, except in the child process, which runs it."""
         import apsw
 
         if is_short or self._sandbox is None or self._is_ours:
@@ -244,12 +244,12 @@ class SqliteSession:
         return apsw.SQLITE_DENY
 
     def _may_write(self, action: int, first: str | None, second: str | None, db: str | None, _by: str | None) -> int:
-        """The authorizer of a writer: data and tables, but no other file, no extension, no transaction of its own."""
+        """The authorizer of a writer: data and tables, but no other file, no extension and no transaction control."""
         import apsw
 
         self._is_prepared_again = self._columns is not None
         if db == "temp":
-            self._is_spoiled = True  # Temporary objects would change what later calls read and write.
+            self._is_spoiled = True  # Temporary objects would change the data that later calls read and write.
         if action == apsw.SQLITE_READ:
             return self._may_take_long(first not in LONG_TABLES)
         special = (apsw.SQLITE_ATTACH, apsw.SQLITE_DETACH, apsw.SQLITE_TRANSACTION, apsw.SQLITE_SAVEPOINT)
@@ -304,7 +304,7 @@ class SqliteSession:
             self._deadline = monotonic() + seconds
         WATCH.add(self)
         if self._writes:
-            # At once for writing: one who starts by reading cannot wait for another who does the same.
+            # Lock for writing at once: a transaction that starts by reading cannot wait for another that does the same.
             self._own("begin immediate")
         if self._sandbox is not None and not self._is_checked:
             self._has_long_schema = any(LONG_SCHEMA.search(str(sql)) for (sql,) in self._definitions())
@@ -320,16 +320,16 @@ class SqliteSession:
             raise self._ours(error) from error
 
     def _is_unfinished(self, error: Exception) -> bool:
-        """Whether a writer that was killed left half of a write behind."""
+        """Whether a killed writer left an unfinished write behind."""
         return isinstance(error, self._read_only) and getattr(error, "extendedresult", 0) in self._unfinished
 
     @property
     def deadline(self) -> float:
-        """When what runs is over its limit, on the monotonic clock."""
+        """Return when the running statement reaches its limit, on the monotonic clock."""
         return self._deadline
 
     def interrupt_if_late(self, now: float) -> float:
-        """Interrupt what runs if its time is over; when to look again, on the monotonic clock."""
+        """Interrupt the running statement if its time is over. Returns when to check again, on the monotonic clock."""
         with self._lock:
             if now < self._deadline:
                 return self._deadline
@@ -359,7 +359,7 @@ class SqliteSession:
         return self._sandbox is not None and (self._is_long or isinstance(error, apsw.NoMemError))
 
     def _move(self) -> "ChildSession":
-        """The same call, from its beginning, in a child process."""
+        """Repeat the call from its beginning in a child process."""
         from shared.sql.engines.sqlite_child import ChildSession
 
         assert self._sandbox is not None  # noqa: S101 - it was asked for.
@@ -370,7 +370,7 @@ class SqliteSession:
         return self._child
 
     def _recover(self) -> None:
-        """Let SQLite undo what a writer that was killed left half done: whoever only reads the file may not."""
+        """Let SQLite roll back a killed writer's unfinished write: a read-only connection may not."""
         import apsw
 
         writer = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READWRITE)
@@ -406,7 +406,7 @@ class SqliteSession:
         return rows
 
     def _next(self, wanted: int) -> list[Row]:
-        """The next rows. Where one of them is larger than `_at_once` rows may be, read it again, with care."""
+        """Return the next rows. If one is larger than `_at_once` rows may be, read it again in smaller steps."""
         assert self._cursor is not None  # noqa: S101 - a query ran before.
         try:
             rows = list(islice(self._cursor, wanted))
@@ -428,14 +428,14 @@ class SqliteSession:
         return [_with_texts(row) for row in rows] if self._is_raw else rows
 
     def _next_again(self, wanted: int) -> list[Row]:
-        """The next rows, after the statement was started again."""
+        """Return the next rows after the statement was started again."""
         assert self._cursor is not None  # noqa: S101 - it was.
         for _ in range(self._fetched):
             next(self._cursor)
         return self._next(wanted)
 
     def _grown(self, rows: list[Row]) -> int:
-        """The bytes of `rows`, about; where they are few, more rows are read at once from now on."""
+        """Return the approximate bytes of `rows`. If they are few, read more rows at once from now on."""
         grown = max(self._memory_used() - self._base, PAGE_BYTES)
         if grown < SMALL_BYTES:
             if not (self._is_done or self._careful) and self._at_once < MOST_ROWS:
@@ -483,7 +483,7 @@ class SqliteSession:
         return Outcome(changed, last_row_id, self.columns, rows[:max_rows])
 
     def check_undoable(self, statements: Sequence[Statement]) -> None:
-        """SQLite undoes all that a transaction may run."""
+        """Do nothing: SQLite can undo every statement that a transaction may run."""
 
     def check_commit(self) -> None:
         import apsw
@@ -495,7 +495,7 @@ class SqliteSession:
         if not self._db.in_transaction:
             raise SqlError(ENDED)
         with self._lock:
-            self._deadline = float("inf")  # From here on it is kept, however long that takes.
+            self._deadline = float("inf")  # From here on the write is kept, however long that takes.
         self._own("commit")
 
     def end(self) -> None:
@@ -508,7 +508,7 @@ class SqliteSession:
             raise DatabaseUnavailable("The connection has temporary objects.")
 
     def _reset(self) -> None:
-        """Undo what is not committed, and what reading rows has set."""
+        """Roll back uncommitted changes, and reset the state of reading rows."""
         if self._cursor is not None:
             self._cursor.close(True)
             self._cursor = None
@@ -530,12 +530,12 @@ class SqliteSession:
         try:
             estimates = {table: int(str(stat).split(" ")[0]) for table, stat in self._rows(ESTIMATES)}
         except SqlError:
-            estimates = {}  # Nobody ran ANALYZE.
+            estimates = {}  # The table has no statistics: nobody ran ANALYZE.
         tables = []
         for name, kind in found:
             try:
                 columns, indexes, keys = (self._rows(asked, (name,)) for asked in (COLUMNS, INDEXES, KEYS))
-            except SqlError:  # A view of what is no longer there.
+            except SqlError:  # A view of a table that no longer exists.
                 columns, indexes, keys = [], [], []
             tables.append(
                 Table(
@@ -567,12 +567,12 @@ class SqliteSession:
         return self._inode == _inode(self._path)
 
     def interrupt(self) -> None:
-        """Interrupt what runs, from another thread."""
+        """Interrupt the running statement, from another thread."""
         self._db.interrupt()
 
     @property
     def system_errno(self) -> int:
-        """The system's number of the last error, where it was one of the system's."""
+        """Return the system's number of the last error, if it was a system error."""
         return self._db.system_errno
 
     def close(self) -> None:
@@ -586,16 +586,16 @@ class SqliteSession:
         self._cursor = cursor = self._db.cursor()
         cursor.execute(sql, params or None, explain=explain)
         if self._is_prepared_again:
-            # get_description returned what it returned before the schema changed.
+            # get_description returned the columns from before the schema changed.
             with suppress(self._complete):
                 self.description = tuple([each[:2] for each in cursor.description])
                 self._columns = columns_of(self.description)
         return cursor
 
     def _read_as_bytes(self) -> None:
-        """Begin to read the statement again, each text as bytes with its type, since one is not UTF-8.
+        """Restart the statement, and read each text as bytes with its type, since one is not UTF-8.
 
-        The authorizer has allowed the statement already; what is added to it reads nothing more.
+        The authorizer has allowed the statement already; the added text reads nothing more.
         """
         columns, description = self._columns, self.description
         names = [f"c{index}" for index in range(len(description))]
@@ -617,7 +617,7 @@ class SqliteSession:
         self._is_raw = True
 
     def _own(self, sql: str) -> None:
-        """Run a statement of ours that callers may not run; not cached, so that it is ours alone."""
+        """Run an internal statement that callers may not run. It is not cached, so callers cannot reuse it."""
         kept = self._sql, self._columns, self.description
         self._sql, self._columns, self._is_ours = sql, None, True
         try:
@@ -645,7 +645,7 @@ ESTIMATES = "select tbl, max(stat) from sqlite_stat1 group by tbl"
 
 
 def _with_texts(row: Row) -> Row:
-    """The row of pairs of type and value: texts that are UTF-8 as texts, the others marked."""
+    """Convert a row of (type, value) pairs: UTF-8 texts become text, the others are marked."""
     return tuple(_text(value) if kind == "text" else value for kind, value in zip(row[::2], row[1::2], strict=True))
 
 
@@ -657,7 +657,7 @@ def _text(data: bytes) -> str | NotText:
 
 
 def _inode(path: str) -> tuple[int, int] | None:
-    """What distinguishes a file from another that replaced it; None where there is none."""
+    """Return the identity of a file, which changes when another file replaces it; None if there is no file."""
     try:
         found = os.stat(path)  # noqa: PTH116 - asked at every call; a Path takes longer.
     except OSError:
@@ -666,7 +666,7 @@ def _inode(path: str) -> tuple[int, int] | None:
 
 
 class Watch:
-    """Interrupts statements at their limits, in a thread of its own: one long step looks at no clock."""
+    """Interrupts statements at their limits from its own thread: one long step never checks a clock."""
 
     def __init__(self) -> None:
         self._running: dict[int, SqliteSession] = {}
@@ -683,7 +683,7 @@ class Watch:
             self._begin()
 
     def remove(self, session: SqliteSession) -> None:
-        """End watching a session."""
+        """Stop watching a session."""
         self._running.pop(id(session), None)
 
     def _begin(self) -> None:
@@ -695,7 +695,7 @@ class Watch:
 
     def _run(self) -> None:
         while True:
-            self._wakes_at = float("inf")  # Whoever comes from now on wakes this thread.
+            self._wakes_at = float("inf")  # A session added from now on wakes this thread.
             self._wake.clear()
             now = monotonic()
             earliest = min([each.interrupt_if_late(now) for each in list(self._running.values())], default=float("inf"))
@@ -712,7 +712,7 @@ def columns_of(description: tuple[tuple[str, str | None], ...]) -> Columns:
 
 
 def _translate(error: Exception, sql: str, denied: str, *, writes: bool) -> StrongroomError:
-    """The error that a caller sees for SQLite's."""
+    """Translate SQLite's error into the error that a caller sees."""
     import apsw
 
     if isinstance(error, apsw.InterruptError):

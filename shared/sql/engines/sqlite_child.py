@@ -1,6 +1,6 @@
 """A call to SQLite in a child process: `ChildSession` is the app's side, `serve` the child's.
 
-Messages are MessagePack arrays: a method and its arguments one way; true and a value, or false and an error, the other.
+Messages are MessagePack arrays: a method and its arguments, or true and a value, or false and an error.
 """
 
 import os
@@ -78,7 +78,7 @@ class ChildSession:
         return Outcome(affected, last_row_id, columns, [tuple(row) for row in rows])
 
     def check_undoable(self, statements: Sequence[Statement]) -> None:
-        """SQLite undoes all that a transaction may run."""
+        """Do nothing: SQLite can undo every statement that a transaction may run."""
 
     def check_commit(self) -> None:
         self._call("check_commit")
@@ -87,25 +87,25 @@ class ChildSession:
         self._call("commit")
 
     def start(self, seconds: float) -> None:
-        """It starts when it is opened."""
+        """Do nothing: the session starts when it is opened."""
 
     def end(self) -> None:
-        """It ends when it is closed."""
+        """Do nothing: the session ends when it is closed."""
 
     def warnings(self) -> list[tuple[str, str]]:
-        """The app asks its own connection."""
+        """Not used: the app uses its own connection."""
         raise NotImplementedError
 
     def fresh(self) -> bool:
-        """It serves one call."""
+        """Return False: the session serves one call."""
         return False
 
     def tables(self) -> list[Table]:
-        """The app lists tables itself."""
+        """Not used: the app lists tables itself."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """End the call. Whatever runs is killed."""
+        """End the call. A running statement is killed."""
         if self._child is not None:
             with suppress(StrongroomError):
                 self._call("close", grace=1.0)
@@ -142,7 +142,7 @@ class ChildSession:
 
 
 def serve(channel: "Channel") -> None:
-    """Serve calls, one after the other, until the app has gone."""
+    """Serve calls, one after the other, until the app disconnects."""
     import apsw
 
     from shared.sandbox.child import limit_cpu, limit_files
@@ -203,7 +203,7 @@ def _encoded(value: Any) -> Any:
 
 
 def _heap_bytes() -> int:
-    """Half of the memory of this process: the rest is for Python and for the rows of a message."""
+    """Return half of this process's memory: the rest is for Python and for the rows of a message."""
     import resource
 
     return min(resource.getrlimit(resource.RLIMIT_AS)[0] // 2, 512 * 1024 * 1024)
