@@ -1,4 +1,4 @@
-"""The databases of the tests: a SQLite file, a PostgreSQL, a MariaDB and a MySQL, behind the same names."""
+"""The databases of the tests: SQLite, PostgreSQL, MariaDB and MySQL, behind the same names."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def no_token(_scope: str) -> str:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:
-    """A PostgreSQL of this test run alone."""
+    """A PostgreSQL server for this test run only."""
     server = RUNNING["postgresql"] = start_postgresql()
     yield server
     del RUNNING["postgresql"]
@@ -38,7 +38,7 @@ def postgresql() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[Server]:
-    """A MariaDB of this test run alone."""
+    """A MariaDB server for this test run only."""
     server = RUNNING["mariadb"] = start_mariadb()
     yield server
     del RUNNING["mariadb"]
@@ -47,7 +47,7 @@ def mariadb() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def mysql() -> Iterator[Server]:
-    """A MySQL of this test run alone."""
+    """A MySQL server for this test run only."""
     server = RUNNING["mysql"] = start_mysql()
     yield server
     del RUNNING["mysql"]
@@ -77,7 +77,7 @@ def busy(name: str, server: Server) -> list[Any]:
 
 @pytest.fixture(autouse=True)
 def nothing_runs_on(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Two seconds after the last call of each test at the latest, no server runs anything for the app."""
+    """Within two seconds after the last call of each test, no server runs a statement for the app."""
     yield
     for name, server in RUNNING.items():
         if not {name, "urls"} & set(request.fixturenames) or server.process.poll() is not None:
@@ -90,7 +90,7 @@ def nothing_runs_on(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session", params=ENGINES)
 def urls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The URLs that read and write, of each engine in turn."""
+    """The URLs of the reader and the writer, for each engine in turn."""
     if request.param == "sqlite":
         path: Path = tmp_path_factory.mktemp("sqlite") / "shop.sqlite"
         path.touch()

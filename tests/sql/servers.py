@@ -1,4 +1,4 @@
-"""Real PostgreSQL, MariaDB and MySQL for tests: each in a folder and on a port of its own, from installed programs."""
+"""Real PostgreSQL, MariaDB and MySQL for tests: each has its own folder and port, and runs installed programs."""
 
 import atexit
 import os
@@ -24,7 +24,7 @@ START_SECONDS = 60
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: the URLs of its owner, of a role that reads and of one that writes, and its process."""
+    """A running server: the URLs of its owner, a reader and a writer, and its process."""
 
     owner: str
     reader: str
@@ -35,13 +35,13 @@ class Server:
 
 @dataclass(frozen=True)
 class Tls:
-    """A certificate that a server shows, and its key."""
+    """A certificate that a server presents, and its key."""
 
     certificate: Path
     key: Path
 
     def install(self, folder: Path) -> dict[str, Path]:
-        """Copies beside the server's data, of which it demands to be the owner."""
+        """Copy the files beside the server's data, because the server must own them."""
         copies = {"cert": folder / "server.crt", "key": folder / "server.key"}
         copies["cert"].write_bytes(self.certificate.read_bytes())
         copies["key"].write_bytes(self.key.read_bytes())
@@ -52,7 +52,7 @@ class Tls:
 
 
 def _program(name: str, package: str, *folders: str) -> str:
-    """The path of a program. Where it is missing, the test is skipped; in continuous integration it fails."""
+    """The path of a program. If it is missing, the test is skipped; in continuous integration it fails."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", *folders])
     found = shutil.which(name, path=path)
     if found is None:
@@ -78,7 +78,7 @@ def _folder() -> Path:
 
 
 def _as_user(user: str, folder: Path) -> list[str]:
-    """What runs a command as a user of its own where we are root, since the servers refuse to be root's."""
+    """The command prefix that runs as another user if we are root, because the servers refuse to run as root."""
     if os.geteuid() != 0:
         return []
     shutil.chown(folder, user, user)
@@ -90,7 +90,7 @@ def _wait(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], objec
     while True:
         try:
             ready()
-        except Exception as error:  # Whatever it is, it is not ready.
+        except Exception as error:  # Any error means that the server is not ready yet.
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"The server did not start:\n{log.read_text(errors='replace')}") from error
             time.sleep(0.05)
@@ -99,9 +99,9 @@ def _wait(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], objec
 
 
 def start_postgresql(tls: Tls | None = None) -> Server:
-    """A PostgreSQL with the database `shop`, and the roles of the README.
+    """A PostgreSQL server with the database `shop`, and the roles of the README.
 
-    With `tls` it asks for passwords as they are, as Azure's does, and over plain TCP, too: to keep them is our part.
+    With `tls` it requests cleartext passwords, as Azure's does, also over plain TCP: the client has to protect them.
     """
     import psycopg
 
@@ -153,13 +153,13 @@ def start_postgresql(tls: Tls | None = None) -> Server:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End PostgreSQL without waiting for those who are connected."""
+    """End PostgreSQL without waiting for open connections."""
     process.send_signal(signal.SIGINT)
     stop(process)
 
 
 def start_mariadb(tls: Tls | None = None) -> Server:
-    """A MariaDB with the database `shop`, and the users of the README. With `tls` it has `auth_test_plugin`."""
+    """A MariaDB server with the database `shop`, and the users of the README. With `tls` it has `auth_test_plugin`."""
     mariadbd = _program("mariadbd", "mariadb-server")
     install = _program("mariadb-install-db", "mariadb-server")
     folder = _folder()
@@ -170,7 +170,7 @@ def start_mariadb(tls: Tls | None = None) -> Server:
 
 @cache
 def find_mysqld() -> str | None:
-    """Oracle's server: what MYSQLD names, or else `mysqld`, which some distributions call their MariaDB."""
+    """Oracle's server: the program that MYSQLD names, or else `mysqld`, unless that is MariaDB under the same name."""
     found = os.environ.get("MYSQLD") or shutil.which("mysqld", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if found and b"MariaDB" in subprocess.run([found, "--version"], capture_output=True, check=True).stdout:
         return None
@@ -178,17 +178,17 @@ def find_mysqld() -> str | None:
 
 
 def start_mysql(tls: Tls | None = None) -> Server:
-    """A MySQL of Oracle's with the database `shop`, and the users of the README."""
+    """Oracle's MySQL server with the database `shop`, and the users of the README."""
     if (mysqld := find_mysqld()) is None:
         pytest.skip("MySQL itself is missing: let MYSQLD be the path of its mysqld to run the tests on it.")
     folder = _folder()
     make = [mysqld, "--no-defaults", "--initialize-insecure", f"--datadir={folder / 'data'}"]
-    # So that a user who is no administrator may make functions.
+    # Users who are not administrators may then create functions.
     return _start_mysql(folder, make, [mysqld], {"log-bin-trust-function-creators": 1, "mysqlx": 0}, tls)
 
 
 def _plugins() -> Path:
-    """The folder of MariaDB's test plugins, which only its package of tests installs."""
+    """The folder of MariaDB's test plugins, which only its test package installs."""
     name, folder = "auth_test_plugin.so", Path("/usr/lib/mysql/plugin")
     if not (folder / name).exists():
         _skip_missing(name, "mariadb-test")
@@ -196,7 +196,7 @@ def _plugins() -> Path:
 
 
 def _start_mysql(folder: Path, make: list[str], run: list[str], more: Mapping[str, object], tls: Tls | None) -> Server:
-    """What `run` starts on the data that `make` makes, with `more` options."""
+    """Start a server: `make` creates its data, `run` starts it with the options in `more`."""
     import pymysql
 
     user = _as_user("mysql", folder)
@@ -241,7 +241,7 @@ def _escaped(password: str) -> str:
 
 
 MYSQLS: dict[str, Callable[..., Server]] = {"mariadb": start_mariadb}
-if find_mysqld():  # Where it is missing, test_a_vector_is_bytes says so, and only that one.
+if find_mysqld():  # If it is missing, only test_a_vector_is_bytes says so.
     MYSQLS["mysql"] = start_mysql
 STARTS = {"postgresql": start_postgresql} | MYSQLS
 """What starts each server that there is."""

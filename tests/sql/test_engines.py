@@ -1,5 +1,5 @@
-# ruff: noqa: S608 - statements are put together of what the tests themselves say.
-"""One contract, over every engine: SQLite, PostgreSQL, MariaDB and MySQL answer the same to the same."""
+# ruff: noqa: S608 - the tests build statements from their own texts.
+"""One contract for every engine: SQLite, PostgreSQL, MariaDB and MySQL return the same for the same call."""
 
 import json
 import math
@@ -44,7 +44,7 @@ def read(database: Database, sql: str, params: Any = (), seconds: float = 10.0, 
 
 
 def rows(database: Database, sql: str, params: Any = (), seconds: float = 10.0) -> Any:
-    """All rows of a query, as JSON has them."""
+    """All rows of a query, as JSON values."""
     return json.loads(b"[" + read(database, sql, params, seconds).rows + b"]")
 
 
@@ -75,12 +75,12 @@ def everything(shop: Database) -> Iterator[Database]:
 
 
 def test_one_table_is_the_same_json(everything: Database) -> None:
-    """The published table: the same rows of every type answer the same columns and the same JSON from every engine."""
+    """The published table: the same rows of every type give the same columns and the same JSON on every engine."""
     one = [
         1, True, 2**63 - 1, "1234567890123456.7800", 0.1, "é ❤ ' \\ \" % \n", b"\x00\xff", "2024-01-31",
         "09:30:00.250000", "2024-01-31 09:30:00.250000", '{"a": [1, null, "é"]}',
     ]  # fmt: skip
-    if everything.engine == "sqlite":  # It keeps no more than a double's digits.
+    if everything.engine == "sqlite":  # SQLite keeps only the digits of a double.
         one[3] = "1234567890.7800"
     marks = ", ".join("?" * len(one))
     write(everything, (f"insert into everything values ({marks})", one))
@@ -105,7 +105,7 @@ JSON_TYPE = {"sqlite": "json", "postgresql": "jsonb", "mysql": "json"}
 
 
 def test_a_table_made_by_another_is_told_at_once(shop: Database) -> None:
-    """A connection that was open before a table was made, or made anew with another type, tells its values rightly."""
+    """An open connection reads a table correctly that another one has created, or recreated with other types."""
     assert rows(shop, "select 1") == [[1]]
     write(shop, "drop table if exists later")
     try:
@@ -141,8 +141,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(st.fixed_dictionaries({name: st.none() | values for name, values in VALUES.items()}))
 def test_every_value_comes_back(everything: Database, values: dict[str, Any]) -> None:
-    """Whatever is written to a column of each type is read from it again, exactly."""
-    if everything.engine == "mysql":  # Its years start at 1000.
+    """Every value written to a column of its type is read back exactly."""
+    if everything.engine == "mysql":  # MySQL's years start at 1000.
         values["day"] = values["day"] and max(values["day"], "1000-01-01")
         values["moment"] = values["moment"] and max(values["moment"], "1000-01-01 00:00:00")
     names = ", ".join(values)
@@ -172,7 +172,7 @@ def test_every_value_comes_back(everything: Database, values: dict[str, Any]) ->
 
 
 def test_parameters_by_position_and_by_name(fruit: Database) -> None:
-    """Both ways of naming parameters work in every engine, whatever strings and comments hold."""
+    """Positional and named parameters work on every engine, whatever strings and comments contain."""
     asked = "select name, ':x ?' from fruit where id in (?, ?) /* ? :y */ order by id -- ?"
     assert rows(fruit, asked, [1, 2]) == [["apple", ":x ?"], ["apricot", ":x ?"]]
     asked = "select name from fruit where (id = :id and price < :price) or id = :id order by name"
@@ -187,13 +187,13 @@ def test_parameters_by_position_and_by_name(fruit: Database) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(st.lists(TEXT, min_size=1, max_size=4))
 def test_no_text_breaks_out_of_its_parameter(fruit: Database, texts: list[str]) -> None:
-    """A text is a value, whatever it holds: quotes, backslashes, comments, placeholders."""
+    """A text stays a value, whatever it contains: quotes, backslashes, comments, placeholders."""
     marks = ", ".join("cast(? as char(200))" if fruit.engine == "mysql" else "cast(? as text)" for _ in texts)
     assert rows(fruit, f"select {marks}", texts) == [texts]
 
 
 def test_duplicate_and_missing_rows(fruit: Database) -> None:
-    """Columns of one name are both answered, and an empty result has its columns."""
+    """A response has every column of a repeated name, and an empty result has its columns."""
     page = read(fruit, "select id, name as id, price from fruit where id < 0")
     assert page.columns == [
         {"name": "id", "type": "integer"}, {"name": "id", "type": "text"}, {"name": "price", "type": "real"},
@@ -203,7 +203,7 @@ def test_duplicate_and_missing_rows(fruit: Database) -> None:
 
 
 def test_more_rows_than_wanted_are_cut_and_told(fruit: Database) -> None:
-    """A limit cuts, says so, and leaves the connection in order; without it every row is there."""
+    """A limit cuts the rows, reports it, and leaves the connection usable; without a limit every row is returned."""
     joined = "select a.id from fruit a, fruit b, fruit c, fruit d order by 1"
     for limit, truncated in ((1, True), (99, True), (624, True), (625, False), (626, False)):
         page = read(fruit, joined, limit=limit)
@@ -231,14 +231,14 @@ WRITES = [
 
 @pytest.mark.parametrize("sql", WRITES)
 def test_a_reader_may_not_write(fruit: Database, sql: str) -> None:
-    """Whatever would write or touch the transaction is refused as such."""
+    """A reader's statement that writes or changes the transaction is refused with that error."""
     with pytest.raises(ReadOnly):
         rows(fruit, sql)
     assert rows(fruit, "select count(*), sum(price) > 2 from fruit")[0][0] == 5
 
 
 def test_one_statement_a_call(fruit: Database) -> None:
-    """A second statement is refused, and neither is run."""
+    """A second statement is refused, and neither one runs."""
     for sql in ("select 1; delete from fruit", "select 1; select 2", "select 1;\ncommit; delete from fruit"):
         with pytest.raises(MultipleStatements):
             rows(fruit, sql)
@@ -250,13 +250,13 @@ def test_one_statement_a_call(fruit: Database) -> None:
 
 @pytest.mark.parametrize("sql", ["", " ", ";", "-- nothing", "/* nothing */"])
 def test_no_statement(fruit: Database, sql: str) -> None:
-    """Text without a statement is an error of the statement."""
+    """Text without a statement is a statement error."""
     with pytest.raises(SqlError):
         rows(fruit, sql)
 
 
 def test_errors_are_the_engines_own(fruit: Database) -> None:
-    """An error has the engine's message and its code, and the place where the engine tells one."""
+    """An error has the engine's message, its code, and its position if the engine reports one."""
     with pytest.raises(SqlError) as caught:
         rows(fruit, "select ?, nope from fruit", ["x"])
     code = {"sqlite": "(SQLITE_ERROR, at character 11)", "postgresql": "(42703, at character 11)", "mysql": "(1054)"}
@@ -269,7 +269,7 @@ def test_errors_are_the_engines_own(fruit: Database) -> None:
 
 
 def test_the_time_limit_interrupts(shop: Database) -> None:
-    """A statement without an end is interrupted soon after its time, every time, and the connections serve on."""
+    """An endless statement is interrupted soon after its limit, every time, and the connections stay usable."""
     for _ in range(READERS + 1):
         started = monotonic()
         with pytest.raises(QueryTimeout):
@@ -279,7 +279,7 @@ def test_the_time_limit_interrupts(shop: Database) -> None:
 
 
 def test_the_time_limit_ends_rows_that_keep_coming(shop: Database) -> None:
-    """Rows without an end, each piece of which is there at once, are not read for longer than the limit, either."""
+    """An endless result whose rows arrive without a pause is also cut at the time limit."""
     numbers = "with recursive t(i) as (select 1 union all select i + 1 from t) select i from t"
     many = "with recursive t(i) as (select 1 union all select i + 1 from t where i < 1000) select 1 from t a, t b, t c"
     endless = {"sqlite": numbers, "postgresql": numbers, "mysql": many}
@@ -298,12 +298,12 @@ def test_the_time_limit_ends_rows_that_keep_coming(shop: Database) -> None:
 
 
 def test_explain_tells_a_plan(fruit: Database) -> None:
-    """A plan is told, and the statement is not run."""
+    """`explain` returns a plan, and does not run the statement."""
     assert read(fruit, "select * from fruit where id = ?", [1], explain=True).row_count >= 1
 
 
 def test_writes_are_told(fruit: Database) -> None:
-    """Rows affected are those found; a transaction is all or nothing; a dry run is nothing."""
+    """A write reports the rows it matched; a transaction is all or nothing; a dry run changes nothing."""
     outcomes = write(
         fruit,
         ("update fruit set price = price where id <= ?", [3]),
@@ -320,7 +320,7 @@ def test_writes_are_told(fruit: Database) -> None:
 
 
 def test_returning(fruit: Database) -> None:
-    """What a statement returns is answered; MySQL itself, which has no RETURNING, refuses it and writes nothing."""
+    """RETURNING rows are in the response; MySQL itself has no RETURNING, refuses it and writes nothing."""
     if fruit.engine == "mysql" and "MariaDB" not in rows(fruit, "select version()")[0][0]:
         with pytest.raises(SqlError, match=r"returning id.* \(1064\)"):
             write(fruit, "insert into fruit values (6, 'kiwi', null) returning id, name")
@@ -334,14 +334,14 @@ def test_returning(fruit: Database) -> None:
 
 @pytest.mark.parametrize("sql", ["commit", "rollback", "begin", "savepoint a", "start transaction"])
 def test_the_transaction_is_ours(fruit: Database, sql: str) -> None:
-    """A statement of a call cannot end or open its transaction."""
+    """A caller's statement cannot end or open the transaction."""
     with pytest.raises(SqlError):
         write(fruit, "delete from fruit", sql)
     assert rows(fruit, "select count(*) from fruit") == [[5]]
 
 
 def test_writers_wait_for_each_other(fruit: Database) -> None:
-    """Writers and readers at once lose nothing."""
+    """Concurrent writers and readers lose nothing."""
 
     def change(number: int) -> int:
         if number % 2:
@@ -350,7 +350,7 @@ def test_writers_wait_for_each_other(fruit: Database) -> None:
             try:
                 write(fruit, "update fruit set price = price + 1 where id = 1", seconds=30)
             except Busy:
-                continue  # A deadlock was broken: that is to be tried again.
+                continue  # The engine broke a deadlock, so the call is repeated.
             return 5
 
     with ThreadPoolExecutor(16) as threads:
@@ -359,7 +359,7 @@ def test_writers_wait_for_each_other(fruit: Database) -> None:
 
 
 def test_a_time_limit_undoes_a_write(fruit: Database) -> None:
-    """A write that is interrupted is undone with its transaction."""
+    """An interrupted write is rolled back with its transaction."""
     endless = ENDLESS[fruit.engine].replace("select count(*)", "select count(*) + 1000", 1)
     if fruit.engine == "mysql":
         slow = f"insert into fruit select 7, 'slow', ({endless})"
@@ -373,7 +373,7 @@ def test_a_time_limit_undoes_a_write(fruit: Database) -> None:
 
 
 def test_tables_are_listed(fruit: Database) -> None:
-    """Tables and views come with their columns, keys and nullability."""
+    """Tables and views are listed with their columns, keys and nullability."""
     write(fruit, "drop view if exists cheap")
     write(fruit, "create view cheap as select name from fruit where price < 0.5")
     with fruit.reading(10) as session:
@@ -395,7 +395,7 @@ COMMENT = TRICKY.map(lambda text: text.replace("*/", "").replace("/*", "").repla
 
 
 def literal(engine: str, form: int, text: str) -> str:
-    """`text` as a string of the engine, in one of its forms."""
+    """`text` as a string literal of the engine, in one of its forms."""
     doubled = text.replace("'", "''")
     if engine == "mysql":
         escaped = text.replace("\\", "\\\\")
@@ -412,7 +412,7 @@ def literal(engine: str, form: int, text: str) -> str:
 def test_parameters_are_where_the_engine_has_them(
     shop: Database, items: list[tuple[bool, str, int, str]], by_name: bool
 ) -> None:
-    """Among strings and comments of every form, the engine answers each parameter in its place."""
+    """Among strings and comments of every form, the engine and the scanner see each parameter at the same position."""
     kind = "char(100)" if shop.engine == "mysql" else "text"
     parts, values = [], []
     for is_parameter, text, form, comment in items:

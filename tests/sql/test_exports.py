@@ -1,4 +1,4 @@
-"""Exports to blobs, and datasets from them: over the real app, and against another program that reads the files."""
+"""Exports to blobs, and datasets from blobs: over the real app; another program reads the files."""
 
 import csv
 import hashlib
@@ -38,7 +38,7 @@ MANY = (
 
 @pytest.fixture
 def container(storage_connection: str, request: pytest.FixtureRequest) -> ContainerClient:
-    """A container of the test's own, read by Microsoft's client."""
+    """A container of the test's own, read with Microsoft's client."""
     name = hashlib.sha256(request.node.name.encode()).hexdigest()[:20]
     return BlobServiceClient.from_connection_string(storage_connection).create_container(name)
 
@@ -51,7 +51,7 @@ def call(app: App, **fields: Any) -> httpx.Response:
 
 @pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
 def test_an_export_is_the_whole_result(running_app: App, container: ContainerClient, form: str) -> None:
-    """Every row is in the blob, whose size, digest and number of rows are told in the answer and in its metadata."""
+    """The blob has every row; the response and its metadata have its size, digest and number of rows."""
     name = f"out/größe & 1.{form}"
     sql = MANY.format(150_000)
     response = call(running_app, sql=sql, container=container.container_name, name=name, format=form)
@@ -100,7 +100,7 @@ def test_parameters_and_values_are_exported(running_app: App, container: Contain
 def test_a_failed_export_leaves_nothing(
     running_app: App, container: ContainerClient, fields: dict[str, Any], status: int, code: str
 ) -> None:
-    """What goes wrong has its status and code, and no blob is there, not even half of one."""
+    """A failed export has its status and code, and leaves no blob, not even part of one."""
     given = {"container": container.container_name, "name": "a.csv"} | fields
     response = call(running_app, **given)
     assert (response.status_code, response.json()["code"]) == (status, code)
@@ -108,7 +108,7 @@ def test_a_failed_export_leaves_nothing(
 
 
 def test_an_export_that_is_killed_leaves_what_was(start_app: StartApp, container: ContainerClient) -> None:
-    """kill -9 in the middle of an export leaves the blob as it was before."""
+    """kill -9 during an export leaves the blob as it was before."""
     app = start_app()
     assert call(app, sql="select 1 as a", container=container.container_name, name="a.csv").status_code == 201
     fields = {"sql": MANY.format(10**9), "container": container.container_name, "name": "a.csv", "timeout_ms": 60_000}
@@ -126,7 +126,7 @@ def test_an_export_that_is_killed_leaves_what_was(start_app: StartApp, container
 
 
 def uncommitted(container: ContainerClient, name: str) -> list[Any]:
-    """The blocks that are staged and paid for."""
+    """The staged blocks, which Azure bills."""
     try:
         return list(container.get_blob_client(name).get_block_list("uncommitted")[1])
     except ResourceNotFoundError:
@@ -138,7 +138,7 @@ def uncommitted(container: ContainerClient, name: str) -> list[Any]:
 def test_a_failed_export_leaves_no_blocks(
     running_app: App, container: ContainerClient, form: str, before: bool
 ) -> None:
-    """An export that fails after many MiB leaves neither a blob nor blocks; an earlier export keeps all it had."""
+    """An export that fails after many MiB leaves neither a blob nor blocks; an earlier export stays complete."""
     fields = {"container": container.container_name, "name": "a.csv", "format": form}
     if before:
         assert call(running_app, sql="select 1 as a", filename="b.csv", **fields).status_code == 201
@@ -161,7 +161,7 @@ def test_a_failed_export_leaves_no_blocks(
 def test_an_export_has_a_limit_of_bytes(
     storage_connection: str, container: ContainerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond its limit of bytes an export is refused, and its blocks are removed."""
+    """An export over its limit of bytes is refused, and its blocks are removed."""
     monkeypatch.setattr("shared.sql.store.files.MAX_EXPORT_BYTES", 12 * 1024 * 1024)
     files = Files(Storage(StorageSettings(storage_connection)))
     upload = files.write(container.container_name, "a.csv")
@@ -179,7 +179,7 @@ def test_an_export_has_a_limit_of_bytes(
 
 
 def test_exports_to_one_name_do_not_mix(storage_connection: str, container: ContainerClient) -> None:
-    """Of two exports to one name at the same time, the blob is wholly the one that ended last, or the first fails."""
+    """Of two concurrent exports to one name, the blob is wholly the last one to finish, or the first fails."""
     files = Files(Storage(StorageSettings(storage_connection)))
     first, second = (files.write(container.container_name, "a.csv") for _ in range(2))
     for letter, upload in ((b"a", first), (b"b", second)) * 10:
@@ -191,7 +191,7 @@ def test_exports_to_one_name_do_not_mix(storage_connection: str, container: Cont
 
 
 def test_small_exports_to_one_name_both_succeed(storage_connection: str, container: ContainerClient) -> None:
-    """Small exports to one name at the same time all succeed, and the blob is wholly one of them."""
+    """Small concurrent exports to one name all succeed, and the blob is wholly one of them."""
     files = Files(Storage(StorageSettings(storage_connection)))
     uploads = [files.write(container.container_name, "small.csv") for _ in range(4)]
     for number, upload in enumerate(uploads):
@@ -205,13 +205,13 @@ def test_small_exports_to_one_name_both_succeed(storage_connection: str, contain
 
 @pytest.mark.parametrize("name", ["azure-webjobs-secrets", "app-package", "strongroom-x", "function-releases"])
 def test_reserved_containers_take_no_export(running_app: App, name: str) -> None:
-    """Containers of the host and of the app are refused, before the query runs."""
+    """Containers of the host and of the app are refused before the query runs."""
     response = call(running_app, sql="select nope", container=name, name="a.csv")
     assert (response.status_code, response.json()["code"]) == (403, "reserved-container")
 
 
 def test_options_of_an_export(running_app: App, container: ContainerClient) -> None:
-    """Big integers, formulas and the name for browsers work as in query-sql."""
+    """Big integers, formulas and the download file name work as in query-sql."""
     sql = "select 9007199254740993 as n, '=1' as [=f]"
     fields = {"container": container.container_name, "name": "a", "big_integers": "string", "defuse_formulas": True}
     response = call(running_app, sql=sql, filename="é.csv", **fields)
@@ -224,7 +224,7 @@ def test_options_of_an_export(running_app: App, container: ContainerClient) -> N
 
 
 class Counter:
-    """Takes an export, and keeps nothing of it."""
+    """A file that counts the bytes of an export and drops them."""
 
     closed = False
     size = 0
@@ -235,12 +235,12 @@ class Counter:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
 
 @pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
 def test_an_export_takes_constant_memory(tmp_path: Path, storage_connection: str, form: ExportFormat) -> None:
-    """An export of a hundred thousand rows takes no more than a few MiB, however many rows there are."""
+    """An export of a hundred thousand rows uses only a few MiB, however many rows there are."""
     path = tmp_path / "empty.sqlite"
     path.touch()
     database = open_database(f"sqlite:///{path}", storage_connection)
@@ -248,7 +248,7 @@ def test_an_export_takes_constant_memory(tmp_path: Path, storage_connection: str
     sink = Counter()
     with database.reading(60) as session:
         rows = session.query(sql, (), rows=2**62, explain=False)
-        export(Rows(rows.columns, rows.fetch(10)), form, "sqlite", Counter())  # What is loaded once does not count.
+        export(Rows(rows.columns, rows.fetch(10)), form, "sqlite", Counter())  # Loads modules before the measurement.
         tracemalloc.start()
         assert export(rows, form, "sqlite", sink) == 100_000 - 10
         peak = tracemalloc.get_traced_memory()[1]
@@ -258,7 +258,7 @@ def test_an_export_takes_constant_memory(tmp_path: Path, storage_connection: str
 
 
 def test_parquet_keeps_types() -> None:
-    """Columns of Parquet have the declared types, and a value that does not fit its column is refused by name."""
+    """Parquet columns have the declared types, and the error for a value that does not fit names its column."""
     names = {"i": "INTEGER", "r": "REAL", "t": "TEXT", "b": "BLOB", "f": "BOOLEAN", "d": "DECIMAL(9,2)", "j": "JSON"}
     columns = tuple(sqlite_column(name, declared) for name, declared in names.items())
     sink = io.BytesIO()
@@ -284,7 +284,7 @@ def test_parquet_keeps_types() -> None:
 
 
 def test_no_rows_are_a_file_too() -> None:
-    """An empty result is a file with its columns."""
+    """An empty result is still a file, with its columns."""
     for form, expected in (("csv", b"a,b\r\n"), ("ndjson", b"")):
         sink = io.BytesIO()
         assert export(Rows((Column("a"), Column("b")), []), form, "sqlite", sink) == 0  # type: ignore[arg-type]
@@ -298,7 +298,7 @@ def test_no_rows_are_a_file_too() -> None:
 
 
 def open_database(url: str, connection: str) -> Database:
-    """A database, its files in the storage account of the tests."""
+    """A database whose files are in the storage account of the tests."""
     files = Files(Storage(StorageSettings(connection)))
     return Databases({"data": DatabaseSettings(url)}, no_token, files).get("data")
 
@@ -307,7 +307,7 @@ def dataset(tmp_path: Path, *words: str) -> bytes:
     """A SQLite file with the table `words`."""
     path = tmp_path / f"{len(words)}.sqlite"
     connection = sqlite3.connect(path)
-    connection.execute("pragma journal_mode = wal")  # As people have them: it must be readable without its companions.
+    connection.execute("pragma journal_mode = wal")  # WAL is common; -wal and -shm are not uploaded.
     connection.execute("create table words (word)")
     connection.executemany("insert into words values (?)", [(word,) for word in words])
     connection.commit()
@@ -318,7 +318,7 @@ def dataset(tmp_path: Path, *words: str) -> bytes:
 def test_a_dataset_is_read_where_it_rests(
     storage_connection: str, container: ContainerClient, tmp_path: Path, start_app: StartApp
 ) -> None:
-    """A SQLite file in a container is a database that is read; before it is there, it is 404 with how to upload it."""
+    """A SQLite file in a container is a readable database; before the upload it is 404, with how to upload it."""
     app = start_app({"DATABASE_WORDS": f"blob://{container.container_name}/in/my%20words.sqlite"})
     with app.client() as client:
         missing = client.post("/api/query-sql", json={"sql": "select 1", "database": "words"})
@@ -336,7 +336,7 @@ def test_a_dataset_is_read_where_it_rests(
 def test_a_new_dataset_takes_over_without_breaking_who_reads(
     storage_connection: str, container: ContainerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dataset that changed is swapped under running queries: these end on the old one, the next read the new."""
+    """A changed dataset is swapped under running queries: they finish on the old copy, the next one reads the new."""
     monkeypatch.setattr("shared.sql.store.files.CHECK_SECONDS", 0.0)
     container.upload_blob("a.sqlite", dataset(tmp_path, "old", "older"))
     database = open_database(f"blob://{container.container_name}/a.sqlite", storage_connection)
@@ -354,7 +354,7 @@ def test_a_new_dataset_takes_over_without_breaking_who_reads(
 def test_a_dataset_is_asked_for_now_and_then(
     storage_connection: str, container: ContainerClient, tmp_path: Path
 ) -> None:
-    """Within the time between two looks nobody is asked, and a copy that is still right is not fetched again."""
+    """Within the check interval storage gets no request, and a copy that is still current is not downloaded again."""
     container.upload_blob("a.sqlite", dataset(tmp_path, "a"))
     files = Files(Storage(StorageSettings(storage_connection)))
     copy = Dataset(files, container.container_name, "a.sqlite")
@@ -367,7 +367,7 @@ def test_a_dataset_is_asked_for_now_and_then(
 def test_a_dataset_has_a_limit_of_bytes(
     storage_connection: str, container: ContainerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dataset that is too large is not fetched, and nothing of it stays on the disk."""
+    """A dataset that is too large is not downloaded, and no part of it stays on the disk."""
     container.upload_blob("a.sqlite", dataset(tmp_path, "a"))
     database = open_database(f"blob://{container.container_name}/a.sqlite", storage_connection)
     monkeypatch.setattr("shared.sql.store.files.MAX_DATASET_BYTES", 1000)
@@ -381,7 +381,7 @@ def test_a_dataset_has_a_limit_of_bytes(
 def test_a_dataset_outlives_its_storage(
     storage_connection: str, container: ContainerClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While storage is out, the copy that is here is read on."""
+    """During a storage outage, the local copy stays readable."""
     monkeypatch.setattr("shared.sql.store.files.CHECK_SECONDS", 0.0)
     container.upload_blob("a.sqlite", dataset(tmp_path, "a"))
     storage = Storage(StorageSettings(storage_connection))

@@ -1,4 +1,4 @@
-"""PostgreSQL and MariaDB: the guard reads what the engine reads, and nothing of a call outlasts or outgrows it."""
+"""PostgreSQL and MariaDB: the guard reads the text as the engine does, and no call outlasts or outgrows its limits."""
 
 import threading
 import time
@@ -37,7 +37,7 @@ MIB = 1024 * 1024
 
 @pytest.mark.parametrize("hidden", ["-- \rcommit", "/* /* */ */ commit", "$$ $$ commit"])
 def test_postgresql_hides_no_statement(postgres_shop: Database, hidden: str) -> None:  # noqa: F811
-    """What ends a comment for PostgreSQL ends it for the scanner: neither a dry run nor a failure leaves a row."""
+    """The scanner ends a comment where PostgreSQL does: neither a dry run nor a failure leaves a row."""
     for more in ([], ["nope"]):
         statements = [Statement(each, ()) for each in ("insert into fruit values (2, 'b')", hidden, *more)]
         with pytest.raises(SqlError):
@@ -46,7 +46,7 @@ def test_postgresql_hides_no_statement(postgres_shop: Database, hidden: str) -> 
 
 
 def test_postgresql_reads_harmless_texts(postgres_shop: Database) -> None:  # noqa: F811
-    """A comment that a carriage return ends, a slice, and names that are only names."""
+    """A comment that a carriage return ends, a slice, and identifiers that resemble refused words all run."""
     assert rows(postgres_shop, "-- comment\rselect 1") == [[1]]
     assert rows(postgres_shop, "select a[i:j] from (select array[5, 6, 7] as a, 1 as i, 2 as j) t") == [[[5, 6]]]
     assert rows(postgres_shop, "select array[:a, :b]", {"a": 1, "b": 2}) == [[[1, 2]]]
@@ -54,14 +54,14 @@ def test_postgresql_reads_harmless_texts(postgres_shop: Database) -> None:  # no
 
 @pytest.mark.parametrize("sql", ["--\x01select '\n commit -- '", "--\x7fselect '\n commit -- '"])
 def test_mariadb_hides_no_statement(my_shop: Database, sql: str) -> None:  # noqa: F811
-    """A control character after two hyphens begins a comment for MySQL, and for the scanner."""
+    """For MySQL and the scanner, two hyphens and a control character begin a comment."""
     with pytest.raises(SqlError, match="COMMIT is not allowed"):
         write(my_shop, "insert into fruit values (2, 'b')", sql)
     assert rows(my_shop, "select * from fruit") == [[1, "apple"]]
 
 
 def test_nul_is_refused(shop: Database) -> None:
-    """A NUL would end the statement for some engines and not for others."""
+    """NUL is refused, because only some engines end the statement there."""
     for sql in ("select 1\0 where false", "select '\0'"):
         with pytest.raises(InvalidRequest):
             rows(shop, sql)
@@ -74,7 +74,7 @@ def test_nul_is_refused(shop: Database) -> None:
 
 @contextmanager
 def blinded(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A scanner that takes every statement for an INSERT, as if the engine read the text in another way."""
+    """A scanner that takes every statement for an INSERT, as if the engine read the text differently."""
 
     def blind(sql: str, dialect: Any) -> Scanned:
         return scan(sql, dialect)._replace(words=("INSERT",), forbidden="")
@@ -89,7 +89,7 @@ ENDS = ["commit", "rollback", "commit and chain", "rollback and chain"]
 
 @pytest.mark.parametrize("end", ENDS)
 def test_postgresql_reports_an_end(postgres_shop: Database, monkeypatch: pytest.MonkeyPatch, end: str) -> None:  # noqa: F811
-    """A commit that the scanner did not see is an error, never a success."""
+    """A commit that the scanner missed is an error, never a success."""
     with blinded(postgresql_module, monkeypatch), pytest.raises(SqlError, match="ended the call's transaction"):
         write(postgres_shop, "insert into fruit values (2, 'b')", end, "insert into fruit values (3, 'c')")
     assert [3, "c"] not in rows(postgres_shop, "select * from fruit")
@@ -97,13 +97,13 @@ def test_postgresql_reports_an_end(postgres_shop: Database, monkeypatch: pytest.
 
 @pytest.mark.parametrize("end", ENDS)
 def test_mysql_reports_an_end(my_shop: Database, monkeypatch: pytest.MonkeyPatch, end: str) -> None:  # noqa: F811
-    """A commit that the scanner did not see is an error, never a success."""
+    """A commit that the scanner missed is an error, never a success."""
     with blinded(mysql_module, monkeypatch), pytest.raises(SqlError, match="ended the call's transaction"):
         write(my_shop, "insert into fruit values (2, 'b')", end, "insert into fruit values (3, 'c')")
     assert [3, "c"] not in rows(my_shop, "select * from fruit")
 
 
-# ---- What callers may not run.
+# ---- Statements that callers may not run.
 
 POSTGRESQL = [
     "set statement_timeout = 0", "set role reader", "set session authorization reader", "reset all",
@@ -138,7 +138,7 @@ MYSQL = [
 
 @pytest.mark.parametrize("sql", POSTGRESQL)
 def test_postgresql_refuses_what_outlasts_a_call(postgres_shop: Database, sql: str) -> None:  # noqa: F811
-    """Settings, roles, other sessions and functions that run a text, however they are written."""
+    """Settings, roles, other sessions and functions that run SQL text are refused, however they are written."""
     for run in (rows, write):
         with pytest.raises((SqlError, ReadOnly), match="not allowed"):
             run(postgres_shop, sql)
@@ -146,14 +146,14 @@ def test_postgresql_refuses_what_outlasts_a_call(postgres_shop: Database, sql: s
 
 @pytest.mark.parametrize("sql", MYSQL)
 def test_mysql_refuses_what_outlasts_a_call(my_shop: Database, sql: str) -> None:  # noqa: F811
-    """Settings, users, other sessions and statements that run a text, however they are written."""
+    """Settings, users, other sessions and statements that run SQL text are refused, however they are written."""
     for run in (rows, write):
         with pytest.raises((SqlError, ReadOnly), match="not allowed"):
             run(my_shop, sql)
 
 
 def test_names_are_only_names(postgres_shop: Database, my_shop: Database) -> None:  # noqa: F811
-    """A column, an alias, a table and a text may have the name of what is refused."""
+    """A column, an alias, a table or a text may have a refused word as its name."""
     assert rows(postgres_shop, "select 1 as pg_stat_activity, 'pg_stat_activity', 2 as dblink") == [
         [1, "pg_stat_activity", 2]
     ]
@@ -173,7 +173,7 @@ def test_names_are_only_names(postgres_shop: Database, my_shop: Database) -> Non
 
 
 def test_harmless_commands_run(postgres_shop: Database, my_shop: Database) -> None:  # noqa: F811
-    """`set constraints`, and what shows only structure."""
+    """`set constraints` and commands that only show structure run."""
     write(postgres_shop, "set constraints all immediate")
     for sql in (
         "show tables",
@@ -185,7 +185,7 @@ def test_harmless_commands_run(postgres_shop: Database, my_shop: Database) -> No
 
 
 def test_the_writers_role_is_that_of_its_settings(postgresql: Server) -> None:
-    """A writer that works as another role does so in every call, not only in a connection's first."""
+    """A writer whose settings name another role uses that role in every call, not only in a connection's first."""
     ask_postgresql(
         postgresql, "create role tables nologin; grant tables to writer; alter role writer set role = tables"
     )
@@ -199,17 +199,17 @@ def test_the_writers_role_is_that_of_its_settings(postgresql: Server) -> None:
 
 
 def test_the_seed_of_random_numbers_is_not_the_next_callers(postgres_shop: Database) -> None:  # noqa: F811
-    """Whoever seeds random() does not know what another call gets."""
+    """A caller who seeds random() cannot predict the numbers of another call."""
     (expected,) = rows(postgres_shop, "select setseed(0.5), random()")
     rows(postgres_shop, "select setseed(0.5)")
     assert rows(postgres_shop, "select random()") != [[expected[1]]]
 
 
-# ---- What runs on, and what is too large.
+# ---- Statements that run on, and rows that are too large.
 
 
 def test_postgresql_runs_nothing_on(postgresql: Server, postgres_shop: Database) -> None:  # noqa: F811
-    """A statement that lifts its own limit ends with its call, on the server too."""
+    """A statement that lifts its own limit ends with its call, also on the server."""
     write(
         postgres_shop,
         "create or replace function forever() returns integer language plpgsql as $$ begin "
@@ -225,7 +225,7 @@ def test_postgresql_runs_nothing_on(postgresql: Server, postgres_shop: Database)
 
 
 def test_mysql_runs_nothing_on(my_server: Server, my_shop: Database) -> None:  # noqa: F811
-    """A procedure that lifts the limit ends with its call, on the server too, and its settings with it."""
+    """A procedure that lifts the limit ends with its call, also on the server, and its settings end with it."""
     write(my_shop, "drop procedure if exists forever")
     write(
         my_shop,
@@ -240,7 +240,7 @@ def test_mysql_runs_nothing_on(my_server: Server, my_shop: Database) -> None:  #
 
 
 def soon(holds: Callable[[], bool]) -> bool:
-    """Whether it holds within two seconds."""
+    """Whether the condition holds within two seconds."""
     deadline = time.monotonic() + 2
     while not (found := holds()) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -248,7 +248,7 @@ def soon(holds: Callable[[], bool]) -> bool:
 
 
 def growth(call: Callable[[], object]) -> int:
-    """The bytes that the process takes at most while `call` runs, above where it was."""
+    """The peak memory of the process while `call` runs, in bytes above its start."""
     statm = Path("/proc/self/statm")
     most, done = 0, threading.Event()
 
@@ -277,7 +277,7 @@ LARGE = {
 
 @pytest.mark.parametrize("name", LARGE)
 def test_large_rows_are_read_by_bytes(name: str, request: pytest.FixtureRequest) -> None:
-    """A hundred rows of 4 MB take no more than 64 MiB, beside the response and one row; a row over 16 MiB is 422."""
+    """A hundred rows of 4 MB use at most 64 MiB beside the response and one row; a row over 16 MiB is 422."""
     database = open_database(request.getfixturevalue(name))
 
     def page() -> None:
@@ -293,11 +293,11 @@ def test_large_rows_are_read_by_bytes(name: str, request: pytest.FixtureRequest)
     database.close()
 
 
-# ---- What cannot be undone.
+# ---- Writes that cannot be undone.
 
 
 def test_tables_without_transactions(my_shop: Database) -> None:  # noqa: F811
-    """In a dry run and in `statements` they are refused before the first write, also behind a trigger or a view."""
+    """A dry run and `statements` refuse such tables before the first write, also behind a trigger or a view."""
     for sql in ("drop view if exists seen", "drop table if exists plain", "drop table if exists heap"):
         write(my_shop, sql)
     write(my_shop, "create table plain (id integer) engine = myisam")
@@ -320,7 +320,7 @@ def test_tables_without_transactions(my_shop: Database) -> None:  # noqa: F811
 
 
 def test_deferred_constraints(postgres_shop: Database) -> None:  # noqa: F811
-    """A dry run reports what the commit would refuse."""
+    """A dry run reports the errors that the commit would report."""
     write(postgres_shop, "drop table if exists part")
     write(postgres_shop, "create table part (id integer references fruit deferrable initially deferred)")
     statements = [Statement("insert into part values (99)", ())]
@@ -331,7 +331,7 @@ def test_deferred_constraints(postgres_shop: Database) -> None:  # noqa: F811
 
 
 def test_a_failed_definition_fails_again(my_shop: Database) -> None:  # noqa: F811
-    """MySQL commits before a definition: one that fails under an Idempotency-Key leaves no record of success."""
+    """MySQL commits before a DDL statement: one that fails under an Idempotency-Key leaves no record of success."""
 
     def once(key: str, sql: str) -> tuple[bytes, bool]:
         def tell(outcomes: list[Outcome]) -> bytes:
@@ -353,7 +353,7 @@ def test_a_failed_definition_fails_again(my_shop: Database) -> None:  # noqa: F8
 
 
 def test_readers_with_more_rights_are_warned_of(postgresql: Server, postgres_shop: Database) -> None:  # noqa: F811
-    """The details of `health` name what the reader may do beyond reading."""
+    """The details of `health` list the rights of the reader beyond reading."""
     before = {code for code, _ in postgres_shop.warnings()}
     assert "reader-may-write" not in before
     ask_postgresql(postgresql, "grant insert on fruit to reader")
@@ -372,13 +372,13 @@ def test_readers_with_more_rights_are_warned_of(postgresql: Server, postgres_sho
     ],
 )  # fmt: skip
 def test_a_broken_url_stops_the_app(url: str) -> None:
-    """A broken URL is an InvalidSetting at start that names the setting and does not show the URL."""
+    """A broken URL is an InvalidSetting at start; the error names the setting and does not show the URL."""
     with pytest.raises(InvalidSetting, match="DATABASE_MAIN") as caught:
         load_settings({"DATABASE_MAIN": url})
     assert "p#w" not in str(caught.value)
 
 
 def test_a_writer_is_of_its_readers_kind() -> None:
-    """A writer of another engine is an InvalidSetting at start."""
+    """A writer on another engine than its reader is an InvalidSetting at start."""
     with pytest.raises(StrongroomError, match="same kind"):
         load_settings({"DATABASE_MAIN": "mysql://host/db", "DATABASE_MAIN_WRITE": "postgresql://host/db"})

@@ -43,24 +43,24 @@ TEXTS = st.builds(
 
 
 def check(columns: Columns, dialect: Dialect, text: str) -> bool:
-    """Compare the engine with the scanner; whether both could read the text."""
+    """Compare the engine with the scanner; return whether both could read the text."""
     sql = text + MARKER
     if dialect == "sqlite" and ";" in text:
-        return False  # apsw would run what is before it as a statement of its own.
+        return False  # apsw would run the part before it as a separate statement.
     names = columns(sql)
     if names is None:
         return False
     try:
         words = scan(sql, dialect).words
     except (SqlError, InvalidRequest):
-        return False  # What it does not read, it refuses.
+        return False  # The scanner refuses texts that it cannot read.
     assert ("MARKER" in words) == ("marker" in names), (sql, words, names)
     return True
 
 
 @pytest.fixture(scope="module")
 def sqlite_columns() -> Columns:
-    """What SQLite says."""
+    """The columns that SQLite reports."""
     connection = apsw.Connection(":memory:")
 
     def columns(sql: str) -> list[str] | None:
@@ -74,7 +74,7 @@ def sqlite_columns() -> Columns:
 
 @pytest.fixture(scope="module")
 def postgresql_columns(postgresql: Server) -> Iterator[Columns]:
-    """What PostgreSQL says."""
+    """The columns that PostgreSQL reports."""
     with closing(psycopg.connect(postgresql.owner, autocommit=True)) as connection:
 
         def columns(sql: str) -> list[str] | None:
@@ -89,7 +89,7 @@ def postgresql_columns(postgresql: Server) -> Iterator[Columns]:
 
 @pytest.fixture(scope="module")
 def mariadb_columns(mariadb: Server) -> Iterator[Columns]:
-    """What MariaDB says, under the session's own settings."""
+    """The columns that MariaDB reports, with the session's own settings."""
     with closing(_connector(mariadb.reader, no_token)()) as connection, connection.cursor() as cursor:
 
         def columns(sql: str) -> list[str] | None:
@@ -110,21 +110,21 @@ FEW = settings(max_examples=600, deadline=None, suppress_health_check=[HealthChe
 @FEW
 @given(TEXTS)
 def test_the_scanner_reads_as_sqlite_does(sqlite_columns: Columns, text: str) -> None:
-    """What SQLite reads as code, the scanner reads as code, or refuses the text."""
+    """The scanner reads as code the same parts as SQLite, or refuses the text."""
     check(sqlite_columns, "sqlite", text)
 
 
 @FEW
 @given(TEXTS)
 def test_the_scanner_reads_as_postgresql_does(postgresql_columns: Columns, text: str) -> None:
-    """What PostgreSQL reads as code, the scanner reads as code, or refuses the text."""
+    """The scanner reads as code the same parts as PostgreSQL, or refuses the text."""
     check(postgresql_columns, "postgresql", text)
 
 
 @FEW
 @given(TEXTS)
 def test_the_scanner_reads_as_mariadb_does(mariadb_columns: Columns, text: str) -> None:
-    """What MariaDB reads as code, the scanner reads as code, or refuses the text."""
+    """The scanner reads as code the same parts as MariaDB, or refuses the text."""
     check(mariadb_columns, "mysql", text)
 
 
@@ -133,7 +133,7 @@ EVERY = [f"select 1 as one {start}{end}" for start, end in product(OPEN, CLOSE)]
 
 @pytest.mark.parametrize("name", ["sqlite", "postgresql", "mariadb"])
 def test_every_start_and_end_of_a_token(name: str, request: pytest.FixtureRequest) -> None:
-    """Each way to start a string, name or comment, with each way to end it, is read alike; most are read at all."""
+    """Engine and scanner agree on each way to start and end a string, name or comment; they can read most of them."""
     columns: Columns = request.getfixturevalue(f"{name}_columns")
     dialect: Dialect = "mysql" if name == "mariadb" else name  # type: ignore[assignment]
     accepted = sum(columns(text + MARKER) is not None for text in EVERY)
@@ -149,7 +149,7 @@ SUSPICIOUS_SECONDS = 0.05
 
 
 def seconds(call: Callable[[str], object], text: str) -> float:
-    """The CPU that a call takes."""
+    """The CPU seconds that a call takes."""
     started = time.thread_time()
     with suppress(SqlError, InvalidRequest):
         call(text)
@@ -158,7 +158,7 @@ def seconds(call: Callable[[str], object], text: str) -> float:
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql", "mysql"])
 def test_scanning_is_linear(dialect: Dialect) -> None:
-    """Eight times the text takes about eight times as long, for every pair of tokens, in the error path too."""
+    """Eight times the text takes about eight times as long, for every pair of tokens, also in the error path."""
 
     def look(text: str) -> None:
         with suppress(SqlError):
@@ -169,7 +169,7 @@ def test_scanning_is_linear(dialect: Dialect) -> None:
     for first, second, (start, end) in product(PIECES, PIECES, FRAMES):
         text = f"{start}{(first + second) * 800}{end}"
         if seconds(look, text) < SUSPICIOUS_SECONDS:
-            continue  # At this length quadratic time would be more.
+            continue  # Quadratic time would take longer at this length.
         few = f"{start}{(first + second) * 100}{end}"
         base = min(seconds(look, few) for _ in range(5))
         if min(seconds(look, text) for _ in range(5)) > 24 * base:  # 8 is linear, 64 is quadratic.
@@ -178,5 +178,5 @@ def test_scanning_is_linear(dialect: Dialect) -> None:
 
 
 def test_blank_texts_are_linear() -> None:
-    """So is the look at what follows a statement."""
+    """Looking for text after a statement is linear, too."""
     assert is_blank(" ;-- a\n/* b */" * 10_000)

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: what was done once is told again, and not done again, whatever happened in between."""
+"""`Idempotency-Key`: a repeated request gets the first response and runs no second time, whatever happened between."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.support import StartApp
 
 
 def once(database: Database, key: str, *statements: str, request: bytes = b"") -> tuple[bytes, bool]:
-    """Run statements under a key; the answer counts the rows, and whether it is an old one."""
+    """Run statements under a key; return the row counts as JSON, and whether the response is a replay."""
 
     def tell(outcomes: list[Outcome]) -> bytes:
         return str([each.rows_affected for each in outcomes]).encode()
@@ -29,7 +29,7 @@ def once(database: Database, key: str, *statements: str, request: bytes = b"") -
 
 @pytest.fixture
 def counter(shop: Database) -> Database:
-    """The database with a fresh table `counter` of one row, and no answers kept."""
+    """The database with a fresh table `counter` of one row, and no stored responses."""
     write(shop, "drop table if exists counter")
     write(shop, "drop table if exists strongroom_answers")
     write(shop, "create table counter (n integer)")
@@ -41,7 +41,7 @@ ADD = "update counter set n = n + 1"
 
 
 def test_a_key_does_it_once(counter: Database) -> None:
-    """The same key and request answer the first answer, and change nothing more; another key does it again."""
+    """The same key and request get the first response and change nothing more; another key runs the request again."""
     assert once(counter, "a", ADD) == (b"[1]", False)
     assert once(counter, "a", ADD) == (b"[1]", True)
     assert once(counter, "b", ADD, "delete from counter where n < 0") == (b"[1, 0]", False)
@@ -49,7 +49,7 @@ def test_a_key_does_it_once(counter: Database) -> None:
 
 
 def test_a_key_belongs_to_its_request(counter: Database) -> None:
-    """A key that comes with another request is refused, and nothing is done."""
+    """A key that comes with another request is refused, and nothing runs."""
     once(counter, "a", ADD)
     with pytest.raises(KeyReused):
         once(counter, "a", "delete from counter")
@@ -57,7 +57,7 @@ def test_a_key_belongs_to_its_request(counter: Database) -> None:
 
 
 def test_what_failed_is_not_kept(counter: Database) -> None:
-    """A request that failed leaves no answer: sent again, it is tried again."""
+    """A failed request leaves no stored response: a repetition runs again."""
     once(counter, "first", ADD)
     with pytest.raises(SqlError):
         once(counter, "a", ADD, "insert into later values (1)")
@@ -68,7 +68,7 @@ def test_what_failed_is_not_kept(counter: Database) -> None:
 
 
 def test_a_day_later_it_is_done_again(counter: Database) -> None:
-    """An answer is kept for a day."""
+    """A response is stored for a day."""
     once(counter, "a", ADD)
     write(counter, "update strongroom_answers set created = created - 86390")
     assert once(counter, "b", ADD) == (b"[1]", False)
@@ -80,14 +80,14 @@ def test_a_day_later_it_is_done_again(counter: Database) -> None:
 
 
 def test_racing_calls_do_it_once(counter: Database) -> None:
-    """Of many calls with one key at the same time one does it, and all answer the same."""
+    """Of many concurrent calls with one key, one runs, and all get the same response."""
 
     def call(_: int) -> bytes:
         while True:
             try:
                 return once(counter, "race", ADD)[0]
             except Busy:
-                continue  # A deadlock was broken: that is to be tried again.
+                continue  # The engine broke a deadlock, so the call is repeated.
 
     with ThreadPoolExecutor(8) as threads:
         assert set(threads.map(call, range(24))) == {b"[1]"}
@@ -95,7 +95,7 @@ def test_racing_calls_do_it_once(counter: Database) -> None:
 
 
 def test_a_killed_app_did_it_once_or_not_at_all(start_app: StartApp, tmp_path: Path) -> None:
-    """kill -9 in the midst of writes leaves each done with its answer, or not done: sent again, each is done once."""
+    """kill -9 during writes leaves each one done with its response, or not done; after repetition each is done once."""
     folder = tmp_path / "app"
     app = start_app(folder=folder)
     with app.client() as client:
@@ -123,7 +123,7 @@ def test_a_killed_app_did_it_once_or_not_at_all(start_app: StartApp, tmp_path: P
     with again.client() as client:
         assert client.post("/api/query-sql", json={"sql": "pragma integrity_check"}).json()["rows"] == [["ok"]]
         half = client.post("/api/query-sql", json={"sql": "select count(*) from log where n = 1"}).json()["rows"]
-        assert half in ([[0]], [[1]])  # 1 is also the number of a call of its own.
+        assert half in ([[0]], [[1]])  # 1 is also the count of a single call.
         for number in range(64):
             if number % 8 != 7:
                 headers = {"idempotency-key": f"k{number}"}
@@ -144,7 +144,7 @@ def single(number: int) -> dict[str, object]:
 
 
 def test_the_header_over_http(start_app: StartApp) -> None:
-    """The header replays the first answer, and says so; a dry run keeps nothing."""
+    """A repetition replays the first response, with a header that says so; a dry run stores nothing."""
     app = start_app()
     body = {"sql": "insert into fruit (name, price) values (?, ?)", "params": ["quince", 1]}
     with app.client() as client:

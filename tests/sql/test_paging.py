@@ -1,5 +1,5 @@
-# ruff: noqa: S608 - statements are put together of what the tests themselves say.
-"""Pages: each row once, also where rows come and go meanwhile, over every engine."""
+# ruff: noqa: S608 - the tests build statements from their own texts.
+"""Pages return each row once on every engine, also if rows are added and deleted in between."""
 
 import json
 import secrets
@@ -22,7 +22,7 @@ from shared.web import Cursors
 
 
 def new_cursors() -> Cursors:
-    """Cursors with a key of their own."""
+    """Cursors with their own key."""
     key = secrets.token_bytes(32)
     return Cursors(lambda: key)
 
@@ -36,7 +36,7 @@ CURSORS = new_cursors()
 
 
 def ask(sql: str, limit: int, cursor: str | None = None, params: Any = ()) -> PageQuery:
-    """A question with the usual limits."""
+    """A page query with the usual limits."""
     return PageQuery(
         sql=sql, params=params, style=Style(), limit=limit, max_bytes=10**7, seconds=20.0, cursor=cursor,
         question=("shop", sql, params),
@@ -50,7 +50,7 @@ def page(database: Database, sql: str, limit: int, cursor: str | None = None, pa
 
 
 def pages(database: Database, sql: str, limit: int, params: Any = ()) -> Iterator[list[list[Any]]]:
-    """Every page, in turn."""
+    """Every page in turn."""
     cursor = None
     while True:
         response = page(database, sql, limit, cursor, params)
@@ -73,7 +73,7 @@ def numbers(shop: Database) -> Iterator[Database]:
 
 
 def run(database: Database, sql: str, params: Any = ()) -> None:
-    """Write."""
+    """Run a writing statement."""
     database.execute([Statement(sql, params)], 1, dry_run=False, seconds=10)
 
 
@@ -86,7 +86,7 @@ def run(database: Database, sql: str, params: Any = ()) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("limit", [1, 3, 7, 20, 21])
 def test_pages_hold_each_row_once(numbers: Database, order: str, limit: int) -> None:
-    """All pages together are the rows of the statement, in its order, whatever the order and the limit."""
+    """All pages together are the rows of the statement, in its order, for every order and limit."""
     if numbers.engine == "mysql" and order == "order by part":
         pytest.skip("Which of two equal rows comes first, it decides anew for each limit.")
     sql = f"select id, part, gap, word from numbers {order}"
@@ -98,7 +98,7 @@ def test_pages_hold_each_row_once(numbers: Database, order: str, limit: int) -> 
 
 @pytest.mark.parametrize("params", [[2], {"least": 2}])
 def test_rows_that_come_and_go_disturb_no_page(numbers: Database, params: Any) -> None:
-    """Where the statement says its order, rows written and deleted before the page repeat no row and hide none."""
+    """If the statement has an order, rows written and deleted before the page repeat no row and hide none."""
     mark = "?" if isinstance(params, list) else ":least"
     sql = f"select id, word from numbers where id > {mark} order by id"
     given = pages(numbers, sql, 5, params)
@@ -111,7 +111,7 @@ def test_rows_that_come_and_go_disturb_no_page(numbers: Database, params: Any) -
 
 
 def test_a_cursor_is_ours_and_of_its_query(numbers: Database) -> None:
-    """A cursor that was changed, made by another or for another query is refused, naming the field."""
+    """A cursor that was changed, forged or made for another query is refused, and the error names the field."""
     sql = "select id from numbers order by id"
     cursor = page(numbers, sql, 5)["cursor"]
     assert page(numbers, sql, 5, cursor)["rows"][0] == [6]
@@ -125,7 +125,7 @@ def test_a_cursor_is_ours_and_of_its_query(numbers: Database) -> None:
 
 
 def test_without_a_secret_truncation_is_still_told(numbers: Database) -> None:
-    """Where no cursor can be signed, the rows are answered all the same, and that there are more."""
+    """If no cursor can be signed, the response still has the rows, and says that there are more."""
     response = json.loads(page_response(numbers, Cursors(unavailable), ask("select id from numbers", 5)).body)
     assert (response["row_count"], response["truncated"], response["cursor"]) == (5, True, None)
 
@@ -161,7 +161,7 @@ STORED: dict[str, list[str | None]] = {
 
 
 def keys_for(engine: str, declared: str) -> list[str | None]:
-    """Values for a column of this declaration; in SQLite any column takes any of them."""
+    """Values for a column of this declaration; SQLite accepts any of them in any column."""
     if engine == "sqlite":
         return [*TEXTS, *NUMBERS, "2026-01-31t09:30z", "2026-01-31T09:30Z"]
     return STORED.get(declared.split()[1], TEXTS)
@@ -169,7 +169,7 @@ def keys_for(engine: str, declared: str) -> list[str | None]:
 
 @pytest.fixture
 def folded(shop: Database, request: pytest.FixtureRequest) -> Database:
-    """The database; in PostgreSQL with citext, and with a collation that takes letters of either case as equal."""
+    """The database; in PostgreSQL with citext, and with a collation that ignores case."""
     if shop.engine == "postgresql":
         with psycopg.connect(request.getfixturevalue("postgresql").owner, autocommit=True) as owner:
             owner.execute("create extension if not exists citext")
@@ -183,7 +183,7 @@ def folded(shop: Database, request: pytest.FixtureRequest) -> Database:
 @pytest.mark.parametrize("number", range(14))
 @pytest.mark.parametrize("tail", ["", ", id", ", id desc"])
 def test_values_that_the_engine_takes_as_equal_lose_no_row(folded: Database, number: int, tail: str) -> None:
-    """Pages hold each row once, whatever the engine takes as equal: letters of either case, scales, zones, units."""
+    """Pages return each row once, whichever values the engine considers equal: case, scales, zones, units."""
     if number >= len(SETUPS[folded.engine]):
         return
     declared, order = SETUPS[folded.engine][number]
@@ -196,7 +196,7 @@ def test_values_that_the_engine_takes_as_equal_lose_no_row(folded: Database, num
         run(folded, "insert into keyed values (100, ?), (101, ?), (102, x'00'), (103, 9e999)", [1, 1.0])
     sql = f"select id, k from keyed order by {order}{tail}"
     if folded.engine == "mysql" and not tail:
-        sql += ", id"  # Which of two equal rows comes first, it decides anew for each limit.
+        sql += ", id"  # The engine may order two equal rows differently for each limit.
     whole = page(folded, sql, 1000)["rows"]
     for limit in (1, 2, 3, 5):
         found = [row for rows in pages(folded, sql, limit) for row in rows]
@@ -207,7 +207,7 @@ def test_values_that_the_engine_takes_as_equal_lose_no_row(folded: Database, num
 
 
 def test_a_collation_of_an_expression_is_kept(shop: Database) -> None:
-    """Where the statement names a collation for the column that it orders by, no row is lost either."""
+    """If the statement names a collation for its order column, no row is lost either."""
     if shop.engine != "sqlite":
         return
     run(shop, "drop table if exists keyed")
@@ -222,7 +222,7 @@ def test_a_collation_of_an_expression_is_kept(shop: Database) -> None:
 
 
 def test_a_parameter_may_have_any_name(numbers: Database) -> None:
-    """The values of a cursor never replace a parameter of the caller's."""
+    """The values of a cursor never replace a parameter of the caller."""
     sql = "select id from numbers where id > :strongroom_key_1 order by id"
     found = [row[0] for rows in pages(numbers, sql, 5, {"strongroom_key_1": 4}) for row in rows]
     assert found == list(range(5, 21))
@@ -237,13 +237,13 @@ def test_a_parameter_may_have_any_name(numbers: Database) -> None:
     ],
 )
 def test_names_in_postgresql(sql: str, names: list[str], terms: list[tuple[str, bool]]) -> None:
-    """PostgreSQL folds a name without quotes to lower case: it may mean another column than the one returned."""
+    """PostgreSQL folds a name without quotes to lower case, so it may be another column than the returned one."""
     columns = [Column(name, "integer", None, "number") for name in names]
     assert order_of(sql, "postgresql", columns).terms == [Term(*each) for each in terms]
 
 
 def test_a_text_is_no_order() -> None:
-    """MySQL and MariaDB read double quotes as a text, by which rows have no order."""
+    """MySQL and MariaDB read double quotes as a text, which gives rows no order."""
     columns = [Column("id", "integer", None, "number")]
     assert order_of('select id from t order by "id"', "mysql", columns).terms == []
     assert order_of("select id from t order by `id`", "mysql", columns).terms == [Term("`id`", False)]
@@ -262,7 +262,7 @@ def test_a_text_is_no_order() -> None:
     ],
 )  # fmt: skip
 def test_what_is_certainly_different(first: Any, second: Any, compared: Any, expected: bool) -> None:
-    """Two values differ for certain only if no rule of the engine makes them equal."""
+    """Two values are certainly different only if no rule of the engine makes them equal."""
     assert certainly_differ(first, second, compared) is expected
 
 
@@ -295,18 +295,18 @@ COLUMNS = (
     ],
 )
 def test_the_order_of_a_statement(sql: str, order: list[tuple[str, bool]]) -> None:
-    """An order is known where the statement ends in one, by columns of the answer that can be compared exactly."""
+    """An order is known if the statement ends in ORDER BY with columns of the response that compare exactly."""
     assert order_of(sql, "sqlite", COLUMNS).terms == [Term(*each) for each in order]
 
 
 def test_names_that_stand_twice_give_no_order() -> None:
-    """Which of two columns of one name is meant is no guess of ours."""
+    """If two columns have the same name, the order is unknown."""
     assert order_of("select id, id from a order by id", "sqlite", (COLUMNS[0], COLUMNS[0])).terms == []
 
 
 @given(st.text(alphabet="ab'\"-/*;\n ", max_size=30))
 def test_clip_takes_away_what_says_nothing(sql: str) -> None:
-    """What is clipped off a statement is blank, and nothing more can be clipped."""
+    """`clip` removes only the end of a statement, and a second run removes nothing more."""
     clipped = clip(sql, "sqlite")
     assert sql.startswith(clipped)
     assert clip(clipped, "sqlite") == clipped
@@ -321,6 +321,6 @@ def test_clip_takes_away_what_says_nothing(sql: str) -> None:
     ],
 )  # fmt: skip
 def test_accept_chooses_the_format(accept: str | None, form: str) -> None:
-    """The media type that is wanted most decides, JSON where none is ours, and the field `format` beats it."""
+    """The media type of the highest quality decides, JSON if the app has none; the field `format` wins over Accept."""
     assert chosen_format(None, accept) == form
     assert chosen_format("objects", accept) == "objects"

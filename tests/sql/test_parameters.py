@@ -1,4 +1,4 @@
-# ruff: noqa: S608 - statements are put together of the tests' own texts.
+# ruff: noqa: S608 - the tests build statements from their own texts.
 """Values as parameters: what a response contains finds its row again, and every parameter has a type."""
 
 import json
@@ -91,7 +91,7 @@ def test_nul_in_a_bound_text(things: Database) -> None:
 
 
 def test_the_apps_own_table_is_out_of_reach(shop: Database) -> None:
-    """Queries, exports and listings do not show the table that keeps the responses of other callers."""
+    """Queries, exports and listings do not show the table that stores the responses of other callers."""
     for name in ("strongroom_answers", "STRONGROOM_Answers", "main.strongroom_answers"):
         with pytest.raises(SqlError, match="belongs to the app"):
             check_tables(f"select * from {name}", shop.engine)
@@ -151,7 +151,7 @@ def postgres(postgresql: Server) -> Iterator[Database]:
     ],
 )
 def test_postgresql_finds_a_type_for_every_parameter(postgres: Database, sql: str, params: Any, expected: Any) -> None:
-    """Each statement runs with values of any type, at its first call on a connection and at later ones."""
+    """Each statement runs with values of any type, in its first call on a connection and in later ones."""
     for _ in range(2):
         assert rows(postgres, sql, params) == expected
 
@@ -175,7 +175,7 @@ def test_postgresql_uses_declared_types(postgres: Database, sql: str, value: Typ
 
 
 def test_types_follow_a_table_that_changes(postgres: Database) -> None:
-    """A statement still runs after a column has got another type."""
+    """A statement still runs after the type of a column has changed."""
     for kind in ("char(4)", "name", "text", "char(4)"):
         write(postgres, "drop table if exists changing", f"create table changing (v {kind})")
         write(postgres, ("insert into changing values (?)", ["a"]))
@@ -188,7 +188,7 @@ def test_types_follow_a_table_that_changes(postgres: Database) -> None:
 
 
 def test_arrays_are_written_as_scalars_are(postgres: Database) -> None:
-    """The elements of an array, nested or not, have the form that a column of their type has; dates may be BC."""
+    """The elements of an array, nested or not, are written as a column of their type is; dates may be BC."""
     scalars = [
         "timestamptz '2026-01-31 09:30:00.5+00'", "timestamp '2026-01-31 09:30'", "timestamptz '0044-03-15 09:30 BC'",
         "date '0044-03-15 BC'", "1.50::numeric", "'NaN'::numeric", """'{"a": [1]}'::jsonb""", "true", "'\\x00'::bytea",
@@ -202,7 +202,7 @@ def test_arrays_are_written_as_scalars_are(postgres: Database) -> None:
 
 
 def test_json_that_no_parser_accepts(postgres: Database) -> None:
-    """JSON with lone surrogates or any depth is written as PostgreSQL keeps it, on one line."""
+    """JSON with lone surrogates or of any depth is written as PostgreSQL stores it, on one line."""
     assert read(postgres, "select kept from typed").rows == b'[{"a":"\\ud800", "b":1}]'
     depth = 3000
     deep = read(postgres, f"select (repeat('[', {depth}) || chr(10) || repeat(']', {depth}))::json").rows
@@ -234,7 +234,7 @@ def maria(mariadb: Server) -> Iterator[Database]:
 
 @pytest.mark.parametrize("declared", ["bit(1)", "bit(12)", "binary(4)", "varbinary(4)", "blob"])
 def test_bytes_find_their_row_in_mariadb(maria: Database, declared: str) -> None:
-    """Bytes of a response, sent back, equal the column they came from; an empty value, too."""
+    """Bytes of a response, sent back, equal the column they came from; so does an empty value."""
     write(maria, "drop table if exists pieces")
     write(maria, f"create table pieces (v {declared})")
     write(maria, "insert into pieces values (b'1')")
@@ -286,7 +286,7 @@ def test_a_wrong_timestamp_remains_an_error(maria: Database) -> None:
     ],
 )  # fmt: skip
 def test_timestamps_as_mysql_writes_them(text: str, expected: str) -> None:
-    """An offset is applied; a time outside of the years 1 to 9999 is left to the server."""
+    """An offset is applied; a time outside the years 1 to 9999 is left to the server."""
     assert mysql_timestamp(text) == expected
 
 
@@ -329,7 +329,7 @@ def test_texts_that_are_not_utf_8(tmp_path: Path, sql: str) -> None:
 
 
 def test_sqlite_reads_no_responses_of_others(tmp_path: Path) -> None:
-    """The app's own table is out of reach however its name is written, and is not listed."""
+    """The app's own table is unreachable however its name is written, and is not listed."""
     path = tmp_path / "kept.sqlite"
     path.touch()
     settings = DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")

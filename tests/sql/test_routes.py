@@ -30,7 +30,7 @@ def execute(app: App, **fields: Any) -> httpx.Response:
 
 
 def by_url(app: App, **fields: Any) -> httpx.Response:
-    """A GET of `query-sql`: what is no text is JSON."""
+    """A GET of `query-sql`: values that are not strings are sent as JSON."""
     params = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
     with app.client() as client:
         return client.get("/api/query-sql", params=params)
@@ -38,7 +38,7 @@ def by_url(app: App, **fields: Any) -> httpx.Response:
 
 @pytest.mark.parametrize("call", [query, by_url])
 def test_rows_are_answered(running_app: App, call: Any) -> None:
-    """GET and POST take the same fields and give the contract's answer."""
+    """GET and POST take the same fields and return the response that the contract describes."""
     response = call(running_app, sql="select name, price from fruit where price > ? order by price", params=[0.9])
     assert response.status_code == 200
     found = response.json()
@@ -54,13 +54,13 @@ def test_rows_are_answered(running_app: App, call: Any) -> None:
 
 @pytest.mark.parametrize("call", [query, by_url])
 def test_values_by_name(running_app: App, call: Any) -> None:
-    """Named parameters come as an object."""
+    """Named parameters are sent as an object."""
     response = call(running_app, sql="select name from fruit where id = :id", params={"id": 1}, format="objects")
     assert response.json()["rows"] == [{"name": "apple"}]
 
 
 def test_bytes_and_unicode_go_through_a_url(running_app: App) -> None:
-    """Text of any script and bytes go in and come out of a URL; a `+` that became a space is told."""
+    """Text of any script and bytes pass through a URL; the error says so if a `+` became a space."""
     data = base64.b64encode(b"\xfb\xff\xfe").decode()
     response = by_url(running_app, sql="select ? as a, ? as b, '+' as c", params=["é❤ + &", {"base64": data}])
     assert response.json()["rows"] == [["é❤ + &", {"base64": "-__-"}, "+"]]
@@ -123,7 +123,7 @@ def test_pages_hold_every_row_once(running_app: App, form: str) -> None:
 
 
 def test_a_cursor_belongs_to_its_query(running_app: App) -> None:
-    """A cursor of another statement, other values, or of nobody is refused, naming the field."""
+    """A cursor of another statement, of other values, or a forged one is refused, and the error names the field."""
     cursor = query(running_app, sql=FIRST, limit=1).json()["cursor"]
     for wrong in (cursor[:-1], "x", "é", ""):
         response = query(running_app, sql=FIRST, cursor=wrong)
@@ -133,7 +133,7 @@ def test_a_cursor_belongs_to_its_query(running_app: App) -> None:
 
 
 def test_an_answer_has_a_limit_of_bytes(running_app: App) -> None:
-    """Rows of more than 8 MiB are cut off between rows, told, and fetched by the cursor."""
+    """Rows beyond 8 MiB are cut between rows, the response says so, and the cursor returns the rest."""
     sql = "select value, hex(zeroblob(500000)) from json_each('[1,2,3,4,5,6,7,8,9,10,11,12]')"
     first = query(running_app, sql=sql)
     assert len(first.content) < 8 * 1024 * 1024 + 1000
@@ -144,13 +144,13 @@ def test_an_answer_has_a_limit_of_bytes(running_app: App) -> None:
 
 
 def test_a_row_that_no_answer_holds(running_app: App) -> None:
-    """One row over the limit is refused, since no cursor would get past it."""
+    """One row over the limit is refused, because no cursor could get past it."""
     response = query(running_app, sql="select hex(zeroblob(5000000))")
     assert (response.status_code, response.json()["code"]) == (422, "answer-too-large")
 
 
 def test_no_rows_have_columns(running_app: App) -> None:
-    """An empty result has its columns, in every format that has some."""
+    """An empty result has its columns, in every format that has columns."""
     response = query(running_app, sql="select id, name as name, name as name, 1 + 1 from fruit where 0").json()
     assert [each["name"] for each in response["columns"]] == ["id", "name", "name", "1 + 1"]
     assert [each["type"] for each in response["columns"]] == ["integer", "text", "text", "null"]
@@ -180,14 +180,14 @@ def test_no_rows_have_columns(running_app: App) -> None:
     ],
 )  # fmt: skip
 def test_problems(running_app: App, fields: dict[str, Any], status: int, code: str) -> None:
-    """Each wrong call has its status and its code, by GET and by POST."""
+    """Each invalid call has its status and its code, by GET and by POST."""
     for call in (query, by_url):
         response = call(running_app, **fields)
         assert (response.status_code, response.json()["code"]) == (status, code)
 
 
 def test_a_write_and_its_undoing(start_app: StartApp) -> None:
-    """A write is told and read again; a dry run is told and not there."""
+    """A write is reported and read back; a dry run is reported and changes nothing."""
     app = start_app()
     tried = execute(app, sql="delete from fruit where id < :id returning name", params={"id": 3}, dry_run=True).json()
     assert (tried["rows_affected"], tried["rows"], tried["dry_run"]) == (2, [["apple"], ["apricot"]], True)
@@ -209,7 +209,7 @@ def test_a_write_and_its_undoing(start_app: StartApp) -> None:
 
 
 def test_without_a_writer_execute_is_read_only(start_app: StartApp, tmp_path: Path) -> None:
-    """A database whose settings name no writer is not written; one whose file is missing is not found, and not made."""
+    """A database without a writer is read-only; one whose file is missing is not found, and is not created."""
     app = start_app({"DATABASE_MAIN_WRITE": "", "DATABASE_GONE": f"sqlite:///{tmp_path}/gone.sqlite"})
     response = execute(app, sql="delete from fruit")
     assert (response.status_code, response.json()["code"]) == (422, "read-only")
@@ -229,7 +229,7 @@ def test_without_a_writer_execute_is_read_only(start_app: StartApp, tmp_path: Pa
 
 
 def test_databases_are_listed(running_app: App) -> None:
-    """Databases are listed with their engine, tables and columns, and nothing of where they are."""
+    """Databases are listed with their engine, tables and columns, and without their location."""
     with running_app.client() as client:
         response = client.get("/api/databases")
     (main,) = response.json()["databases"]
@@ -240,7 +240,7 @@ def test_databases_are_listed(running_app: App) -> None:
 
 
 def test_many_callers_at_once(start_app: StartApp) -> None:
-    """Readers and writers at once all succeed, and no write is lost."""
+    """Concurrent readers and writers all succeed, and no write is lost."""
     app = start_app()
 
     def call(number: int) -> int:
@@ -254,7 +254,7 @@ def test_many_callers_at_once(start_app: StartApp) -> None:
 
 
 def test_accept_chooses_where_no_format_does(running_app: App) -> None:
-    """The header Accept chooses the format, and the field `format` beats it."""
+    """The header Accept chooses the format, and the field `format` wins over it."""
     with running_app.client() as client:
         client.headers["accept"] = "text/csv"
         given = {"sql": "select 1 as a"}
@@ -265,14 +265,14 @@ def test_accept_chooses_where_no_format_does(running_app: App) -> None:
 
 
 def test_an_answer_as_a_file(running_app: App) -> None:
-    """A file name, in any script, is told to the browser."""
+    """The browser gets a file name in any script."""
     response = query(running_app, sql="select 1", format="csv", filename='größe "1".csv')
     expected = "attachment; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%221%22.csv"
     assert response.headers["content-disposition"] == expected
 
 
 def test_integers_that_doubles_would_round(running_app: App) -> None:
-    """Integers are exact; on demand those beyond 2^53 are texts."""
+    """Integers are exact; on request, those beyond 2^53 are texts."""
     sql = "select 9007199254740993 as a, -9007199254740993 as b, 9007199254740992 as c"
     assert "[9007199254740993,-9007199254740993,9007199254740992]" in query(running_app, sql=sql).text
     found = query(running_app, sql=sql, big_integers="string").json()["rows"]
@@ -280,7 +280,7 @@ def test_integers_that_doubles_would_round(running_app: App) -> None:
 
 
 def test_formulas_are_defused(running_app: App) -> None:
-    """On demand texts that a spreadsheet would run are defused in CSV; numbers and other formats are left alone."""
+    """On request, texts that a spreadsheet would run are defused in CSV; numbers and other formats stay unchanged."""
     sql = "select '=1+1' as a, -1 as b, '@x' as c, 'x' as d"
     assert query(running_app, sql=sql, format="csv").text.splitlines()[1] == "=1+1,-1,@x,x"
     assert query(running_app, sql=sql, format="csv", defuse_formulas=True).text.splitlines()[1] == "'=1+1,-1,'@x,x"
@@ -288,7 +288,7 @@ def test_formulas_are_defused(running_app: App) -> None:
 
 
 def test_what_is_infinite_is_noted(running_app: App) -> None:
-    """An infinite number is null, and its column says so."""
+    """An infinite number becomes null, and its column has a note."""
     response = query(running_app, sql="select 9e999 as a, null as b, 1.5 as c").json()
     assert response["rows"] == [[None, None, 1.5]]
     assert [("note" in each) for each in response["columns"]] == [True, False, False]

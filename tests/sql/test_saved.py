@@ -1,4 +1,4 @@
-"""Saved queries: saved, listed, run, made public and deleted, over HTTP; and what their parameters take."""
+"""Saved queries: save, list, run, publish and delete them over HTTP; and the values that their parameters accept."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +38,7 @@ def save(client: httpx.Client, name: str, **fields: Any) -> httpx.Response:
 
 
 def test_a_query_is_saved_run_replaced_and_deleted(client: httpx.Client) -> None:
-    """A query has a life: saved under a name, run by URL and by POST, listed, replaced, deleted."""
+    """A query is saved under a name, run by URL and by POST, listed, replaced and deleted."""
     assert client.get("/api/queries/cheap", params={"most": 1}).status_code == 404
     saved = save(client, "cheap", **CHEAP)
     assert saved.status_code == 201
@@ -55,7 +55,7 @@ def test_a_query_is_saved_run_replaced_and_deleted(client: httpx.Client) -> None
 
 
 def test_a_saved_query_has_pages_and_formats(client: httpx.Client) -> None:
-    """Limit, cursor, format and Accept are those of query-sql."""
+    """Limit, cursor, format and Accept work as in query-sql."""
     save(client, "all", sql="select id, name from fruit where id > :after order by id",
          parameters=[{"name": "after", "type": "integer", "default": 0}])  # fmt: skip
     first = client.get("/api/queries/all", params={"limit": 10}).json()
@@ -77,7 +77,7 @@ def test_a_saved_query_has_pages_and_formats(client: httpx.Client) -> None:
     ],
 )  # fmt: skip
 def test_wrong_parameters_are_named(client: httpx.Client, params: dict[str, str], field: str) -> None:
-    """A parameter that is missing, unknown or not of its type is refused by name."""
+    """If a parameter is missing, unknown or of another type, the error names it."""
     save(client, "cheap-two", **CHEAP)
     response = client.get("/api/queries/cheap-two", params=params)
     assert (response.status_code, [each["field"] for each in response.json()["errors"]]) == (400, [field])
@@ -100,7 +100,7 @@ def test_wrong_parameters_are_named(client: httpx.Client, params: dict[str, str]
     ],
 )
 def test_what_cannot_be_saved(client: httpx.Client, fields: dict[str, Any], status: int, said: str) -> None:
-    """A query that could never run well is refused when it is saved, with the reason."""
+    """A query that could never run is refused when it is saved, with the reason."""
     response = save(client, "wrong", **fields)
     assert response.status_code == status
     assert said in response.text
@@ -109,13 +109,13 @@ def test_what_cannot_be_saved(client: httpx.Client, fields: dict[str, Any], stat
 
 @pytest.mark.parametrize("name", ["Cheap", "a b", "-a", "a.b", "ä", "a" * 65])
 def test_names_of_queries(client: httpx.Client, name: str) -> None:
-    """A name that is not plain is refused, naming the field."""
+    """A name with other characters is refused, and the error names the field."""
     response = save(client, name, sql="select 1")
     assert (response.status_code, response.json()["errors"][0]["field"]) == (400, "query_name")
 
 
 def test_queries_are_listed_in_pages(client: httpx.Client) -> None:
-    """A listing goes by name, by prefix, in pages that hold each query once."""
+    """A listing is sorted by name, filtered by prefix, and its pages return each query once."""
     names = [f"list-{letter}" for letter in "cabed"]
     for name in names:
         save(client, name, sql="select 1")
@@ -130,7 +130,7 @@ def test_queries_are_listed_in_pages(client: httpx.Client) -> None:
 
 
 def test_everyone_may_run_what_is_public_and_nothing_else(running_app: App, client: httpx.Client) -> None:
-    """Without a key only public queries run, under tighter limits, and their answers may be cached for a while."""
+    """Without a key only public queries run, with tighter limits, and their responses may be cached for a while."""
     save(client, "open", sql="select name from fruit where id = :id", public=True,
          parameters=[{"name": "id", "type": "integer"}])  # fmt: skip
     save(client, "shut", sql="select 1")
@@ -150,7 +150,7 @@ def test_everyone_may_run_what_is_public_and_nothing_else(running_app: App, clie
 
 
 def test_a_public_query_is_interrupted_early(running_app: App, client: httpx.Client) -> None:
-    """Everyone's queries have less time."""
+    """A public query has a shorter time limit."""
     endless = "with recursive t(i) as (select 1 union all select i + 1 from t) select count(*) from t"
     save(client, "endless", sql=endless, public=True)
     with running_app.client("") as everyone:
@@ -159,7 +159,7 @@ def test_a_public_query_is_interrupted_early(running_app: App, client: httpx.Cli
 
 
 def test_another_instance_sees_what_is_saved(start_app: StartApp, client: httpx.Client) -> None:
-    """What one instance saves, another runs, and goes on with the cursor of the first."""
+    """One instance runs a query that another has saved, and continues with its cursor."""
     save(client, "shared", sql="select id from fruit order by id")
     first = client.get("/api/queries/shared", params={"limit": 5}).json()
     with start_app().client() as other:
@@ -179,7 +179,7 @@ def test_another_instance_sees_what_is_saved(start_app: StartApp, client: httpx.
     ],
 )  # fmt: skip
 def test_texts_of_a_url_become_values(kind: Any, text: str, value: Any) -> None:
-    """Each type reads its texts."""
+    """Each type parses its texts."""
     found = bind([Parameter("a", kind)], {"a": text}, "sqlite", by_url=True)
     assert (found, type(found["a"])) == ({"a": value}, type(value))
 
@@ -193,20 +193,20 @@ def test_texts_of_a_url_become_values(kind: Any, text: str, value: Any) -> None:
     ],
 )  # fmt: skip
 def test_texts_that_are_no_value(kind: Any, text: str) -> None:
-    """What is no value of the type is refused, naming the parameter."""
+    """A text that is not a value of the type is refused, and the error names the parameter."""
     with pytest.raises(InvalidRequest) as caught:
         bind([Parameter("a", kind)], {"a": text}, "sqlite", by_url=True)
     assert [each.field for each in caught.value.errors] == ["a"]
 
 
 def test_a_plus_that_became_a_space() -> None:
-    """In a URL a + of base64 is a space: the error says how to write it."""
+    """In a URL the + of base64 becomes a space: the error says how to write it."""
     with pytest.raises(InvalidRequest, match="%2B"):
         bind([Parameter("a", "bytes")], {"a": " /8="}, "sqlite", by_url=True)
 
 
 def test_values_of_a_body_have_their_types() -> None:
-    """In JSON a number is a number: no text is read as one, and null is null."""
+    """In JSON a number is a number: no text is parsed as one, and null is null."""
     assert bind([Parameter("a", "integer")], {"a": 5}, "sqlite", by_url=False) == {"a": 5}
     assert bind([Parameter("a", "integer")], {"a": None}, "sqlite", by_url=False) == {"a": None}
     assert bind([Parameter("a", "bytes")], {"a": {"base64": "AP8"}}, "sqlite", by_url=False) == {"a": b"\x00\xff"}
@@ -217,7 +217,7 @@ def test_values_of_a_body_have_their_types() -> None:
 
 
 def test_what_a_saved_query_may_be() -> None:
-    """A saved query reads, in every dialect."""
+    """A saved query only reads, in every dialect."""
     check("select :a", "postgresql", [Parameter("a", default=UNSET)])
     check("pragma table_info(fruit)", "sqlite", [])
     with pytest.raises(ReadOnly):
@@ -229,12 +229,12 @@ def test_what_a_saved_query_may_be() -> None:
 
 @pytest.fixture
 def store(storage_connection: str, request: pytest.FixtureRequest) -> QueryStore:
-    """A store with a table of the test's own."""
+    """A store with a table for this test only."""
     return new_store(storage_connection, request.node.name)
 
 
 def new_store(connection: str, name: str, key: bytes = bytes(32)) -> QueryStore:
-    """A store that shares its table with others of this name, as other instances do."""
+    """A store that shares its table with others of this name, as several instances do."""
     table = f"t{hashlib.sha256(name.encode()).hexdigest()[:20]}"
     return QueryStore(Storage(StorageSettings(connection)), lambda: key, table)
 
@@ -247,7 +247,7 @@ def query_named(name: str, sql: str = "select 1") -> SavedQuery:
 def test_rows_that_the_app_did_not_write_are_ignored(
     storage_connection: str, store: QueryStore, request: pytest.FixtureRequest
 ) -> None:
-    """A row without a valid digest, or moved to another name, is not a query; saving it again makes it one."""
+    """A row without a valid digest, or moved to another name, is ignored; saving the query again replaces it."""
     store.save(query_named("kept"))
     store.save(query_named("changed"))
     name = f"t{hashlib.sha256(request.node.name.encode()).hexdigest()[:20]}"
@@ -273,7 +273,7 @@ def test_rows_that_the_app_did_not_write_are_ignored(
 def test_saving_deleting_and_running_race(
     storage_connection: str, store: QueryStore, request: pytest.FixtureRequest
 ) -> None:
-    """Of calls that save, delete and read one query at once on three instances, none fails in any other way."""
+    """If three instances save, delete and read one query at once, no call fails in an unexpected way."""
     stores = [store, *(new_store(storage_connection, request.node.name) for _ in range(2))]
 
     def call(number: int) -> str:
@@ -296,7 +296,7 @@ def test_saving_deleting_and_running_race(
 
 
 def test_only_databases_of_the_setting_are_public(start_app: StartApp, tmp_path: Path) -> None:
-    """A public query over another database cannot be saved; one that was saved before no longer runs."""
+    """A public query over a database outside the setting cannot be saved; one that was saved before no longer runs."""
     path = tmp_path / "other.sqlite"
     path.touch()
     databases = {"DATABASE_OTHER": f"sqlite:///{path}"}
@@ -315,7 +315,7 @@ def test_only_databases_of_the_setting_are_public(start_app: StartApp, tmp_path:
 
 
 def test_callers_without_a_key_see_no_names_and_no_values(start_app: StartApp, tmp_path: Path) -> None:
-    """Whether a query is missing, not public or without its database looks the same; errors show no row's values."""
+    """A query that is missing, not public or without its database gives the same error; errors show no row's values."""
     path = tmp_path / "gone.sqlite"
     path.touch()
     settings = {"DATABASE_GONE": f"sqlite:///{path}", "STRONGROOM_PUBLIC_DATABASES": "main,gone"}
@@ -350,7 +350,7 @@ def test_options_are_the_same_everywhere(running_app: App, client: httpx.Client)
 
 @pytest.mark.parametrize("name", sorted(RESERVED | {"clientId", "Code", "TIMEOUT_MS"}))
 def test_reserved_names(name: str) -> None:
-    """A parameter cannot have the name of a field, in any case."""
+    """A parameter cannot have the name of a field, in any case of letters."""
     with pytest.raises(InvalidRequest, match="Rename"):
         check(f"select :{name}", "sqlite", [Parameter(name)])
 
@@ -367,7 +367,7 @@ EXTREMES: list[Any] = [
 
 
 def refused_fields(parameter: Parameter, value: Any, dialect: Any, *, by_url: bool) -> list[str]:
-    """The fields that an error names; none if the value is one of the parameter's type."""
+    """The fields that an error names; none if the value has the parameter's type."""
     try:
         bind([parameter], {parameter.name: value}, dialect, by_url=by_url)
     except InvalidRequest as error:
@@ -378,7 +378,7 @@ def refused_fields(parameter: Parameter, value: Any, dialect: Any, *, by_url: bo
 @pytest.mark.parametrize("kind", get_args(ParameterType))
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql", "mysql"])
 def test_no_value_breaks_a_parameter(kind: Any, dialect: Any) -> None:
-    """Every extreme value becomes a value of the type, or is refused by name; nothing else happens."""
+    """Every extreme value becomes a value of the type, or a refusal that names the parameter."""
     for value in EXTREMES:
         for by_url in (False, True):
             if by_url and not isinstance(value, str):
@@ -394,14 +394,14 @@ def test_no_value_breaks_a_parameter(kind: Any, dialect: Any) -> None:
     "value", ["2026-W02-1", "20260105", "2026-1-5", "2026-01-05T00:00", "2026-01-05\n", "26-01-05"]
 )
 def test_dates_have_one_form(value: str) -> None:
-    """A date is YYYY-MM-DD, and nothing else that Python or an engine would read."""
+    """A date is YYYY-MM-DD; other forms that Python or an engine would accept are refused."""
     for kind in ("date", "timestamp") if value != "2026-01-05T00:00" else ("date",):
         with pytest.raises(InvalidRequest):
             bind([Parameter("a", kind)], {"a": value}, "sqlite", by_url=True)
 
 
 def test_unknown_parameters_are_counted_not_listed() -> None:
-    """However many parameters are unknown, the error names the first and counts all, in linear time."""
+    """However many parameters are unknown, the error names the first ones and counts all, in linear time."""
     sent = {f"{'x' * 100}{number}": "1" for number in range(50_000)}
     with pytest.raises(InvalidRequest) as caught:
         bind([Parameter("a", default=None)], sent, "sqlite", by_url=True)
@@ -410,7 +410,7 @@ def test_unknown_parameters_are_counted_not_listed() -> None:
 
 
 def test_extremes_over_http(client: httpx.Client) -> None:
-    """No extreme of a parameter, a default or a body is a 500."""
+    """No extreme value of a parameter, a default or a body is a 500."""
     types = get_args(ParameterType)
     sql = "select " + ", ".join(f":{kind}" for kind in types)
     declared = [{"name": kind, "type": kind, "default": None} for kind in types]

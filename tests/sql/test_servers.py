@@ -1,4 +1,4 @@
-"""PostgreSQL, MariaDB and MySQL: ways round reading, what a call may leave behind, and servers that go away."""
+"""PostgreSQL, MariaDB and MySQL: ways around read-only, state that a call may leave behind, and failing servers."""
 
 import http.client
 import json
@@ -30,14 +30,14 @@ from tests.support import StartApp, stop
 
 
 def open_database(server: Server, reader: str | None = None, writer: str | None = None) -> Database:
-    """The server's database, by the roles that the README makes, or by others."""
+    """The server's database, with the roles of the README, or with others."""
     settings = DatabaseSettings(reader or server.reader, writer or server.writer)
     return Databases({"shop": settings}, no_token, NO_FILES).get("shop")
 
 
 @pytest.fixture
 def postgres_shop(postgresql: Server) -> Iterator[Database]:
-    """PostgreSQL, by the roles of the README."""
+    """PostgreSQL, with the roles of the README."""
     database = open_database(postgresql)
     write(database, "drop table if exists fruit")
     write(database, "create table fruit (id integer primary key, name text)", "insert into fruit values (1, 'apple')")
@@ -54,7 +54,7 @@ def my_server(request: pytest.FixtureRequest) -> Server:
 
 @pytest.fixture
 def my_shop(my_server: Server) -> Iterator[Database]:
-    """MariaDB and MySQL in turn, by the users of the README."""
+    """MariaDB and MySQL in turn, with the users of the README."""
     database = open_database(my_server)
     write(database, "drop table if exists fruit")
     write(database, "create table fruit (id integer primary key, name varchar(20))")
@@ -64,14 +64,14 @@ def my_shop(my_server: Server) -> Iterator[Database]:
 
 
 def ask_postgresql(server: Server, sql: str) -> list[Any]:
-    """What the owner sees."""
+    """The rows that the owner sees."""
     with psycopg.connect(server.owner, autocommit=True) as connection:
         found = connection.execute(sql.encode())
         return found.fetchall() if found.description else []
 
 
 def ask_mysql(server: Server, sql: str) -> list[Any]:
-    """What the owner sees."""
+    """The rows that the owner sees."""
     connection = _connector(server.owner, no_token)()
     try:
         with connection.cursor() as cursor:
@@ -81,7 +81,7 @@ def ask_mysql(server: Server, sql: str) -> list[Any]:
         connection.close()
 
 
-# ---- Ways round reading.
+# ---- Ways around read-only.
 
 POSTGRES_WAYS = [
     "copy fruit to program 'touch /tmp/strongroom-way'",
@@ -133,7 +133,7 @@ POSTGRES_WAYS = [
 
 @pytest.mark.parametrize("sql", POSTGRES_WAYS)
 def test_postgresql_has_no_way_round(postgresql: Server, postgres_shop: Database, sql: str) -> None:
-    """No known way round a read-only transaction writes, reads files, runs programs or changes the connection."""
+    """No known way around a read-only transaction writes, reads files, runs programs or changes the connection."""
     write(
         postgres_shop, "create or replace function sneak() returns int language sql as 'delete from fruit returning 1'"
     )
@@ -148,7 +148,7 @@ def test_postgresql_has_no_way_round(postgresql: Server, postgres_shop: Database
 
 
 def test_postgresql_reads_alone_even_as_its_owner(postgresql: Server, postgres_shop: Database) -> None:
-    """Where the reader is a role that may write, the transaction keeps it from writing."""
+    """If the reader is a role that may write, the transaction prevents it from writing."""
     owner = open_database(postgresql, reader=postgresql.owner)
     for sql in ("select sneak()", "with a as (delete from fruit returning 1) select * from a",
                 "copy fruit to program 'touch /tmp/strongroom-way'", "select setval('way_numbers', 5)"):  # fmt: skip
@@ -207,7 +207,7 @@ MYSQL_WAYS = [
 
 
 def make_sneaky(database: Database) -> None:
-    """A function and a procedure that write, and where there are such things, a sequence."""
+    """A function and a procedure that write, and a sequence if the engine has sequences."""
     write(database, "drop function if exists sneak")
     write(database, "create function sneak() returns int modifies sql data begin delete from fruit; return 1; end")
     write(database, "drop procedure if exists sneaky")
@@ -218,7 +218,7 @@ def make_sneaky(database: Database) -> None:
 
 @pytest.mark.parametrize("sql", MYSQL_WAYS)
 def test_mysql_has_no_way_round(my_server: Server, my_shop: Database, sql: str) -> None:
-    """No known way round a read-only transaction writes, writes files or changes the connection."""
+    """No known way around a read-only transaction writes, writes files or changes the connection."""
     make_sneaky(my_shop)
     for _ in range(2):
         with pytest.raises((ReadOnly, SqlError, MultipleStatements)):
@@ -227,7 +227,7 @@ def test_mysql_has_no_way_round(my_server: Server, my_shop: Database, sql: str) 
 
 
 def test_mysql_reads_alone_even_as_its_owner(my_server: Server, my_shop: Database) -> None:
-    """Where the reader is a user who may write, the transaction keeps him from writing."""
+    """If the reader is a user who may write, the transaction prevents it from writing."""
     make_sneaky(my_shop)
     owner = open_database(my_server, reader=my_server.owner)
     for sql in ("select sneak()", "select 1 into outfile '/tmp/strongroom-way'", "select next value for way_numbers"):
@@ -238,15 +238,15 @@ def test_mysql_reads_alone_even_as_its_owner(my_server: Server, my_shop: Databas
 
 
 def test_a_file_is_not_read_by_the_readers_role(my_shop: Database) -> None:
-    """Without the FILE right, LOAD_FILE finds nothing."""
+    """Without the FILE right, LOAD_FILE returns nothing."""
     assert rows(my_shop, "select load_file('/etc/passwd')") == [[None]]
 
 
-# ---- What a call may leave behind.
+# ---- State that a call may leave behind.
 
 
 def test_postgresql_forgets_a_call(postgresql: Server, postgres_shop: Database) -> None:
-    """Locks, temporary tables, settings and the seed of random numbers are gone with the call."""
+    """Locks, temporary tables, settings and the seed of random numbers end with the call."""
     rows(postgres_shop, "select pg_advisory_lock(5)")
     assert ask_postgresql(postgresql, "select count(*) from pg_locks where locktype = 'advisory'") == [(0,)]
     assert rows(postgres_shop, "select name from fruit") == [["apple"]]
@@ -263,14 +263,14 @@ def test_postgresql_forgets_a_call(postgresql: Server, postgres_shop: Database) 
 
 
 def test_postgresql_undoes_what_its_read_only_lets_through(postgresql: Server, postgres_shop: Database) -> None:
-    """Large objects, which older versions write in a read-only transaction, are gone with it."""
+    """Older versions write large objects in a read-only transaction; they end with it."""
     with suppress(SqlError, ReadOnly):
         rows(postgres_shop, "select lo_create(0)")
     assert ask_postgresql(postgresql, "select count(*) from pg_largeobject_metadata") == [(0,)]
 
 
 def test_mysql_forgets_a_call(my_server: Server, my_shop: Database) -> None:
-    """Variables, locks and temporary tables of a call are gone with it."""
+    """Variables, locks and temporary tables of a call end with it."""
     rows(my_shop, "select get_lock('way', 1), @way := 5")
     assert ask_mysql(my_server, "select is_free_lock('way')") == [(1,)]
     assert rows(my_shop, "select @way") == [[None]]
@@ -294,11 +294,11 @@ COUNTS: dict[str, tuple[Callable[[Server, str], list[Any]], str]] = {
 
 @pytest.mark.parametrize("name", STARTS)
 def test_nothing_leaks(name: str, request: pytest.FixtureRequest) -> None:
-    """After limits, errors and cut results no more connections are open than the pools hold, and none is at work."""
+    """After limits, errors and cut results, at most the pools' connections are open, and none runs a statement."""
     server: Server = request.getfixturevalue(name)
     database = open_database(server)
     ask, count = COUNTS[name]
-    before = ask(server, count)[0][0]  # Of other tests' pools.
+    before = ask(server, count)[0][0]  # Connections of other tests' pools.
 
     def disturb(number: int) -> None:
         what = number % 4
@@ -322,7 +322,7 @@ def test_nothing_leaks(name: str, request: pytest.FixtureRequest) -> None:
 
 
 def at_rest(server: Server, ask: Callable[[Server, str], list[Any]], count: str, most: int) -> None:
-    """Wait until no connection is at work, and at most so many are open: what is closed is told a little late."""
+    """Wait until no connection runs a statement and at most `most` are open: servers report a close a little late."""
     deadline = time.monotonic() + 60
     while (found := ask(server, count)[0])[1] or found[0] > most:
         assert time.monotonic() < deadline, found
@@ -334,7 +334,7 @@ LONG = "select repeat('x', 10000) as x from information_schema.columns limit 780
 
 
 def test_a_full_page_leaves_the_connection_at_rest(my_shop: Database) -> None:
-    """After the last row of a page that is full the same connection goes on; where more rows come, a new one does."""
+    """After the last row of a full page the connection is reused; if more rows follow, a new one replaces it."""
     write(my_shop, *(("insert into fruit values (?, 'x')", [number]) for number in range(2, 10)))
 
     def connection() -> object:
@@ -354,8 +354,8 @@ def test_a_full_page_leaves_the_connection_at_rest(my_shop: Database) -> None:
 def test_callers_who_stall_or_leave_hold_no_connection(
     name: str, request: pytest.FixtureRequest, start_app: StartApp
 ) -> None:
-    """Twice as many callers as the pool has connections read nothing of their answers, or leave before they have one:
-    others are answered, every connection comes back at rest, and who goes on reading gets all of the answer."""
+    """Twice as many callers as the pool has connections do not read their responses, or leave before they get one:
+    others get responses, every connection returns at rest, and callers that resume reading get the whole response."""
     server: Server = request.getfixturevalue(name)
     ask, count = COUNTS[name]
     before = ask(server, count)[0][0]
@@ -378,7 +378,7 @@ def test_callers_who_stall_or_leave_hold_no_connection(
             for _ in range(2 * READERS):
                 call(left, ENDLESS["postgresql" if name == "postgresql" else "mysql"], 1)
         deadline = time.monotonic() + 60
-        while (answer := client.post("/api/query-sql", json=asked)).status_code == 429:  # All places are taken.
+        while (answer := client.post("/api/query-sql", json=asked)).status_code == 429:  # All slots are in use.
             assert time.monotonic() < deadline
         assert answer.json()["rows"] == [[1]]
         at_rest(server, ask, count, before + READERS)
@@ -394,7 +394,7 @@ def test_callers_who_stall_or_leave_hold_no_connection(
 
 @pytest.mark.parametrize("name", STARTS)
 def test_a_connection_that_died_is_replaced(name: str, request: pytest.FixtureRequest) -> None:
-    """Connections that the server ended while they waited are replaced, and no caller hears of it."""
+    """Connections that the server ended while they were idle are replaced, and no caller notices."""
     server: Server = request.getfixturevalue(name)
     database = open_database(server)
     with ThreadPoolExecutor(4) as threads:
@@ -410,7 +410,7 @@ def test_a_connection_that_died_is_replaced(name: str, request: pytest.FixtureRe
                 try:
                     ask_mysql(server, f"kill {thread}")
                 except pymysql.MySQLError as error:
-                    assert error.args[0] == 1094  # noqa: PT017 - it ended by itself.
+                    assert error.args[0] == 1094  # The connection ended itself.
     for _ in range(8):
         assert rows(database, "select 1") == [[1]]
     assert write(database, "select 1")[0].rows == [(1,)]
@@ -419,7 +419,7 @@ def test_a_connection_that_died_is_replaced(name: str, request: pytest.FixtureRe
 
 @pytest.mark.parametrize("start", STARTS.values())
 def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server], start_app: StartApp) -> None:
-    """A server that is down is 503 with Retry-After, says nothing of its URL, and is used again when it is up."""
+    """A server that is down is 503 with Retry-After, does not reveal its URL, and is used again once it is up."""
     server = start()
     app = start_app({"DATABASE_SHOP": server.reader, "DATABASE_SHOP_WRITE": server.writer})
     with app.client() as client:
@@ -454,7 +454,7 @@ def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server
 
 @pytest.mark.parametrize("name", STARTS)
 def test_a_server_that_hangs_holds_nobody(name: str, request: pytest.FixtureRequest) -> None:
-    """A server that takes a call and says nothing more is given up on, and its connection with it."""
+    """If a server accepts a call and never responds, the app gives up on it, and closes the connection."""
     server: Server = request.getfixturevalue(name)
     database = open_database(server)
     assert rows(database, "select 1") == [[1]]
@@ -474,7 +474,7 @@ def test_a_server_that_hangs_holds_nobody(name: str, request: pytest.FixtureRequ
 
 @pytest.mark.parametrize("name", STARTS)
 def test_a_password_that_is_wrong_is_not_shown(name: str, request: pytest.FixtureRequest) -> None:
-    """Where the server lets nobody in, the caller learns that, and nothing of the URL."""
+    """If authentication fails, the caller learns that, and the error does not show the URL."""
     server: Server = request.getfixturevalue(name)
     wrong = server.reader.replace("reader:", "reader:not-", 1)
     with pytest.raises(DatabaseUnavailable) as caught:
@@ -483,7 +483,7 @@ def test_a_password_that_is_wrong_is_not_shown(name: str, request: pytest.Fixtur
 
 
 def test_mysql_is_stopped_where_it_does_not_stop_itself(my_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server without a limit of its own is told to stop by another connection, and stops."""
+    """If a server has no time limit of its own, another connection tells it to stop, and it stops."""
     database = open_database(my_server)
     with database.reading(5) as session:
         monkeypatch.setattr(type(session), "start", _without_limit(type(session).start))
@@ -514,7 +514,7 @@ def _without_limit(start: Callable[[Any, float], None]) -> Callable[[Any, float]
 
 
 def test_a_connection_that_idled_too_long_is_replaced(my_server: Server, my_shop: Database) -> None:
-    """A connection that the server closed for idleness, which MySQL says in words, is replaced unnoticed."""
+    """A connection that the server closed for idleness, which MySQL reports in a message, is replaced unnoticed."""
     ((usual,),) = ask_mysql(my_server, "select @@global.wait_timeout")
     ask_mysql(my_server, "set global wait_timeout = 1")
     database = open_database(my_server)
@@ -537,7 +537,7 @@ def test_a_connection_that_idled_too_long_is_replaced(my_server: Server, my_shop
     ["select /*+ max_execution_time(0) */ sleep(30)", f"select /*+ max_execution_time(0) */ ({ENDLESS['mysql']})"],
 )
 def test_no_hint_lengthens_the_time_limit(my_shop: Database, sql: str) -> None:
-    """A hint that takes MySQL's own time limit away does not take away ours."""
+    """A hint that removes MySQL's own time limit does not remove the app's."""
     started = time.monotonic()
     with pytest.raises(QueryTimeout):
         rows(my_shop, sql, seconds=0.3)
@@ -546,7 +546,7 @@ def test_no_hint_lengthens_the_time_limit(my_shop: Database, sql: str) -> None:
 
 
 def test_a_wait_for_a_lock_ends(my_server: Server, my_shop: Database) -> None:
-    """Who waits for another's row is told when the time is over, and who would not wait, at once."""
+    """A call that waits for a row lock ends at its time limit; one with `nowait` fails at once."""
     other = _connector(my_server.owner, no_token)()
     with closing(other), other.cursor() as cursor:
         cursor.execute("start transaction")
@@ -568,7 +568,7 @@ def open_with_table(server: Server, name: str) -> Database:
 
 @pytest.mark.parametrize("name", STARTS)
 def test_the_time_limit_is_that_of_all_statements(name: str, request: pytest.FixtureRequest) -> None:
-    """Statements that each take less than the limit, and more than it together, are interrupted and undone."""
+    """Statements that are each below the limit, and together above it, are interrupted and rolled back."""
     server: Server = request.getfixturevalue(name)
     database = open_with_table(server, "waited")
     wait = "select pg_sleep(0.4)" if name == "postgresql" else "select sleep(0.4)"
@@ -582,7 +582,7 @@ def test_the_time_limit_is_that_of_all_statements(name: str, request: pytest.Fix
 
 @pytest.mark.parametrize("name", STARTS)
 def test_a_server_that_takes_no_writes_says_so(name: str, request: pytest.FixtureRequest) -> None:
-    """A writer who meets a replica is told that, and not to write elsewhere."""
+    """If the writer's server is a replica, the error says that it takes no writes."""
     server: Server = request.getfixturevalue(name)
     database = open_with_table(server, "kept")
     database.close()
@@ -604,7 +604,7 @@ def test_a_server_that_takes_no_writes_says_so(name: str, request: pytest.Fixtur
 
 
 def test_an_account_that_is_locked_is_503(my_server: Server) -> None:
-    """Whatever keeps us from signing in is the database's state, and no error of the statement."""
+    """If the account is locked, the database is unavailable; this is not an error of the statement."""
     ask_mysql(my_server, "drop user if exists locked")
     ask_mysql(my_server, "create user locked identified by 'x' account lock")
     url = my_server.reader.partition("@")[2]
@@ -613,7 +613,7 @@ def test_an_account_that_is_locked_is_503(my_server: Server) -> None:
 
 
 def test_a_password_may_hold_any_letter(my_server: Server) -> None:
-    """A password beyond Latin-1, and one within it beyond ASCII, sign in as MySQL hashed them: as UTF-8."""
+    """Passwords beyond ASCII and beyond Latin-1 sign in, because MySQL hashes them as UTF-8."""
     url = my_server.reader.partition("@")[2]
     for password in ("pässwörd", "пароль❤"):
         ask_mysql(my_server, "drop user if exists letters")
@@ -625,7 +625,7 @@ def test_a_password_may_hold_any_letter(my_server: Server) -> None:
 
 
 def test_the_servers_modes_do_not_move_a_text(my_server: Server) -> None:
-    """Where the server's own mode takes texts apart in another way, parameters stay values."""
+    """If the server's own mode parses texts differently, parameters stay values."""
     ((usual,),) = ask_mysql(my_server, "select @@global.sql_mode")
     ask_mysql(my_server, "set global sql_mode = 'ANSI,NO_BACKSLASH_ESCAPES'")
     database = open_database(my_server)
@@ -641,7 +641,7 @@ def test_the_servers_modes_do_not_move_a_text(my_server: Server) -> None:
 
 
 def test_an_estimate_of_rows_is_of_today(my_server: Server, my_shop: Database) -> None:
-    """The estimate follows the table as soon as the engine counts anew, and is not the one that somebody saw before."""
+    """The row estimate follows the table once the engine counts again: it is not a cached one."""
     ask_mysql(my_server, "select table_rows from information_schema.tables where table_name = 'fruit'")
     numbers = "with recursive t(i) as (select 2 union all select i + 1 from t where i < 1000) select i, 'x' from t"
     write(my_shop, f"insert into fruit {numbers}")
@@ -656,7 +656,7 @@ def test_an_estimate_of_rows_is_of_today(my_server: Server, my_shop: Database) -
 
 
 def test_a_vector_is_bytes(mysql: Server) -> None:
-    """MySQL's vectors are the bytes that it keeps."""
+    """MySQL's vectors are returned as their stored bytes."""
     database = open_database(mysql)
     if int(rows(database, "select version()")[0][0].partition(".")[0]) < 9:
         pytest.skip("This MySQL has no vectors: they came with version 9.")

@@ -1,4 +1,4 @@
-"""Signing in by a token in place of a password, as to an Azure Database: real servers, over TLS, seen on the wire."""
+"""Sign-in with a token instead of a password, as for an Azure Database: real servers, over TLS, seen on the wire."""
 
 import secrets
 import select
@@ -38,10 +38,10 @@ HOST = "shop.database.azure.com"
 
 
 class Authority:
-    """A certificate authority of the tests' own."""
+    """A certificate authority for the tests."""
 
     def __init__(self, folder: Path) -> None:
-        """A new one, whose certificate is in `folder`."""
+        """Create an authority, with its certificate in `folder`."""
         self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Authority {folder.name}")])
@@ -77,12 +77,12 @@ class Authority:
 
 
 class Relay(socketserver.ThreadingTCPServer):
-    """Stands before a server and keeps all that is sent to it, as whoever listens on the way could."""
+    """A proxy in front of a server that keeps all bytes sent to it, as an eavesdropper could."""
 
     daemon_threads = True
 
     def __init__(self, port: int) -> None:
-        """Listen on a port of its own for what goes to `port`."""
+        """Listen on a free port, and forward to `port`."""
         super().__init__(("127.0.0.1", 0), RelayHandler)
         self.to = port
         self.seen: list[bytes] = []
@@ -91,7 +91,7 @@ class Relay(socketserver.ThreadingTCPServer):
         self.thread.start()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self.shutdown()
         self.thread.join()
         self.server_close()
@@ -101,7 +101,7 @@ class RelayHandler(socketserver.BaseRequestHandler):
     """One connection."""
 
     def handle(self) -> None:
-        """Pass on what comes from either side until one of them ends."""
+        """Forward the bytes of both sides until one of them ends."""
         relay, ours = self.server, self.request
         assert isinstance(relay, Relay)
         with closing(socket.create_connection(("127.0.0.1", relay.to))) as theirs:
@@ -120,7 +120,7 @@ class RelayHandler(socketserver.BaseRequestHandler):
 
 @dataclass
 class Azure:
-    """A server with the role `app`, whose password is the token that was given last, and a relay before it."""
+    """A server with the role `app`, whose password is the latest token, and a relay in front of it."""
 
     engine: str
     server: Server
@@ -131,7 +131,7 @@ class Azure:
     tokens: list[str] = field(default_factory=list)
 
     def token(self, scope: str) -> str:
-        """A new token, as long as they are; the one before is good no more."""
+        """A new token of realistic length; it replaces the one before."""
         self.scopes.append(scope)
         self.tokens.append(secrets.token_urlsafe(1500)[: self.length])
         self.let_in(self.tokens[-1])
@@ -139,29 +139,29 @@ class Azure:
 
     @property
     def length(self) -> int:
-        """Of a token. MariaDB keeps no password of 1,500 characters."""
+        """The length of a token. MariaDB stores no password of 1,500 characters."""
         return 1000 if self.engine == "mariadb" else 2000
 
     def let_in(self, password: str) -> None:
-        """Have `app` sign in by `password` from now on."""
+        """Set the password of `app` from now on."""
         if self.engine == "postgresql":
             ask_postgresql(self.server, f"alter role app password '{password}'")
         else:
             ask_mysql(self.server, f"alter user app identified with cleartext_plugin_server as '{password}'")
 
     def url(self, host: str = HOST, authority: Authority | None = None, more: str = "") -> str:
-        """Its URL without a password."""
+        """The server's URL without a password."""
         trusted = (authority or self.authority).path
         if self.engine == "postgresql":
             return f"postgresql://app@{host}:{self.relay.port}/shop?hostaddr=127.0.0.1&sslrootcert={trusted}{more}"
         return f"mysql://app@{host}:{self.relay.port}/shop?ssl_ca={trusted}{more}"
 
     def open(self, url: str, token: Callable[[str], str] | None = None) -> Database:
-        """The database by `url`, to read and to write."""
+        """The database at `url`, with a reader and a writer."""
         return Databases({"shop": DatabaseSettings(url, url)}, token or self.token, NO_FILES).get("shop")
 
     def check_untold(self, text: str = "") -> None:
-        """No token stands in `text`, nor was one to be read on the way."""
+        """No token is in `text`, and none was readable on the wire."""
         sent = b"".join(self.relay.seen)
         for token in self.tokens:
             assert token not in text
@@ -170,7 +170,7 @@ class Azure:
 
 @pytest.fixture(scope="session")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Authority]:
-    """The authority of the servers' certificates, and another."""
+    """The authority of the servers' certificates, and another one."""
     return Authority(tmp_path_factory.mktemp("ours")), Authority(tmp_path_factory.mktemp("other"))
 
 
@@ -201,7 +201,7 @@ def tls_server(
 def azure(
     tls_server: tuple[str, Server], authorities: tuple[Authority, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Azure]:
-    """Each server in turn, found under the names of Azure Databases."""
+    """Each server in turn, under the host name of an Azure Database."""
     resolve = socket.getaddrinfo
 
     def found(host: Any, *rest: Any, **more: Any) -> Any:
@@ -226,7 +226,7 @@ SECURED = {
 
 
 def test_a_token_signs_in(azure: Azure) -> None:
-    """A token of 2,000 characters (MariaDB: 1,000) is asked for with the right scope, and passes over TLS alone."""
+    """A token of 2,000 characters (MariaDB: 1,000) is requested with the right scope, and sent only over TLS."""
     database = azure.open(azure.url())
     assert rows(database, "select 1") == [[1]]
     (response,) = rows(database, SECURED[database.engine])
@@ -238,7 +238,7 @@ def test_a_token_signs_in(azure: Azure) -> None:
 
 
 def test_each_connection_has_a_new_token(azure: Azure) -> None:
-    """An open connection goes on with its token; a new one asks for a new token, and so does a writer's."""
+    """An open connection keeps its token; a new connection requests a new token, and so does the writer's."""
     database = azure.open(azure.url())
     for _ in range(3):
         assert rows(database, "select 1") == [[1]]
@@ -251,7 +251,7 @@ def test_each_connection_has_a_new_token(azure: Azure) -> None:
 
 
 def test_a_url_with_a_password_asks_for_no_token(azure: Azure) -> None:
-    """A password in the URL is used as it is, over TLS, with the certificate checked."""
+    """A password in the URL is used directly, over TLS, with the certificate checked."""
     azure.let_in("the-password")
     database = azure.open(azure.url().replace("app@", "app:the-password@"), no_token)
     assert rows(database, "select 1") == [[1]]
@@ -269,7 +269,7 @@ WAYS = {
 def test_a_server_of_another_authority_gets_no_token(
     azure: Azure, authorities: tuple[Authority, Authority], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A certificate that nobody vouches for is refused whatever the URL says, and no token is sent, shown or logged."""
+    """A certificate of an untrusted authority is refused, whatever the URL says; no token is sent, shown or logged."""
     caplog.set_level(0)
     for more in WAYS["mysql" if azure.engine == "mariadb" else azure.engine]:
         with pytest.raises(DatabaseUnavailable) as caught:
@@ -279,7 +279,7 @@ def test_a_server_of_another_authority_gets_no_token(
 
 
 def test_a_server_of_another_name_gets_no_token(azure: Azure, caplog: pytest.LogCaptureFixture) -> None:
-    """A certificate for another name is refused, whatever the URL says, and no token is sent, shown or logged."""
+    """A certificate for another name is refused, whatever the URL says; no token is sent, shown or logged."""
     caplog.set_level(0)
     for more in WAYS["mysql" if azure.engine == "mariadb" else azure.engine]:
         with pytest.raises(DatabaseUnavailable) as caught:
@@ -290,7 +290,7 @@ def test_a_server_of_another_name_gets_no_token(azure: Azure, caplog: pytest.Log
 def test_the_authorities_of_the_system_are_trusted(
     azure: Azure, authorities: tuple[Authority, Authority], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without an authority in the URL those of the system decide: SSL_CERT_FILE names them as elsewhere."""
+    """Without an authority in the URL, the system's authorities are trusted: SSL_CERT_FILE names them, as elsewhere."""
     url = azure.url().replace("sslrootcert=", "application_name=").replace("ssl_ca=", "x=")
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     monkeypatch.setenv("SSL_CERT_FILE", str(authorities[0].path))
@@ -305,7 +305,7 @@ def test_the_authorities_of_the_system_are_trusted(
 
 
 def test_a_server_without_tls_gets_no_token(azure: Azure, request: pytest.FixtureRequest) -> None:
-    """Where a server speaks no TLS, or somebody on the way says so, no token is sent."""
+    """If a server has no TLS, or a man in the middle claims so, no token is sent."""
     plain: Server = request.getfixturevalue("postgresql" if azure.engine == "postgresql" else "mariadb")
     azure.relay.to = port_of(plain)
     with pytest.raises(DatabaseUnavailable):
@@ -314,7 +314,7 @@ def test_a_server_without_tls_gets_no_token(azure: Azure, request: pytest.Fixtur
 
 
 def test_an_identity_without_a_token_is_told(azure: Azure) -> None:
-    """Where the identity gets no token, the database is out, and not the storage account, whose errors those are."""
+    """If the identity gets no token, the error is the database's, not the storage account's."""
 
     def refused(_scope: str) -> str:
         raise StorageForbidden("Storage refused us.")
@@ -325,7 +325,7 @@ def test_an_identity_without_a_token_is_told(azure: Azure) -> None:
 
 
 def test_a_password_goes_as_it_is_to_a_proven_server_alone(azure: Azure) -> None:
-    """A MySQL that wants the password as it is gets it where its certificate was checked, and only there."""
+    """A MySQL server that requests a cleartext password gets it only if its certificate was checked."""
     if azure.engine == "postgresql":
         pytest.skip("libpq's own sslmode says it.")
     azure.let_in("the-password")
@@ -340,7 +340,7 @@ def test_a_password_goes_as_it_is_to_a_proven_server_alone(azure: Azure) -> None
 def test_the_identity_of_a_running_app_signs_in(
     azure: Azure, authorities: tuple[Authority, Authority], start_app: StartApp, tmp_path: Path
 ) -> None:
-    """The running app signs in by its managed identity; a server that is not proven is 503, and no token is logged."""
+    """The running app signs in with its managed identity; an unverified server is 503, and no token is logged."""
     if azure.engine != "postgresql":
         pytest.skip("Only libpq can be told an address beside a name, which another process here could not resolve.")
     with run_vault(tmp_path) as vault:

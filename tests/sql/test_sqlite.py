@@ -1,4 +1,4 @@
-"""SQLite: what its readers and writers may do, for how long, and how many at once. Real files."""
+"""SQLite: what readers and writers may do, for how long, and how many at once. The files are real."""
 
 import json
 import os
@@ -31,7 +31,7 @@ ENDLESS = "with recursive t(i) as (select 1 union all select i + 1 from t) selec
 
 
 def open_database(settings: DatabaseSettings) -> Database:
-    """The database that settings name `main`."""
+    """The database that the settings name `main`."""
     return Databases({"main": settings}, no_token, NO_FILES).get("main")
 
 
@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def database(path: Path) -> Database:
-    """The same as a database that may be written."""
+    """The same file as a database with a writer."""
     return Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token, NO_FILES).get(
         "main"
     )
@@ -53,7 +53,7 @@ def database(path: Path) -> Database:
 def query(
     database: Database, sql: str, params: Any = (), seconds: float = 5.0, explain: bool = False
 ) -> list[list[Any]]:
-    """All rows of a query, as JSON has them."""
+    """All rows of a query, as JSON values."""
     with database.reading(seconds) as session:
         page = read_page(session.query(sql, params, rows=10_001, explain=explain), Style(), 10_000, 10**8)
     rows: list[list[Any]] = json.loads(b"[" + page.rows + b"]")
@@ -119,9 +119,9 @@ HOSTILE = [
 
 @pytest.mark.parametrize("sql", HOSTILE)
 def test_a_reader_may_not(database: Database, path: Path, sql: str) -> None:
-    """Whatever would write, leave the file or change the connection is refused, and changes nothing."""
+    """A statement that writes, leaves the file or changes the connection is refused, and changes nothing."""
     before = path.read_bytes()
-    for _ in range(2):  # The second time from the cache of statements.
+    for _ in range(2):  # The second run uses the cached statement.
         with pytest.raises(ReadOnly):
             query(database, sql)
     assert path.read_bytes() == before
@@ -129,7 +129,7 @@ def test_a_reader_may_not(database: Database, path: Path, sql: str) -> None:
 
 
 def test_what_is_refused_is_named(database: Database) -> None:
-    """The error says which action it was: the table, the pragma or the function."""
+    """The error names the refused action: the table, the pragma or the function."""
     for sql, named in (
         ("delete from fruit", "DELETE fruit"),
         ("pragma journal_mode = wal", "PRAGMA journal_mode"),
@@ -149,7 +149,7 @@ def test_what_is_refused_is_named(database: Database) -> None:
     ],
 )
 def test_a_second_statement_is_refused(database: Database, sql: str) -> None:
-    """A call runs one statement: none of two is run."""
+    """A call runs one statement: of two statements neither runs."""
     with pytest.raises((MultipleStatements, ReadOnly)):
         query(database, sql)
     with pytest.raises(MultipleStatements):
@@ -169,19 +169,19 @@ def test_a_second_statement_is_refused(database: Database, sql: str) -> None:
     ],
 )
 def test_one_statement_may_end_in_comments(database: Database, sql: str) -> None:
-    """Semicolons and comments behind it make no second statement."""
+    """Semicolons and comments after a statement are not a second statement."""
     assert query(database, sql) == [[12]]
 
 
 @pytest.mark.parametrize("sql", ["", ";", "-- nothing", "/* nothing */"])
 def test_no_statement_is_an_error(database: Database, sql: str) -> None:
-    """Text without a statement is no query with an empty answer."""
+    """Text without a statement is an error, not an empty result."""
     with pytest.raises(SqlError, match="no statement"):
         query(database, sql)
 
 
 def test_harmless_pragmas_are_answered(database: Database) -> None:
-    """What a client asks to learn the schema is answered."""
+    """Pragmas that a client uses to read the schema return their rows."""
     assert [row[1] for row in query(database, "pragma table_info(fruit)")] == ["id", "name", "price"]
     assert query(database, "select name from pragma_table_list('fruit')") == [["fruit"]]
 
@@ -198,13 +198,13 @@ def test_harmless_pragmas_are_answered(database: Database) -> None:
     ],
 )
 def test_an_error_is_sqlites_own(database: Database, sql: str, said: str) -> None:
-    """A refused statement says what SQLite says, with its code and the place where SQLite gives one."""
+    """A statement error has SQLite's message and code, and the position if SQLite reports one."""
     with pytest.raises(SqlError, match=said):
         query(database, sql)
 
 
 def test_the_time_limit_interrupts(database: Database) -> None:
-    """A statement without an end is interrupted, and its connection serves the next."""
+    """An endless statement is interrupted, and its connection runs the next one."""
     for _ in range(READERS + 1):
         with pytest.raises(QueryTimeout):
             query(database, ENDLESS, seconds=0.05)
@@ -214,7 +214,7 @@ def test_the_time_limit_interrupts(database: Database) -> None:
 
 
 def test_a_late_write_is_undone(database: Database) -> None:
-    """A writer that is interrupted leaves nothing of its transaction."""
+    """An interrupted writer leaves nothing of its transaction."""
     endless = "insert into fruit (name, price) " + ENDLESS.replace("count(*)", "'x', i")
     with pytest.raises(QueryTimeout):
         execute(database, "delete from fruit", endless, seconds=0.1)
@@ -222,13 +222,13 @@ def test_a_late_write_is_undone(database: Database) -> None:
 
 
 def test_explain_does_not_run(database: Database) -> None:
-    """A plan is told without running the statement."""
+    """`explain` returns a plan without running the statement."""
     (row,) = query(database, ENDLESS.replace("from t)", "from t) ", 1), explain=True)[:1]
     assert len(row) == 4
 
 
 def test_a_file_that_is_not_there_stays_away(tmp_path: Path) -> None:
-    """A database without its file is not found, and no empty file is made."""
+    """A database without its file is not found, and no empty file is created."""
     url = f"sqlite:///{tmp_path / 'none.sqlite'}"
     database = open_database(DatabaseSettings(url, url))
     with pytest.raises(UnknownDatabase) as caught:
@@ -240,7 +240,7 @@ def test_a_file_that_is_not_there_stays_away(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
-    """A file of another kind is told apart from a bad statement."""
+    """A file of another kind is an unavailable database, not a statement error."""
     (tmp_path / "text.sqlite").write_text("This is no database. " * 100)
     database = Databases({"text": DatabaseSettings(f"sqlite:///{tmp_path / 'text.sqlite'}")}, no_token, NO_FILES).get(
         "text"
@@ -250,7 +250,7 @@ def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_replaced_is_read_anew(database: Database, path: Path) -> None:
-    """Open connections do not hold on to a file that another took the place of, and one that is gone is not found."""
+    """After a file is replaced, open connections read the new one; after it is removed, the database is not found."""
     assert query(database, "select count(*) from fruit") == [[12]]
     other = path.with_name("other.sqlite")
     connection = sqlite3.connect(other)
@@ -264,20 +264,20 @@ def test_a_file_that_is_replaced_is_read_anew(database: Database, path: Path) ->
 
 
 def test_an_unknown_name_is_not_found() -> None:
-    """A name that no setting has is not found; the error says which there are."""
+    """A name without a setting is not found; the error lists the names that exist."""
     with pytest.raises(UnknownDatabase, match="They have: main"):
         Databases({"main": DatabaseSettings("sqlite:///x")}, no_token, NO_FILES).get("Main")
 
 
 def test_without_a_writer_nothing_is_written(path: Path) -> None:
-    """A database without DATABASE_<NAME>_WRITE is read alone."""
+    """A database without DATABASE_<NAME>_WRITE is read-only."""
     database = open_database(DatabaseSettings(f"sqlite:///{path}"))
     with pytest.raises(ReadOnly, match="DATABASE_MAIN_WRITE"):
         execute(database, "delete from fruit")
 
 
 def test_a_write_is_told(database: Database) -> None:
-    """A writer learns how many rows it changed, the row it made, and what it asked to return."""
+    """A write returns the number of changed rows, the id of the new row, and the RETURNING rows."""
     made, changed, asked, table = execute(
         database,
         Statement("insert into fruit (name, price) values (:name, 1)", {"name": "quince"}),
@@ -296,7 +296,7 @@ def test_a_write_is_told(database: Database) -> None:
 
 
 def test_a_dry_run_changes_nothing(database: Database, path: Path) -> None:
-    """A dry run tells what it would do, and leaves every byte as it was."""
+    """A dry run reports its effect, and leaves every byte as it was."""
     before = path.read_bytes()
     (outcome,) = execute(database, "delete from fruit", dry_run=True)
     assert outcome.rows_affected == 12
@@ -304,7 +304,7 @@ def test_a_dry_run_changes_nothing(database: Database, path: Path) -> None:
 
 
 def test_statements_are_one_transaction(database: Database) -> None:
-    """Where one of several fails, none has happened, and the error says which failed."""
+    """If one of several statements fails, all are rolled back, and the error says which one failed."""
     with pytest.raises(SqlError) as caught:
         execute(database, "insert into fruit values (20, 'a', 1)", "insert into fruit values (1, 'b', 1)")
     assert caught.value.detail == "statements[1]: UNIQUE constraint failed: fruit.id (SQLITE_CONSTRAINT_PRIMARYKEY)"
@@ -327,15 +327,15 @@ def test_a_writer_may_not(database: Database, sql: str) -> None:
 
 
 def test_foreign_keys_hold(database: Database) -> None:
-    """A writer keeps the promises that the tables declare."""
+    """Foreign keys are enforced for a writer."""
     execute(database, "create table basket (fruit references fruit)")
     with pytest.raises(SqlError, match="FOREIGN KEY constraint failed"):
         execute(database, "insert into basket values (99)")
 
 
 def test_writers_wait_for_each_other(database: Database, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writers and readers at once, in two processes' ways, lose nothing and fail nowhere."""
-    monkeypatch.setattr(pools_module, "WAIT_SECONDS", 120.0)  # A disk may take long for each write.
+    """Concurrent readers and writers, connected as from two processes, lose nothing and never fail."""
+    monkeypatch.setattr(pools_module, "WAIT_SECONDS", 120.0)  # Each write may take long on a slow disk.
     other = Databases({"main": DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}")}, no_token, NO_FILES).get(
         "main"
     )
@@ -357,8 +357,8 @@ def test_writers_wait_for_each_other(database: Database, path: Path, monkeypatch
 
 
 def test_a_lock_that_lasts_is_busy(database: Database, path: Path) -> None:
-    """A writer that never ends keeps the others waiting for their time limit, and no longer."""
-    # By apsw, as the app: two SQLites in one process, such as Python's own, do not see each other's locks.
+    """A writer that never ends makes the others wait until their time limit, and no longer."""
+    # With apsw, as in the app: two SQLite libraries in one process do not see each other's locks.
     with closing(apsw.Connection(str(path))) as holder:
         holder.execute("begin immediate")
         with pytest.raises(Busy) as caught:
@@ -369,7 +369,7 @@ def test_a_lock_that_lasts_is_busy(database: Database, path: Path) -> None:
 
 
 def test_connections_are_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More callers than connections wait a little, and are told to come back."""
+    """If there are more callers than connections, they wait briefly, and then get the error to retry later."""
     monkeypatch.setattr(pools_module, "WAIT_SECONDS", 0.05)
     with ExitStack() as taken:
         for _ in range(READERS):
@@ -391,7 +391,7 @@ SCALARS = st.one_of(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(SCALARS, min_size=1, max_size=8))
 def test_parameters_come_back(database: Database, values: list[Any]) -> None:
-    """What is bound is what is answered, of the same type, by position and by name."""
+    """A bound value is returned unchanged, of the same type, by position and by name."""
     marks = ", ".join("?" * len(values))
     with database.reading(5) as session:
         assert session.query(f"select {marks}", values, rows=2, explain=False).fetch(2) == [tuple(values)]
@@ -404,7 +404,7 @@ def test_parameters_come_back(database: Database, values: list[Any]) -> None:
 
 
 def test_duplicate_names_survive(database: Database) -> None:
-    """Columns of the same name are both answered, also without a row."""
+    """A response has every column of a repeated name, also without a row."""
     with database.reading(5) as session:
         assert [
             each.name for each in session.query("select 1 as a, 2 as a where 0", (), rows=1, explain=False).columns
@@ -435,7 +435,7 @@ def test_tables_are_described(database: Database) -> None:
 
 
 def test_a_write_that_was_cut_off_is_undone(database: Database, path: Path) -> None:
-    """A journal that a killed writer left behind is rolled back, and readers read what was there before."""
+    """A journal that a killed writer left behind is rolled back, and readers see the rows from before."""
     script = """
 import os, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -452,14 +452,14 @@ os.kill(os.getpid(), 9)
 
 
 def test_a_writer_of_a_file_that_takes_no_writes_is_told_so() -> None:
-    """The file may be read, and not written: writing is refused, and the answer says that it is not the statement."""
+    """If the file can be read but not written, the error says that the file is the cause, not the statement."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as undone:
         path = Path(folder, "main.sqlite")
         seed_database(path)
         path.chmod(0o444)
         Path(folder).chmod(0o555)
         undone.callback(Path(folder).chmod, 0o755)
-        if os.geteuid() == 0:  # Root may write every file: be somebody else.
+        if os.geteuid() == 0:  # Root may write every file, so become another user.
             os.seteuid(NOBODY)
             undone.callback(os.seteuid, 0)
         database = open_database(DatabaseSettings(f"sqlite:///{path}", f"sqlite:///{path}"))

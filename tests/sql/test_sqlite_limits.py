@@ -1,4 +1,4 @@
-"""SQLite: what bounds a statement's time, memory and files, in this process and in a child."""
+"""SQLite: the limits of a statement's time, memory and files, in this process and in a child."""
 
 import sqlite3
 import time
@@ -28,7 +28,7 @@ MACHINE = 2.0
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with a few thousand rows, and some large ones."""
+    """A file with a few thousand rows, some of them large."""
     made = tmp_path_factory.mktemp("limits") / "shop.sqlite"
     with sqlite3.connect(made) as connection:
         connection.execute("create table a (i integer primary key, body text)")
@@ -46,7 +46,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def database(path: Path) -> Iterator[Database]:
-    """The file, with a child process for what can take long."""
+    """The file, with a child process for statements that can take long."""
     sandbox = Sandbox(SandboxSettings(processes=2, memory_bytes=512 * MIB))
     url = f"sqlite:///{path}"
     made = Databases({"main": DatabaseSettings(url, url)}, no_token, NO_FILES, lambda: sandbox).get("main")
@@ -56,7 +56,7 @@ def database(path: Path) -> Iterator[Database]:
 
 
 def page(database: Database, sql: str, params: Params = (), *, seconds: float = 60, limit: int = 1000) -> list[object]:
-    """The rows of a page, or fewer where they are large."""
+    """The rows of a page; large rows make it shorter."""
     with database.reading(seconds) as session:
         cursor = session.query(sql, params, rows=limit + 1, explain=False)
         found = read_page(cursor, Style(), limit, 8 * MIB)
@@ -84,10 +84,10 @@ LONG = [
 
 @pytest.mark.parametrize(("sql", "params"), LONG)
 def test_the_limit_holds_for_every_statement(database: Database, sql: str, params: tuple[str, ...]) -> None:
-    """Where one step is long, where there are many, in functions and operators: the call ends at its limit."""
+    """The call ends at its limit in one long step, in many short ones, in functions and in operators."""
     page(database, "select 'a' like 'b'")  # The child has started.
     started = time.monotonic()
-    with suppress(QueryTimeout):  # Some may be done before, on a quick machine: then they were in time.
+    with suppress(QueryTimeout):  # A fast machine may finish some of them within the limit.
         page(database, sql, params, seconds=LIMIT)
     assert time.monotonic() - started < LIMIT + LATE + MACHINE
     assert page(database, "select 1") == [1, False]
@@ -101,7 +101,7 @@ def test_the_limit_holds_for_every_statement(database: Database, sql: str, param
     ],
 )
 def test_a_write_that_is_late_is_undone(database: Database, sql: str) -> None:
-    """A writer ends at its limit too, in either process, and leaves nothing."""
+    """A writer also ends at its limit, in either process, and leaves nothing."""
     started = time.monotonic()
     with pytest.raises(QueryTimeout):
         write(database, "update a set body = 'gone'", sql, seconds=LIMIT)
@@ -110,7 +110,7 @@ def test_a_write_that_is_late_is_undone(database: Database, sql: str) -> None:
 
 
 def test_statements_in_a_child_are_the_same(database: Database) -> None:
-    """A transaction moves to the child as a whole: its results, its errors and its commit are those of SQLite."""
+    """A transaction moves to the child as a whole: it has the results, the errors and the commit of SQLite."""
     assert write(
         database, "insert into a values (9001, 'b')", "update a set body = replace(body, 'b', 'c') where i = 9001"
     ) == [1, 1]
@@ -126,7 +126,7 @@ def test_statements_in_a_child_are_the_same(database: Database) -> None:
 
 
 def test_a_read_by_key_stays_in_the_process(path: Path) -> None:
-    """Statements without a function that can take long need no child."""
+    """Statements without a slow function need no child."""
 
     def no_sandbox() -> Sandbox:
         raise AssertionError
@@ -139,7 +139,7 @@ def test_a_read_by_key_stays_in_the_process(path: Path) -> None:
 
 
 def test_a_definition_that_can_take_long_is_seen(database: Database) -> None:
-    """The authorizer does not hear of functions in CHECK: tables with such a one are written in the child."""
+    """SQLite does not report functions in CHECK to the authorizer: tables with a slow one are written in the child."""
     write(database, "create table checked (body text check (instr(body, 'zz') = 0))")
     assert write(database, "insert into checked values ('abc')") == [1]
     with pytest.raises(SqlError, match="CHECK"):
@@ -148,13 +148,13 @@ def test_a_definition_that_can_take_long_is_seen(database: Database) -> None:
 
 
 def test_short_functions_are_functions_of_sqlite() -> None:
-    """The list names what there is."""
+    """Every function in the list exists in SQLite."""
     known = {name for (name,) in apsw.Connection(":memory:").execute("select name from pragma_function_list")}
     assert known >= SHORT_FUNCTIONS
 
 
 def test_rows_are_read_by_bytes(database: Database) -> None:
-    """Large rows are not read ahead, and small ones before large ones are not read twice."""
+    """Large rows are not read ahead, and small rows before large ones are not read twice."""
     assert page(database, "select * from big") == [2, True]
     with database.reading(60) as session:
         cursor = session.query("select i, length(body), body from mixed order by i", (), rows=1000, explain=False)
@@ -172,14 +172,14 @@ def test_a_row_is_at_most_16_mib(database: Database) -> None:
 
 
 def test_memory_is_bounded(database: Database) -> None:
-    """A sort beyond SQLite's share of this process's memory runs in the child, on its disk."""
+    """A sort beyond SQLite's share of this process's memory runs in the child, on disk."""
     apsw.memory_high_water(True)
     assert page(database, "select a.body from a, a as b where b.i < 60 order by a.body desc limit 1") == [1, False]
     assert apsw.memory_high_water() <= HEAP_BYTES
 
 
 def test_temporary_files_are_bounded(database: Database) -> None:
-    """A sort that needs more temporary space than it may take is 422, and leaves no file."""
+    """A sort over the limit of temporary space is 422, and leaves no file."""
     with pytest.raises(SqlError, match="temporary space"):
         page(database, "select a.body || b.body from a, a as b order by 1")
 
@@ -192,7 +192,7 @@ def test_like_patterns_are_bounded(database: Database) -> None:
 
 
 def test_a_schema_is_not_trusted(database: Database) -> None:
-    """A view reaches no virtual table that could do more than a caller sees."""
+    """A view cannot use a virtual table that could do more than its caller may."""
     with pytest.raises(SqlError, match="unsafe use of virtual table"):
         page(database, "select * from pages")
 
@@ -205,7 +205,7 @@ def test_the_files_own_tables_are_not_written(database: Database) -> None:
 
 
 def test_temporary_objects_end_with_their_call(database: Database) -> None:
-    """A temporary table or trigger of one call changes nothing for the next."""
+    """A temporary table or trigger of one call does not affect the next one."""
     write(database, "create temp table a (i integer, body text)", "insert into a values (1, 'x')")
     write(database, "create table emptied (i integer)", "insert into emptied values (1)")
     write(database, "create temp trigger t after insert on a begin delete from emptied; end")
@@ -216,7 +216,7 @@ def test_temporary_objects_end_with_their_call(database: Database) -> None:
 
 
 def test_a_dry_run_sees_deferred_constraints(database: Database) -> None:
-    """What a commit would refuse, a dry run refuses."""
+    """A dry run refuses what a commit would refuse."""
     write(database, "create table parent (i integer primary key)")
     write(database, "create table child (i integer references parent deferrable initially deferred)")
     for dry_run in (True, False):

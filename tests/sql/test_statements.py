@@ -1,4 +1,4 @@
-"""What is known of a statement and its parameters before a database sees them."""
+"""What the app knows of a statement and its parameters before it calls a database."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ from shared.sql.values import Params
 
 
 def wanting(names: tuple[str, ...], number: int) -> Scanned:
-    """A statement that wants these names, or so many values."""
+    """A statement with these names, or with this number of positional parameters."""
     return scan("select " + ", ".join([*(f":{name}" for name in names), *"?" * number]), "sqlite")
 
 
@@ -48,19 +48,19 @@ def wanting(names: tuple[str, ...], number: int) -> Scanned:
     ],
 )
 def test_parameters_are_found(sql: str, names: tuple[str, ...], number: int) -> None:
-    """Parameters are those of the code; what looks like one in a string, a quoted name or a comment is none."""
+    """Only code holds parameters; similar text in a string, a quoted name or a comment is not a parameter."""
     found = scan(sql, "sqlite")
     assert (found.names, found.number) == (names, number)
 
 
 def test_two_styles_at_once_are_refused() -> None:
-    """A statement names its parameters or counts them, and does not do both."""
+    """A statement with both named and positional parameters is refused."""
     with pytest.raises(InvalidRequest, match="has parameters by position and by name"):
         scan("select ?, :a", "sqlite")
 
 
 def test_errors_about_parameters_are_bounded() -> None:
-    """However many values have unknown names, the error lists the first and counts all, in linear time."""
+    """However many values have unknown names, the error lists the first ones and counts all, in linear time."""
     sent: Any = {f"{'x' * 100}{number}": 1 for number in range(100_000)}
     with pytest.raises(InvalidRequest) as caught:
         check_params(scan(f"select {', '.join(f':p{number}' for number in range(3000))}", "sqlite"), sent)
@@ -86,7 +86,7 @@ def test_errors_about_parameters_are_bounded() -> None:
     ],
 )
 def test_params_that_do_not_fit_are_refused(wanted: Scanned, given: Any, said: str) -> None:
-    """Values too many, too few, misnamed or of the other style are refused, naming `params`."""
+    """Too many values, too few, wrong names or the other style are refused, and the error names `params`."""
     with pytest.raises(InvalidRequest, match=said) as caught:
         check_params(wanted, given)
     assert all(each.field.startswith("params") for each in caught.value.errors)
@@ -102,12 +102,12 @@ def test_params_that_do_not_fit_are_refused(wanted: Scanned, given: Any, said: s
     ],
 )
 def test_params_that_fit_pass(wanted: Scanned, given: Any) -> None:
-    """As many values as the statement counts, or just the names that it has, pass."""
+    """Exactly as many values as the statement counts, or exactly its names, are accepted."""
     check_params(wanted, given)
 
 
 def test_params_become_values() -> None:
-    """Numbers, texts, booleans and null stay what they are; base64 becomes bytes."""
+    """Numbers, texts, booleans and null stay unchanged; base64 becomes bytes."""
     assert read_params([None, True, 2**63 - 1, -(2**63), 1.5, "é", Base64("-_8=")]) == [
         None, True, 2**63 - 1, -(2**63), 1.5, "é", b"\xfb\xff",
     ]  # fmt: skip
@@ -120,7 +120,7 @@ def test_params_become_values() -> None:
     [([1, 2**63], "params[1]"), ({"a": -(2**63) - 1}, "params.a"), ([Base64("*")], "params[0].base64")],
 )
 def test_a_value_out_of_bounds_is_named(given: Any, field: str) -> None:
-    """An integer over 64 bits, or bytes that are no base64, is refused by its place."""
+    """For an integer over 64 bits or invalid base64, the error names the value's field."""
     with pytest.raises(InvalidRequest) as caught:
         read_params(given)
     assert [each.field for each in caught.value.errors] == [field]
@@ -128,7 +128,7 @@ def test_a_value_out_of_bounds_is_named(given: Any, field: str) -> None:
 
 @pytest.mark.parametrize("sql", ["", " \n", ";", "-- a", "/* a */ ; -- b\n ;", "/* open"])
 def test_blank_is_blank(sql: str) -> None:
-    """White space, comments and semicolons are no statement."""
+    """White space, comments and semicolons are not a statement."""
     assert is_blank(sql)
 
 
@@ -136,7 +136,7 @@ def test_blank_is_blank(sql: str) -> None:
     "sql", ["select 1", "; x", "/* a */ x", "-- a\nx", "-", "/ * a */", "/* a */ x /* b */", "-- a\n/* b */x"]
 )
 def test_a_statement_is_not_blank(sql: str) -> None:
-    """Anything else is one."""
+    """Any other text is a statement."""
     assert not is_blank(sql)
 
 
@@ -159,20 +159,20 @@ def test_a_statement_is_not_blank(sql: str) -> None:
     ],
 )
 def test_each_dialect_has_its_strings(dialect: Dialect, sql: str, names: tuple[str, ...], number: int) -> None:
-    """Strings, dollar quotes, comments, casts and operators of each dialect hold no parameter."""
+    """Strings, dollar quotes, comments, casts and operators of each dialect contain no parameter."""
     found = scan(sql, dialect)
     assert (found.names, found.number) == (names, number)
 
 
 def test_numbers_stand_for_parameters() -> None:
-    """`?` and `:name` become `$1`, `$2`; a name that stands twice is one value; `??` is an operator."""
+    """`?` and `:name` become `$1`, `$2`; a repeated name is one value; `??` is an operator."""
     assert numbered(scan("select ?, ? where a ?? 'b'", "postgresql"), [5, 6]) == ("select $1, $2 where a ? 'b'", [5, 6])
     assert numbered(scan("select :a, :b, :a", "postgresql"), {"b": 1, "a": 2}) == ("select $1, $2, $1", [2, 1])
     assert numbered(scan("select ?2, ?1", "postgresql"), [5, 6]) == ("select $2, $1", [5, 6])
 
 
 def test_literals_stand_for_parameters() -> None:
-    """Where nothing can be bound, each value's literal stands in its place, and nowhere else."""
+    """If parameters cannot be bound, each value's literal replaces its parameter, and nothing else changes."""
     assert filled(scan("select ?, '?', ?", "mysql"), ["a", 1], repr) == "select 'a', '?', 1"
     named = scan("select :b, :a, :b", "mysql")
     assert filled(named, slot_values(named, {"a": 1, "b": 2}), repr) == "select 2, 1, 2"
@@ -180,7 +180,7 @@ def test_literals_stand_for_parameters() -> None:
 
 @pytest.mark.parametrize("sql", ["select :name, :other, nope", "select ?, ?, nope", "select nope, ?", "select nope"])
 def test_places_are_those_of_the_caller(sql: str) -> None:
-    """A place that the engine tells is turned into the one in the text that the caller sent."""
+    """A position that the engine reports becomes a position in the caller's text."""
     scanned = scan(sql, "postgresql")
     values: Params = dict.fromkeys(scanned.names, 1) if scanned.names else [1] * scanned.number
     sent, _ = numbered(scanned, values)
@@ -198,18 +198,18 @@ def test_places_are_those_of_the_caller(sql: str) -> None:
     ],
 )
 def test_second_statements_are_seen(dialect: Dialect, sql: str, second: bool) -> None:
-    """A semicolon in a string or a comment separates nothing."""
+    """A semicolon in a string or a comment does not end a statement."""
     assert has_second(sql, dialect) is second
 
 
 def test_the_first_word_is_behind_comments() -> None:
-    """What a statement does is said by its first word, whatever stands before it."""
+    """The first word says what a statement does, whatever comments and parentheses precede it."""
     assert scan("/* a */ -- b\n ( select 1)", "postgresql").first == "SELECT"
     assert scan("", "postgresql").first == ""
 
 
 def test_code_in_a_comment_is_seen() -> None:
-    """MySQL runs comments of a certain kind: such a one is told from the others."""
+    """MySQL runs the code in some comments: the scanner distinguishes these from the others."""
     assert scan("select 1 /*!50000 into outfile 'a' */", "mysql").forbidden
     assert scan("select 1 /*M! into outfile 'a' */", "mysql").forbidden
     assert not scan("select 1 /* !into outfile 'a' */", "mysql").forbidden

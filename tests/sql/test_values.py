@@ -1,4 +1,4 @@
-"""Rows as bytes, in each format, and what declared types mean."""
+"""Rows as bytes in each format, and the meaning of declared types."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ TABLES = st.integers(1, 5).flatmap(lambda width: st.lists(st.tuples(*[SCALARS] *
 
 
 def columns_for(rows: list[Row]) -> tuple[Column, ...]:
-    """Columns without a declared type, as wide as the rows."""
+    """Columns without a declared type, as many as the rows have."""
     return tuple(Column(f"c{place}") for place in range(len(rows[0]) if rows else 2))
 
 
@@ -51,18 +51,18 @@ def read_all(rows: list[Row], form: Format, columns: tuple[Column, ...] | None =
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it, and back from there."""
+    """A value converted to JSON and parsed again."""
     return {"base64": value} if isinstance(value, bytes) else value
 
 
 def back(value: Any) -> Any:
-    """A value of the answer, its bytes decoded."""
+    """A value of the response, with its bytes decoded."""
     return {"base64": decode_base64(value["base64"], "")} if isinstance(value, dict) else value
 
 
 @given(TABLES)
 def test_json_keeps_every_value(rows: list[Row]) -> None:
-    """Whatever a row holds comes back from its JSON, of the same type and to the last digit."""
+    """Every value of a row comes back from its JSON, with the same type and every digit."""
     found = json.loads(b"[" + read_all(rows, "json") + b"]")
     assert [[repr(back(value)) for value in row] for row in found] == [
         [repr(plain(value)) for value in row] for row in rows
@@ -84,7 +84,7 @@ INTEGERS = st.integers(-(2**63), 2**64 - 1)
 
 @given(st.lists(st.tuples(st.text(), INTEGERS, st.text()), max_size=20))
 def test_csv_keeps_every_text(rows: list[Row]) -> None:
-    """Whatever a text holds, another reader of RFC 4180 finds it again."""
+    """Another reader of RFC 4180 reads back every text."""
     text = read_all(rows, "csv", tuple(Column(name) for name in ("a", "b,\r\n", 'c"'))).decode()
     found = list(csv.reader(io.StringIO(text, newline="")))
     assert found[0] == ["a", "b,\r\n", 'c"']
@@ -99,7 +99,7 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
     st.integers(1, 5),
 )
 def test_csv_is_as_python_writes_it(rows: list[Row], width: int) -> None:
-    """Columns of one type and of several are, byte for byte, what Python's own writer makes of them."""
+    """The bytes are those of Python's own CSV writer, for columns of one type and of several."""
     rows = [row[-width:] for row in rows]
     written = io.StringIO(newline="")
     csv.writer(written).writerows([tuple(f"c{place}" for place in range(width)), *rows])
@@ -107,7 +107,7 @@ def test_csv_is_as_python_writes_it(rows: list[Row], width: int) -> None:
 
 
 def test_csv_has_lines_of_rfc_4180() -> None:
-    """Lines end in CRLF; null is empty, booleans are lower case, bytes base64url, infinities empty."""
+    """Lines end in CRLF; null is empty, booleans are lower case, bytes are base64url, infinities are empty."""
     row = (None, True, False, 1.5, 1e300, float("inf"), b"\xfb\xff", "a,b", 'a"b', "a\r\nb")
     expected = b',true,false,1.5,1e+300,,-_8,"a,b","a""b","a\r\nb"\r\n'
     assert read_all([row], "csv").partition(b"\r\n")[2] == expected
@@ -115,19 +115,19 @@ def test_csv_has_lines_of_rfc_4180() -> None:
 
 @pytest.mark.parametrize("number", [1e-4, 1e-5, 1.5e-05, 1e-7, 9.99e15, 1e16, 1e17, 100.0001])
 def test_a_number_is_written_alike_beside_any_other(number: float) -> None:
-    """A column of numbers alone is written as it is with something else in it, exponents too."""
+    """A column of only numbers is written like a mixed one, exponents too."""
     alone, beside = ([(value,) for value in values] for values in ([number, -number], [number, -number, None]))
     assert read_all(beside, "csv").startswith(read_all(alone, "csv"))
     assert read_all(alone, "csv") == f"c0\r\n{number!r}\r\n{-number!r}\r\n".encode()
 
 
 def test_infinity_is_null() -> None:
-    """JSON has no infinity: it is null."""
+    """JSON has no infinity, so it becomes null."""
     assert read_all([(float("inf"), float("-inf"), float("nan"))], "json") == b"[null,null,null]"
 
 
 def test_json_columns_are_json_as_written() -> None:
-    """Text of a JSON column is JSON, digit by digit and on one line; what is no JSON stays text."""
+    """Text of a JSON column is JSON, with every digit and on one line; invalid JSON stays text."""
     columns = (sqlite_column("j", "JSON"),)
     rows = [('{"a": 1.50}',), ("[1,\n 2]",), ("nope",), (None,), (7,), ("12345678901234567890123",)]
     assert read_all(rows, "json", columns) == b'[{"a": 1.50}],[[1,2]],["nope"],[null],[7],[12345678901234567890123]'
@@ -153,7 +153,7 @@ def test_json_columns_are_json_as_written() -> None:
     ],
 )  # fmt: skip
 def test_the_declared_type_decides(declared: str, kind: str, stored: list[Any], result: list[Any]) -> None:
-    """A declared type says the column's, and what its values become; a value that does not fit it stays."""
+    """A declared type sets the type of the column and of its values; a value that does not fit stays unchanged."""
     page = read_page(Rows((sqlite_column("a", declared),), [(value,) for value in stored]), Style(), 100, 10_000)
     assert page.columns == [{"name": "a", "type": kind}]
     assert json.loads(b"[" + page.rows + b"]") == [[value] for value in result]
@@ -167,14 +167,14 @@ def test_the_declared_type_decides(declared: str, kind: str, stored: list[Any], 
     ],
 )  # fmt: skip
 def test_without_a_declared_type_the_values_decide(values: list[Any], kind: str) -> None:
-    """An expression's column has the type of its values, and `null` where there are none."""
+    """An expression's column has the type of its values, or `null` if there are none."""
     page = read_page(Rows((Column("a"),), [(value,) for value in values]), Style(), 100, 10_000)
     assert page.columns == [{"name": "a", "type": kind}]
 
 
 @given(st.lists(st.sampled_from(["a", "b", "a_2", "a_3", "", "a_2_2"]), max_size=8))
 def test_names_of_objects_are_unique(names: list[str]) -> None:
-    """Repeats get a number; a name that stands once stays, and none is lost."""
+    """Repeated names get a number; a unique name stays, and no column is lost."""
     found = unique(names)
     assert len(set(found)) == len(found) == len(names)
     assert all(new == old for new, old in zip(found, names, strict=True) if names.count(old) == 1)
@@ -186,7 +186,7 @@ def test_names_of_objects_are_unique(names: list[str]) -> None:
     st.sampled_from(["json", "objects", "ndjson", "csv"]),
 )
 def test_limits_cut_between_rows(texts: list[str], limit: int, form: Format) -> None:
-    """A page holds the first rows, no more than the limits, and says whether there are more."""
+    """A page returns the first rows within the limits, and says whether more follow."""
     rows: list[Row] = [(text,) for text in texts]
     page = read_page(Rows((Column("a"),), rows), Style(form), limit, 400)
     assert page.row_count <= limit
@@ -196,13 +196,13 @@ def test_limits_cut_between_rows(texts: list[str], limit: int, form: Format) -> 
 
 
 def test_a_row_over_the_limit_is_an_error() -> None:
-    """Where not one row fits there is no page that would get on."""
+    """If not even one row fits, no page could continue, so it is an error."""
     with pytest.raises(RowOverLimit):
         read_page(Rows((Column("a"),), [("x" * 500,)]), Style(), 10, 400)
 
 
 def test_what_is_read_at_once_is_bounded() -> None:
-    """Large rows are read few at a time."""
+    """Large rows are read a few at a time."""
 
     class Large:
         first_rows = 8
@@ -220,14 +220,14 @@ def test_what_is_read_at_once_is_bounded() -> None:
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 0, True])
 def test_integers_beyond_2_to_the_53(number: int) -> None:
-    """Up to 2^53 exactly, in both directions, integers remain numbers; beyond that, they are texts on request."""
+    """Up to 2^53, in both directions, integers stay numbers; beyond that, they are texts on request."""
     page = read_page(Rows((Column("a"),), [(number,)]), Style("json", big_integers_as_text=True), 10, 1000)
     assert json.loads(page.rows) == [str(number) if abs(number) > 2**53 else number]
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\tx", "\rx", "x=1", " =1", "", "'=1"])
 def test_formulas_are_defused_in_values_and_names(text: str) -> None:
-    """In CSV, a text or a column name that a spreadsheet would run gets an apostrophe; in other formats none does."""
+    """In CSV, a text or a column name that a spreadsheet would run gets an apostrophe; other formats add none."""
     expected = f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and text else text
     page = read_page(Rows((Column(text), Column("b")), [(text, -1)]), Style("csv", defuse_formulas=True), 10, 1000)
     assert list(csv.reader(io.StringIO(page.rows.decode(), newline=""))) == [[expected, "b"], [expected, "-1"]]
@@ -236,7 +236,7 @@ def test_formulas_are_defused_in_values_and_names(text: str) -> None:
 
 
 def test_a_column_has_all_its_notes() -> None:
-    """A column with infinite numbers and with texts that are not UTF-8 says both."""
+    """A column with infinite numbers and with texts that are not UTF-8 has both notes."""
     rows: list[Row] = [(float("inf"),), (NotText(b"\xff"),), ("a",), (b"\xff",)]
     page = read_page(Rows((Column("a"),), rows), Style(), 10, 1000)
     assert page.columns == [{"name": "a", "type": "text", "note": f"{INFINITE} {NOT_TEXT}"}]
@@ -244,7 +244,7 @@ def test_a_column_has_all_its_notes() -> None:
 
 
 def test_many_columns_of_one_name() -> None:
-    """Names get numbers in linear time, and none that another column has."""
+    """Repeated names get unique numbers in linear time."""
     found = unique(["a", "a_2"] + ["a"] * 20_000)
     assert len(set(found)) == 20_002
     assert found[:4] == ["a", "a_2", "a_3", "a_4"]
