@@ -1,4 +1,4 @@
-"""What the tests of blobs share: a sink that keeps items, a store on Azurite, and a server with prepared responses."""
+"""Helpers of the blob tests: a sink that keeps items, a store on Azurite, and a server with prepared responses."""
 
 import socket
 import threading
@@ -41,7 +41,7 @@ def store_on(connection_string: str) -> ListingStore:
 
 
 def container_sas(container: str) -> str:
-    """A right to read and write all blobs of one container, made by the official library."""
+    """A SAS that may read and write all blobs of one container, made by the official library."""
     return generate_container_sas(
         EMULATOR_ACCOUNT,
         container,
@@ -52,7 +52,7 @@ def container_sas(container: str) -> str:
 
 
 def put(container: ContainerClient, name: str, data: bytes, **headers: str) -> None:
-    """Put a blob under any name, also one that the official library cannot send: its URL is fully encoded."""
+    """Put a blob of any name, also one that the official library cannot send: its URL is fully encoded."""
     url = f"{container.url}/{urllib.parse.quote(name, safe='')}?{container_sas(container.container_name)}"
     with httpx.Client(trust_env=False) as client:
         response = client.put(url, content=data, headers={"x-ms-blob-type": "BlockBlob", **headers})
@@ -81,7 +81,7 @@ def server(response: Respond) -> Iterator[str]:
                     if response(connection, head) is False:
                         return
         except OSError:
-            return  # The client has gone, or the test is over.
+            return  # The client has disconnected, or the test is over.
 
     def accept() -> None:
         while True:
@@ -108,7 +108,7 @@ def server(response: Respond) -> Iterator[str]:
 
 
 def respond(status: int, body: bytes, headers: str = "", length: int | None = None) -> Respond:
-    """Sends every request this response; `length` replaces the true Content-Length."""
+    """Send this response to every request; `length` replaces the true Content-Length."""
     content_length = len(body) if length is None else length
     head = f"HTTP/1.1 {status} X\r\nContent-Length: {content_length}\r\n{headers}\r\n".encode()
 
@@ -120,7 +120,7 @@ def respond(status: int, body: bytes, headers: str = "", length: int | None = No
 
 
 def hang_up(data: bytes) -> Respond:
-    """Sends just these bytes, and closes the connection."""
+    """Send only these bytes, and close the connection."""
 
     def response(connection: socket.socket, request: bytes) -> bool:
         connection.sendall(data)

@@ -1,4 +1,4 @@
-"""What real clients send on when they follow the way to a large blob: curl, Python requests, and fetch in Node."""
+"""The headers that real clients send when they fetch a large blob from storage: curl, requests, and fetch in Node."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ const fetchLocation = async () => {
 
 @pytest.fixture
 def storage(azurite: Azurite) -> Iterator[Proxy]:
-    """The storage host, as clients reach it: it sees every header that they send."""
+    """The storage host, as clients reach it: it records every header that they send."""
     with run_proxy(f"http://127.0.0.1:{azurite.blob_port}/{EMULATOR_ACCOUNT}") as proxy:
         yield proxy
 
@@ -60,7 +60,7 @@ def app(start_app: StartApp, storage: Proxy, azurite: Azurite) -> App:
 
 
 def commands(client: str, url: str, key: str, way: str) -> list[str]:
-    """How this client gets the blob."""
+    """The command with which this client gets the blob."""
     if client == "requests":
         return [sys.executable, "-c", REQUESTS, url, key, way]
     node = shutil.which("node")
@@ -93,7 +93,7 @@ def test_the_key_stays_with_the_app(client: str, app: App, storage: Proxy) -> No
 
 
 def test_curl_sends_its_headers_along_a_redirect(app: App, storage: Proxy) -> None:
-    """The reason for redirect=false: curl -L repeats the key at the location."""
+    """curl -L repeats the key at the new location: this is why redirect=false exists."""
     program = shutil.which("curl")
     assert program
     url = f"{app.url}/api/blobs/clients/large.bin"

@@ -44,7 +44,7 @@ from shared.storage.errors import RangeNotSatisfiable
     ],
 )
 def test_one_range_of_bytes_is_understood(header: str | None, meant: ByteRange | None) -> None:
-    """One range in bytes is understood in its three forms; anything else counts for nothing (RFC 9110, 14.2)."""
+    """One range in bytes is parsed in its three forms; any other header is ignored (RFC 9110, section 14.2)."""
     assert parse_range(header) == meant
 
 
@@ -63,7 +63,7 @@ def test_one_range_of_bytes_is_understood(header: str | None, meant: ByteRange |
     ],
 )
 def test_etags_are_compared(header: str, strong: bool, weak: bool) -> None:
-    """If-Match compares strongly, If-None-Match weakly, with any of a list (RFC 9110, section 8.8.3.2)."""
+    """If-Match compares strongly, If-None-Match weakly, with every entry of a list (RFC 9110, section 8.8.3.2)."""
     assert matches('"a"', header, weak=False) is strong
     assert matches('"a"', header, weak=True) is weak
 
@@ -101,7 +101,7 @@ SMALL = Delivery(most=10)
     ],
 )
 def test_conditions_are_evaluated_in_order(conditions: Conditions, reading: str | int, writing: str | int) -> None:
-    """Each condition, and each before another, has the outcome of RFC 9110, section 13.2.2."""
+    """Each condition has the outcome of RFC 9110, section 13.2.2, and takes precedence as defined there."""
     for expected, is_reading in ((reading, True), (writing, False)):
         if expected == 412:
             with pytest.raises(PreconditionFailed):
@@ -112,14 +112,14 @@ def test_conditions_are_evaluated_in_order(conditions: Conditions, reading: str 
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_date_or_none(text: str) -> None:
-    """No Date header breaks anything: what Python cannot count is not a date."""
+    """No text in a Date header causes a failure: a date that Python cannot represent is ignored."""
     moment = parse_date(text)
     assert moment is None or moment.tzinfo is not None
 
 
 @pytest.mark.parametrize("text", ["Fri, 31 Dec 9999 23:59:59 -2359", "Mon, 32 Jan 2026 00:00:00 GMT", "1", "\x00"])
 def test_extreme_dates_are_none(text: str) -> None:
-    """Times that overflow are none."""
+    """Dates that overflow are ignored."""
     assert parse_date(text) is None
 
 
@@ -128,7 +128,7 @@ def test_extreme_dates_are_none(text: str) -> None:
     [(None, True), ('"a"', True), ('"b"', False), ('W/"a"', False), (THEN, True), (LATER, False), ("x", False)],
 )
 def test_if_range_needs_this_very_state(if_range: str | None, applies: bool) -> None:
-    """A Range is followed only where If-Range names the strong ETag or the exact date (section 13.1.5)."""
+    """A Range applies only if If-Range has the strong ETag or the exact date (section 13.1.5)."""
     assert range_applies(if_range, STATE) is applies
 
 
@@ -147,7 +147,7 @@ def test_if_range_needs_this_very_state(if_range: str | None, applies: bool) -> 
     ],
 )
 def test_ranges_are_resolved(header: str, size: int, expected: tuple[int, int] | None) -> None:
-    """A range becomes its first and last byte; one without a byte is 416 with the size."""
+    """A range becomes its first and last byte; a range without a byte is 416 with the size."""
     wanted = parse_range(header)
     assert wanted is not None
     if expected is not None:
@@ -165,7 +165,7 @@ def test_ranges_are_resolved(header: str, size: int, expected: tuple[int, int] |
         (Conditions(), "bytes=0-9", Plan("part", 0, 9)),
         (Conditions(), "bytes=0-10", Plan("redirect", 0, 10)),
         (Conditions(if_match='"a"'), "bytes=0-", Plan("redirect", 0, 19)),
-        # Storage would ignore these at the location of a redirect:
+        # Storage would ignore these conditions after a redirect:
         (Conditions(), "bytes=-15", Plan("part", 5, 14)),
         (Conditions(if_range='"a"'), "bytes=5-", Plan("part", 5, 14)),
         (Conditions(if_range=THEN), "bytes=0-4", Plan("part", 0, 4)),
@@ -182,7 +182,7 @@ def test_ranges_are_resolved(header: str, size: int, expected: tuple[int, int] |
 def test_a_redirect_is_only_for_what_storage_understands(
     conditions: Conditions, header: str | None, expected: Plan | int
 ) -> None:
-    """A client repeats its headers at the location, so no redirect has any that would mean something else there."""
+    """A client repeats its headers at the new location, so no redirect has headers that storage reads differently."""
     if expected == 412:
         with pytest.raises(PreconditionFailed):
             plan(conditions, header, STATE, SMALL)
@@ -206,7 +206,7 @@ def test_a_redirect_is_only_for_what_storage_understands(
 def test_no_plan_mixes_states_or_exceeds_the_limit(
     conditions: Conditions, header: str | None, most: int, private: bool
 ) -> None:
-    """At most `most` bytes pass, they are of the requested range, and If-Range never redirects."""
+    """A plan passes at most `most` bytes, all of them in the requested range, and If-Range never redirects."""
     try:
         chosen = plan(conditions, header, STATE, Delivery(most=most, private=private))
     except (PreconditionFailed, BlobTooLarge):
@@ -242,5 +242,5 @@ def test_no_plan_mixes_states_or_exceeds_the_limit(
     ],
 )
 def test_only_what_storage_evaluates_as_http_does_may_reach_it(conditions: Conditions, simple: bool) -> None:
-    """Storage refuses dates that HTTP ignores, and all pairs of conditions but two."""
+    """Storage refuses dates that HTTP ignores, and all pairs of conditions except two."""
     assert conditions.is_simple is simple

@@ -1,4 +1,4 @@
-"""Every call on single blobs and containers, against a Blob Storage that fails in each way."""
+"""Every call on single blobs and containers, against a Blob Storage service that fails in each way."""
 
 import socket
 import threading
@@ -58,7 +58,7 @@ def store_at(url: str) -> BlobStore:
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_every_call_reports_an_outage(call: Callable[[BlobStore], object]) -> None:
-    """In every call, a service that is out is StorageUnavailable with a time to wait."""
+    """During an outage of the service, every call raises StorageUnavailable with a Retry-After."""
     with server(respond(503, b"busy", "x-ms-error-code: ServerBusy\r\nRetry-After: 3600\r\n")) as url:
         with pytest.raises(StorageUnavailable) as caught:
             call(store_at(url))
@@ -80,14 +80,14 @@ def test_every_call_reports_an_outage(call: Callable[[BlobStore], object]) -> No
 )
 @pytest.mark.parametrize("call", ["read", "put"])
 def test_every_failure_is_an_outage(call: str, response: Respond) -> None:
-    """However the service fails to read and to write, it is StorageUnavailable."""
+    """However the service fails to read and to write, the error is StorageUnavailable."""
     with server(response) as url, pytest.raises(StorageUnavailable):
         CALLS[call](store_at(url))
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_every_call_reports_a_missing_role(call: Callable[[BlobStore], object]) -> None:
-    """Where our identity may not do it, it is StorageForbidden, which names the roles."""
+    """If the app's identity lacks a role, the error is StorageForbidden, which names the roles."""
     with (
         server(respond(403, b"", "x-ms-error-code: AuthorizationPermissionMismatch\r\n")) as url,
         pytest.raises(StorageForbidden) as caught,
@@ -97,7 +97,7 @@ def test_every_call_reports_a_missing_role(call: Callable[[BlobStore], object]) 
 
 
 def test_network_rules_differ_from_roles() -> None:
-    """Where the account's network rules refuse the app, the advice names them and no role."""
+    """If the account's network rules refuse the app, the error's advice names them and no role."""
     with (
         server(respond(403, b"", "x-ms-error-code: AuthorizationFailure\r\n")) as url,
         pytest.raises(StorageNetworkForbidden) as caught,
@@ -107,7 +107,7 @@ def test_network_rules_differ_from_roles() -> None:
 
 
 def test_a_deleted_blob_is_restored() -> None:
-    """Where the account has soft delete, restore-blob undeletes the blob and returns its properties."""
+    """If the account has soft delete, restore-blob undeletes the blob and returns its properties."""
     requests: list[bytes] = []
 
     def response(connection: socket.socket, request: bytes) -> object:
@@ -144,14 +144,14 @@ def test_a_deleted_blob_is_restored() -> None:
     ],
 )
 def test_a_refusal_is_known_by_its_code(status: int, code: str, error: type[StrongroomError]) -> None:
-    """Each refusal that the service documents for a write is the error that says what the caller can do."""
+    """Each refusal that the service documents for a write becomes the error that says what the caller can do."""
     with server(respond(status, b"<Error/>", f"x-ms-error-code: {code}\r\n")) as url, pytest.raises(error):
         CALLS["put"](store_at(url))
 
 
 @pytest.mark.parametrize(("code"), ["ContainerAlreadyExists", "ContainerBeingDeleted"])
 def test_a_container_that_is_in_the_way(code: str) -> None:
-    """A container that exists, or is still being deleted, stands in the way of a new one."""
+    """A container that exists, or is still being deleted, prevents the creation of a new one."""
     with server(respond(409, b"", f"x-ms-error-code: {code}\r\n")) as url, pytest.raises(ContainerExists):
         CALLS["create-container"](store_at(url))
 
@@ -177,13 +177,13 @@ def test_a_refused_range_has_the_size() -> None:
     ids=["cut-off", "no-length", "negative", "chunked"],
 )
 def test_a_blob_is_whole_or_not_there(response: Respond) -> None:
-    """A blob that breaks off, or comes without its length, is never returned as if it were whole."""
+    """A blob that breaks off, or has no length, is never returned as if it were complete."""
     with server(response) as url, pytest.raises(StorageUnavailable):
         store_at(url).read(N, most=1000)
 
 
 def test_a_blob_that_drips_for_ever_is_given_up() -> None:
-    """A blob that comes byte by byte, so that no read times out, is given up at the call's deadline."""
+    """If a blob arrives byte by byte, so that no read times out, the call ends at its deadline."""
     over = threading.Event()
 
     def response(connection: socket.socket, request: bytes) -> bool:
@@ -200,7 +200,7 @@ def test_a_blob_that_drips_for_ever_is_given_up() -> None:
 
 
 def test_a_large_blob_is_not_read() -> None:
-    """Of a blob that is too large to pass, at most the first MiB is requested, which has the size."""
+    """For a blob over the limit, only the first MiB is requested, whose response has the size."""
     heads: list[bytes] = []
 
     def response(connection: socket.socket, request: bytes) -> object:
@@ -226,13 +226,13 @@ def test_a_large_blob_is_not_read() -> None:
 )
 @pytest.mark.parametrize("headers", ["", "Last-Modified: yesterday\r\nx-ms-copy-status: odd\r\n"])
 def test_a_success_without_properties_is_an_outage(ask: Callable[[BlobStore], object], headers: str) -> None:
-    """A success without what every success has is StorageUnavailable."""
+    """A success without the headers that every success has is StorageUnavailable."""
     with server(hang_up(f"HTTP/1.1 201 X\r\n{headers}\r\n".encode())) as url, pytest.raises(StorageUnavailable):
         ask(store_at(url))
 
 
 def test_a_read_is_bound_to_the_state_that_was_seen() -> None:
-    """The ETag that a plan was made for goes to the service with every request for the bytes."""
+    """Every request for the bytes has the ETag that the plan was made for."""
     heads: list[bytes] = []
 
     def response(connection: socket.socket, request: bytes) -> object:

@@ -1,4 +1,4 @@
-"""A Blob Storage that fails in each way, as a real server: what a caller sees, and that it is over soon."""
+"""A real server as a Blob Storage that fails in each way: the caller's errors, and the time until they come."""
 
 import socket
 import threading
@@ -23,7 +23,7 @@ PAGE = page_of(blob_of("a"))
 
 
 def listing(url: str, marker: str = "") -> Kept:
-    """What a listing of the account at `url` gives."""
+    """The result of listing the account at `url`."""
     sink = Kept()
     store_on(account_at(url)).list_blobs("container", sink, limit=5000, marker=marker)
     return sink
@@ -49,7 +49,7 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> Respond:
     ],
 )
 def test_a_page_may_be_framed_in_either_way(response: Respond) -> None:
-    """A page with a length and one in chunks read alike."""
+    """A page with a length and a page in chunks read alike."""
     with server(response) as url:
         assert [getattr(each, "name", "") for each in listing(url).items] == ["a"]
 
@@ -79,7 +79,7 @@ def test_a_page_may_be_framed_in_either_way(response: Respond) -> None:
     ],
 )
 def test_every_failure_is_the_same_clear_error(response: Respond) -> None:
-    """However the service fails, the listing ends with StorageUnavailable and says how long to wait."""
+    """However the service fails, the listing raises StorageUnavailable and says how long to wait."""
     with server(response) as url, pytest.raises(StorageUnavailable) as caught:
         listing(url)
     assert caught.value.retry_after
@@ -87,7 +87,7 @@ def test_every_failure_is_the_same_clear_error(response: Respond) -> None:
 
 @pytest.mark.parametrize(("limit", "sizes"), [(12_000, [5000, 5000, 2000]), (5000, [5000]), (50_000, [5000] * 4)])
 def test_pages_are_followed_within_a_call(limit: int, sizes: list[int]) -> None:
-    """More than a page is requested page by page, each of the size that is still needed, empty ones in between."""
+    """Each of several pages is requested with the size that is still needed, also after an empty page."""
     requests: list[int] = []
 
     def response(connection: socket.socket, request: bytes) -> object:
@@ -110,7 +110,7 @@ def test_pages_are_followed_within_a_call(limit: int, sizes: list[int]) -> None:
 
 
 def test_what_passes_is_tried_again() -> None:
-    """A failure that passes is retried by the library, and the caller sees nothing of it."""
+    """The library retries a temporary failure, and the caller does not notice."""
     responses = iter([respond(503, b""), hang_up(b""), respond(200, PAGE)])
 
     def response(connection: socket.socket, request: bytes) -> object:
@@ -121,7 +121,7 @@ def test_what_passes_is_tried_again() -> None:
 
 
 def test_retries_are_few() -> None:
-    """A service that is out gets a few requests, and no more."""
+    """A service that is down gets only a few requests."""
     requests: list[bytes] = []
 
     def response(connection: socket.socket, request: bytes) -> object:
@@ -134,7 +134,7 @@ def test_retries_are_few() -> None:
 
 
 def test_a_refused_identity_is_told_apart() -> None:
-    """Where storage refuses our identity, the error says so, and which roles are needed."""
+    """If storage refuses the app's identity, the error says so, and names the roles."""
     with server(respond(403, b"", "x-ms-error-code: AuthorizationPermissionMismatch\r\n")) as url:
         with pytest.raises(StorageForbidden, match="AuthorizationPermissionMismatch") as caught:
             listing(url)
@@ -150,7 +150,7 @@ def test_a_refused_identity_is_told_apart() -> None:
     ],
 )
 def test_what_the_service_refuses_names_the_field(status: int, code: str, marker: str, field: str) -> None:
-    """A field that the service does not take is the caller's to mend, and named."""
+    """If the service refuses a field, the error names it, so that the caller can correct it."""
     with server(respond(status, b"", f"x-ms-error-code: {code}\r\n")) as url:
         with pytest.raises(InvalidRequest) as caught:
             listing(url, marker)
@@ -159,21 +159,21 @@ def test_what_the_service_refuses_names_the_field(status: int, code: str, marker
 
 @pytest.mark.parametrize("code", ["ContainerNotFound", "ContainerBeingDeleted"])
 def test_a_container_on_its_way_out_is_unknown(code: str) -> None:
-    """A container that is being deleted is as unknown as one that never was."""
+    """A container that is being deleted is unknown, like one that never existed."""
     status = 404 if code == "ContainerNotFound" else 409
     with server(respond(status, b"", f"x-ms-error-code: {code}\r\n")) as url, pytest.raises(UnknownContainer):
         listing(url)
 
 
 def test_an_entity_bomb_does_nothing() -> None:
-    """A document that would grow to gigabytes is refused unread."""
+    """A document that would expand to gigabytes is refused unread."""
     bomb = b'<!DOCTYPE x [<!ENTITY a "' + b"a" * 1000 + b'">]>' + PAGE.replace(b">a<", b">" + b"&a;" * 1000 + b"<")
     with server(respond(200, bomb)) as url, pytest.raises(StorageUnavailable, match="before the root"):
         listing(url)
 
 
 def test_a_page_that_drips_for_ever_is_given_up() -> None:
-    """A service that sends a byte now and then, so that no read times out, is given up at the call's deadline."""
+    """If the service sends a byte now and then, so that no read times out, the call ends at its deadline."""
     over = threading.Event()
 
     def response(connection: socket.socket, request: bytes) -> bool:
@@ -190,7 +190,7 @@ def test_a_page_that_drips_for_ever_is_given_up() -> None:
 
 
 def test_a_page_that_never_ends_takes_no_memory() -> None:
-    """An endless item is given up after about a megabyte."""
+    """An endless item is refused after about a megabyte."""
     sent = 0
 
     def response(connection: socket.socket, request: bytes) -> bool:
@@ -205,7 +205,7 @@ def test_a_page_that_never_ends_takes_no_memory() -> None:
 
 
 def test_connections_are_kept_and_bounded() -> None:
-    """Callers share connections: one after another use one, and many at once no more than the limit."""
+    """Connections are shared: sequential callers use one, and concurrent callers at most the limit."""
     connections: set[int] = set()
     lock = threading.Lock()
 
@@ -232,7 +232,7 @@ def test_connections_are_kept_and_bounded() -> None:
 
 
 def test_no_free_connection_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where all connections are in use for long, the next caller gets 429, and no connection is lost."""
+    """If all connections stay in use for long, the next caller gets 429, and no connection is lost."""
     monkeypatch.setattr("shared.storage.requests.CONNECTIONS", 1)
     monkeypatch.setattr("shared.storage.requests.SLOT_SECONDS", 0.05)
     with server(respond(200, PAGE)) as url:
@@ -245,7 +245,7 @@ def test_no_free_connection_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_service_that_is_not_there_is_unavailable() -> None:
-    """A port where nobody listens is StorageUnavailable, for a listing as for the probe."""
+    """If nothing listens on the port, the error is StorageUnavailable, for a listing and for the probe."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -256,7 +256,7 @@ def test_a_service_that_is_not_there_is_unavailable() -> None:
 
 
 def test_no_name_gets_into_the_log(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    """Retries are not logged with their URLs, in which names of blobs stand."""
+    """The log of a retry does not contain its URL, which has the names of blobs."""
     with server(respond(503, b"")) as url, pytest.raises(StorageUnavailable):
         store_on(account_at(url)).list_blobs("container", Kept(), limit=1, marker="", prefix="hush")
     assert "hush" not in caplog.text

@@ -39,7 +39,7 @@ def blobs_of(added: list[Item]) -> list[Blob]:
 
 @given(items, st.integers(1, 5), st.none() | names)
 def test_json_holds_every_item(added: list[Item], size: int, cursor: str | None) -> None:
-    """JSON has the blobs and the prefixes, each in their order, and the cursor."""
+    """JSON has the blobs and the prefixes, each in order, and the cursor."""
     sink = Json("blobs")
     in_slices(sink, added, size)
     response = json.loads(sink.response(cursor).body)
@@ -51,7 +51,7 @@ def test_json_holds_every_item(added: list[Item], size: int, cursor: str | None)
 
 
 def test_json_of_containers_has_no_prefixes() -> None:
-    """A listing of containers has them, and the cursor, and nothing of blobs."""
+    """A listing of containers has `containers` and the cursor, and no fields of blobs."""
     sink = Json("containers")
     sink.add([Container("a", "t", '"e"', "u", None)])
     assert json.loads(sink.response(None).body) == {
@@ -62,7 +62,7 @@ def test_json_of_containers_has_no_prefixes() -> None:
 
 @given(items, st.integers(1, 5))
 def test_lines_hold_every_item_in_order(added: list[Item], size: int) -> None:
-    """Lines of JSON have every item in the order of the listing, a prefix as an object with that member."""
+    """Lines of JSON have every item in the order of the listing; a prefix is an object with that member."""
     sink = Lines()
     in_slices(sink, added, size)
     body = sink.response(None).body
@@ -73,7 +73,7 @@ def test_lines_hold_every_item_in_order(added: list[Item], size: int) -> None:
 
 @given(items, st.integers(1, 5))
 def test_names_differ(added: list[Item], size: int) -> None:
-    """Each name is one line, and the line gives back the name, whatever is in it."""
+    """Each name is one line, and parsing the line returns the name, whatever it contains."""
     sink = Names()
     in_slices(sink, added, size)
     lines = sink.response(None).body.decode().split("\n")[:-1]
@@ -103,7 +103,7 @@ def test_csv_reads_back(added: list[Item], size: int) -> None:
 
 
 def test_csv_has_a_column_for_what_is_included() -> None:
-    """What is included has its columns, and a value that is no scalar is JSON in its cell."""
+    """Each included field has its columns, and a value that is not a scalar is JSON in its cell."""
     included = ("snapshots", "versions", "deleted", "tags", "copy")
     sink = Csv(columns(Blob, included))
     sink.add([Blob("n", 1, None, "t", "e", None, "u", deleted=True, tags={"a": "b"}, copy=Copy("id"))])
@@ -116,7 +116,7 @@ def test_csv_has_a_column_for_what_is_included() -> None:
 
 @given(items, items, st.sampled_from([lambda: Json("blobs"), Lines, Names, lambda: Csv(columns(Blob, ()))]))
 def test_what_was_added_after_a_mark_can_be_dropped(kept: list[Item], dropped: list[Item], make: object) -> None:
-    """A sink that is set back to a mark gives what it would have added at the mark."""
+    """A sink that is reset to a mark contains only what was added before the mark."""
     assert callable(make)
     sink, other = make(), make()
     sink.add(kept)
@@ -129,6 +129,6 @@ def test_what_was_added_after_a_mark_can_be_dropped(kept: list[Item], dropped: l
 
 
 def test_headers_say_whether_lines_go_on() -> None:
-    """Lines that go on say so in their headers; the last ones do not."""
+    """Headers say that more lines follow; after the last lines they do not."""
     assert Lines().response("c").headers == {"x-truncated": "true", "x-cursor": "c"}
     assert Lines().response(None).headers == {}

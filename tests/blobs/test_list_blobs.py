@@ -1,4 +1,4 @@
-"""`list-blobs` over HTTP: by GET and by POST, on the sample data and on a container made to be nasty."""
+"""`list-blobs` over HTTP: by GET and by POST, on the sample data and on a container with hostile names."""
 
 import csv
 import io
@@ -54,7 +54,7 @@ def test_a_container_is_listed(method: str, running_app: App, container: Contain
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_one_level_is_listed(method: str, running_app: App, container: ContainerClient) -> None:
-    """With a delimiter the folders are prefixes, and a prefix goes down into one."""
+    """With a delimiter the folders become prefixes, and listing a prefix lists one of them."""
     with running_app.client() as client:
         top = ask(client, method, container="over-http", delimiter="/").json()
         assert top["prefixes"] == ["a/"]
@@ -69,7 +69,7 @@ def test_one_level_is_listed(method: str, running_app: App, container: Container
 def test_the_cursor_goes_through_all(
     method: str, fields: dict[str, str], running_app: App, container: ContainerClient
 ) -> None:
-    """Two items at a time, the cursor leads to the same items as one call for all."""
+    """With two items per page, the cursor returns the same items as one call for all."""
 
     def items(found: dict[str, list[object]]) -> list[object]:
         return found["prefixes"] + found["blobs"]
@@ -89,7 +89,7 @@ def test_the_cursor_goes_through_all(
 
 
 def test_the_containers_are_listed(running_app: App, container: ContainerClient) -> None:
-    """Without a container the containers are listed, and a cursor and a glob work there, too."""
+    """Without a container the containers are listed; a cursor and a glob work there, too."""
     with running_app.client() as client:
         found = ask(client, "GET", match="*ver-htt*").json()
         assert set(found) == {"containers", "cursor"}
@@ -103,14 +103,14 @@ def test_the_containers_are_listed(running_app: App, container: ContainerClient)
 
 @pytest.mark.parametrize("include", ["metadata,tags", ["tags", "metadata"]])
 def test_more_is_told_where_it_is_asked_for(include: object, running_app: App, container: ContainerClient) -> None:
-    """`include` adds metadata, named in a line or in a list."""
+    """`include` adds metadata, as a comma-separated text or as a list."""
     with running_app.client() as client:
         found = ask(client, "POST", container="over-http", include=include).json()
         assert all(each["metadata"] == {"k": "v"} for each in found["blobs"])
 
 
 def test_each_format_has_every_blob(running_app: App, container: ContainerClient) -> None:
-    """ndjson, csv and names hold the same blobs as json does, and say in headers that more follows."""
+    """ndjson, csv and names return the same blobs as json, and their headers say that more follow."""
     with running_app.client() as client:
         blobs = ask(client, "GET", container="over-http").json()["blobs"]
         lines = ask(client, "GET", container="over-http", format="ndjson")
@@ -160,7 +160,7 @@ def test_each_format_has_every_blob(running_app: App, container: ContainerClient
 def test_a_bad_field_is_named(
     method: str, fields: dict[str, object], field: str, running_app: App, container: ContainerClient
 ) -> None:
-    """Each field that is out of its bounds, unknown, or of no use here is a 400 that names it."""
+    """A field that is out of bounds, unknown, or not applicable is a 400 that names it."""
     with running_app.client() as client:
         response = ask(client, method, **fields)
         assert (response.status_code, response.json()["code"]) == (400, "invalid-request")
@@ -168,7 +168,7 @@ def test_a_bad_field_is_named(
 
 
 def test_a_cursor_serves_its_own_listing_only(running_app: App, container: ContainerClient) -> None:
-    """A cursor that was changed, or belongs to a listing with other fields, is refused, and the field named."""
+    """A cursor that was changed, or belongs to a listing with other fields, is refused; the error names the field."""
     with running_app.client() as client:
         cursor = ask(client, "GET", container="over-http", limit=1).json()["cursor"]
         changed = [
@@ -189,7 +189,7 @@ def test_a_cursor_serves_its_own_listing_only(running_app: App, container: Conta
 
 
 def test_a_cursor_survives_a_restart(start_app: StartApp, container: ContainerClient) -> None:
-    """A cursor that one process gave is good in another."""
+    """A cursor of one process is valid in another."""
     with start_app().client() as client:
         cursor = ask(client, "GET", container="over-http", limit=4).json()["cursor"]
     with start_app().client() as client:
@@ -198,14 +198,14 @@ def test_a_cursor_survives_a_restart(start_app: StartApp, container: ContainerCl
 
 
 def test_an_unknown_container_is_404(running_app: App) -> None:
-    """A container that is not there is 404, with its code."""
+    """A missing container is 404, with its code."""
     with running_app.client() as client:
         response = client.get("/api/list-blobs?container=never-made")
         assert (response.status_code, response.json()["code"]) == (404, "unknown-container")
 
 
 def test_a_query_string_is_decoded_once(running_app: App, container: ContainerClient) -> None:
-    """A prefix with a plus sign, a percent sign and the like arrives as it was meant."""
+    """A prefix with a plus sign, a percent sign and the like arrives unchanged."""
     with running_app.client() as client:
         prefix = NAMES[5]
         response = client.get("/api/list-blobs?container=over-http&prefix=" + quote(prefix, safe=""))

@@ -1,4 +1,4 @@
-"""Reading listings and gathering pages: no network, any slicing, and nothing that is not a listing."""
+"""Parsing listings and collecting pages: no network, slices of every size, and documents that are not listings."""
 
 import re
 from collections import deque
@@ -32,13 +32,13 @@ VECTORS = Path(__file__).parent.parent / "vectors" / "blobs"
 BASE = "https://myaccount.blob.core.windows.net/mycontainer/"
 BLOBS = (VECTORS / "blobs.xml").read_bytes()
 
-# What a name may hold: anything but surrogates, which are no characters.
+# A name may contain any character; surrogates are not characters.
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
 in_xml = names.filter(lambda name: not re.search("[\x00-\x08\x0b-\x1f\ufffe\uffff]", name))
 
 
 def read(data: bytes, cuts: Sequence[int] = ()) -> tuple[list[Item], str]:
-    """All items of a page that arrives in slices, cut at these places, and its marker."""
+    """All items and the marker of a page that arrives in slices, cut at these positions."""
     reader = PageReader(BASE)
     edges = [0, *sorted({cut % (len(data) + 1) for cut in cuts}), len(data)]
     items = [item for start, end in pairwise(edges) for item in reader.feed(data[start:end])]
@@ -62,7 +62,7 @@ def blob_of(name: str, encoded: bool = False) -> str:
 
 
 def test_every_documented_element_is_read_or_passed_over() -> None:
-    """Of a page with all documented elements and some that are not, each field comes out as the service means it."""
+    """All documented elements of a page, and some unknown ones, are parsed: each field has the service's meaning."""
     items, marker = read(BLOBS)
     assert marker == "2!92!MDAwMDE2IWEvYi9jLnR4dA--"
     assert items == [
@@ -105,7 +105,7 @@ def test_every_documented_element_is_read_or_passed_over() -> None:
 
 
 def test_containers_are_read() -> None:
-    """Of a page of containers, each field comes out as the service means it."""
+    """Each field of a page of containers has the service's meaning."""
     items, marker = read((VECTORS / "containers.xml").read_bytes())
     assert marker == ""
     assert items == [
@@ -127,18 +127,18 @@ def test_containers_are_read() -> None:
 
 @given(st.lists(st.integers(0, len(BLOBS)), max_size=50))
 def test_slicing_changes_nothing(cuts: list[int]) -> None:
-    """A page reads alike, however it is cut into slices on its way."""
+    """A page has the same items, however it is cut into slices."""
     assert read(BLOBS, cuts) == read(BLOBS)
 
 
 def test_a_page_may_come_byte_by_byte() -> None:
-    """A page that drips in single bytes reads as the whole does."""
+    """A page that arrives byte by byte has the same items as the whole."""
     assert read(BLOBS, list(range(len(BLOBS)))) == read(BLOBS)
 
 
 @given(st.lists(in_xml, max_size=20), st.lists(names, max_size=5), st.integers(1, 400))
 def test_any_name_comes_through(plain: list[str], encoded: list[str], step: int) -> None:
-    """Any name that XML can carry, and any other one in its encoded form, is read as it was written."""
+    """Every name is read as it was written: as XML if XML can hold it, otherwise in its encoded form."""
     page = page_of(*(blob_of(name) for name in plain), *(blob_of(name, encoded=True) for name in encoded), marker="m")
     items, marker = read(page, list(range(0, len(page), step)))
     assert [item.name for item in items if isinstance(item, Blob)] == plain + encoded
@@ -179,7 +179,7 @@ def test_any_name_comes_through(plain: list[str], encoded: list[str], step: int)
     ],
 )
 def test_what_is_no_listing_is_refused(document: bytes) -> None:
-    """Anything but a whole and well-formed listing raises the one error that says so."""
+    """Any document except a whole, well-formed listing raises the same error."""
     with pytest.raises(NotAListing):
         read(document)
 
@@ -196,7 +196,7 @@ def test_what_is_no_listing_is_refused(document: bytes) -> None:
     ],
 )
 def test_a_document_type_is_never_parsed(declaration: bytes) -> None:
-    """A document type, and with it every entity bomb, is refused before the parser sees a byte of it."""
+    """A document type, and so every entity bomb, is refused before the parser gets a byte of it."""
     page = b'<?xml version="1.0"?>' + declaration + page_of(blob_of("a").replace(">a<", ">&b;<"))
     with pytest.raises(NotAListing, match="before the root"):
         read(page)
@@ -205,7 +205,7 @@ def test_a_document_type_is_never_parsed(declaration: bytes) -> None:
 
 
 def test_an_item_that_does_not_end_is_refused() -> None:
-    """A page whose item goes on for ever is given up long before memory is."""
+    """A page with an endless item is refused long before memory runs out."""
     reader = PageReader(BASE)
     reader.feed(b"<EnumerationResults><Blobs><Blob><Name>")
     with pytest.raises(NotAListing, match="does not end"):
@@ -213,7 +213,7 @@ def test_an_item_that_does_not_end_is_refused() -> None:
 
 
 def test_what_was_read_is_dropped() -> None:
-    """The reader keeps no more of a long page than the item that is still to come."""
+    """The reader keeps only the incomplete item of a long page."""
     reader = PageReader(BASE)
     reader.feed(b"<EnumerationResults><Blobs>")
     for _ in range(200):
@@ -223,11 +223,11 @@ def test_what_was_read_is_dropped() -> None:
         assert len(found) == 1
 
 
-# --- Gathering pages
+# --- Collecting pages
 
 
 class Slices:
-    """A page of a listing that is all in memory."""
+    """A page of a listing, wholly in memory."""
 
     def __init__(self, slices: list[list[Item]], marker: str) -> None:
         self.slices, self.marker = slices, marker
@@ -237,12 +237,12 @@ class Slices:
 
 
 def blob(name: str) -> Blob:
-    """A blob of which only the name matters."""
+    """A blob whose other fields do not matter."""
     return Blob(name, 0, None, "", "", None, "")
 
 
 def service(items: list[Item], *, slice_items: int, empty_every: int = 0) -> tuple[Callable[..., object], list[int]]:
-    """A listing of `items` in slices, with an empty page now and then; and the requested sizes."""
+    """A listing of `items` in slices, with some empty pages; and the requested sizes."""
     requested: list[int] = []
 
     @contextmanager
@@ -272,7 +272,7 @@ def service(items: list[Item], *, slice_items: int, empty_every: int = 0) -> tup
 def test_every_item_comes_once(
     count: int, limit: int, slice_items: int, empty_every: int, max_bytes: int, modulus: int
 ) -> None:
-    """Whatever the limits, the filter and the pages: following the marker gives every item once, in order."""
+    """For all limits, filters and pages, following the marker returns every item once, in order."""
     items: list[Item] = [Prefix(f"{n}/") if n % 7 == 0 else blob(str(n)) for n in range(count)]
     fetch, _ = service(items, slice_items=slice_items, empty_every=empty_every)
 
@@ -293,7 +293,7 @@ def test_every_item_comes_once(
 
 
 def test_rare_matches_are_found_with_few_calls() -> None:
-    """A filter that few items pass makes the pages larger, so that a small limit does not mean thousands of calls."""
+    """If few items pass a filter, the pages grow, so that a small limit does not need thousands of calls."""
     items: list[Item] = [blob(str(n)) for n in range(20_000)]
     fetch, requested = service(items, slice_items=100)
     sink = Kept()
@@ -304,7 +304,7 @@ def test_rare_matches_are_found_with_few_calls() -> None:
 
 
 def test_a_listing_stops_when_it_is_late() -> None:
-    """Pages that go on for ever without an item are followed only as long as there is time."""
+    """Endless pages without an item are followed only until the deadline."""
     requested = 0
 
     @contextmanager
@@ -318,7 +318,7 @@ def test_a_listing_stops_when_it_is_late() -> None:
 
 
 def test_more_than_was_asked_for_is_nonsense() -> None:
-    """A page with more items than were requested is refused."""
+    """A page with more items than requested is refused."""
 
     @contextmanager
     def fetch(marker: str, size: int) -> Iterator[Page]:
@@ -350,13 +350,13 @@ def test_a_glob_matches_whole_names(glob: str, yes: list[str], no: list[str]) ->
 
 
 def test_a_hostile_glob_is_quick() -> None:
-    """A glob made to backtrack does not: it takes time by its length and the name's, not by powers of them."""
+    """A hostile glob does not backtrack: its time grows with its length and the name's, not exponentially."""
     assert not glob_filter("*a" * 500 + "*b")("a" * 1024)
 
 
 @given(st.text("ab*?[/", max_size=6), st.text("ab/", max_size=4), st.text("ab/", min_size=1, max_size=8))
 def test_a_narrower_prefix_loses_no_match(glob: str, prefix: str, name: str) -> None:
-    """The prefix that a glob is narrowed to keeps every name that the prefix and the glob both take."""
+    """The prefix derived from a glob keeps every name that matches both the given prefix and the glob."""
     narrowed = narrow(prefix, glob)
     if name.startswith(prefix) and glob_filter(glob)(name):
         assert narrowed is not None

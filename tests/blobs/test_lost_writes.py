@@ -1,4 +1,4 @@
-"""Writes whose response is lost, against a real Azurite behind a proxy: each reports what became of it."""
+"""Writes whose response is lost, against a real Azurite behind a proxy: each reports what happened."""
 
 import re
 import secrets
@@ -23,7 +23,7 @@ ONLY_NEW = Conditions(if_none_match="*")
 
 @pytest.fixture
 def proxy(azurite: Azurite) -> Iterator[Proxy]:
-    """A proxy in front of Azurite's blobs."""
+    """A proxy in front of Azurite's Blob service."""
     with run_proxy(f"http://127.0.0.1:{azurite.blob_port}/{EMULATOR_ACCOUNT}") as proxy:
         yield proxy
 
@@ -39,7 +39,7 @@ def blobs(proxy: Proxy, storage_connection: str) -> BlobStore:
 
 @pytest.fixture
 def target(blobs: BlobStore) -> Target:
-    """A blob to be, in a container of its own."""
+    """A blob that does not exist yet, in its own container."""
     container = f"c{secrets.token_hex(8)}"
     blobs.create_container(container, {})
     return Target(container, "a b.txt")
@@ -47,14 +47,14 @@ def target(blobs: BlobStore) -> Target:
 
 @pytest.mark.parametrize("fate", [LOSE_RESPONSE, LOSE_REQUEST])
 def test_a_blob_is_stored_once(fate: str, blobs: BlobStore, target: Target, proxy: Proxy) -> None:
-    """`If-None-Match: *` is not refused for what the lost attempt stored itself."""
+    """`If-None-Match: *` does not refuse the blob that the lost attempt stored itself."""
     proxy.fail(fate, method="PUT")
     stored = blobs.put(target, b"x", TEXT, ONLY_NEW)
     assert stored.etag == blobs.head(target).etag
 
 
 def test_another_writer_is_not_taken_for_us(blobs: BlobStore, target: Target, proxy: Proxy) -> None:
-    """Where the lost attempt was never carried out and another blob is there, it is a 412."""
+    """If the lost attempt was never executed and another blob exists, the response is 412."""
     blobs.put(target, b"other", TEXT, Conditions())
     proxy.fail(LOSE_REQUEST, method="PUT")
     with pytest.raises(PreconditionFailed):
@@ -63,7 +63,7 @@ def test_another_writer_is_not_taken_for_us(blobs: BlobStore, target: Target, pr
 
 @pytest.mark.parametrize("fate", [LOSE_RESPONSE, LOSE_REQUEST])
 def test_a_blob_is_deleted_once(fate: str, blobs: BlobStore, target: Target, proxy: Proxy) -> None:
-    """A delete is not a 404 for what the lost attempt deleted itself; of what never was, it is."""
+    """A delete whose first attempt succeeded unnoticed is not a 404; a delete of a blob that never existed is."""
     stored = blobs.put(target, b"x", TEXT, Conditions())
     proxy.fail(fate, method="DELETE")
     blobs.delete(target, Conditions(if_match=stored.etag), snapshots=False, break_lease=False)
@@ -83,7 +83,7 @@ def test_a_container_is_created_once(fate: str, blobs: BlobStore, proxy: Proxy) 
 
 @pytest.mark.parametrize("fate", [LOSE_RESPONSE, LOSE_REQUEST])
 def test_a_blob_is_copied_once(fate: str, blobs: BlobStore, target: Target, proxy: Proxy) -> None:
-    """A copy onto a new name is not refused for what the lost attempt copied itself."""
+    """A copy to a new name is not refused because of the lost attempt's own copy."""
     blobs.put(target, b"x", TEXT, Conditions())
     copy = Target(target.container, "copy")
     proxy.fail(fate, method="PUT")
@@ -93,7 +93,7 @@ def test_a_blob_is_copied_once(fate: str, blobs: BlobStore, target: Target, prox
 
 
 def test_doubt_is_reported(blobs: BlobStore, target: Target, proxy: Proxy) -> None:
-    """Where storage is gone after the write, the error says that it may have happened, and it has."""
+    """If storage is down after the write, the error says that the write may have happened, and it has."""
     proxy.always(LOSE_RESPONSE)
     with pytest.raises(WriteUnconfirmed):
         blobs.put(target, b"x", TEXT, ONLY_NEW)

@@ -1,4 +1,4 @@
-"""Media types, and what a browser may do with a blob. Needs no server."""
+"""Media types, and what a browser may do with a blob. No server is needed."""
 
 import pytest
 from hypothesis import given
@@ -37,7 +37,7 @@ from shared.blobs.media_types import SCRIPT_DESTINATIONS, essence, implied
     ],
 )
 def test_a_media_type_is_one_type(text: str, expected: str | None) -> None:
-    """One type, one subtype, and parameters of tokens or quoted strings (RFC 9110, 8.3.1); nothing else."""
+    """A media type is one type, one subtype, and parameters of tokens or quoted strings (RFC 9110, section 8.3.1)."""
     assert essence(text) == expected
 
 
@@ -60,12 +60,12 @@ def test_a_media_type_is_one_type(text: str, expected: str | None) -> None:
     ],
 )
 def test_a_name_implies_a_type(name: str, expected: str) -> None:
-    """The extension of the last segment alone decides, on every version of Python."""
+    """Only the extension of the last segment decides, on every version of Python."""
     assert implied(name) == expected
 
 
 def csp(content_type: str, *, inline_html: bool = False) -> str | None:
-    """The policy of a blob that was stored with this type."""
+    """The Content-Security-Policy of a blob that was stored with this type."""
     return blob_headers({"content-type": content_type}, "a", inline_html=inline_html).get("content-security-policy")
 
 
@@ -83,7 +83,7 @@ def test_every_blob_but_pdf_has_a_sandbox(content_type: str) -> None:
 
 
 def test_a_pdf_is_shown_without_a_sandbox() -> None:
-    """A sandbox breaks the PDF viewers of browsers, which run nothing in the origin."""
+    """A sandbox breaks the PDF viewers of browsers, and these run no script in the origin."""
     assert csp("application/pdf") is None
     assert csp("Application/PDF") is None
 
@@ -98,18 +98,18 @@ def test_what_does_not_parse_is_saved_as_bytes(content_type: str) -> None:
 
 @given(st.dictionaries(st.sampled_from(["etag", "content-language", "content-encoding", "x-ms-meta-a"]), st.text()))
 def test_no_stored_header_breaks_a_response(stored: dict[str, str]) -> None:
-    """Whatever another tool has stored, every header is empty or visible ASCII, which is what the host can send."""
+    """Whatever another tool has stored, every header is empty or visible ASCII, because the host can only send that."""
     assert all(not value or is_visible(value) for value in blob_headers(stored, "ü\n", inline_html=False).values())
 
 
 @pytest.mark.parametrize("destination", sorted(SCRIPT_DESTINATIONS))
 def test_no_blob_is_a_script_of_this_origin(destination: str) -> None:
-    """A browser that would run or apply the blob gets 403."""
+    """If a browser would run the blob or apply it as a style, the response is 403."""
     with pytest.raises(ScriptDestination):
         check_destination({"sec-fetch-dest": destination.title()})
 
 
 @pytest.mark.parametrize("destination", ["", "document", "empty", "image", "video", "iframe", "object", "track"])
 def test_other_destinations_are_served(destination: str) -> None:
-    """Documents, images and fetches are what blobs are for."""
+    """Documents, images and fetches are the purpose of blobs, so they are served."""
     check_destination({"sec-fetch-dest": destination} if destination else {})

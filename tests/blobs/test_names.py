@@ -1,4 +1,4 @@
-"""Names of blobs in the paths of requests, and as names of files. Needs no server."""
+"""Names of blobs in the paths of requests, and as names of files. No server is needed."""
 
 import re
 from urllib.parse import quote, unquote
@@ -14,7 +14,7 @@ names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
 
 
 def route_parameter(path: str) -> str:
-    """The parameter that the Functions host makes of a path: decoded once, but for `%2F` and what is not UTF-8."""
+    """The parameter that the Functions host makes of a path: decoded once, except `%2F` and invalid UTF-8."""
 
     def decoded(match: re.Match[str]) -> str:
         parts = re.split(r"(?i)(%2f)", match[0])
@@ -36,9 +36,9 @@ def _is_utf8(text: str) -> bool:
 
 @given(names, st.booleans())
 def test_a_name_in_a_path_is_decoded_once(name: str, with_slashes: bool) -> None:
-    """What a caller encodes once arrives as it was, whether its slashes were encoded or not."""
+    """A name that the caller encodes once arrives unchanged, whether or not its slashes were encoded."""
     if re.search(r"(?i)%(2f|[89a-f])", name):
-        return  # The two that the host cannot tell apart: see below.
+        return  # The host cannot distinguish these two: see below.
     assert name_in_path(route_parameter(quote(name, safe="/" if with_slashes else ""))) == name
 
 
@@ -59,13 +59,13 @@ def test_a_name_in_a_path_is_decoded_once(name: str, with_slashes: bool) -> None
     ],
 )
 def test_a_name_is_what_the_route_parameter_says(path: str, name: str) -> None:
-    """A percent sign of a name, correctly encoded, is that of the name; `%2F` is a slash."""
+    """A correctly encoded percent sign belongs to the name; `%2F` is a slash."""
     assert name_in_path(route_parameter(path)) == name
 
 
 @pytest.mark.parametrize("path", ["%FF", "a%C3", "a%25FFb", "%e9", "%C3%28"])
 def test_bytes_that_are_not_utf8_are_refused(path: str) -> None:
-    """They may be bytes or a name's percent signs, so the error sends the caller to the query."""
+    """They may be bytes or percent signs of a name, so the error says to use the query."""
     with pytest.raises(NotUtf8, match="query parameter name"):
         name_in_path(route_parameter(path))
 
@@ -75,7 +75,7 @@ kinds = st.sampled_from([None, "text/plain", "text/html"])
 
 @given(names, kinds, names)
 def test_a_disposition_is_a_safe_header(name: str, kind: str | None, stored: str) -> None:
-    """Whatever the name and the stored header, the header is printable ASCII and holds the file's name whole."""
+    """For any name and stored header, the header is printable ASCII and has the whole file name."""
     header = disposition(name, kind, stored, inline_html=False)
     assert re.fullmatch(
         r"(inline|attachment); filename=\"[A-Za-z0-9._ ()+-]+\"; filename\*=UTF-8''[\x21-\x7e]+", header
@@ -104,7 +104,7 @@ def test_a_disposition_is_a_safe_header(name: str, kind: str | None, stored: str
     ],
 )
 def test_what_could_run_is_saved(kind: str | None, stored: str, inline_html: bool, form: str) -> None:
-    """Only what no browser runs as a page's script is shown, unless a setting allows more; never more than stored."""
+    """Only types that run no script in the page are shown, unless a setting allows more; never more than stored."""
     assert disposition("a/b.c", kind, stored, inline_html=inline_html).startswith(f"{form}; ")
 
 
@@ -127,5 +127,5 @@ def test_what_could_run_is_saved(kind: str | None, stored: str, inline_html: boo
     ],
 )
 def test_a_stored_file_name_survives(header: str, name: str | None) -> None:
-    """The name is read as RFC 6266 writes it, and only its last segment, without control characters."""
+    """The name is parsed by RFC 6266; only its last segment is kept, without control characters."""
     assert stored_file_name(header) == name

@@ -410,7 +410,7 @@ def test_a_connection_that_died_is_replaced(name: str, request: pytest.FixtureRe
                 try:
                     ask_mysql(server, f"kill {thread}")
                 except pymysql.MySQLError as error:
-                    assert error.args[0] == 1094  # The connection ended itself.
+                    assert error.args[0] == 1094  # noqa: PT017 - the connection ended itself.
     for _ in range(8):
         assert rows(database, "select 1") == [[1]]
     assert write(database, "select 1")[0].rows == [(1,)]
