@@ -57,7 +57,7 @@ class Faulty:
         self.proxies = proxies
 
     def always(self, fate: Any) -> None:
-        """What happens to every request from now on."""
+        """Apply this fate to every request from now on."""
         for proxy in self.proxies:
             proxy.always(fate)
 
@@ -76,7 +76,7 @@ def faulty(start_app: StartApp, storage_connection: str) -> Iterator[Faulty]:
 
 
 def check_problem(response: Any) -> None:
-    """503 with Retry-After, and not a word of what storage sent."""
+    """503 with Retry-After, and nothing of storage's response."""
     assert response.status_code == 503, response.text
     body = response.json()
     assert body["code"].startswith("storage-") or body["code"] in ("write-unconfirmed", "unavailable"), body

@@ -94,7 +94,7 @@ def test_a_probe_that_hangs_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", ["/api/live", "/api/health"])
 def test_head_responds_as_get(running_app: App, path: str) -> None:
-    """A monitor may use HEAD: the same status and headers, without a body."""
+    """HEAD works for monitors: it has the status and headers of GET, without a body."""
     with httpx.Client(base_url=running_app.url, trust_env=False) as client:
         head, get = client.head(path), client.get(path)
     assert (head.status_code, head.content) == (get.status_code, b"") == (200, b"")
@@ -102,7 +102,7 @@ def test_head_responds_as_get(running_app: App, path: str) -> None:
 
 
 def test_the_details_need_a_key(start_app: StartApp) -> None:
-    """Anybody sees the groups; the names of the databases are shown only for a key of `health-details`."""
+    """Without a key `health` has only the groups; `health-details` needs a key, and names the databases."""
     app = start_app({"DATABASE_PAYROLL": "sqlite:////nowhere/payroll.sqlite"})
     with app.client() as client, app.client("") as anonymous:
         shown = anonymous.get("/api/health")

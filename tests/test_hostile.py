@@ -1,4 +1,4 @@
-"""Every function against hostile input: no value of any field is a 500, and no body costs what it does not ask for."""
+"""Every function against hostile input: no value of a field is a 500, and no body has an unreasonable cost."""
 
 import json
 import os
@@ -150,7 +150,7 @@ def test_no_value_of_a_field_is_a_500(route: Route, hostile_app: App) -> None:
         if route.name == "copy-blob" and "\\\\" in text:
             return None  # Azurite cannot read the source of a copy whose name has a backslash.
         response = send(client, route, base | {name: text}, method)
-        # Azurite has no 5xx of its own here, so neither has the app.
+        # Azurite returns no 5xx of its own here, so the app returns none either.
         # A time limit of some milliseconds ends storage's time, too; and Azurite responds 500 to some delimiters.
         is_excused = name in ("timeout_ms", "delimiter") and response is not None and response.status_code == 503
         if response is None or response.status_code < 500 or is_excused:
@@ -177,7 +177,7 @@ def test_a_line_feed_at_the_end_of_a_name_is_refused(route: Route) -> None:
             kinds = info.types if isinstance(info, inspect.UnionType) else (info,)
             kinds = tuple(each.type if isinstance(each, inspect.Metadata) else each for each in kinds)
             patterned = [each for each in kinds if isinstance(each, inspect.StrType) and each.pattern]
-            # A prefix may hold whatever a stored name may.
+            # A prefix may contain every character that a stored name may.
             if isinstance(value, str) and patterned and name not in ("prefix", "delimiter", "match"):
                 with pytest.raises(msgspec.ValidationError):
                     msgspec.convert(value + "\n", fields[name].type)

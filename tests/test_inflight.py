@@ -13,7 +13,7 @@ MIB = 1024**2
 
 
 def is_free(inflight: Inflight, size: int) -> bool:
-    """Whether another call finds room for `size` bytes beside one MiB of a second one."""
+    """Whether two more calls can book `size` bytes together, one MiB of them in the first."""
     with inflight.call():
         inflight.book(MIB)
         with inflight.call():
@@ -38,7 +38,7 @@ def test_calls_share_the_limit() -> None:
 
 
 def test_one_call_alone_always_fits() -> None:
-    """A call that is larger than the limit runs while no other one holds bytes, and may book more."""
+    """A call larger than the limit runs while no other call holds bytes, and may book more."""
     inflight = Inflight(MIB)
     with inflight.call():
         inflight.book(5 * MIB)
@@ -65,7 +65,7 @@ def test_a_booking_ends_with_its_call() -> None:
 
 
 def test_a_refused_booking_books_nothing() -> None:
-    """After a refusal the room is what it was before."""
+    """A refused booking changes nothing."""
     inflight = Inflight(10 * MIB)
     with inflight.call():
         inflight.book(MIB)
@@ -77,14 +77,14 @@ def test_a_refused_booking_books_nothing() -> None:
 
 
 def test_outside_of_a_call_nothing_is_booked() -> None:
-    """Timers and scripts have no account."""
+    """Bytes outside a call, as in timers and scripts, are not counted."""
     inflight = Inflight(10 * MIB)
     inflight.book(100 * MIB)
     assert is_free(inflight, 10 * MIB)
 
 
 def test_threads_keep_the_sum() -> None:
-    """After many concurrent calls nothing is left booked."""
+    """After many concurrent calls the sum is zero."""
     inflight = Inflight(8 * MIB)
     gate = threading.Barrier(8)
 
@@ -105,6 +105,6 @@ def test_threads_keep_the_sum() -> None:
 
 def test_the_memory_is_that_of_the_machine_or_less() -> None:
     """The memory of the instance is positive, and never more than the machine has."""
-    with open("/proc/meminfo") as file:  # noqa: PTH123 - as the module itself reads.
+    with open("/proc/meminfo") as file:  # noqa: PTH123 - the module itself reads it this way.
         total = int(file.readline().split()[1]) * 1024
     assert 0 < instance_memory() <= total

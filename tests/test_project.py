@@ -14,7 +14,7 @@ WORKFLOW = ROOT / ".github" / "workflows" / "azure-dev.yml"
 
 
 def _run_ci(folder: Path, *parts: str, programs: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run .ci/run with a make that only prints its arguments and CI, and with no programs but these."""
+    """Run .ci/run with a make that only prints its arguments and CI, and with only these programs."""
     (folder / "make").write_text('#!/bin/sh\necho "make $* CI=$CI"\n')
     (folder / "make").chmod(0o755)
     for name in ("bash", "dirname", "env", "python3", "sh", *programs):
@@ -36,14 +36,14 @@ def test_ci_runs_without_apt(tmp_path: Path) -> None:
 
 
 def test_ci_names_an_unknown_part(tmp_path: Path) -> None:
-    """.ci/run refuses a part that it does not have, with status 2."""
+    """.ci/run refuses an unknown part with status 2."""
     done = _run_ci(tmp_path, "tests")
     assert done.returncode == 2
     assert done.stderr == "Unknown part tests: use lint, test, test-newest or infra.\n"
 
 
 def test_the_workflow_checks_with_ci_run_alone() -> None:
-    """The jobs before the deployment call .ci/run, with parts that it has; they run no make and no apt-get."""
+    """The jobs before the deployment call .ci/run with parts that exist; they run no make and no apt-get."""
     checks = WORKFLOW.read_text().partition("\n  deploy:")[0]
     parts = re.findall(r"run: \.ci/run ([\w -]+)\n", checks)
     assert {part for each in parts for part in each.split()} == {"lint", "test", "infra"}
@@ -101,7 +101,7 @@ def test_the_template_has_the_sections() -> None:
 
 
 def test_the_changelog_has_the_usual_categories() -> None:
-    """CHANGELOG.md keeps to the versions and categories of Keep a Changelog, in its order."""
+    """CHANGELOG.md has the versions and categories of Keep a Changelog, in its order."""
     order = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
     versions = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1:]
     assert versions[0].startswith("[Unreleased]\n")

@@ -22,7 +22,7 @@ DOCUMENTED = set(re.findall(NAME, "".join(path.read_text() for path in Path(ROOT
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
-    """An empty environment is a valid one."""
+    """An empty environment is valid."""
     assert load_settings({}).max_body_bytes == 8 * 1024 * 1024
     assert signing.load_settings({}).key_cache_seconds == 30
     assert 19 <= passwords.load_settings({}).hash_memory_mib <= 512

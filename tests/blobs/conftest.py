@@ -5,5 +5,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries follow at once."""
+    """Retries follow without a pause."""
     monkeypatch.setattr("shared.storage.requests.PAUSE_SECONDS", (0.0, 0.0))

@@ -1,4 +1,4 @@
-"""Single blobs over HTTP: got, put, deleted, copied, moved between tiers."""
+"""Single blobs over HTTP: read, stored, deleted, copied and moved between tiers."""
 
 import base64
 import gzip
@@ -23,7 +23,7 @@ TEXT = b"0123456789abcdefghij"
 
 @pytest.fixture(scope="module")
 def container(storage_connection: str) -> ContainerClient:
-    """A container with one blob, seen by the official library."""
+    """A container with one blob, read by the official library."""
     made = BlobServiceClient.from_connection_string(storage_connection).create_container("objects")
     settings = ContentSettings(content_type="text/plain; charset=utf-8", content_language="en")
     made.upload_blob("text.txt", TEXT, content_settings=settings, metadata={"k": "v"})
@@ -49,7 +49,7 @@ def fields_of(response: httpx.Response) -> list[str]:
 
 
 def test_a_blob_is_got(client: httpx.Client, container: ContainerClient) -> None:
-    """GET has a blob's bytes and what is known of it; HEAD the same headers and no bytes."""
+    """GET returns a blob's bytes and its properties; HEAD returns the same headers and no bytes."""
     got = client.get("/api/blobs/objects/text.txt")
     properties = container.get_blob_client("text.txt").get_blob_properties()
     assert (got.status_code, got.content) == (200, TEXT)
@@ -68,7 +68,7 @@ def test_a_blob_is_got(client: httpx.Client, container: ContainerClient) -> None
 
 
 def test_html_is_not_shown_from_our_origin(client: httpx.Client, start_app: StartApp) -> None:
-    """A page or an image with scripts is saved by a browser, not shown, unless a setting says otherwise."""
+    """A browser saves a page or an image with scripts and does not show it, unless a setting allows that."""
     for name, kind in (("page.html", "text/html"), ("image.svg", "image/svg+xml")):
         assert client.put(f"/api/blobs/objects/{name}", content=b"<", headers={"content-type": kind}).status_code == 201
         got = client.get(f"/api/blobs/objects/{name}")
@@ -93,14 +93,14 @@ def test_html_is_not_shown_from_our_origin(client: httpx.Client, start_app: Star
     ],
 )
 def test_a_range_is_got(header: str, content: bytes, content_range: str, client: httpx.Client) -> None:
-    """A range in each of its forms gives just these bytes."""
+    """A range in each of its forms returns exactly these bytes."""
     got = client.get("/api/blobs/objects/text.txt", headers={"range": header})
     assert (got.status_code, got.content, got.headers["content-range"]) == (206, content, content_range)
 
 
 @pytest.mark.parametrize("header", ["bytes=20-", "bytes=20-30", "bytes=-0"])
 def test_a_range_behind_the_end_is_416(header: str, client: httpx.Client) -> None:
-    """A range of which there is nothing is refused, with the size."""
+    """A range after the end of the blob is refused, with the size."""
     got = client.get("/api/blobs/objects/text.txt", headers={"range": header})
     assert problem_of(got) == (416, "range-not-satisfiable")
     assert got.headers["content-range"] == "bytes */20"
@@ -108,7 +108,7 @@ def test_a_range_behind_the_end_is_416(header: str, client: httpx.Client) -> Non
 
 @pytest.mark.parametrize("header", ["bytes=0-", "bytes=-1"])
 def test_an_empty_blob_has_no_ranges(header: str, client: httpx.Client) -> None:
-    """Of an empty blob there is no range, and the whole of it is nothing."""
+    """An empty blob has no ranges, and a GET of the whole returns no bytes."""
     client.put("/api/blobs/objects/empty", content=b"")
     assert problem_of(client.get("/api/blobs/objects/empty", headers={"range": header})) == (
         416,
@@ -119,13 +119,13 @@ def test_an_empty_blob_has_no_ranges(header: str, client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("header", ["bytes=0-1,3-4", "lines=0-1", "bytes=x"])
 def test_a_range_that_is_not_understood_is_passed_over(header: str, client: httpx.Client) -> None:
-    """Several ranges, other units and nonsense give the whole blob (RFC 9110, section 14.2)."""
+    """Several ranges, other units and invalid ranges return the whole blob (RFC 9110, section 14.2)."""
     got = client.get("/api/blobs/objects/text.txt", headers={"range": header})
     assert (got.status_code, got.content) == (200, TEXT)
 
 
 def test_conditions_on_reading(client: httpx.Client) -> None:
-    """If-Match, If-None-Match, If-Modified-Since and If-Range do what RFC 9110 says, for GET and HEAD."""
+    """If-Match, If-None-Match, If-Modified-Since and If-Range work as RFC 9110 defines, for GET and HEAD."""
     url = "/api/blobs/objects/text.txt"
     head = client.head(url)
     etag, modified = head.headers["etag"], head.headers["last-modified"]
@@ -174,7 +174,7 @@ def test_a_blob_that_changes_between_two_ranges_is_noticed(client: httpx.Client)
 
 @pytest.mark.parametrize("header", ["if-match", "if-none-match", "if-modified-since", "if-range", "range"])
 def test_a_header_may_hold_anything(header: str, client: httpx.Client) -> None:
-    """A header with letters of any script is compared, or passed over, and nothing breaks."""
+    """A header with characters of any script is compared or ignored, and causes no failure."""
     headers = {header.encode(): '"日本"'.encode()}
     for method in ("GET", "HEAD"):
         response = client.request(method, "/api/blobs/objects/text.txt", headers=headers)
@@ -184,7 +184,7 @@ def test_a_header_may_hold_anything(header: str, client: httpx.Client) -> None:
 
 
 def test_a_large_blob_is_fetched_from_storage(start_app: StartApp, container: ContainerClient) -> None:
-    """A blob over the limit does not pass through: the response leads to it, for its ranges, too."""
+    """A blob over the limit does not pass through the app: the response redirects to it, for ranges, too."""
     container.upload_blob("large.html", b"x" * 5000, overwrite=True, content_settings=ContentSettings("text/html"))
     with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024"}).client() as client:
         response = client.get("/api/blobs/objects/large.html")
@@ -202,7 +202,7 @@ def test_a_large_blob_is_fetched_from_storage(start_app: StartApp, container: Co
 
 
 def test_on_a_private_network_ranges_pass_through(start_app: StartApp, container: ContainerClient) -> None:
-    """Where callers cannot reach storage, a large blob comes range by range, each as much as passes."""
+    """If callers cannot reach storage, they read a large blob range by range, each up to the limit."""
     container.upload_blob("large", bytes(range(250)) * 20, overwrite=True)
     settings = {"STRONGROOM_MAX_BODY_BYTES": "1024", "STRONGROOM_STORAGE_PRIVATE": "true"}
     with start_app(settings).client() as client:
@@ -219,9 +219,9 @@ def test_on_a_private_network_ranges_pass_through(start_app: StartApp, container
 
 
 def test_a_blob_is_put(client: httpx.Client, container: ContainerClient) -> None:
-    """PUT stores bytes, type, metadata and tier, as the official library reads them, and returns where and what."""
+    """PUT stores bytes, type, metadata and tier, as the official library reads them, and returns the properties."""
     data = bytes(range(256))
-    md5 = base64.b64encode(hashlib.md5(data).digest()).decode()  # noqa: S324 - what the header is
+    md5 = base64.b64encode(hashlib.md5(data).digest()).decode()  # noqa: S324 - the header is defined as MD5
     metadata = json.dumps({"A_b": "x y", "c": "1"})
     stored = client.put(
         "/api/blobs/objects/put/it.bin",
@@ -249,7 +249,7 @@ def test_a_blob_is_put(client: httpx.Client, container: ContainerClient) -> None
 
 
 def test_metadata_is_signed_in_any_order(client: httpx.Client, container: ContainerClient) -> None:
-    """Names of metadata with underscores, digits and capitals, whose order the service sees its own way, are stored."""
+    """Metadata names with underscores, digits and capitals are stored, although the service has its own sort order."""
     metadata = {name: name for name in ("a", "A1", "a_b", "ab", "a1b", "a_1", "aa", "_a", "z", "B_", "b2")}
     response = client.put("/api/blobs/objects/meta", params={"metadata": json.dumps(metadata)}, content=b"")
     assert response.status_code == 201
@@ -257,7 +257,7 @@ def test_metadata_is_signed_in_any_order(client: httpx.Client, container: Contai
 
 
 def test_conditions_on_writing(client: httpx.Client) -> None:
-    """If-None-Match: * stores only what is not there, If-Match replaces and deletes only what it names."""
+    """If-None-Match: * stores only a new blob; If-Match replaces and deletes only the state that it names."""
     url = "/api/blobs/objects/conditional"
     first = client.put(url, content=b"1", headers={"if-none-match": "*"})
     assert first.status_code == 201
@@ -275,7 +275,7 @@ def test_conditions_on_writing(client: httpx.Client) -> None:
 
 
 def test_one_of_many_writers_wins(client: httpx.Client) -> None:
-    """Of many who store a blob only where there is none, exactly one does."""
+    """Of many concurrent writers with If-None-Match: *, exactly one succeeds."""
     url = "/api/blobs/objects/race"
     with ThreadPoolExecutor(8) as pool:
         responses = pool.map(lambda n: client.put(url, content=b"%d" % n, headers={"if-none-match": "*"}), range(16))
@@ -284,7 +284,7 @@ def test_one_of_many_writers_wins(client: httpx.Client) -> None:
 
 
 def test_bytes_that_were_damaged_on_the_way_are_refused(client: httpx.Client) -> None:
-    """A body that does not have the MD5 that came with it is not stored."""
+    """A body that does not match its Content-MD5 is not stored."""
     response = client.put(
         "/api/blobs/objects/damaged", content=b"x", headers={"content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="}
     )
@@ -294,7 +294,7 @@ def test_bytes_that_were_damaged_on_the_way_are_refused(client: httpx.Client) ->
 
 
 def test_a_body_over_the_limit_goes_elsewhere(start_app: StartApp, container: ContainerClient) -> None:
-    """A body over the limit is 413, and the response says how to store it; one at the limit is stored."""
+    """A body over the limit is 413, and the response says how to store it; a body at the limit is stored."""
     with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024"}).client() as client:
         response = client.put("/api/blobs/objects/too-large", content=b"x" * 1025)
         assert problem_of(response) == (413, "body-too-large")
@@ -312,7 +312,7 @@ storable = st.text(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=storable)
 def test_any_name_goes_in_and_out(name: str, client: httpx.Client) -> None:
-    """A blob of any name is stored, listed with a URL that, signed by share-blob, fetches it, got, and deleted."""
+    """A blob of any name is stored, listed with a URL that share-blob can sign to fetch it, read, and deleted."""
     query = {"name": name}
     stored = client.put("/api/blobs/objects", params=query, content=name.encode())
     assert stored.json()["name"] == name
@@ -329,7 +329,7 @@ def test_any_name_goes_in_and_out(name: str, client: httpx.Client) -> None:
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=storable.filter(lambda name: not re.search("%[0-9A-Fa-f]{2}", name)))
 def test_a_name_in_the_path_is_decoded_once(name: str, client: httpx.Client) -> None:
-    """The name behind the container in the path is the blob's, wholly encoded, slashes too."""
+    """In the path, the fully encoded text after the container is the blob's name, slashes included."""
     url = "/api/blobs/objects/" + quote(name, safe="")
     assert client.put(url, content=b"x").json()["name"] == name
     assert client.head(url).status_code == 200
@@ -337,7 +337,7 @@ def test_a_name_in_the_path_is_decoded_once(name: str, client: httpx.Client) -> 
 
 
 def test_a_name_that_looks_encoded_is_decoded_once(client: httpx.Client) -> None:
-    """A name with an escape of its own is the same in the path, encoded once, and in the query."""
+    """A name that contains an escape is the same blob in the path, encoded once, and in the query."""
     query = {"name": "escaped%20name"}
     assert client.put("/api/blobs/objects", params=query, content=b"x").json()["name"] == "escaped%20name"
     assert client.get("/api/blobs/objects/escaped%2520name").content == b"x"
@@ -346,7 +346,7 @@ def test_a_name_that_looks_encoded_is_decoded_once(client: httpx.Client) -> None
 
 
 def test_a_name_stands_in_one_place(client: httpx.Client) -> None:
-    """A name in the path and in the query, or in neither, is a bad request."""
+    """A name in both the path and the query, or in neither, is a bad request."""
     for method in ("GET", "PUT", "DELETE"):
         assert fields_of(client.request(method, "/api/blobs/objects/text.txt?name=text.txt")) == ["name"]
         assert fields_of(client.request(method, "/api/blobs/objects")) == ["name"]
@@ -368,7 +368,7 @@ def test_a_name_stands_in_one_place(client: httpx.Client) -> None:
     ],
 )
 def test_a_bad_field_is_named(method: str, path: str, field: str, client: httpx.Client) -> None:
-    """Each field that is wrong is named."""
+    """The error for an invalid field names it."""
     response = client.request(method, path)
     assert problem_of(response) == (400, "invalid-request")
     assert fields_of(response) == [field]
@@ -388,7 +388,7 @@ def test_what_is_not_there_is_404(client: httpx.Client) -> None:
 
 
 def test_snapshots_are_deleted_when_that_is_said(client: httpx.Client, container: ContainerClient) -> None:
-    """A blob with snapshots stays, unless they are to go, too."""
+    """A blob with snapshots is not deleted, unless the request also deletes the snapshots."""
     blob = container.upload_blob("snapped", b"x")
     blob.create_snapshot()
     assert problem_of(client.delete("/api/blobs/objects/snapped")) == (409, "blob-conflict")
@@ -396,7 +396,7 @@ def test_snapshots_are_deleted_when_that_is_said(client: httpx.Client, container
 
 
 def test_a_leased_blob_is_left_alone(client: httpx.Client, container: ContainerClient) -> None:
-    """A blob that someone has leased is neither replaced nor deleted."""
+    """A blob with a lease is neither replaced nor deleted."""
     lease = container.upload_blob("leased", b"x").acquire_lease()
     for method in ("PUT", "DELETE"):
         response = client.request(method, "/api/blobs/objects/leased")
@@ -423,7 +423,7 @@ def test_a_blob_is_copied(client: httpx.Client, container: ContainerClient) -> N
 
 
 def test_a_blob_moves_between_tiers(client: httpx.Client, container: ContainerClient) -> None:
-    """set-tier moves a blob; what is archived cannot be read, and says so."""
+    """set-tier moves a blob; an archived blob cannot be read, and the error says so."""
     client.put("/api/blobs/objects/tiered", content=b"x")
     fields = {"container": "objects", "name": "tiered"}
     for tier in ("Cool", "Cold", "Archive"):
@@ -436,13 +436,13 @@ def test_a_blob_moves_between_tiers(client: httpx.Client, container: ContainerCl
 
 
 def test_restoring_needs_soft_delete(client: httpx.Client) -> None:
-    """Where the account has no soft delete, as Azurite, restore-blob says that it is not supported."""
+    """If the account has no soft delete, like Azurite, restore-blob says that it is not supported."""
     response = client.post("/api/restore-blob", json={"container": "objects", "name": "text.txt"})
     assert problem_of(response) == (422, "unsupported-by-account")
 
 
 def test_containers_are_made_and_deleted(client: httpx.Client, storage_connection: str) -> None:
-    """A container is made once, private, and deleted when it is empty, or with `force`."""
+    """A container is created once, private, and deleted if it is empty, or with `force`."""
     made = client.post("/api/containers", json={"container": "made-here", "metadata": {"team": "blue"}})
     assert made.status_code == 201
     seen = ContainerClient.from_connection_string(storage_connection, "made-here")
@@ -466,7 +466,7 @@ RESERVED = ("app-package", "azure-webjobs-secrets", "scm-releases", "$logs", "in
 
 @pytest.mark.parametrize("name", RESERVED)
 def test_no_key_reaches_the_hosts_containers(name: str, client: httpx.Client, storage_connection: str) -> None:
-    """Every function that names a container refuses those of the host and the app, and listings leave them out."""
+    """Every function refuses the containers of the host and the app, and listings omit them."""
     if not name.startswith("$"):
         made = ContainerClient.from_connection_string(storage_connection, name)
         if not made.exists():
@@ -513,7 +513,7 @@ def test_no_key_reaches_the_hosts_containers(name: str, client: httpx.Client, st
 
 @pytest.mark.parametrize("name", [".", ".."])
 def test_dots_alone_are_no_name(name: str, client: httpx.Client) -> None:
-    """`.` and `..` would become the URL of the container or the account, so no function takes them."""
+    """`.` and `..` would become the URL of the container or the account, so every function refuses them."""
     for method in ("GET", "PUT", "DELETE"):
         response = client.request(method, "/api/blobs/objects", params={"name": name})
         assert fields_of(response) == ["name"]
@@ -526,7 +526,7 @@ def test_dots_alone_are_no_name(name: str, client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("name", ["x/../../app-package/y", "../objects/text.txt", "a/./b", "x/../.."])
 def test_steps_upwards_stay_in_the_name(name: str, client: httpx.Client, container: ContainerClient) -> None:
-    """A name with dot segments is that blob's alone, when it is stored, copied, shared, fetched and deleted."""
+    """A name with dot segments refers only to its own blob, in storing, copying, sharing, reading and deleting."""
     assert client.put("/api/blobs/objects", params={"name": name}, content=b"steps").status_code == 201
     assert client.get("/api/blobs/objects", params={"name": name}).content == b"steps"
     copy = {"container": "objects", "name": name, "to_name": f"{name}/../z"}
@@ -550,7 +550,7 @@ def test_a_percent_sign_is_the_names_own(client: httpx.Client) -> None:
 
 
 def test_stored_properties_come_back(client: httpx.Client, container: ContainerClient) -> None:
-    """What describes the bytes is stored with them, and sent with them again, also by a signed URL."""
+    """Headers that describe the bytes are stored with them, and returned with them, also by a signed URL."""
     sent = {
         "content-type": "text/plain; charset=utf-8",
         "content-encoding": "gzip",
@@ -569,7 +569,7 @@ def test_stored_properties_come_back(client: httpx.Client, container: ContainerC
     }
     del expected["x-ms-access-tier"]
     assert {name: got.headers[name] for name in expected} == expected
-    assert got.content == b"hello"  # Decoded by the client, from the very bytes.
+    assert got.content == b"hello"  # The client decoded these from the same bytes.
     assert got.headers["content-length"] == str(len(data))
     assert got.headers["vary"] == "x-functions-key"
     properties = container.get_blob_client("described").get_blob_properties()
@@ -603,7 +603,7 @@ def test_stored_properties_come_back(client: httpx.Client, container: ContainerC
 def test_what_cannot_be_kept_is_refused(
     headers: dict[str, str], params: dict[str, str], field: str, client: httpx.Client
 ) -> None:
-    """A header that the function does not carry out is refused by name, and nothing is stored."""
+    """A header that the function does not support is refused by name, and nothing is stored."""
     response = client.put("/api/blobs/objects/refused", content=b"x", headers=headers, params=params)
     assert response.status_code == 400, response.text
     assert fields_of(response)[0].startswith(field.partition(".")[0])
@@ -612,13 +612,13 @@ def test_what_cannot_be_kept_is_refused(
 
 @pytest.mark.parametrize("sent", [{}, {"content-type": "application/x-www-form-urlencoded"}])
 def test_a_type_that_nobody_chose_is_the_names(sent: dict[str, str], client: httpx.Client) -> None:
-    """Without a type, or with the one that curl makes up, the name's extension decides."""
+    """Without a type, or with the default type of curl, the name's extension decides."""
     stored = client.put("/api/blobs/objects/chosen.csv", content=b"a,b", headers=sent)
     assert stored.json()["content_type"] == "text/csv"
 
 
 def test_conditions_are_never_ignored(client: httpx.Client) -> None:
-    """Dates, lists and stars are honoured by GET, PUT and DELETE, whether or not storage understands them."""
+    """Dates, lists and stars are honoured by GET, PUT and DELETE, whether or not storage supports them."""
     url = "/api/blobs/objects/guarded"
     etag = client.put(url, content=b"1").json()["etag"]
     long_ago, later = "Thu, 01 Jan 2015 00:00:00 GMT", "Sun, 01 Jan 2090 00:00:00 GMT"
@@ -645,7 +645,7 @@ def test_conditions_are_never_ignored(client: httpx.Client) -> None:
 
 
 def test_a_large_blob_keeps_its_conditions(start_app: StartApp, container: ContainerClient) -> None:
-    """Over the limit, what storage would ignore is decided by the app, and a changed blob is never resumed."""
+    """Over the limit, the app evaluates conditions that storage would ignore, and a changed blob is never resumed."""
     container.upload_blob("larger", b"x" * 3000, overwrite=True)
     with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024"}).client() as client:
         url = "/api/blobs/objects/larger"
@@ -668,7 +668,7 @@ def test_a_large_blob_keeps_its_conditions(start_app: StartApp, container: Conta
 
 
 def test_no_blob_is_a_script_of_this_app(client: httpx.Client) -> None:
-    """What a browser asks for as a script is 403; every other blob has its sandbox and stays in its origin."""
+    """If a browser requests a blob as a script, it is 403; every other blob has its sandbox and stays in its origin."""
     client.put("/api/blobs/objects/evil.js", content=b"alert(1)", headers={"content-type": "text/javascript"})
     for destination in ("script", "style", "worker", "serviceworker", "xslt"):
         response = client.get("/api/blobs/objects/evil.js", headers={"sec-fetch-dest": destination})
@@ -681,7 +681,7 @@ def test_no_blob_is_a_script_of_this_app(client: httpx.Client) -> None:
 
 
 def test_a_lease_can_be_broken(client: httpx.Client, container: ContainerClient) -> None:
-    """A blob that somebody leased for good can be deleted with `break_lease`."""
+    """A blob with an infinite lease can be deleted with `break_lease`."""
     container.upload_blob("held", b"x").acquire_lease()
     assert problem_of(client.delete("/api/blobs/objects/held")) == (412, "precondition-failed")
     assert client.delete("/api/blobs/objects/held", params={"break_lease": "true"}).status_code == 204
@@ -689,7 +689,7 @@ def test_a_lease_can_be_broken(client: httpx.Client, container: ContainerClient)
 
 
 def test_a_snapshot_is_read_and_copied(client: httpx.Client, container: ContainerClient) -> None:
-    """get-blob and copy-blob take a snapshot, as list-blobs names it."""
+    """get-blob and copy-blob accept a snapshot, as list-blobs names it."""
     blob = container.upload_blob("older", b"1", overwrite=True)
     blob.create_snapshot()
     container.upload_blob("older", b"2", overwrite=True)
@@ -705,7 +705,7 @@ def test_a_snapshot_is_read_and_copied(client: httpx.Client, container: Containe
 
 
 def test_a_version_is_never_another_state(client: httpx.Client) -> None:
-    """Azurite ignores the version and returns the blob as it is now: that is 422, and not that blob."""
+    """Azurite ignores the version and returns the current blob: the app responds 422, without that blob."""
     version = {"version_id": "2026-01-01T00:00:00.0000000Z"}
     assert problem_of(client.get("/api/blobs/objects/text.txt", params=version)) == (422, "unsupported-by-account")
     fields = {"container": "objects", "name": "text.txt", "to_name": "from-version", **version}

@@ -40,11 +40,11 @@ def changed(share: Share, **fields: object) -> Share:
     return msgspec.structs.replace(share, **fields)
 
 
-# --- What a share allows, without a network
+# --- The rules of a share, without a network
 
 
 def test_a_share_of_a_blob_opens_that_blob() -> None:
-    """It opens its blob, with or without the file's name behind it, and no other."""
+    """The share opens its blob, with or without the file's name after it, and no other."""
     assert [candidates(SHARE, rest) for rest in ("", "n.txt", "dir/n.txt", "other")] == [
         ["dir/n.txt"],
         ["dir/n.txt"],
@@ -68,7 +68,7 @@ def test_a_share_of_a_blob_opens_that_blob() -> None:
     ],
 )
 def test_a_share_of_a_prefix_opens_what_begins_with_it(rest: str, name: str | None) -> None:
-    """It opens a blob whose name begins with the prefix, and none by a way around it."""
+    """The share opens a blob whose name begins with the prefix, and no detour opens another blob."""
     assert candidates(changed(SHARE, name=None, prefix="dir/"), rest) == ([] if name is None else [name])
 
 
@@ -93,7 +93,7 @@ def test_a_prefix_without_a_slash_opens_what_it_lists(prefix: str, rest: str, na
 
 
 def test_a_share_ends() -> None:
-    """A share is open until its end, its count or its bytes are used up."""
+    """A share is open until its end, or until its uses or its bytes are spent."""
     assert is_open(SHARE, NOW)
     assert not is_open(SHARE, SHARE.expires)
     assert not is_open(changed(SHARE, max_uses=2, uses=2), NOW)
@@ -103,7 +103,7 @@ def test_a_share_ends() -> None:
 
 
 def test_spending_keeps_to_the_budget() -> None:
-    """A use counts itself and its bytes; one that is more than what is left is none."""
+    """A use counts as one and spends its bytes; a use that exceeds the remaining bytes is refused."""
     limited = changed(SHARE, max_uses=2, max_bytes=10)
     once = spend(limited, "n", '"a"', 6, 6, NOW)
     assert once is not None
@@ -116,13 +116,13 @@ def test_spending_keeps_to_the_budget() -> None:
 
 
 def test_ranges_of_one_download_are_one_use() -> None:
-    """Ranges within an hour, of one blob and ETag, that together are no more than the blob, cost one use."""
+    """Ranges of one blob and ETag within an hour, together no larger than the blob, count as one use."""
     limited = changed(SHARE, max_uses=1)
     half = spend(limited, "n", '"a"', 100, 50, NOW)
     assert half is not None
     assert (half.uses, half.bytes) == (1, 50)
     assert is_open(half, NOW)  # For the rest of this download.
-    assert spend(half, "n", '"a"', 100, 100, NOW) is None  # A whole one is another use.
+    assert spend(half, "n", '"a"', 100, 100, NOW) is None  # A second whole download is another use.
     assert spend(half, "n", '"a"', 100, 51, NOW) is None
     assert spend(half, "n", '"b"', 100, 50, NOW) is None
     assert spend(half, "m", '"a"', 100, 50, NOW) is None
@@ -134,7 +134,7 @@ def test_ranges_of_one_download_are_one_use() -> None:
 
 
 def test_downloads_at_the_same_time_are_a_use_each() -> None:
-    """Ranges of several callers and blobs, and a whole response between them, cost as many uses as downloads."""
+    """Ranges of several callers and blobs, and a whole response between them, count one use per download."""
     share = changed(SHARE, max_uses=4)
     for name, count in (("n", 50), ("n", 60), ("m", 30), ("n", 100), ("n", 50), ("n", 40), ("m", 70)):
         spent = spend(share, name, '"a"', 100, count, NOW)
@@ -145,7 +145,7 @@ def test_downloads_at_the_same_time_are_a_use_each() -> None:
 
 
 def test_the_downloads_under_way_are_bounded() -> None:
-    """A row does not grow with its uses."""
+    """The row does not grow with the number of uses."""
     share = changed(SHARE, max_uses=100)
     for _ in range(20):
         spent = spend(share, "n", '"a"', 100, 60, NOW)
@@ -155,7 +155,7 @@ def test_the_downloads_under_way_are_bounded() -> None:
 
 
 def test_a_download_from_the_future_does_not_last() -> None:
-    """A start that another instance's wrong clock wrote keeps no link open for longer than an hour either way."""
+    """A start time from the wrong clock of another instance keeps a link open for at most an hour."""
     half = spend(changed(SHARE, max_uses=1), "n", '"a"', 100, 50, NOW + timedelta(minutes=59))
     assert half is not None
     assert is_open(half, NOW)
@@ -194,7 +194,7 @@ BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
     ],
 )
 def test_a_download_is_told_from_everyone_else(headers: dict[str, str], download: bool) -> None:
-    """What is clearly a download gets the bytes; browsers, phones, Office and previews get the page."""
+    """A clear download gets the bytes; browsers, phones, Office and previews get the page."""
     assert is_download(headers) is download
 
 
@@ -213,7 +213,7 @@ def test_a_download_is_told_from_everyone_else(headers: dict[str, str], download
     ],
 )
 def test_the_callers_address_is_the_trusted_entry(header: str, proxies: int, address: str | None) -> None:
-    """Entries before those of trusted proxies are the caller's own claims, and do not count."""
+    """Entries before those of trusted proxies come from the caller, and are ignored."""
     assert caller_address(header, proxies) == address
 
 
@@ -232,7 +232,7 @@ def test_the_callers_address_is_the_trusted_entry(header: str, proxies: int, add
     ],
 )
 def test_an_address_is_in_a_range_or_not(ip_range: str | None, address: str | None, allowed: bool) -> None:
-    """Addresses compare as numbers; one that is not known is in no range."""
+    """Addresses are compared as numbers; an unknown address is in no range."""
     assert is_allowed(ip_range, address) is allowed
 
 
@@ -247,7 +247,7 @@ def test_an_address_is_in_a_range_or_not(ip_range: str | None, address: str | No
     ],
 )
 def test_links_begin_with_the_setting(setting: str, url: str, base: str) -> None:
-    """Where `STRONGROOM_URL` is known, no Host header decides where a link leads."""
+    """If `STRONGROOM_URL` is set, links start with it, whatever the Host header says."""
     assert base_of(Delivery(most=1, url=setting), Request("POST", url, {"host": "evil"}, {}, b"")) == base
 
 
@@ -265,7 +265,7 @@ def links(storage_connection: str) -> ShareStore:
 
 
 def test_a_share_is_kept_as_it_is(links: ShareStore) -> None:
-    """What is stored is what is read, in a table that is made when it is needed first."""
+    """A share is read as it was stored, in a table that its first use creates."""
     with pytest.raises(UnknownShare):
         links.get("x")
     assert links.list("", 10, lambda _: True) == ([], "")
@@ -291,7 +291,7 @@ def test_a_share_is_kept_as_it_is(links: ShareStore) -> None:
     ids=["other-container", "moved", "empty-digest", "no-digest", "no-share", "number"],
 )
 def test_only_this_app_makes_a_link(links: ShareStore, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """A row that was made or changed in the table opens nothing, and is not listed; revoking removes it."""
+    """A row that was added or changed in the table opens nothing, and is not listed; revoking removes it."""
     links.add(SHARE)
     row = links._table.get("share", "x")
     assert row is not None
@@ -306,7 +306,7 @@ def test_only_this_app_makes_a_link(links: ShareStore, change: Callable[[dict[st
 
 
 def test_every_use_is_counted_once(links: ShareStore) -> None:
-    """Of many uses at once each counts, and no more than the budget."""
+    """Each of many concurrent uses counts, and their number stays within the limit."""
     links.add(changed(SHARE, max_uses=12))
 
     def use(_: int) -> bool:
@@ -325,7 +325,7 @@ def test_every_use_is_counted_once(links: ShareStore) -> None:
 
 
 def test_shares_are_listed_page_by_page(links: ShareStore) -> None:
-    """Page by page every share that is wanted comes once."""
+    """Following the pages returns every matching share once."""
     for n in range(7):
         links.add(changed(SHARE, id=f"id{n}", owner="a" if n % 2 else "b"))
     found, after = [], ""
@@ -339,7 +339,7 @@ def test_shares_are_listed_page_by_page(links: ShareStore) -> None:
 
 
 def test_what_is_over_is_purged(links: ShareStore) -> None:
-    """Shares that open nothing any more are removed, the others stay."""
+    """Shares that can no longer open anything are removed; the others stay."""
     links.add(changed(SHARE, id="over", expires=NOW))
     links.add(changed(SHARE, id="spent", one_shot=True, uses=1))
     links.add(SHARE)
@@ -348,7 +348,7 @@ def test_what_is_over_is_purged(links: ShareStore) -> None:
 
 
 def test_a_table_that_is_out_is_told() -> None:
-    """A Table Storage that fails is StorageUnavailable for every call."""
+    """If Table Storage fails, every call raises StorageUnavailable."""
     with server(respond(503, b"")) as url:
         links = ShareStore(Storage(StorageSettings(account_at(url))), lambda: KEY)
         with pytest.raises(StorageUnavailable):
@@ -380,7 +380,7 @@ def client(running_app: App, container: ContainerClient) -> Iterator[httpx.Clien
 
 @pytest.fixture
 def anyone() -> Iterator[httpx.Client]:
-    """Somebody without a key."""
+    """A client without a key."""
     with httpx.Client(trust_env=False) as anyone:
         yield anyone
 
@@ -399,7 +399,7 @@ def code_of(response: httpx.Response) -> tuple[int, str]:
 
 
 def test_a_link_reads_its_blob_until_it_ends(client: httpx.Client, anyone: httpx.Client) -> None:
-    """A plain link fetches its blob without a key, writes nothing, and says when it ends and what it allows."""
+    """A plain link reads its blob without a key, writes nothing, and its response has its end and permissions."""
     before = datetime.now(UTC).replace(microsecond=0)
     made = share(client, name="dir/a + b.txt", minutes=5)
     ends = datetime.fromisoformat(str(made["expires"]))
@@ -419,7 +419,7 @@ def test_a_link_reads_its_blob_until_it_ends(client: httpx.Client, anyone: httpx
 
 
 def test_a_link_writes_its_blob(client: httpx.Client, anyone: httpx.Client) -> None:
-    """A link to write stores a blob by the method and the headers in the response, and reads nothing."""
+    """A write link stores a blob with the method and headers of the response, and reads nothing."""
     made = share(client, name="new/up load.bin", permissions="write")
     headers = made["headers"]
     assert isinstance(headers, dict)
@@ -429,7 +429,7 @@ def test_a_link_writes_its_blob(client: httpx.Client, anyone: httpx.Client) -> N
 
 
 def test_a_link_is_for_an_address_and_a_disposition(client: httpx.Client, anyone: httpx.Client) -> None:
-    """A link may be bound to addresses, and may say as what a browser saves the blob."""
+    """A link may be limited to addresses, and may set the file name under which a browser saves the blob."""
     made = share(
         client, name="other.txt", ip_range="127.0.0.0-127.0.0.255", content_disposition='attachment; filename="x"'
     )
@@ -449,7 +449,7 @@ def test_a_batch_keeps_its_order(client: httpx.Client, anyone: httpx.Client) -> 
 
 
 def test_a_revocable_link_leads_to_the_blob(client: httpx.Client, anyone: httpx.Client) -> None:
-    """A revocable link is a URL of this app that leads anyone to the blob for a minute, until it is revoked."""
+    """A revocable link is a URL of the app that redirects any caller to the blob for a minute, until it is revoked."""
     made = share(client, name="dir/a + b.txt", revocable=True, minutes=60 * 24 * 30)
     url = str(made["url"])
     assert url == f"http://localhost:{client.base_url.port}/api/s/{made['id']}"
@@ -480,7 +480,7 @@ def test_a_link_to_a_prefix_opens_blob_by_blob(client: httpx.Client, anyone: htt
 
 
 def test_uses_and_bytes_are_limited(client: httpx.Client, anyone: httpx.Client) -> None:
-    """A link opens as often, and gives as many bytes, as it was made for; a HEAD or a preview uses nothing up."""
+    """A link opens at most its number of uses and bytes; a HEAD or a preview spends none."""
     counted = str(share(client, name="other.txt", revocable=True, max_uses=2)["url"])
     assert anyone.head(counted).status_code == 200
     assert anyone.get(counted, headers={"user-agent": "Slackbot 1.0"}).status_code == 200
@@ -497,7 +497,7 @@ BROWSING = {
 
 
 def test_a_browser_gets_a_page_with_a_button(client: httpx.Client, anyone: httpx.Client) -> None:
-    """Opening a limited link in a browser, as often as one likes, costs nothing; the button's POST is the use."""
+    """Opening a limited link in a browser is free, however often; the POST of the page's button is the use."""
     made = share(client, name="other.txt", revocable=True, max_uses=1)
     url = str(made["url"])
     for query in ("", "?fbclid=x&utm_source=y&name=z&id=1&id=2&code=x&x=%ff"):
@@ -506,7 +506,7 @@ def test_a_browser_gets_a_page_with_a_button(client: httpx.Client, anyone: httpx
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert page.headers["content-security-policy"] == "default-src 'none'; form-action 'self'"
         assert "<script" not in page.text
-        # Else a browser sends the form with `Origin: null`, which the host refuses.
+        # Otherwise a browser sends the form with `Origin: null`, which the host refuses.
         assert '<meta name="referrer" content="same-origin">' in page.text
         assert '<form method="post">' in page.text
         assert "other.txt" not in page.text
@@ -518,7 +518,7 @@ def test_a_browser_gets_a_page_with_a_button(client: httpx.Client, anyone: httpx
 
 
 def test_an_unlimited_link_needs_no_page(client: httpx.Client, anyone: httpx.Client) -> None:
-    """What is not counted opens at once for a browser, too; a POST gets 303."""
+    """An unlimited link opens at once for a browser, too; a POST gets 303."""
     url = str(share(client, name="other.txt", revocable=True)["url"])
     assert anyone.get(f"{url}?utm_source=x", headers=BROWSING).status_code == 307
     after_post = anyone.post(url, headers=BROWSING)
@@ -527,7 +527,7 @@ def test_an_unlimited_link_needs_no_page(client: httpx.Client, anyone: httpx.Cli
 
 
 def test_what_gives_nothing_costs_nothing(client: httpx.Client, anyone: httpx.Client) -> None:
-    """A 304, a 412, a 416 and a HEAD leave a link for one download as it is; two halves are one download."""
+    """A 304, a 412, a 416 and a HEAD spend nothing of a link for one download; two halves are one download."""
     url = str(share(client, name="other.txt", one_shot=True)["url"])
     etag = anyone.head(url).headers["etag"]
     assert anyone.get(url, headers={"if-none-match": etag}).status_code == 304
@@ -544,7 +544,7 @@ def test_what_gives_nothing_costs_nothing(client: httpx.Client, anyone: httpx.Cl
 def test_a_resumed_download_never_joins_two_files(
     client: httpx.Client, anyone: httpx.Client, container: ContainerClient
 ) -> None:
-    """With If-Range a changed blob comes whole, from the app itself, through a revocable link of any kind."""
+    """With If-Range, the app itself returns a changed blob whole, through a revocable link of any kind."""
     container.upload_blob("changing", b"1" * 10, overwrite=True)
     url = str(share(client, name="changing", revocable=True)["url"])
     etag = anyone.head(url).headers["etag"]
@@ -556,7 +556,7 @@ def test_a_resumed_download_never_joins_two_files(
 
 
 def test_a_prefix_without_a_slash_is_a_folder_too(client: httpx.Client, anyone: httpx.Client) -> None:
-    """A link to `dir` opens what list-blobs lists for that prefix."""
+    """A link to `dir` opens the blobs that list-blobs lists for that prefix."""
     url = str(share(client, prefix="dir", revocable=True)["url"])
     assert anyone.get(f"{url}c.txt", follow_redirects=True).content == b"dir/c.txt"
     assert anyone.get(f"{url}dir/c.txt", follow_redirects=True).content == b"dir/c.txt"
@@ -565,7 +565,7 @@ def test_a_prefix_without_a_slash_is_a_folder_too(client: httpx.Client, anyone: 
 def test_an_archived_blob_is_reported_first(
     client: httpx.Client, anyone: httpx.Client, container: ContainerClient
 ) -> None:
-    """No link is made to an archived blob, and one that was made before is not spent."""
+    """No link to an archived blob is created, and a link from before the archiving is not spent."""
     container.upload_blob("cold", b"x", overwrite=True)
     url = str(share(client, name="cold", one_shot=True)["url"])
     container.get_blob_client("cold").set_standard_blob_tier("Archive")
@@ -581,7 +581,7 @@ def test_an_archived_blob_is_reported_first(
 def test_a_header_that_the_host_cannot_send_spends_nothing(
     client: httpx.Client, anyone: httpx.Client, container: ContainerClient
 ) -> None:
-    """A stored header outside ASCII, as another tool may write it, is left out, and the bytes arrive."""
+    """A stored header outside ASCII, which another tool may have written, is omitted, and the bytes arrive."""
     container.upload_blob("odd", b"x", overwrite=True)
     signed = f"{container.url}/odd?comp=properties&{container_sas('shared')}"
     put = httpx.put(
@@ -595,7 +595,7 @@ def test_a_header_that_the_host_cannot_send_spends_nothing(
 
 
 def test_a_write_link_only_creates(client: httpx.Client, anyone: httpx.Client, container: ContainerClient) -> None:
-    """A link to write stores one new blob. It takes no lease, and replaces nothing unless `overwrite` is sent."""
+    """A write link stores one new blob. It takes no lease, and replaces a blob only if `overwrite` is sent."""
     made = share(client, name="created-once", permissions="write")
     headers = {"x-ms-blob-type": "BlockBlob"}
     url = str(made["url"])
@@ -618,7 +618,7 @@ def test_a_write_link_only_creates(client: httpx.Client, anyone: httpx.Client, c
 
 
 def test_addresses_need_a_trusted_proxy(client: httpx.Client, start_app: StartApp) -> None:
-    """A revocable link for an address is refused where the app cannot know addresses, and checked where it can."""
+    """A revocable link for an address is refused if the app cannot know addresses, and checked if it can."""
     fields = {"container": "shared", "name": "other.txt", "ip_range": "192.0.2.1", "revocable": True, "max_uses": 1}
     assert code_of(client.post("/api/share-blob", json=fields)) == (422, "address-unknown")
     assert client.post("/api/share-blob", json={**fields, "revocable": False, "max_uses": None}).status_code == 200
@@ -632,7 +632,7 @@ def test_addresses_need_a_trusted_proxy(client: httpx.Client, start_app: StartAp
 
 
 def test_a_link_that_works_once_works_once(client: httpx.Client, anyone: httpx.Client) -> None:
-    """Of many who ask at the same moment one gets the bytes; a HEAD and a preview before have used nothing up."""
+    """Of many concurrent callers one gets the bytes; a HEAD and a preview before that spend nothing."""
     url = str(share(client, name="page.html", one_shot=True)["url"])
     assert anyone.head(url).status_code == 200
     preview = anyone.get(url, headers={"user-agent": "Slackbot 1.0"})
@@ -648,7 +648,7 @@ def test_a_link_that_works_once_works_once(client: httpx.Client, anyone: httpx.C
 
 
 def test_a_failure_spends_nothing(client: httpx.Client, anyone: httpx.Client, container: ContainerClient) -> None:
-    """A link that works once is still good after its blob could not be read."""
+    """A single-use link is still valid after its blob could not be read."""
     container.upload_blob("for-later", b"x")
     url = str(share(client, name="for-later", one_shot=True)["url"])
     container.delete_blob("for-later")
@@ -658,7 +658,7 @@ def test_a_failure_spends_nothing(client: httpx.Client, anyone: httpx.Client, co
 
 
 def test_what_cannot_pass_cannot_work_once(start_app: StartApp, container: ContainerClient) -> None:
-    """A blob over the limit gets no link that works once, since that one passes the bytes itself."""
+    """A blob over the limit gets no single-use link, because the app itself passes the bytes of such links."""
     container.upload_blob("large", b"x" * 2000, overwrite=True)
     with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024", "STRONGROOM_STORAGE_PRIVATE": "true"}).client() as client:
         response = client.post("/api/share-blob", json={"container": "shared", "name": "large", "one_shot": True})
@@ -667,7 +667,7 @@ def test_what_cannot_pass_cannot_work_once(start_app: StartApp, container: Conta
 
 
 def test_shares_are_listed(client: httpx.Client, anyone: httpx.Client) -> None:
-    """list-shares returns what each link opens, its owner and its uses; without a key it returns nothing."""
+    """list-shares returns each link's blob or prefix, its owner and its uses; without a key it returns nothing."""
     made = [share(client, name="other.txt", revocable=True, owner="lister", max_uses=3) for _ in range(3)]
     anyone.get(str(made[0]["url"]))
     found: list[dict[str, object]] = []
@@ -726,7 +726,7 @@ def test_shares_are_listed(client: httpx.Client, anyone: httpx.Client) -> None:
     ],
 )
 def test_fields_that_do_not_go_together_are_named(fields: dict[str, object], field: str, client: httpx.Client) -> None:
-    """What a link cannot be is a bad request that names the field."""
+    """For an impossible combination of fields, the response is a bad request that names the field."""
     response = client.post("/api/share-blob", json={"container": "shared", **fields})
     assert code_of(response) == (400, "invalid-request")
     assert [each["field"] for each in response.json()["errors"]] == [field]
@@ -734,5 +734,5 @@ def test_fields_that_do_not_go_together_are_named(fields: dict[str, object], fie
 
 @pytest.mark.parametrize("path", ["x", "a" * 22, "a" * 23, "%2F", "..%2Fshares", "'", "%00x"])
 def test_no_share_is_guessed(path: str, running_app: App, anyone: httpx.Client) -> None:
-    """An id that was never response is 404, whatever characters it has."""
+    """An id that was never issued is 404, whatever characters it has."""
     assert anyone.get(f"{running_app.url}/api/s/{path}").status_code in (404, 400)

@@ -1,4 +1,4 @@
-"""Listings of a real Azurite, compared with what the official library says of the same blobs."""
+"""Listings of a real Azurite, compared with those of the official library."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -108,7 +108,7 @@ def test_every_field_agrees_with_the_official_library(blobs: ListingStore, nasty
 
 
 def test_every_url_fetches_its_blob(blobs: ListingStore, nasty: ContainerClient) -> None:
-    """The URL of each item, given a right to read, fetches the bytes of that very blob."""
+    """With a SAS, the URL of each item fetches the bytes of exactly that blob."""
     expected = {name: f"{number} {name}".encode() for number, name in enumerate(NASTY)}
     with httpx.Client(trust_env=False) as client:
         for blob in listed(blobs, "nasty"):
@@ -121,7 +121,7 @@ def test_every_url_fetches_its_blob(blobs: ListingStore, nasty: ContainerClient)
 
 
 def test_the_url_of_a_snapshot_fetches_it(blobs: ListingStore, nasty: ContainerClient) -> None:
-    """The URL of a snapshot fetches what the blob was then, and that of the blob what it is now."""
+    """The URL of a snapshot returns the old bytes, and the URL of the blob the current ones."""
     old, new = listed(blobs, "nasty", prefix="snapped", include=("snapshots",))
     assert isinstance(old, Blob)
     assert isinstance(new, Blob)
@@ -139,17 +139,17 @@ def test_the_url_of_a_snapshot_fetches_it(blobs: ListingStore, nasty: ContainerC
 def test_pages_of_any_size_make_the_same_listing(
     limit: int, delimiter: str, blobs: ListingStore, nasty: ContainerClient
 ) -> None:
-    """Page by page, whatever the limit, every blob and prefix comes once, as in one page, and as the library has it."""
+    """Pages of every size return each blob and prefix once, like a single page, and like the library."""
     paged = listed(blobs, "nasty", limit, delimiter=delimiter)
     theirs = nasty.walk_blobs(delimiter="/") if delimiter else nasty.list_blobs()
     found = [each.prefix if isinstance(each, Prefix) else each.name for each in paged]
-    # The library, and Azurite itself, put the prefixes of a page first.
+    # The library, and Azurite itself, return the prefixes of a page first.
     assert sorted(found) == sorted(each.name for each in theirs)
     assert len(set(paged)) == len(paged)
 
 
 def test_folders_are_walked(blobs: ListingStore, nasty: ContainerClient) -> None:
-    """With a prefix and a delimiter one level is listed: the blobs in it and the prefixes below it."""
+    """With a prefix and a delimiter, one level is listed: its blobs and the prefixes below it."""
     items = listed(blobs, "nasty", prefix="dir/", delimiter="/")
     assert [each.name for each in items if isinstance(each, Blob)] == ["dir/a.txt", "dir/b.txt"]
     assert [each for each in items if isinstance(each, Prefix)] == [Prefix("dir//"), Prefix("dir/sub/")]
@@ -161,7 +161,7 @@ def test_folders_are_walked(blobs: ListingStore, nasty: ContainerClient) -> None
 
 @pytest.mark.parametrize("limit", [1, 2, 5000])
 def test_a_filter_loses_nothing(limit: int, blobs: ListingStore, nasty: ContainerClient) -> None:
-    """A filter, whatever the limit, yields exactly the blobs that pass it."""
+    """For every limit, a filter returns exactly the blobs that match it."""
     keep = partial(lambda suffix, item: isinstance(item, Blob) and item.name.endswith(suffix), ".txt")
     assert [each.name for each in listed(blobs, "nasty", limit, keep=keep) if isinstance(each, Blob)] == [
         each.name for each in nasty.list_blobs() if each.name.endswith(".txt")
@@ -171,7 +171,7 @@ def test_a_filter_loses_nothing(limit: int, blobs: ListingStore, nasty: Containe
 def test_containers_agree_with_the_official_library(
     blobs: ListingStore, nasty: ContainerClient, service: BlobServiceClient
 ) -> None:
-    """The containers that are not reserved are those of the official library, field by field, by pages of two."""
+    """The containers that are not reserved are those of the official library, field by field, in pages of two."""
     service.create_container("public-one", public_access="blob")
     ours: list[Item] = []
     marker = ""
@@ -197,7 +197,7 @@ def test_containers_agree_with_the_official_library(
 
 
 def test_a_container_that_is_not_there_is_unknown(blobs: ListingStore, service: BlobServiceClient) -> None:
-    """A container that was never made, or was deleted, is unknown; an empty one is empty."""
+    """A container that never existed, or was deleted, is unknown; an empty one is empty."""
     with pytest.raises(UnknownContainer):
         listed(blobs, "never-made")
     service.create_container("for-a-while")
@@ -208,13 +208,13 @@ def test_a_container_that_is_not_there_is_unknown(blobs: ListingStore, service: 
 
 
 def test_a_name_that_no_container_can_have_is_a_bad_field(blobs: ListingStore) -> None:
-    """A container's name that the service itself refuses is a fault of that field."""
+    """If the service refuses the name of a container, the error names that field."""
     with pytest.raises(InvalidRequest) as caught:
         listed(blobs, "Not_A_Name")
     assert [each.field for each in caught.value.errors] == ["container"]
 
 
-# What Azurite takes: it fails on characters that XML cannot carry, and turns a backslash into a slash, as Azure does.
+# Names that Azurite accepts: it fails on characters that XML cannot hold, and turns a backslash into a slash.
 storable = st.text(
     st.characters(codec="utf-8", exclude_characters="\ufffe\uffff\\", exclude_categories=["Cc"]),
     min_size=1,
@@ -225,7 +225,7 @@ storable = st.text(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=storable)
 def test_any_name_is_listed_as_it_was_stored(name: str, blobs: ListingStore, service: BlobServiceClient) -> None:
-    """A blob of any name is listed under exactly this name, and its URL fetches it."""
+    """A blob of any name is listed with exactly this name, and its URL fetches it."""
     container = service.get_container_client("any-name")
     if not container.exists():
         container.create_container()

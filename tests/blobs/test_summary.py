@@ -1,4 +1,4 @@
-"""Sums of a container: what they add up to, what it costs, and that they go on where they stopped."""
+"""Summaries of a container: their totals and prices, and that they continue from a cursor."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,19 +19,19 @@ PRICES = {"Hot": 0.02, "Cool": 0.01, "Archive": 0.001}
 
 
 def blob(name: str, size: int, tier: str | None = "Hot", days: float = 0) -> Blob:
-    """A blob that was last changed so many days ago."""
+    """A blob that was last modified `days` ago."""
     return Blob(name, size, None, rfc3339(NOW - timedelta(days=days)), '"e"', tier, "u")
 
 
 def summed(items: list[Item], prefix: str = "", totals: Totals | None = None) -> Totals:
-    """The sums of some items."""
+    """The totals of some items."""
     totals = totals or Totals()
     Summing(totals, prefix, NOW).add(items)
     return totals
 
 
 def test_tiers_are_counted_and_priced() -> None:
-    """Each tier has its blobs, its bytes and their price; a tier without a price costs nothing here."""
+    """Each tier has its number of blobs, its bytes and their price; a tier without a price costs nothing here."""
     totals = summed([blob("a", GIB), blob("b", GIB), blob("c", 10 * GIB, "Archive", 365), blob("d", 512, None)])
     tiers = tier_totals(totals, PRICES)
     assert (tiers["Hot"].count, tiers["Hot"].bytes, tiers["Hot"].monthly_cost) == (2, 2 * GIB, 0.04)
@@ -44,13 +44,13 @@ def test_tiers_are_counted_and_priced() -> None:
     [("Hot", 0, 0), ("Cool", 0, 1), ("Cool", 15, 0.5), ("Cool", 40, 0), ("Archive", 0, 6), ("Archive", 90, 3)],
 )
 def test_what_is_deleted_early_is_paid_for(tier: str, days: int, months: float) -> None:
-    """Of a blob that is younger than its tier's least time, what is left of that time would be paid at once."""
+    """Deleting a blob before its tier's minimum time costs the rest of that time at once."""
     tiers = tier_totals(summed([blob("a", 100 * GIB, tier, days)]), PRICES)
     assert tiers[tier].early_deletion_cost == pytest.approx(100 * PRICES[tier] * months)
 
 
 def test_prefixes_are_those_of_the_first_level() -> None:
-    """Names are added up by their first folder, below the requested prefix."""
+    """Names are grouped by their first folder below the requested prefix."""
     items: list[Item] = [blob("a/b/c", 1), blob("a/d", 2), blob("e", 4), Prefix("x/")]
     assert [(each.prefix, each.count, each.bytes) for each in prefix_totals(summed(items))] == [
         ("", 1, 4),
@@ -61,7 +61,7 @@ def test_prefixes_are_those_of_the_first_level() -> None:
 
 
 def test_many_prefixes_take_bounded_memory() -> None:
-    """After the first hundred prefixes the rest are one sum, and nothing is lost of it."""
+    """After the first hundred prefixes, the rest is one total, and loses nothing."""
     totals = summed([blob(f"{n}/x", 1) for n in range(1000)])
     found = prefix_totals(totals)
     assert len(found) == MAX_PREFIXES + 1
@@ -77,7 +77,7 @@ sizes = st.lists(
 
 @given(sizes, st.integers(0, 30))
 def test_sums_go_on_where_they_stopped(given: list[tuple[str, int, str | None]], cut: int) -> None:
-    """A sum that was interrupted, carried through a cursor's JSON, and gone on with, is the sum of all."""
+    """An interrupted sum that continues from a cursor's JSON equals the sum of all items."""
     items: list[Item] = [blob(name, size, tier, days) for days, (name, size, tier) in enumerate(given)]
     carried = msgspec.json.decode(msgspec.json.encode(summed(items[:cut])), type=Totals)
     whole, parts = summed(items), summed(items[cut:], totals=carried)
@@ -87,7 +87,7 @@ def test_sums_go_on_where_they_stopped(given: list[tuple[str, int, str | None]],
 
 
 def test_a_container_is_summed_up(running_app: App, storage_connection: str) -> None:
-    """Over HTTP the sums of a container are those of its blobs."""
+    """Over HTTP, the totals of a container are those of its blobs."""
     service = BlobServiceClient.from_connection_string(storage_connection)
     container = service.create_container("summed")
     for name, size in (("a/1", 10), ("a/2", 20), ("b/3", 40), ("4", 80)):

@@ -1,4 +1,4 @@
-"""What Azurite lacks: soft delete, versions and rehydration, by a server that speaks the documented responses.
+"""Features that Azurite lacks: soft delete, versions and rehydration, from a server with the documented responses.
 
 https://learn.microsoft.com/rest/api/storageservices/undelete-blob
 https://learn.microsoft.com/azure/storage/blobs/versioning-overview
@@ -26,7 +26,7 @@ OLD, NEW = "2026-01-01T00:00:00.0000000Z", "2026-01-02T00:00:00.0000000Z"
 
 
 class Account:
-    """A container with one blob `a.txt`: its versions by id, which of them is the blob, and what is soft-deleted."""
+    """A container with one blob `a.txt`: its versions by id, the id of the current one, and its soft-deleted state."""
 
     def __init__(self, *, versions: bool, deleted: bool = True) -> None:
         self.versions = {OLD: b"old", NEW: b"newest"} if versions else {}
@@ -55,7 +55,7 @@ def running(account: Account) -> Iterator[BlobStore]:
             if query.get("comp") == "undelete":
                 if account.soft_deleted is not None:
                     account.base, account.soft_deleted = account.soft_deleted, None
-                return self.respond(200)  # Also where versions are on: then it only restores deleted versions.
+                return self.respond(200)  # Also if versions are on: then it only restores deleted versions.
             if query.get("comp") == "list":
                 return self.respond(200, body=self.listing())
             if self.command == "PUT" and "x-ms-copy-source" in self.headers:
@@ -124,7 +124,7 @@ RESTORE = changing.RestoreBlob(container="container", name="a.txt")
 
 
 def test_soft_delete_alone_brings_the_blob_back() -> None:
-    """Without versions, undelete is all that it takes."""
+    """Without versions, undelete alone restores the blob."""
     account = Account(versions=False)
     with running(account) as blobs:
         assert changing.restore_blob(blobs, RESTORE).size == len(b"newest")
@@ -133,17 +133,17 @@ def test_soft_delete_alone_brings_the_blob_back() -> None:
 
 
 def test_with_versions_the_newest_becomes_the_blob() -> None:
-    """Undelete succeeds there and leaves no blob, so the newest version of exactly this name is copied onto it."""
+    """With versions, undelete leaves no blob, so the newest version of exactly this name is copied onto it."""
     account = Account(versions=True)
     with running(account) as blobs:
         assert changing.restore_blob(blobs, RESTORE).size == len(b"newest")
     assert account.base == b"newest"
-    assert account.copy_headers["if-none-match"] == "*"  # A blob that came back meanwhile is not replaced.
+    assert account.copy_headers["if-none-match"] == "*"  # A blob that was created meanwhile is not replaced.
     assert re.search(r"[?&]versionid=2026-01-02T00%3A00%3A00.0000000Z", account.copy_headers["x-ms-copy-source"])
 
 
 def test_a_blob_that_exists_stays_as_it_is() -> None:
-    """Restoring what is not deleted changes nothing."""
+    """Restoring a blob that is not deleted changes nothing."""
     account = Account(versions=True, deleted=False)
     with running(account) as blobs:
         changing.restore_blob(blobs, RESTORE)
@@ -172,7 +172,7 @@ def test_a_version_is_read_and_copied() -> None:
 
 @pytest.mark.parametrize("status", ["", "rehydrate-pending-to-hot"])
 def test_an_archived_blob_says_what_to_do(status: str) -> None:
-    """A blob in the archive, or on its way out of it, is a conflict; a copy to another tier takes a priority."""
+    """A blob in the archive, or being rehydrated, is a conflict; a copy to another tier accepts a priority."""
     account = Account(versions=True, deleted=False)
     account.tier, account.archive_status = "Archive", status
     fields = {"container": "container", "name": "a.txt", "to_name": "b.txt"}

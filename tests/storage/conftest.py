@@ -27,7 +27,7 @@ def table_proxy(azurite: Azurite) -> Iterator[Proxy]:
 
 @pytest.fixture
 def failing(table_proxy: Proxy, storage_connection: str) -> Callable[[Table], Table]:
-    """Gives the same table, reached through the proxy."""
+    """Returns the same table, reached through the proxy."""
     account = f"AccountName={EMULATOR_ACCOUNT};AccountKey={EMULATOR_KEY}"
     blobs = re.search(r"BlobEndpoint=[^;]+", storage_connection)
     assert blobs
@@ -37,5 +37,5 @@ def failing(table_proxy: Proxy, storage_connection: str) -> Callable[[Table], Ta
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries follow at once."""
+    """Retries follow without a pause."""
     monkeypatch.setattr("shared.storage.requests.PAUSE_SECONDS", (0.0, 0.0))

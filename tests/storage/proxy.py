@@ -40,11 +40,11 @@ class Proxy:
         self.url = ""
 
     def always(self, fate: Fate, method: str | None = None) -> None:
-        """Give this fate to every request (of `method`)."""
+        """Apply this fate to every request (of `method`)."""
         self.decide = lambda actual, _path: fate if method in (None, actual) else None
 
     def fail(self, *fates: Fate, method: str | None = None, path: str = "") -> None:
-        """Give these fates to the next requests that match, one each, and let all others pass."""
+        """Apply these fates to the next matching requests, one each, and forward all others."""
         left = list(fates)
         lock = threading.Lock()
 
@@ -79,7 +79,7 @@ def run_proxy(upstream: str) -> Iterator[Proxy]:
                 self.respond(fate.status, list(extra.items()), fate.body)
                 return
             connection = http.client.HTTPConnection(str(proxy.upstream.hostname), proxy.upstream.port)
-            connection.request(self.command, self.path, body, dict(self.headers))  # Host stays: the signature needs it.
+            connection.request(self.command, self.path, body, dict(self.headers))  # The signature covers Host.
             response = connection.getresponse()
             content = response.read()
             connection.close()
@@ -125,7 +125,7 @@ def run_proxy(upstream: str) -> Iterator[Proxy]:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until `condition` holds; an AssertionError where it does not."""
+    """Wait until `condition` holds; raises AssertionError after `seconds`."""
     ends = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < ends

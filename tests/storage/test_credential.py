@@ -1,4 +1,4 @@
-"""Tokens from the platform's identity endpoint, played by a real HTTP server that follows Microsoft's description."""
+"""Tokens from the platform's identity endpoint: a real HTTP server that follows Microsoft's description."""
 
 import json
 import threading
@@ -78,13 +78,13 @@ def endpoint() -> Iterator[Endpoint]:
 
 @pytest.fixture
 def pauses() -> list[float]:
-    """The pauses that a credential has made."""
+    """The pauses between the retries of a credential."""
     return []
 
 
 @pytest.fixture
 def credential(endpoint: Endpoint, pauses: list[float]) -> IdentityEndpoint:
-    """A credential with the endpoint's clock, which notes its pauses instead of making them."""
+    """A credential with the endpoint's clock, which records its pauses instead of waiting."""
     return IdentityEndpoint(endpoint.url, HEADER, "client-1", clock=lambda: endpoint.now, sleep=pauses.append)
 
 
@@ -99,10 +99,10 @@ def test_the_request_is_the_documented_one(endpoint: Endpoint, credential: Ident
 def test_azure_identity_sends_the_same_request(
     endpoint: Endpoint, credential: IdentityEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Microsoft's own credential makes the same request of the same endpoint, and gets as good a token."""
+    """Microsoft's own credential sends the same request to the same endpoint, and its token is equally good."""
     monkeypatch.setenv("IDENTITY_ENDPOINT", endpoint.url)
     monkeypatch.setenv("IDENTITY_HEADER", HEADER)
-    endpoint.now = 4_000_000_000.0  # Their clock is the real one.
+    endpoint.now = 4_000_000_000.0  # Microsoft's credential uses the real clock.
     ours = credential.get_token(SCOPE)
     theirs = ManagedIdentityCredential(client_id="client-1").get_token(SCOPE)
     assert endpoint.requests[0] == endpoint.requests[1]
@@ -110,13 +110,13 @@ def test_azure_identity_sends_the_same_request(
 
 
 def test_the_system_assigned_identity_has_no_id(endpoint: Endpoint) -> None:
-    """Without a client id the request names none."""
+    """Without a client id, the request has no client id."""
     IdentityEndpoint(endpoint.url, HEADER, None).get_token(SCOPE)
     assert "client_id" not in endpoint.requests[0]
 
 
 def test_a_token_is_kept_until_shortly_before_it_expires(endpoint: Endpoint, credential: IdentityEndpoint) -> None:
-    """A token serves all calls until five minutes before its end, and each resource has its own."""
+    """A token is used for all calls until five minutes before it expires, and each resource has its own."""
     assert credential.get_token(SCOPE).token == credential.get_token(SCOPE).token == "token-1"
     assert credential.get_token("https://vault.azure.net/.default").token == "token-2"
     endpoint.now += 24 * HOUR - 301
@@ -142,7 +142,7 @@ def test_many_calls_share_one_request(endpoint: Endpoint, credential: IdentityEn
 def test_a_passing_failure_is_retried(
     endpoint: Endpoint, credential: IdentityEndpoint, pauses: list[float], status: int
 ) -> None:
-    """What passes while an identity is being attached is retried, with growing pauses."""
+    """Temporary failures, as while Azure attaches an identity, are retried with growing pauses."""
     endpoint.statuses = [status, status]
     assert credential.get_token(SCOPE).token == "token-3"
     assert pauses == [0.2, 0.6]
@@ -155,7 +155,7 @@ def test_a_passing_failure_is_retried(
 def test_without_a_token_the_error_is_the_sdks(
     endpoint: Endpoint, credential: IdentityEndpoint, statuses: list[int], body: bytes | None, requests: int
 ) -> None:
-    """A refusal ends at once, other failures after three retries; the storage SDK knows the error."""
+    """A refusal ends at once, other failures after three retries; the error is one that the storage SDK knows."""
     endpoint.statuses, endpoint.body = statuses, body
     with pytest.raises(ClientAuthenticationError):
         credential.get_token(SCOPE)
@@ -163,7 +163,7 @@ def test_without_a_token_the_error_is_the_sdks(
 
 
 def test_a_token_that_is_still_valid_outlives_an_outage(endpoint: Endpoint, credential: IdentityEndpoint) -> None:
-    """If the endpoint fails shortly before the end of a token, the token is used to its end."""
+    """If the endpoint fails shortly before a token expires, the token is used until it expires."""
     credential.get_token(SCOPE)
     endpoint.now += 24 * HOUR - 10
     endpoint.statuses = [400]
@@ -177,7 +177,7 @@ def test_a_token_that_is_still_valid_outlives_an_outage(endpoint: Endpoint, cred
 def test_no_retry_goes_past_the_calls_deadline(
     endpoint: Endpoint, credential: IdentityEndpoint, pauses: list[float]
 ) -> None:
-    """A call that has no time left for a pause gets the failure at once."""
+    """A call without time for a pause gets the failure at once."""
     endpoint.statuses = [500] * 9
     with call_limit(0.15), pytest.raises(ClientAuthenticationError):
         credential.get_token(SCOPE)

@@ -1,4 +1,4 @@
-"""Names of blobs in URLs. Needs no server."""
+"""Names of blobs in URLs. No server is needed."""
 
 import re
 from urllib.parse import quote, unquote, urlsplit
@@ -27,19 +27,19 @@ def test_the_url_is_the_name_and_no_client_shortens_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a/../b", "../b", "a/..", "a/./b", "./b", "a/.", "/../..", "a/.b/../c"])
 def test_dot_segments_are_encoded_away(name: str) -> None:
-    """A name with `.` or `..` between slashes has no such segment in its URL, which clients would resolve."""
+    """If a name has `.` or `..` between slashes, its URL has no such segment, because clients would resolve it."""
     assert quote_name(name) == quote(name, safe="")
 
 
 @pytest.mark.parametrize("name", ["a/b.c", "a..b/c", ".hidden/...", "a./b", "a/.b/c", "..a/b", "é/ü"])
 def test_other_names_keep_their_slashes(name: str) -> None:
-    """Dots that are no segment of their own leave the slashes of a URL as they are."""
+    """Dots that are not a whole segment leave the slashes of a URL unchanged."""
     assert quote_name(name) == quote(name)
 
 
 @pytest.mark.parametrize("name", [".", ".."])
 def test_names_without_a_url_are_refused(name: str) -> None:
-    """No encoding keeps `.` and `..` alone from being resolved, so nothing is read, written or deleted under them."""
+    """Clients resolve `.` and `..` in every encoding, so blobs with these names are not read, written or deleted."""
     with pytest.raises(InvalidRequest) as raised:
         check_name(name)
     assert raised.value.errors[0].field == "name"
@@ -47,7 +47,7 @@ def test_names_without_a_url_are_refused(name: str) -> None:
 
 @given(names)
 def test_a_url_is_made_exact_or_stays_as_it_is(name: str) -> None:
-    """What the SDK makes of a name becomes the URL that `quote_name` makes of it, its query kept."""
+    """The SDK's URL of a name is replaced with that of `quote_name`, and keeps its query."""
     account, query = BASE.removesuffix("/mycontainer/"), "?comp=x&marker=/../"
     if name in (".", ".."):
         return

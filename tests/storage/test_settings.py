@@ -1,4 +1,4 @@
-"""Which account the settings name, and which containers no function may touch. Needs no server."""
+"""The account that the settings name, and the containers that no function may use. No server is needed."""
 
 import pytest
 
@@ -22,28 +22,28 @@ OWN_URIS = {
     ],
 )
 def test_our_account_is_the_own_one_else_the_hosts(environ: dict[str, str], name: str) -> None:
-    """`STRONGROOM_STORAGE…` names the account of our records; without it, that is the host's."""
+    """`STRONGROOM_STORAGE…` names the account of the app's records; without it, they are in the host's account."""
     account = account_of(load_settings(environ).storage)
     assert account.name == name
     assert account.blob_url == f"https://{name}.blob.core.windows.net"
 
 
 def test_half_an_account_is_none() -> None:
-    """Our endpoints are not completed by the host's: that would split the records over two accounts."""
+    """The host's endpoints do not complete the app's: the records would be split over two accounts."""
     environ = HOST | {"STRONGROOM_STORAGE__blobServiceUri": "https://own.blob.core.windows.net"}
     with pytest.raises(StorageNotConfigured):
         account_of(load_settings(environ).storage)
 
 
 def test_no_account_is_named_as_such() -> None:
-    """Without settings the error names them."""
+    """If the settings name no account, the error names the settings."""
     with pytest.raises(StorageNotConfigured) as raised:
         account_of(StorageSettings())
     assert "AzureWebJobsStorage" in raised.value.advice
 
 
 def test_the_client_id_may_be_our_own() -> None:
-    """A user-assigned identity is named for our account, or taken from the host's settings."""
+    """The app's account may have its own user-assigned identity; otherwise it uses the host's."""
     host = {"AzureWebJobsStorage__clientId": "a"}
     assert load_settings(host).storage.client_id == "a"
     assert load_settings(host | {"STRONGROOM_STORAGE__clientId": "b"}).storage.client_id == "b"
@@ -66,7 +66,7 @@ def test_the_client_id_may_be_our_own() -> None:
     ],
 )
 def test_containers_of_the_host_and_the_app_are_reserved(container: str) -> None:
-    """They are refused with 403, whatever the case of the letters."""
+    """Reserved containers are refused with 403, in any case of letters."""
     assert is_reserved(container)
     with pytest.raises(ReservedContainer) as raised:
         check_container(container)
@@ -75,5 +75,5 @@ def test_containers_of_the_host_and_the_app_are_reserved(container: str) -> None
 
 @pytest.mark.parametrize("container", ["samples", "$root", "$web", "app-packages", "azure", "logs", "strongroom", ""])
 def test_other_containers_are_not(container: str) -> None:
-    """A name that only resembles a reserved one is the user's."""
+    """A container whose name only resembles a reserved one belongs to the user."""
     check_container(container)

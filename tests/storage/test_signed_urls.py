@@ -1,4 +1,4 @@
-"""Signed URLs: what they hold, and what a real service makes of them."""
+"""Signed URLs: their contents, and how a real service treats them."""
 
 import base64
 import datetime as dt
@@ -34,13 +34,13 @@ GRANT = Grant("container", "a/b c.txt", "r", NOW + dt.timedelta(hours=1))
 
 
 def url_of(**changes: object) -> str:
-    """The URL of a grant with these changes, signed by the emulator's key; needs no server."""
+    """The URL of a grant with these changes, signed with the emulator's key; no server is needed."""
     blobs = Blobs(Storage(StorageSettings("UseDevelopmentStorage=true")))
     return blobs.signed_url(msgspec.structs.replace(GRANT, **changes), NOW)[0]
 
 
 def test_a_signed_url_names_what_it_allows() -> None:
-    """Permissions, end, protocol and address are in the query, as documented, and the key is not."""
+    """The query has the permissions, expiry, protocol and address, as documented, and not the key."""
     url = url_of(ip_range="192.0.2.1", content_disposition="inline")
     assert url.startswith(f"http://127.0.0.1:10000/{EMULATOR_ACCOUNT}/container/a/b%20c.txt?")
     query = parse_qs(urlsplit(url).query)
@@ -56,7 +56,7 @@ def test_a_signed_url_names_what_it_allows() -> None:
 
 
 def test_a_version_and_a_snapshot_are_named() -> None:
-    """The URL of a version or a snapshot has it in its query, and in what is signed."""
+    """The URL of a version or a snapshot has it in its query, and the signature covers it."""
     version, snapshot = "2026-01-01T00:00:00.0000000Z", "2026-01-01T00:00:01.0000000Z"
     assert parse_qs(urlsplit(url_of(version_id=version)).query)["versionid"] == [version]
     query = parse_qs(urlsplit(url_of(snapshot=snapshot)).query)
@@ -66,14 +66,14 @@ def test_a_version_and_a_snapshot_are_named() -> None:
 
 @pytest.mark.parametrize("container", ["app-package", "azure-webjobs-secrets", "$logs"])
 def test_no_url_opens_a_reserved_container(container: str) -> None:
-    """Whoever asks for it: a signed URL never leads into a container of the host or the app."""
+    """No caller gets a signed URL for a container of the host or the app."""
     with pytest.raises(ReservedContainer):
         url_of(container=container)
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filter(lambda name: name not in (".", "..")))
 def test_every_field_counts(name: str) -> None:
-    """A signature for one blob, time, right, address or protocol is no other's."""
+    """A signature is valid for only one blob, time, permission, address and protocol."""
     changes: list[dict[str, object]] = [
         {},
         {"container": "container2"},
@@ -91,12 +91,12 @@ def test_every_field_counts(name: str) -> None:
 
 
 class Identity:
-    """Hands out a token such as Entra ID would give to the app's identity; Azurite reads it and checks no signature."""
+    """Issues a token like Entra ID's for the app's identity; Azurite reads it and does not check the signature."""
 
     requests = 0
 
     def get_token(self, *_: str, **__: object) -> AccessToken:
-        """A token for storage, good for an hour."""
+        """A token for storage, valid for an hour."""
         self.requests += 1
         now = int(time.time())
         claims = {
@@ -140,7 +140,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def secure_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    """Blob Storage reached by an identity over HTTPS, as in Azure: an Azurite that takes tokens."""
+    """Blob Storage used with an identity over HTTPS, as in Azure: an Azurite that accepts tokens."""
     folder = tmp_path_factory.mktemp("secure")
     certificate, key = make_certificate(folder)
     command = [
@@ -174,13 +174,13 @@ def secure_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage
 
 @pytest.fixture
 def anyone(tmp_path: Path, secure_storage: Storage) -> Iterator[httpx.Client]:
-    """Somebody without an identity."""
-    with httpx.Client(verify=False, trust_env=False) as client:  # noqa: S501 - the certificate is this test's own.
+    """A client without an identity."""
+    with httpx.Client(verify=False, trust_env=False) as client:  # noqa: S501 - this test made the certificate.
         yield client
 
 
 def test_urls_signed_by_an_identity_open_their_blob(secure_storage: Storage, anyone: httpx.Client) -> None:
-    """With a delegation key, a URL to create stores a blob once, one to read fetches it, and neither can do both."""
+    """With a delegation key, a URL to create stores a blob once, a URL to read fetches it, and neither does both."""
     blobs = Blobs(secure_storage)
     blobs.container("by-identity").create_container()
     now = dt.datetime.now(dt.UTC)
@@ -203,14 +203,14 @@ def test_urls_signed_by_an_identity_open_their_blob(secure_storage: Storage, any
 
 
 def test_a_listing_is_authorised_by_the_identity(secure_storage: Storage) -> None:
-    """Our own request for a listing carries the identity's token, and no signature."""
+    """The app's own request for a listing has the identity's token, and no signature."""
     blobs = Blobs(secure_storage)
     with blobs.listing_page("", {"comp": "list"}, dt.datetime.now(dt.UTC)) as pieces:
         assert b"<EnumerationResults" in b"".join(pieces)
 
 
 def test_a_delegation_key_is_requested_seldom(secure_storage: Storage) -> None:
-    """One key signs many URLs; a new one is requested where a URL would outlive it."""
+    """One key signs many URLs; a new one is requested if a URL would outlive it."""
     blobs = Blobs(secure_storage)
     now = dt.datetime.now(dt.UTC)
 
@@ -233,7 +233,7 @@ def test_a_delegation_key_is_requested_seldom(secure_storage: Storage) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<a/>", b"<UserDelegationKey/>", b"<UserDelegationKey>"])
 def test_nonsense_for_a_delegation_key_is_an_outage(body: bytes) -> None:
-    """A delegation key that is none is StorageUnavailable, and no URL comes of it."""
+    """An invalid delegation key is StorageUnavailable, and creates no URL."""
     with server(respond(200, body)) as url:
         storage = Storage(StorageSettings(None, f"{url}/a", f"{url}/a"))
         storage.__dict__["blob_service"] = BlobServiceClient(

@@ -1,4 +1,4 @@
-"""Rows are read and written as the docstring of `shared.storage.tables` says, also where storage fails."""
+"""Rows are read and written as the docstring of `shared.storage.tables` says, also if storage fails."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +48,7 @@ def test_a_table_that_does_not_exist_is_empty(table: Table) -> None:
 
 
 def test_the_first_write_creates_the_table(table: Table) -> None:
-    """A row is written and read back with the ETag that `write` returned, without anybody creating the table."""
+    """The first write creates the table, and the row is read back with the ETag that `write` returned."""
     etags = table.write(create(row(n=1, data=b"\x00", text="é", yes=True)))
     stored = table.get("p", "a")
     assert stored is not None
@@ -68,7 +68,7 @@ def test_the_first_write_may_be_a_transaction(table: Table) -> None:
 
 
 def test_many_threads_may_make_the_first_write(table: Table) -> None:
-    """Of many first writes at once none fails."""
+    """Of many concurrent first writes, none fails."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: table.write(create(row(f"{n}"))), range(16)))
     assert len(keys(table)) == 16
@@ -89,7 +89,7 @@ def test_many_threads_may_make_the_first_write(table: Table) -> None:
 )
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_row_that_is_not_as_expected_is_a_conflict(table: Table, operation: Operation, alone: bool) -> None:
-    """Whatever the row is instead, alone or in a transaction, it is RowConflict, and nothing is written."""
+    """If the row is not as expected, alone or in a transaction, it is RowConflict, and nothing is written."""
     table.write(put(row(n=1)))
     with pytest.raises(RowConflict):
         table.write(operation, *([] if alone else [create(row("other"))]))
@@ -98,14 +98,14 @@ def test_a_row_that_is_not_as_expected_is_a_conflict(table: Table, operation: Op
 
 
 def test_changes_of_a_table_that_does_not_exist_are_conflicts(table: Table) -> None:
-    """Replacing and deleting do not create the table: there is no such row."""
+    """Replacing and deleting do not create the table, because they need an existing row."""
     for operation in (replace(row()), delete(row())):
         with pytest.raises(RowConflict):
             table.write(operation)
 
 
 def test_a_put_needs_no_row_and_replaces_one(table: Table) -> None:
-    """`put` writes whatever was there, and leaves no property of it."""
+    """`put` creates or replaces a row, and leaves no property of the old one."""
     table.write(put(row(a=1)))
     table.write(put(row(b=2)))
     stored = table.get("p", "a")
@@ -115,14 +115,14 @@ def test_a_put_needs_no_row_and_replaces_one(table: Table) -> None:
 
 
 def test_queries_read_page_by_page(table: Table) -> None:
-    """Pages follow each other in order, and a caller that stops reads no further one."""
+    """Pages follow each other in order, and if the caller stops, no further page is read."""
     table.write(*(create(row(f"{n:03}")) for n in range(25)))
     assert keys(table, page_rows=10) == [f"{n:03}" for n in range(25)]
     assert next(table.query("RowKey gt @after", {"after": "004"}, page_rows=1))["RowKey"] == "005"
 
 
 def test_selected_properties_alone_are_read(table: Table) -> None:
-    """`select` leaves the other properties out, and the ETag in."""
+    """`select` omits the other properties, and keeps the ETag."""
     table.write(create(row(n=1, m=2)))
     stored = table.get("p", "a", ["n"])
     assert stored is not None
@@ -152,7 +152,7 @@ def test_of_many_writers_none_loses_a_count(table: Table) -> None:
 
 
 def test_a_change_that_never_wins_is_busy() -> None:
-    """After many conflicts the caller has to wait: 429."""
+    """After many conflicts the caller has to wait: the error is 429."""
 
     def lose() -> None:
         raise RowConflict
@@ -162,7 +162,7 @@ def test_a_change_that_never_wins_is_busy() -> None:
 
 
 def test_a_change_that_wins_later_succeeds() -> None:
-    """A conflict is tried again, and the result is returned."""
+    """After a conflict the change is repeated, and its result is returned."""
     outcomes = iter([RowConflict(), RowConflict(), 7])
 
     def change() -> int:
@@ -176,7 +176,7 @@ def test_a_change_that_wins_later_succeeds() -> None:
 
 @pytest.mark.parametrize("operation", [create(row()), put(row()), replace(row()), delete(row())])
 def test_a_refused_connection_changes_nothing(operation: Operation) -> None:
-    """Where nobody listens, the error is plain StorageUnavailable: nothing can have been written."""
+    """If nothing listens, the error is plain StorageUnavailable, because nothing can have been written."""
     with closed_port() as port:
         url = f"http://127.0.0.1:{port}/x"
         table = Table(Storage(StorageSettings(f"AccountName=x;AccountKey=eA==;TableEndpoint={url}")), "t")
@@ -186,7 +186,7 @@ def test_a_refused_connection_changes_nothing(operation: Operation) -> None:
 
 
 def test_no_time_left_sends_nothing() -> None:
-    """Past the call's deadline no request is made."""
+    """After the call's deadline, no request is sent."""
     with closed_port() as port:
         url = f"http://127.0.0.1:{port}/x"
         table = Table(Storage(StorageSettings(f"AccountName=x;AccountKey=eA==;TableEndpoint={url}")), "t")
@@ -235,7 +235,7 @@ def test_a_write_whose_response_is_lost_is_reported_as_it_happened(
 def test_a_conflict_behind_a_lost_response_is_still_a_conflict(
     table: Table, failing: Failing, table_proxy: Proxy
 ) -> None:
-    """Where another write was there first, our retry does not take it for its own."""
+    """If another write came first, the retry does not mistake it for its own."""
     table.write(create(row(n=1)))
     table_proxy.fail(LOSE_REQUEST, method="POST")
     with pytest.raises(RowConflict):
@@ -244,7 +244,7 @@ def test_a_conflict_behind_a_lost_response_is_still_a_conflict(
 
 
 def test_a_write_that_nothing_confirms_says_so(table: Table, failing: Failing, table_proxy: Proxy) -> None:
-    """Where storage is gone after a write, the error says that the change may have been made."""
+    """If storage is down after a write, the error says that the change may have been made."""
     table.write(create(row("first")))
     table_proxy.always(LOSE_RESPONSE)
     with pytest.raises(WriteUnconfirmed) as raised:
@@ -253,7 +253,7 @@ def test_a_write_that_nothing_confirms_says_so(table: Table, failing: Failing, t
 
 
 def test_a_write_that_was_not_made_is_plainly_unavailable(table: Table, failing: Failing, table_proxy: Proxy) -> None:
-    """Where storage refuses with 503 and a read shows no change, the error does not say that there may be one."""
+    """If storage refuses with 503 and a read shows no change, the error does not say that a change is possible."""
     table.write(create(row("first")))
     table_proxy.always(Respond(503), "POST")
     with pytest.raises(StorageUnavailable) as raised:
@@ -265,7 +265,7 @@ def test_a_write_that_was_not_made_is_plainly_unavailable(table: Table, failing:
 def test_a_write_without_a_response_may_still_be_carried_out(
     table: Table, failing: Failing, table_proxy: Proxy
 ) -> None:
-    """Where no response came, a read that shows no change proves nothing: storage may carry the write out later."""
+    """Without a response, a read that shows no change proves nothing: storage may execute the write later."""
     table.write(create(row("first")))
     table_proxy.always(LOSE_REQUEST, "POST")
     with pytest.raises(WriteUnconfirmed):
@@ -277,7 +277,7 @@ def test_a_write_without_a_response_may_still_be_carried_out(
 def test_an_unexpected_status_is_unavailable(
     table: Table, failing: Failing, table_proxy: Proxy, status: int, code: str
 ) -> None:
-    """What none of our requests should get is 503, in reads, queries, writes and transactions alike."""
+    """A status that no request should get is 503, in reads, queries, writes and transactions alike."""
     table.write(create(row()))
     table_proxy.always(Respond(status, code))
     through = failing(table)
