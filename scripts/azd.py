@@ -181,7 +181,7 @@ def my_ip(environ: Environ) -> str:
     text = environ.get("MY_IP", "").strip()
     if not text:
         try:
-            with urllib.request.urlopen(source, timeout=10) as response:  # noqa: S310 - the address is ours or the user's.
+            with urllib.request.urlopen(source, timeout=10) as response:  # noqa: S310 - the address is built in or set by the user.
                 text = response.read(100).decode("ascii", "replace").strip()
         except OSError as error:
             fail(f"{source} does not say what this machine's address is ({error}); set MY_IP yourself.")

@@ -1,4 +1,4 @@
-"""Runs the local host as a process of its own, and talks to it over raw sockets."""
+"""Runs the local host as its own process, and sends it requests over raw sockets."""
 
 import http.client
 import os
@@ -34,7 +34,7 @@ class RunningHost:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def send(self, raw: bytes) -> Reply:
-        """One request on a connection of its own."""
+        """Send one request on its own connection."""
         with self.connect() as connection:
             connection.sendall(raw)
             return read_reply(connection, raw.partition(b" ")[0].decode("latin-1"))
@@ -55,7 +55,7 @@ def read_reply(connection: socket.socket, method: str) -> Reply:
 
 @contextmanager
 def running(app_root: Path, *options: str, environ: Mapping[str, str] | None = None) -> Iterator[RunningHost]:
-    """The host on a free port, once it listens."""
+    """Start the host on a free port, and yield once it listens."""
     host = RunningHost(start(app_root, "--port", "0", *options, environ=environ))
     assert host.process.stdout
     assert host.process.stderr
@@ -80,7 +80,7 @@ def running(app_root: Path, *options: str, environ: Mapping[str, str] | None = N
 
 
 def wait_for(fact: Callable[[], object]) -> None:
-    """Looks until the fact is there; a test that waits in vain fails."""
+    """Poll until the condition holds; the test fails if it never does."""
     deadline = time.monotonic() + 30
     while not fact():
         assert time.monotonic() < deadline
@@ -99,7 +99,7 @@ def start(app_root: Path, *options: str, environ: Mapping[str, str] | None = Non
 
 
 def write_app(folder: Path, functions: str, **files: str) -> Path:
-    """An app of these functions; `files` are others of it, `__` in a name standing for a dot."""
+    """Write an app of these functions; `files` are its other files, where `__` in a name is a dot."""
     head = "import azure.functions as func\n\napp = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)\n\n"
     (folder / "function_app.py").write_text(head + functions)
     (folder / "host.json").write_text('{"version": "2.0"}')

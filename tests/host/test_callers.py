@@ -16,7 +16,7 @@ def call(req: func.HttpRequest) -> str:
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
-    """A host on a loopback address, with a URL and an origin of the app's own."""
+    """A host on a loopback address, with its own URL and origin."""
     environ = {
         "STRONGROOM_URL": "https://room.example.net/",
         "STRONGROOM_ORIGINS": "https://a.example, https://b.example",
@@ -26,7 +26,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
 
 
 def send(host: RunningHost, name: str, *headers: str, method: str = "POST") -> tuple[int, str]:
-    """The status and text of a call with this `Host` and these headers."""
+    """Send a request with this `Host` and these headers; return status and text."""
     lines = [f"{method} /api/call HTTP/1.1", f"Host: {name}", "Content-Length: 2", "Connection: close", *headers]
     reply = host.send("\r\n".join([*lines, "", "{}"]).encode())
     return reply.status, reply.body.decode()
@@ -58,7 +58,7 @@ def test_other_names_are_rejected(host: RunningHost, name: str) -> None:
 
 
 def test_names_are_not_checked_on_a_public_address(tmp_path: Path) -> None:
-    """A host that listens on every address serves the names of its network."""
+    """A host that listens on every address accepts all names of its network."""
     with running(write_app(tmp_path, APP), "--address", "0.0.0.0") as host:
         assert send(host, "machine.lan") == (200, "called")
 
@@ -67,7 +67,7 @@ def test_names_are_not_checked_on_a_public_address(tmp_path: Path) -> None:
 @pytest.mark.parametrize("origin", ["https://example.com", "null", "http://localhost:1", "http://127.0.0.1"])
 @pytest.mark.parametrize("type_", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 def test_pages_of_other_origins_are_rejected(host: RunningHost, method: str, origin: str, type_: str) -> None:
-    """A request that a browser sends for any page without asking first is 403, with the reason."""
+    """A request that a browser sends for any page without a preflight is 403, with the reason."""
     headers = [f"Origin: {origin}", *([f"Content-Type: {type_}"] if type_ else [])]
     status, text = send(host, "localhost:7071", *headers, method=method)
     assert status == 403
@@ -83,7 +83,7 @@ def test_pages_of_the_app_may_call(host: RunningHost, origin: str) -> None:
 
 
 def test_json_needs_a_preflight(host: RunningHost) -> None:
-    """JSON from another origin is served: a browser sends a preflight first, and gets no permission."""
+    """JSON from another origin is served: a browser sends a preflight first, which is refused."""
     headers = ("Origin: https://example.com", "Content-Type: application/json; charset=utf-8")
     assert send(host, "localhost:7071", *headers) == (200, "called")
 

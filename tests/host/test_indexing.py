@@ -1,4 +1,4 @@
-"""Apps that the local host refuses to index, because Azure would."""
+"""Apps that the local host refuses to index, because Azure would refuse them too."""
 
 import sys
 from pathlib import Path
@@ -22,14 +22,14 @@ def hello(req: func.HttpRequest) -> func.HttpResponse:
 
 @pytest.fixture
 def fresh_imports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test imports its own function_app, and leaves none behind."""
+    """Each test imports its own function_app, and removes it afterwards."""
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.delitem(sys.modules, "function_app", raising=False)
 
 
 def index_app(folder: Path, functions: str) -> list[Function]:
-    """The functions of an app of this source."""
+    """Return the functions of an app with this source."""
     try:
         return index(write_app(folder, functions))
     finally:
@@ -120,7 +120,7 @@ def test_refuses(tmp_path: Path, functions: str, message: str) -> None:
 
 @pytest.mark.usefixtures("fresh_imports")
 def test_refuses_a_folder_without_an_app(tmp_path: Path) -> None:
-    """Without a function_app.py there is nothing to serve."""
+    """A folder without a function_app.py is refused."""
     with pytest.raises(StartError, match=r"there is no function_app\.py"):
         index(tmp_path)
 
@@ -178,7 +178,7 @@ def test_says_a_refusal_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("fresh_imports")
 @pytest.mark.parametrize("route", ["{id:guid}", "a{id}", "{*rest}/more"])
 def test_refuses_a_route_that_it_does_not_know(tmp_path: Path, route: str) -> None:
-    """A kind of route that the local host cannot serve as the real one does is refused, not served otherwise."""
+    """The local host refuses a kind of route that it cannot serve as the real host does."""
     functions = index_app(tmp_path, f'@app.route(route="{route}")\ndef f(req):\n    pass\n')
     with pytest.raises(StartError):
         Router(functions, "api")

@@ -1,4 +1,4 @@
-"""Access keys: required with --enable-auth, and not without."""
+"""Access keys: required with --enable-auth, and optional without."""
 
 import json
 import stat
@@ -32,7 +32,7 @@ def test_keys_are_not_required(tmp_path: Path) -> None:
 
 
 def test_made_keys_are_kept_to_the_owner(tmp_path: Path) -> None:
-    """The host writes new keys to a file of mode 600 and prints its path, no key; the next start uses the same keys."""
+    """The host writes new keys to a file of mode 600 and prints only its path; the next start uses the same keys."""
     path = write_app(tmp_path, APP) / ".data" / "host-keys.json"
     with running(tmp_path, "--enable-auth") as host:
         keys = json.loads(path.read_text())
@@ -52,7 +52,7 @@ def test_made_keys_are_kept_to_the_owner(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"master": ""}', '{"master": "secret", "function": ["secret"]}', None])
 def test_refuses_broken_keys(tmp_path: Path, text: str | None) -> None:
-    """A file of keys that cannot be read ends the host with one line that shows none of it."""
+    """If the key file cannot be read, the host exits with one line that shows none of its contents."""
     path = write_app(tmp_path, APP) / "keys.json"
     if text is not None:
         path.write_text(text)

@@ -23,7 +23,7 @@ POSIX_NAMES |= {
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_nothing_in_it_is_posix_only(path: Path) -> None:
-    """No module of the local host uses a module or a name that Python has on POSIX systems only."""
+    """The local host uses no module or name that Python has on POSIX systems only."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             assert not POSIX_MODULES & {each.name for each in node.names}

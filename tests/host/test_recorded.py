@@ -1,4 +1,4 @@
-"""Sends every recorded request to the local host, and compares its responses with those of the real host."""
+"""Sends every recorded request to the local host, and compares its responses with the real host's."""
 
 import base64
 import json
@@ -30,12 +30,12 @@ TEXTS = WORDS | st.sampled_from(["a=b", "a=b; Path=/; HttpOnly"])
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
-    """The host with the probe, which requires the keys above."""
+    """The host with the probe app, which requires the keys above."""
     keys = tmp_path_factory.mktemp("keys") / "keys.json"
     own = {"keyed": {"default": KEYS["OWN_KEY"]}, "keyed-too": {"default": KEYS["OTHER_KEY"]}}
     content = {"master": KEYS["MASTER_KEY"], "function": {"default": KEYS["FUNCTION_KEY"]}, "functions": own}
     keys.write_text(json.dumps(content))
-    # The recorded worker had no orjson, with which azure.functions reads big integers otherwise where it is installed.
+    # The recorded worker had no orjson. With orjson installed, azure.functions reads big integers differently.
     hidden = tmp_path_factory.mktemp("hidden")
     (hidden / "orjson.py").write_text("raise ImportError\n")
     with running(PROBE, "--enable-auth", "--keys", str(keys), environ={"PYTHONPATH": str(hidden)}) as started:
@@ -43,14 +43,14 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
 
 
 def _sent(text: str, port: int) -> str:
-    """The placeholders filled in; the lengths were recorded with them filled in, and no body holds one."""
+    """Fill in the placeholders; the recorded lengths include them, and no body contains one."""
     for name, value in {**KEYS, "PORT": str(port)}.items():
         text = text.replace("{" + name + "}", value)
     return text
 
 
 def _headers(headers: list[tuple[str, str]], body: bytes | None) -> list[tuple[str, str]]:
-    """Those that are compared: not the framing of a body, and not what the recording leaves out."""
+    """Return the compared headers: not a body's framing, and not those that the recording leaves out."""
     left_out = {"date", "server", "transfer-encoding"} | ({"content-length"} if body != b"" else set())
     return sorted((name, value) for name, value in headers if name not in left_out)
 
@@ -64,7 +64,7 @@ def _agrees(case: dict[str, Any], reply: Reply, port: int) -> bool:
     if isinstance(body, dict) and "json_array_of_objects_with" in body:
         return all(_has(one, body["json_array_of_objects_with"]) for one in json.loads(reply.body))
     if case["case"].startswith("host: home page"):
-        return True  # The page itself is each host's own.
+        return True  # Each host has its own page.
     if isinstance(body, dict):
         expected = body["starts"].encode() + b"x" * (body["length"] - len(body["starts"]))
     else:
@@ -99,7 +99,7 @@ DIFFERENCES = {
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
 def test_responds_as_the_real_host_does(host: RunningHost, case: dict[str, Any]) -> None:
-    """The local host sends the real host's status, headers and body, but for the differences listed above."""
+    """The local host sends the real host's status, headers and body, except for the differences listed above."""
     reply = host.send(_sent(case["send"], host.port).encode("latin-1"))
     if case["case"] in DIFFERENCES:
         status, reason = DIFFERENCES[case["case"]]
@@ -124,11 +124,11 @@ def test_the_differences_are_few_and_recorded() -> None:
     body=st.sampled_from([None, b"", b"bytes", "text"]),
 )
 def test_reads_a_response_as_the_worker_does(headers: dict[str, str], **options: Any) -> None:
-    """Status, headers, number of cookies and body are those that azure.functions' own converter makes for the host."""
+    """Status, headers, number of cookies and body equal the output of azure.functions' own converter."""
     encoded = HttpResponseConverter.encode(HttpResponse(headers=headers, **options), expected_type=None).value
     response = read_result(HttpResponse(headers=headers, **options), "GET")
     assert str(response.status) == encoded["status_code"].value
-    # Of names that differ only in case, the host keeps the last.
+    # If names differ only in case, the host keeps the last.
     expected = {name.lower(): header.value.strip(" \t") for name, header in encoded["headers"].items()}
     left_out = ("set-cookie", "content-length")
     assert {name: value for name, value in response.headers if name not in left_out} == expected
@@ -139,7 +139,7 @@ def test_reads_a_response_as_the_worker_does(headers: dict[str, str], **options:
 
 @pytest.mark.parametrize("status", [0, 99, 100, 103, 199, 600, 1000, "abc"])
 def test_a_status_that_cannot_be_sent(host: RunningHost, status: int | str) -> None:
-    """A handler's status outside 200 to 599 is 500, and no broken connection."""
+    """A handler's status outside 200 to 599 becomes 500, and the connection stays intact."""
     body = json.dumps({"status": status, "body": "body"}).encode()
     reply = host.call("POST", "/api/answer", body, headers={"Content-Type": "application/json"})
     assert (reply.status, reply.body) == (500, b"")
@@ -147,7 +147,7 @@ def test_a_status_that_cannot_be_sent(host: RunningHost, status: int | str) -> N
 
 @pytest.mark.parametrize("value", [" x", "x ", "\tx\t", "x"])
 def test_blanks_around_a_header_value_are_dropped(host: RunningHost, value: str) -> None:
-    """Blanks at the ends of a handler's header value are not part of it."""
+    """Blanks at the ends of a handler's header value are removed."""
     body = json.dumps({"headers": [["X-A", value]], "body": "body"}).encode()
     reply = host.call("POST", "/api/answer", body, headers={"Content-Type": "application/json"})
     assert (reply.status, dict(reply.headers)["x-a"]) == (200, "x")

@@ -1,4 +1,4 @@
-"""How the local host runs: threads, large bodies, connections, logs, timers, and its end."""
+"""How the local host runs: threads, large bodies, connections, logs, timers, and shutdown."""
 
 import json
 import re
@@ -101,7 +101,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
 
 
 def test_lists_the_functions_as_core_tools_does(host: RunningHost) -> None:
-    """The output says what this host is for, then each function with its methods and URL, and last that it listens."""
+    """The output describes the host, then lists each function with its methods and URL, and ends with "Listening"."""
     assert "for development only" in host.printed[0]
     at = host.printed.index("Functions:")
     first = f"\tan_object: [GET] http://localhost:{host.port}/api/object"
@@ -114,14 +114,14 @@ def test_lists_the_functions_as_core_tools_does(host: RunningHost) -> None:
 
 
 def test_forty_slow_calls_run_at_once(host: RunningHost) -> None:
-    """Sync handlers do not wait for each other: forty that wait for one another all come to meet."""
+    """Sync handlers run in parallel: forty that wait for one another all meet."""
     with ThreadPoolExecutor(40) as callers:
         replies = list(callers.map(lambda _: host.call("GET", "/api/meet"), range(40)))
     assert {(reply.status, reply.body) for reply in replies} == {(200, b"met")}
 
 
 def test_slow_clients_do_not_delay_others(host: RunningHost) -> None:
-    """A client that stops in the middle of a request, or does not read its response, does not delay the others."""
+    """A client that stops mid-request, or does not read its response, does not delay the others."""
     with host.connect() as silent, host.connect() as unread:
         silent.sendall(b"POST /api/length HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\na")
         unread.sendall(b"GET /api/large HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -134,7 +134,7 @@ def test_slow_clients_do_not_delay_others(host: RunningHost) -> None:
 
 
 def test_no_more_threads_than_are_set(tmp_path: Path) -> None:
-    """PYTHON_THREADPOOL_THREAD_COUNT bounds what runs at once: two that wait for each other do, a third comes after."""
+    """PYTHON_THREADPOOL_THREAD_COUNT limits parallel calls: two that wait for each other run, a third comes after."""
     app = """
 import threading
 import time
@@ -172,7 +172,7 @@ def meet(req: func.HttpRequest) -> str:
     ],
 )
 def test_half_a_body_reaches_no_handler(tmp_path: Path, rest: bytes) -> None:
-    """If the client leaves in the middle of a body, or its chunks are malformed, the handler does not run."""
+    """If the client disconnects mid-body, or its chunks are malformed, the handler does not run."""
     app = """
 import logging
 
@@ -189,7 +189,7 @@ def upload(req: func.HttpRequest) -> str:
 
 
 def test_a_handler_that_is_a_coroutine(host: RunningHost) -> None:
-    """An async handler is run to its end."""
+    """An async handler runs to its end."""
     assert host.call("GET", "/api/asynchronous").body == b"awaited"
 
 
@@ -206,7 +206,7 @@ def test_100_continue(host: RunningHost) -> None:
 
 
 def test_a_handler_may_end_the_connection(host: RunningHost) -> None:
-    """`Connection: close` from a handler is sent, and done."""
+    """`Connection: close` from a handler is sent, and the connection closes."""
     with host.connect() as connection:
         connection.sendall(b"GET /api/last HTTP/1.1\r\nHost: localhost\r\n\r\n")
         reply = read_reply(connection, "GET")
@@ -250,7 +250,7 @@ def test_a_body_of_100_mib_arrives_and_a_byte_more_does_not(host: RunningHost) -
 
 
 def test_one_connection_serves_many_requests(host: RunningHost) -> None:
-    """A connection is kept, also after a body that nobody read and between methods in lower and upper case."""
+    """A connection stays open, also after an unread body and between methods in lower and upper case."""
     with host.connect() as connection:
         for method, path, body, status in (
             ("POST", "length", b"four", 200),
@@ -268,7 +268,7 @@ def test_one_connection_serves_many_requests(host: RunningHost) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "post"])
 def test_a_request_in_pieces(host: RunningHost, method: str) -> None:
-    """A request that comes byte by byte is the same request."""
+    """A request that arrives byte by byte is read as one request."""
     head = f"{method} /api/length HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\nconnection: close\r\n\r\n"
     raw = f"{head}abc".encode()
     with host.connect() as connection:
@@ -280,7 +280,7 @@ def test_a_request_in_pieces(host: RunningHost, method: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "head", "Put", "FOO", "m-search"])
 def test_any_method_is_taken(host: RunningHost, method: str) -> None:
-    """A function that names no methods gets every method, known or not, whose name it sees in upper case."""
+    """A function that names no methods gets every method, known or unknown, in upper case."""
     body = b"" if method == "head" else method.upper().encode()
     assert host.call(method, "/api/method").body == body
 
@@ -294,14 +294,14 @@ def test_a_head_that_kestrel_does_not_take(host: RunningHost, header: str) -> No
 
 
 def test_a_chunked_body_is_dropped(host: RunningHost) -> None:
-    """A chunked request reaches the handler with an empty body."""
+    """A chunked request reaches the handler with an empty body, as on the real host."""
     raw = b"POST /api/length HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     assert host.send(raw + b"3\r\nabc\r\n0\r\n\r\n").body == b"0 bytes"
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "websocket"])
 def test_an_upgrade_is_not_taken(host: RunningHost, protocol: str) -> None:
-    """A request that offers another protocol gets an HTTP response, and keeps its body."""
+    """A request that offers a protocol upgrade gets a normal HTTP response, and its body reaches the handler."""
     offer = {"Connection": "Upgrade", "Upgrade": protocol}
     reply = host.call("POST", "/api/length", b"four", headers=offer)
     assert (reply.status, reply.body) == (200, b"4 bytes")
@@ -337,12 +337,12 @@ def test_a_route_parameter_is_decoded_once(host: RunningHost, sent: str, name: s
 
 
 def test_head_says_a_length(host: RunningHost) -> None:
-    """A handler's Content-Length for HEAD, of a body that it does not send, is kept."""
+    """The host keeps a handler's Content-Length for HEAD, although it sends no body."""
     assert dict(host.call("HEAD", "/api/head").headers)["content-length"] == "12345"
 
 
 def test_logs_go_to_stderr(host: RunningHost) -> None:
-    """What the app logs at INFO and above comes to stderr, a line a message; no query string is logged by the host."""
+    """Messages at INFO and above go to stderr, one line each; the host logs no query string."""
     assert host.call("GET", "/api/log?code=top-secret&a=1").body == b"logged"
     wait_for(partial(_is_logged, host, "mine"))
     assert any(line.endswith("INFO root: two\\nlines\n") for line in host.logged)
@@ -351,14 +351,14 @@ def test_logs_go_to_stderr(host: RunningHost) -> None:
 
 
 def test_a_line_that_cannot_be_logged_harms_nobody(host: RunningHost) -> None:
-    """A log message that does not fit its values is reported in the log; the handler and the later lines go on."""
+    """If a log message does not fit its values, the log reports that; the handler and later lines continue."""
     assert host.call("GET", "/api/mislog").body == b"went on"
     wait_for(partial(_is_logged, host, "--- Logging error ---"))
     assert host.call("GET", "/api/mislog").body == b"went on"
 
 
 def test_a_failure_is_logged_and_not_text(host: RunningHost) -> None:
-    """An exception, and a response that cannot be sent, are 500 with an empty body; the log has the cause."""
+    """An exception, or a response that cannot be sent, is 500 with an empty body; the log has the cause."""
     for path, text in (("fail", "ValueError: why"), ("object", "a handler returned dict")):
         reply = host.call("GET", f"/api/{path}")
         assert (reply.status, reply.body) == (500, b"")
@@ -366,7 +366,7 @@ def test_a_failure_is_logged_and_not_text(host: RunningHost) -> None:
 
 
 def test_a_timer_runs_by_hand(host: RunningHost) -> None:
-    """A timer has no URL of its own; POST to its admin endpoint runs it, with 202 at once."""
+    """A timer has no URL of its own; POST to its admin endpoint starts it and returns 202 at once."""
     assert host.call("POST", "/api/purge", b"{}").status == 404
     assert host.call("POST", "/admin/functions/purge", b'{"input": ""}').status == 202
     wait_for(partial(_is_logged, host, "purged, past due: False"))
@@ -380,7 +380,7 @@ def _is_logged(host: RunningHost, text: str) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_calls_in_flight_finish_before_the_end(tmp_path: Path, number: signal.Signals) -> None:
-    """After SIGINT or SIGTERM a call that runs gets its response, an idle connection closes, and the exit code is 0."""
+    """After SIGINT or SIGTERM a running call gets its response, an idle connection closes, and the exit code is 0."""
     app = """
 import logging, pathlib, time
 
@@ -404,7 +404,7 @@ def wait(req: func.HttpRequest) -> str:
 
 
 def test_a_call_that_does_not_finish_holds_up_the_end_for_a_while_only(tmp_path: Path) -> None:
-    """A call that outlasts --stop-seconds gets 503, and the host ends with exit code 0 and no traceback."""
+    """A call that outlasts --stop-seconds gets 503, and the host exits with code 0 and no traceback."""
     with running(write_app(tmp_path, APP), "--stop-seconds", "1") as host, host.connect() as waiting:
         waiting.sendall(b"GET /api/slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
         wait_for(partial(_is_logged, host, "slow has begun"))
@@ -415,7 +415,7 @@ def test_a_call_that_does_not_finish_holds_up_the_end_for_a_while_only(tmp_path:
 
 
 def test_ends_while_the_app_loads(tmp_path: Path) -> None:
-    """SIGINT ends the host with exit code 0 while the app is still being imported."""
+    """SIGINT stops the host with exit code 0 while the app is still being imported."""
     begun = tmp_path / "begun"
     write_app(tmp_path, f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(600)\n")
     with start(tmp_path, "--port", "0") as process:

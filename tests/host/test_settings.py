@@ -19,7 +19,7 @@ ORIGIN = "https://portal.azure.com"
 
 
 def test_the_environment_beats_local_settings(tmp_path: Path) -> None:
-    """A variable of the environment beats local.settings.json, unless it is empty, as with Core Tools."""
+    """An environment variable overrides local.settings.json, unless it is empty, as with Core Tools."""
     settings = json.dumps({"Values": {"ONE": "file", "TWO": "file"}})
     write_app(tmp_path, ENVIRON, local__settings__json=settings)
     with running(tmp_path, environ={"ONE": "", "TWO": "environ"}) as host:
@@ -27,7 +27,7 @@ def test_the_environment_beats_local_settings(tmp_path: Path) -> None:
 
 
 def test_numbers_and_booleans_are_settings(tmp_path: Path) -> None:
-    """A number in local.settings.json is text as it is written in the file, and a boolean is `true` or `false`."""
+    """A number in local.settings.json keeps the text of the file, and a boolean becomes `true` or `false`."""
     write_app(tmp_path, ENVIRON, local__settings__json='{"Values": {"ONE": 1.50, "TWO": true}}')
     with running(tmp_path) as host:
         assert host.call("GET", "/api/environ").body == b"1.50,true,Development"
@@ -35,7 +35,7 @@ def test_numbers_and_booleans_are_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prefix", ["v1", "v1/app", ""])
 def test_the_route_prefix_is_set_by_host_json(tmp_path: Path, prefix: str) -> None:
-    """Functions are served, and listed, under the routePrefix of host.json."""
+    """Functions are served and listed under the routePrefix of host.json."""
     write_app(tmp_path, ENVIRON)
     extensions = {"http": {"routePrefix": prefix}}
     (tmp_path / "host.json").write_text(json.dumps({"version": "2.0", "extensions": extensions}))
@@ -72,7 +72,7 @@ def test_the_route_prefix_is_set_by_host_json(tmp_path: Path, prefix: str) -> No
     ],
 )
 def test_refuses_broken_settings(tmp_path: Path, name: str, text: str, message: str) -> None:
-    """A broken file ends the host with exit code 1 and one line that names the file and shows none of it."""
+    """A broken file stops the host with exit code 1 and one line that names the file and shows none of its contents."""
     write_app(tmp_path, ENVIRON)
     (tmp_path / name).write_text(text)
     with start(tmp_path, "--port", "0") as process:
@@ -85,7 +85,7 @@ def test_refuses_broken_settings(tmp_path: Path, name: str, text: str, message: 
 
 
 def test_refuses_a_port_in_use(tmp_path: Path) -> None:
-    """A port that is taken ends the host with exit code 1 and one line that names it."""
+    """A port in use stops the host with exit code 1 and one line that names it."""
     write_app(tmp_path, ENVIRON)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -102,7 +102,7 @@ def cors_app(folder: Path, cors: str, credentials: bool = False) -> Path:
 
 
 def cors_headers(headers: list[tuple[str, str]]) -> dict[str, str]:
-    """The headers that CORS is about."""
+    """Return the CORS headers of a response."""
     return {name: value for name, value in headers if name.startswith("access-control-") or name == "vary"}
 
 
@@ -120,14 +120,14 @@ def test_cors_allows_the_origins_listed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("listed", [f"http://localhost:3000, {ORIGIN}", f"{ORIGIN}/", ORIGIN.upper()])
 def test_an_origin_that_core_tools_would_not_match(tmp_path: Path, listed: str) -> None:
-    """An origin with a blank, a final slash or capitals never matches, as with `func`; a warning says so."""
+    """An origin with a blank, a final slash or capitals never matches, as with `func`; a warning explains it."""
     with running(cors_app(tmp_path, listed)) as host:
         assert cors_headers(host.call("GET", "/api/environ", headers={"Origin": ORIGIN}).headers) == {}
     assert sum("warning: CORS in local.settings.json" in line for line in host.logged) == 1
 
 
 def test_the_cors_option_replaces_the_file(tmp_path: Path) -> None:
-    """`--cors` takes the place of the file's origins, as with `func`."""
+    """`--cors` replaces the file's origins, as with `func`."""
     other = "http://localhost:5173"
     with running(cors_app(tmp_path, ORIGIN), "--cors", other) as host:
         assert cors_headers(host.call("GET", "/api/environ", headers={"Origin": other}).headers)
@@ -135,7 +135,7 @@ def test_the_cors_option_replaces_the_file(tmp_path: Path) -> None:
 
 
 def test_cors_preflight(tmp_path: Path) -> None:
-    """The host responds to a preflight: 204, with the method and headers requested; none for an origin not listed."""
+    """The host responds to a preflight with 204 and the requested method and headers, for listed origins only."""
     requested = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type, x-functions-key",
@@ -161,7 +161,7 @@ def test_cors_for_all(tmp_path: Path) -> None:
 
 
 def test_no_cors_without_the_setting(tmp_path: Path) -> None:
-    """Without the setting OPTIONS is a method like another, and no response has a CORS header."""
+    """Without the setting OPTIONS is an ordinary method, and no response has a CORS header."""
     with running(write_app(tmp_path, ENVIRON)) as host:
         headers = {"Origin": f"http://localhost:{host.port}", "Access-Control-Request-Method": "POST"}
         reply = host.call("OPTIONS", "/api/environ", headers=headers)

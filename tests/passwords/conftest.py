@@ -25,17 +25,17 @@ SMALL = Parameters(64, 1, 1)
 
 
 class Clock:
-    """Time that a test moves."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = datetime.now(UTC)
 
     def __call__(self) -> datetime:
-        """The time now."""
+        """Return the time."""
         return self.now
 
     def forward(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the clock forward."""
         self.now += timedelta(seconds=seconds)
 
 
@@ -44,13 +44,13 @@ Make = Callable[..., Accounts]
 
 @pytest.fixture
 def clock() -> Clock:
-    """Stands still until it is moved."""
+    """A clock that changes only when the test moves it."""
     return Clock()
 
 
 @pytest.fixture
 def new_keys(storage_connection: str, tmp_path: Path) -> Iterator[Callable[[], KeyStore]]:
-    """Makes key stores over one table that is this test's own, each as another instance would see it."""
+    """Makes key stores over one table of this test, each like another instance of the app."""
     table, path = f"keys{uuid4().hex[:20]}", tmp_path / "master.key"
     path.write_text("A" * 43)
     storage = Storage(StorageSettings(storage_connection))
@@ -60,7 +60,7 @@ def new_keys(storage_connection: str, tmp_path: Path) -> Iterator[Callable[[], K
 
 @pytest.fixture
 def make(storage_connection: str, clock: Clock, new_keys: Callable[[], KeyStore]) -> Iterator[Make]:
-    """Makes accounts over one table that is this test's own, as several instances of the app would be."""
+    """Makes accounts over one table of this test, like several instances of the app."""
     table = f"users{uuid4().hex[:20]}"
 
     def make(cost: Parameters = SMALL, connection: str = storage_connection, **settings: object) -> Accounts:
@@ -84,5 +84,5 @@ def make(storage_connection: str, clock: Clock, new_keys: Callable[[], KeyStore]
 
 @pytest.fixture
 def accounts(make: Make) -> Accounts:
-    """Accounts with no users yet."""
+    """Accounts without users."""
     return make()

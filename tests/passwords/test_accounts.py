@@ -1,4 +1,4 @@
-"""Users in real Table Storage: one after another, and many at once."""
+"""Users in real Table Storage, with sequential and concurrent calls."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ PASSWORD, OTHER = "correct horse battery staple", "another horse battery staple"
 
 
 def test_a_user_logs_in(accounts: Accounts) -> None:
-    """A user is created once, has an id of its own, and logs in with the password and with no other."""
+    """A user is created once, has a unique id, and logs in only with the right password."""
     user = accounts.create("Alice@Example.org", PASSWORD, second_factor=False)
     assert UUID(user.user_id).version == 4
     login = accounts.log_in("ALICE@example.ORG", PASSWORD)
@@ -51,7 +51,7 @@ def test_a_user_logs_in(accounts: Accounts) -> None:
 
 
 def test_a_weak_password_creates_nobody(accounts: Accounts) -> None:
-    """A password that fails rules is refused with each of them, and there is no user then."""
+    """A weak password is refused with every failed rule, and no user is created."""
     with pytest.raises(WeakPassword) as refused:
         accounts.create("alice@example.org", "alice@example", second_factor=False)
     assert [each.detail.partition(":")[0] for each in refused.value.errors] == ["too-short", "context-word"]
@@ -68,7 +68,7 @@ def test_a_weak_password_creates_nobody(accounts: Accounts) -> None:
 
 
 def test_a_login_is_noted(accounts: Accounts, clock: Clock) -> None:
-    """The last login is that of the last right password."""
+    """The last login is the time of the last right password."""
     user = accounts.create("alice", PASSWORD, second_factor=False)
     assert accounts.users.by_id(user.user_id).user.last_login is None
     clock.forward(60)
@@ -82,13 +82,13 @@ def test_a_login_is_noted(accounts: Accounts, clock: Clock) -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_wrong_passwords_make_a_name_wait(known: bool, accounts: Accounts, clock: Clock) -> None:
-    """After five wrong passwords a name waits, then twice as long each time, whether or not there is such a user."""
+    """After five wrong passwords a name must wait, then twice as long each time, whether or not the user exists."""
     if known:
         accounts.create("alice", PASSWORD, second_factor=False)
     for _ in range(5):
         assert not accounts.log_in("alice", "wrong").user
     for seconds in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900):
-        for password in ("wrong", PASSWORD, "wrong"):  # Nothing is looked at now, and nothing prolongs the wait.
+        for password in ("wrong", PASSWORD, "wrong"):  # During a wait no call checks a password or prolongs the wait.
             with pytest.raises(TooManyAttempts) as refused:
                 accounts.log_in("Alice", password)
             assert refused.value.retry_after == seconds
@@ -102,7 +102,7 @@ def test_wrong_passwords_make_a_name_wait(known: bool, accounts: Accounts, clock
 
 
 def test_a_success_ends_the_count(accounts: Accounts) -> None:
-    """A right password between wrong ones lets the name start anew."""
+    """A right password resets the count of wrong ones."""
     accounts.create("alice", PASSWORD, second_factor=False)
     for _ in range(3):
         for _ in range(4):
@@ -111,7 +111,7 @@ def test_a_success_ends_the_count(accounts: Accounts) -> None:
 
 
 def test_the_operator_ends_a_wait(accounts: Accounts) -> None:
-    """A reset lets the user in at once, with the new password alone."""
+    """After a reset the user can log in at once, with the new password only."""
     user = accounts.create("alice", PASSWORD, second_factor=False)
     for _ in range(5):
         accounts.log_in("alice", "wrong")
@@ -123,7 +123,7 @@ def test_the_operator_ends_a_wait(accounts: Accounts) -> None:
 
 
 def test_the_count_holds_for_all_instances(make: Make) -> None:
-    """Instances count together: what one has seen, another refuses."""
+    """Instances share one count: another instance refuses after the first one's failures."""
     one, other = make(), make()
     for accounts in (one, other, one, other, one):
         assert not accounts.log_in("alice", "wrong").user
@@ -133,7 +133,7 @@ def test_the_count_holds_for_all_instances(make: Make) -> None:
 
 
 def guess(accounts: Accounts, name: str) -> str:
-    """What becomes of a wrong password."""
+    """Return the result of a wrong password."""
     try:
         return str(accounts.log_in(name, "wrong").user is not None)
     except TooManyAttempts:
@@ -141,7 +141,7 @@ def guess(accounts: Accounts, name: str) -> str:
 
 
 def test_guessing_at_once_gains_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many guesses at once no more are looked at than of guesses one by one, but for one more of each instance."""
+    """Concurrent guesses get no more checks than sequential ones, plus one per instance."""
     monkeypatch.setattr("shared.passwords.logins.TURN_SECONDS", 60.0)
     accounts = make()
     with ThreadPoolExecutor(24) as callers:
@@ -155,7 +155,7 @@ def test_guessing_at_once_gains_nothing(make: Make, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_flood_about_one_name_is_refused(accounts: Accounts) -> None:
-    """Of very many calls about one name at once, some are refused at once, so that others have threads left."""
+    """Of very many simultaneous calls for one name, some are refused at once, so that other users have threads."""
 
     def outcome(_: int) -> str:
         try:
@@ -164,7 +164,7 @@ def test_a_flood_about_one_name_is_refused(accounts: Accounts) -> None:
             return error.code
 
     with ThreadPoolExecutor(200) as callers:
-        with accounts._logins._turns.of(accounts.users.key("alice")):  # Nobody gets a turn before all have come.
+        with accounts._logins._turns.of(accounts.users.key("alice")):  # No call proceeds until all have arrived.
             calls = [callers.submit(outcome, number) for number in range(200)]
             refused, waiting = wait(calls, 60, FIRST_COMPLETED)
             while len(refused) < 200 - (MAX_WAITING - 1):
@@ -176,7 +176,7 @@ def test_a_flood_about_one_name_is_refused(accounts: Accounts) -> None:
 
 
 def test_a_password_is_changed(accounts: Accounts) -> None:
-    """The old password is needed to set a new one; without it, the error is the same for a user and for nobody."""
+    """A change needs the old password; without it, known and unknown users get the same error."""
     accounts.create("alice", PASSWORD, second_factor=False)
     accounts.change_password("alice", PASSWORD, OTHER)
     assert accounts.log_in("alice", OTHER).user
@@ -190,7 +190,7 @@ def test_a_password_is_changed(accounts: Accounts) -> None:
 
 
 def test_a_renamed_user_stays_the_same(accounts: Accounts) -> None:
-    """A user who is renamed keeps id and password; another user can then have the old name."""
+    """A renamed user keeps id and password; another user can then take the old name."""
     user = accounts.create("alice", PASSWORD, second_factor=False)
     assert accounts.rename("Alice", "Bob").user_id == user.user_id
     assert accounts.rename("bob", "BOB").name == "BOB"
@@ -208,7 +208,7 @@ def test_a_renamed_user_stays_the_same(accounts: Accounts) -> None:
 
 
 def test_a_deleted_user_is_gone(accounts: Accounts) -> None:
-    """A deleted user logs in no more; who gets the name next is another user."""
+    """A deleted user cannot log in; the next user of that name is a different user."""
     user = accounts.create("alice", PASSWORD, second_factor=False)
     accounts.delete(user.user_id)
     assert not accounts.log_in("alice", PASSWORD).user
@@ -219,7 +219,7 @@ def test_a_deleted_user_is_gone(accounts: Accounts) -> None:
 
 
 def test_an_imported_user_moves_to_argon2id(accounts: Accounts) -> None:
-    """The first login with a hash from elsewhere replaces it."""
+    """The first login with an imported hash replaces the hash."""
     password = "x" * 71
     text = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
     user = accounts.import_user(NewUser("alice", text))
@@ -238,7 +238,7 @@ def test_an_imported_user_moves_to_argon2id(accounts: Accounts) -> None:
 
 
 def test_new_parameters_reach_users_at_their_next_login(make: Make) -> None:
-    """A login under other parameters hashes anew, once."""
+    """After a change of parameters, the next login hashes again, once."""
     old, new = make(SMALL), make(Parameters(128, 1, 1))
     old.create("alice", PASSWORD, second_factor=False)
     assert [new.log_in("alice", PASSWORD).rehashed for _ in range(2)] == [True, False]
@@ -246,7 +246,7 @@ def test_new_parameters_reach_users_at_their_next_login(make: Make) -> None:
 
 
 def test_a_hash_over_the_limit_is_an_error_of_its_own(make: Make) -> None:
-    """A user whose hash takes more memory than is allowed now gets an error of its own, not a wrong password."""
+    """If a user's hash exceeds the current memory limit, the error says so; it is not a wrong password."""
     accounts = make()
     text = phc("argon2id", 19, Parameters(128 * 1024, 1, 1), bytes(16), bytes(32))
     accounts.users.create(
@@ -257,7 +257,7 @@ def test_a_hash_over_the_limit_is_an_error_of_its_own(make: Make) -> None:
 
 
 def test_a_rehash_does_not_undo_a_change(make: Make) -> None:
-    """A login that would store a new hash of the old password, while another changes it, leaves the new one alone."""
+    """If another call changes the password during a login's rehash, the new password stays."""
     old, new = make(SMALL), make(Parameters(128, 1, 1))
     old.create("alice", PASSWORD, second_factor=False)
     before = new.users.by_name("alice")
@@ -268,7 +268,7 @@ def test_a_rehash_does_not_undo_a_change(make: Make) -> None:
 
 
 def test_a_password_is_changed_once(make: Make) -> None:
-    """Of many who change a password at once, from several instances, exactly one finds the old one right."""
+    """Of many concurrent changes on several instances, exactly one succeeds with the old password."""
     several = [make() for _ in range(4)]
     several[0].create("alice", PASSWORD, second_factor=False)
 
@@ -288,7 +288,7 @@ def test_a_password_is_changed_once(make: Make) -> None:
 
 
 def test_pages_hold_every_user_once(accounts: Accounts) -> None:
-    """Page by page all users come, each once; counters of names are no users."""
+    """The pages list every user once, and no counters of names."""
     names = {f"user-{number}" for number in range(23)}
     text = accounts.hasher.hash(PASSWORD, SMALL)
     for name in names:
@@ -304,7 +304,7 @@ def test_pages_hold_every_user_once(accounts: Accounts) -> None:
 
 
 def test_without_storage_nobody_logs_in(make: Make, storage_connection: str) -> None:
-    """Without storage nobody logs in, and the response is not that of a wrong password."""
+    """Without storage all logins fail, and the response differs from that of a wrong password."""
     away = make(connection="AccountName=a;AccountKey=aGk=;TableEndpoint=http://127.0.0.1:9/a")
     with pytest.raises(StorageUnavailable):
         away.log_in("alice", PASSWORD)
@@ -366,7 +366,7 @@ with ThreadPoolExecutor(4) as callers:
 
 
 def test_two_processes_lose_nothing(make: Make, storage_connection: str, clock: Clock) -> None:
-    """Logins, creations, renamings, changes and deletions at once from two processes leave every user whole."""
+    """Concurrent logins, creations, renames, changes and deletions of two processes leave every user intact."""
     accounts = make()
     before = {name: accounts.create(name, PASSWORD, second_factor=False) for name in ("shared", "wanderer", "changing")}
     table = accounts.users._table._name
@@ -386,16 +386,16 @@ def test_two_processes_lose_nothing(make: Make, storage_connection: str, clock: 
             process.kill()
     assert [each.returncode for each in processes] == [0, 0]
     done = [each for output in outputs for each in json.loads(output)]
-    # Each login of the one who nobody changes succeeds, however often the hash is moved to and fro meanwhile.
+    # Each login of the user whose password does not change succeeds, however often the hash is replaced meanwhile.
     assert {result for what, result in done if what == "login"} == {True}
-    # Whoever is created and deleted all the time is let in or not, changed or not, and nothing else comes of it.
+    # Calls for the user who is created and deleted repeatedly succeed or fail, with no other result.
     outcomes = {True, False, "contested", "wrong-password", "too-many-attempts", "user-changed"}
     assert {result for what, result in done if what == "contested"} <= outcomes
-    # Each creation was followed by a deletion of that very user, and none of them failed.
+    # Each creation was followed by a deletion of that same user, and all succeeded.
     assert {result for what, result in done if what == "deleted"} <= {None}
     with pytest.raises(UnknownUser):
         accounts.users.by_name("contested")
-    # Exactly one change had the old password; the password is the one of that process.
+    # Exactly one change had the old password; its process's password is now valid.
     changed = [result for what, result in done if what == "changed"]
     assert Counter(changed)["changing"] == 1
     valid = []
@@ -403,7 +403,7 @@ def test_two_processes_lose_nothing(make: Make, storage_connection: str, clock: 
         clock.forward(3600)  # Wrong passwords make the name wait.
         valid.append(accounts.log_in("changing", f"battery staple horse {seed}").user is not None)
     assert sorted(valid) == [False, True]
-    # The wanderer is there once, under one name, with the same id.
+    # The renamed user exists once, under one name, with the same id.
     found = [each.user for each in accounts.users.page("", 1000)]
     assert Counter(each.user_id for each in found) == {each.user_id: 1 for each in before.values()}
     wanderer = accounts.users.by_id(before["wanderer"].user_id).user

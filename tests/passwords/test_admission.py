@@ -1,4 +1,4 @@
-"""Hashes at once: how many run, in which order they start, and how much memory they take."""
+"""Concurrent hashes: how many run, in which order they start, and how much memory they use."""
 
 import subprocess
 import sys
@@ -17,14 +17,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Job:
-    """A piece of work that records when it starts, and ends when the test lets it."""
+    """A job that records its start, and ends when the test lets it."""
 
     def __init__(self, name: str, starts: list[str]) -> None:
         self.name, self.starts = name, starts
         self.started, self.may_end = Event(), Event()
 
     def __call__(self, _memory: mmap) -> str:
-        """Do the work."""
+        """Run the job."""
         self.starts.append(self.name)
         self.started.set()
         assert self.may_end.wait(30)
@@ -33,12 +33,12 @@ class Job:
 
 @pytest.fixture
 def callers() -> "ThreadPoolExecutor":
-    """Threads that call, as the host's threads do."""
+    """Call from threads, as the host does."""
     return ThreadPoolExecutor(32)
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds that another thread brings about."""
+    """Wait until another thread makes the condition true."""
     waiter = Event()
     for _ in range(3000):
         if holds():
@@ -48,7 +48,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_it_returns_what_the_work_returns() -> None:
-    """The result of the work, and what it raises, come out as if it had been called."""
+    """The result of the work, or its exception, reaches the caller."""
     threads = HashingThreads(10)
     assert threads.run(1024, lambda _: "done") == "done"
     with pytest.raises(ZeroDivisionError):
@@ -57,7 +57,7 @@ def test_it_returns_what_the_work_returns() -> None:
 
 
 def test_never_more_than_the_memory_at_once(callers: ThreadPoolExecutor) -> None:
-    """Whatever comes at once, what runs together stays within the memory, and everything gets its turn."""
+    """Concurrent work stays within the memory limit, and every job runs."""
     threads = HashingThreads(10, threads=8, wait_seconds=60)
     lock, now, most = Lock(), 0, 0
 
@@ -78,7 +78,7 @@ def test_never_more_than_the_memory_at_once(callers: ThreadPoolExecutor) -> None
 
 
 def test_no_more_at_once_than_threads(callers: ThreadPoolExecutor) -> None:
-    """However little memory hashes take, no more of them run than there are threads."""
+    """However little memory hashes use, no more of them run than there are threads."""
     threads = HashingThreads(1000, threads=2, wait_seconds=60)
     starts: list[str] = []
     jobs = [Job(str(number), starts) for number in range(5)]
@@ -90,7 +90,7 @@ def test_no_more_at_once_than_threads(callers: ThreadPoolExecutor) -> None:
 
 
 def test_a_big_one_is_not_overtaken(callers: ThreadPoolExecutor) -> None:
-    """A hash that needs much memory starts before a small one that came later, though the small one would fit."""
+    """A hash that needs much memory starts before a small one that came later, even if the small one would fit."""
     threads = HashingThreads(100, threads=3, wait_seconds=60)
     starts: list[str] = []
     first, big, small = (Job(name, starts) for name in ("first", "big", "small"))
@@ -105,14 +105,14 @@ def test_a_big_one_is_not_overtaken(callers: ThreadPoolExecutor) -> None:
     first.may_end.set()
     assert big.started.wait(30)
     assert small.started.wait(30)
-    assert sorted(starts[1:]) == ["big", "small"]  # Each tells by itself that it has begun, so in either order.
+    assert sorted(starts[1:]) == ["big", "small"]  # Each job records its own start, so the order does not matter.
     big.may_end.set()
     small.may_end.set()
     assert [each.result(30) for each in running] == ["first", "big", "small"]
 
 
 def test_what_waits_too_long_is_busy_and_never_runs(callers: ThreadPoolExecutor) -> None:
-    """A hash that finds no room in time is refused with a time to come back, does not run later, and blocks nobody."""
+    """A hash that finds no room in time is refused with a retry time, never runs, and blocks no other call."""
     threads = HashingThreads(100, threads=2, wait_seconds=60)
     starts: list[str] = []
     first, late = Job("first", starts), Job("late", starts)
@@ -131,7 +131,7 @@ def test_what_waits_too_long_is_busy_and_never_runs(callers: ThreadPoolExecutor)
 
 
 def test_other_callers_never_take_all_threads(callers: ThreadPoolExecutor) -> None:
-    """However many hashes callers send along, one thread and the reserved memory stay free for users' logins."""
+    """However many hashes callers submit, one thread and the reserved memory stay free for users' logins."""
     threads = HashingThreads(100, threads=3, wait_seconds=60, reserved_kib=20 * 1024)
     starts: list[str] = []
     sent = [Job(f"sent {number}", starts) for number in range(6)]
@@ -145,7 +145,7 @@ def test_other_callers_never_take_all_threads(callers: ThreadPoolExecutor) -> No
 
 
 def test_other_callers_leave_the_reserved_memory(callers: ThreadPoolExecutor) -> None:
-    """A hash that a caller sends along waits while it would take the memory that is reserved for users."""
+    """A submitted hash waits if it would use the memory reserved for users."""
     threads = HashingThreads(100, threads=4, wait_seconds=60, reserved_kib=30 * 1024)
     starts: list[str] = []
     first, second = Job("first", starts), Job("second", starts)
@@ -161,7 +161,7 @@ def test_other_callers_leave_the_reserved_memory(callers: ThreadPoolExecutor) ->
 
 
 class Patience(HashingThreads):
-    """Waits as long as each caller says by `mine.seconds`."""
+    """Waits as long as each thread sets in `mine.seconds`."""
 
     mine = local()
 
@@ -174,7 +174,7 @@ class Patience(HashingThreads):
 
 
 def test_one_that_gives_up_lets_the_next_start(callers: ThreadPoolExecutor) -> None:
-    """When the big one at the head gives up waiting, the small one behind it starts at once."""
+    """When the big job at the head gives up, the small one behind it starts at once."""
     threads = Patience(100, threads=2)
     starts: list[str] = []
     first, small = Job("first", starts), Job("small", starts)
@@ -197,7 +197,7 @@ def test_one_that_gives_up_lets_the_next_start(callers: ThreadPoolExecutor) -> N
 
 
 def test_what_never_fits_is_no_call_to_make() -> None:
-    """Work that is larger than all of the memory is the caller's mistake: ValueError at once."""
+    """Work larger than all of the memory raises ValueError at once."""
     with pytest.raises(ValueError, match="never fit"):
         HashingThreads(1).run(1025, lambda _: None)
 
@@ -236,7 +236,7 @@ print(memory("VmHWM") - before)
     ids=["one size", "mixed"],
 )
 def test_64_callers_stay_within_the_memory(mib: int, sizes: list[int], rounds: int) -> None:
-    """With 64 callers at once the process never takes more than the limit and 10 MiB, whatever the mix of sizes."""
+    """With 64 concurrent callers the process uses at most the limit plus 10 MiB, for any mix of sizes."""
     script = MEASURE.format(mib=mib, sizes=sizes, rounds=rounds)
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(ran.stdout) <= (mib + 10) * 1024

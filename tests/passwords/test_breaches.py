@@ -17,7 +17,7 @@ KNOWN, UNKNOWN = "a breached horse battery staple", "seven purple mountain goats
 
 
 class Service:
-    """A service that knows one password, and can be made to fail."""
+    """A service that knows one breached password, and can be made to fail."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []
@@ -26,13 +26,13 @@ class Service:
         self.url = ""
 
     def known(self, handler: BaseHTTPRequestHandler) -> None:
-        """The suffixes of the range, with padding, as the real service sends them."""
+        """Return the suffixes of the range, with padding, as the real service does."""
         suffix = hashlib.sha1(KNOWN.encode()).hexdigest().upper()[5:]  # noqa: S324 - as the interface has it.
         padding = hashlib.sha1(UNKNOWN.encode()).hexdigest().upper()[5:]  # noqa: S324
         self.send(handler, 200, f"{'0' * 35}:3\r\n{suffix}:42\r\n{padding}:0\r\n".encode())
 
     def send(self, handler: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
-        """A whole response."""
+        """Send a complete response."""
         handler.send_response(status)
         handler.send_header("content-length", str(len(body)))
         handler.end_headers()
@@ -41,7 +41,7 @@ class Service:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """A service of this test's own."""
+    """A service for this test only."""
     state = Service()
 
     class Handler(BaseHTTPRequestHandler):
@@ -65,7 +65,7 @@ def service() -> Iterator[Service]:
 
 @pytest.mark.parametrize("path", ["", "/", "/range", "/range/"])
 def test_only_five_digits_leave(service: Service, path: str) -> None:
-    """The service sees the first five digits of the SHA-1 and asks for padding; a padded line is not a breach."""
+    """The service gets five digits of the SHA-1 and a request for padding; a padded line is not a breach."""
     client = BreachedPasswords(service.url + path)
     assert client.contains(KNOWN)
     assert not client.contains(UNKNOWN)
@@ -77,7 +77,7 @@ def test_only_five_digits_leave(service: Service, path: str) -> None:
 
 
 def test_a_service_that_is_out_accepts(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A password is accepted if the service refuses, fails, redirects, sends garbage, too much, or too slowly."""
+    """A password is accepted if the service refuses, fails, redirects, or sends garbage, too much, or too slowly."""
     monkeypatch.setattr(breaches, "TIME_LIMIT_SECONDS", 0.3)
     client = BreachedPasswords(service.url)
 
@@ -113,7 +113,7 @@ def test_a_service_that_is_out_accepts(service: Service, monkeypatch: pytest.Mon
 
 
 def test_users_cannot_have_a_breached_password(service: Service, make: Make) -> None:
-    """A breached password fails the policy; it is not asked about for passwords that are too long."""
+    """A breached password fails the policy; a password that is too long causes no request."""
     accounts = make(breached_passwords_url=service.url)
     assert accounts.reasons(KNOWN, None, second_factor=False) == ["breached"]
     with pytest.raises(WeakPassword, match="breached"):

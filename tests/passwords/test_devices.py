@@ -12,7 +12,7 @@ TOKEN = issue_token(KEY, ID, "user", "password", NOW)
 
 
 def test_a_token_names_its_device() -> None:
-    """A token gives back the device's id, for this user and this password alone, for 30 days."""
+    """A token yields the device's id, for this user and this password only, for 30 days."""
     assert read_token(KEY, TOKEN, "user", "password", NOW) == ID
     assert read_token(KEY, TOKEN, "user", "password", NOW + LIFETIME - timedelta(seconds=1)) == ID
     assert read_token(KEY, TOKEN, "user", "password", NOW + LIFETIME) is None
@@ -23,7 +23,7 @@ def test_a_token_names_its_device() -> None:
 
 
 def test_a_token_of_a_clock_ahead_is_refused() -> None:
-    """A token that an instance with a wrong clock issued for longer than 30 days is not valid yet."""
+    """A token that a fast clock issued for longer than 30 days is not valid yet."""
     ahead = issue_token(KEY, ID, "user", "password", NOW + timedelta(days=2))
     assert read_token(KEY, ahead, "user", "password", NOW) is None
 
@@ -38,5 +38,5 @@ def test_a_changed_token_is_refused(bit: int) -> None:
 
 @given(st.binary(max_size=80))
 def test_no_bytes_break_it(token: bytes) -> None:
-    """Any bytes are read, and refused."""
+    """Any bytes are refused without an exception of another type."""
     assert read_token(KEY, token, "user", "password", NOW) is None

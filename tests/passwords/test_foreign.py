@@ -1,4 +1,4 @@
-"""Hashes that other programs made verify here; each program makes its own."""
+"""Hashes of other programs verify here; each program generates its own."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ COST = Parameters(64, 1, 1)
 PASSWORD = "Grüße, Jürgen ❤"
 RIGHT, WRONG = Verdict(valid=True, needs_rehash=True), Verdict(valid=False, needs_rehash=False)
 
-# Each in a process of its own: both warn about what our interpreter deprecates, and Django wants to be set up.
+# Each runs in its own process: both use deprecated modules of this interpreter, and Django needs a setup.
 PASSLIB = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
@@ -71,7 +71,7 @@ print(json.dumps(made))
 
 
 def made_by(script: str) -> dict[str, str]:
-    """What another program makes of the password; and whether it verifies what we make of it."""
+    """Return another program's hash of the password, and whether it verifies the app's hash."""
     ours = hash_password(PASSWORD.encode(), COST, bytes(range(16)))
     command = [sys.executable, "-c", script, PASSWORD, ours]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -81,7 +81,7 @@ def made_by(script: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("script", [PASSLIB, DJANGO], ids=["passlib", "Django"])
 def test_strings_of_password_libraries_verify(script: str) -> None:
-    """Every kind of hash that passlib and Django make verifies here and wants a rehash; and ours verifies there."""
+    """Every kind of hash from passlib and Django verifies here and needs a rehash; the app's hashes verify there."""
     made = made_by(script)
     assert made.pop("verifies ours")
     for name, text in made.items():
@@ -108,7 +108,7 @@ def test_bcrypt_sha256_is_computed_as_passlib_does() -> None:
     "method", ["scrypt:1024:8:1", "scrypt:32768:8:1", "pbkdf2:sha1:1000", "pbkdf2:sha256:1000", "pbkdf2:sha512:1000"]
 )
 def test_strings_of_werkzeug_verify(method: str) -> None:
-    """What Werkzeug makes verifies here and wants a rehash."""
+    """Werkzeug's hashes verify here and need a rehash."""
     stored = parse_hash(generate_password_hash(PASSWORD, method))
     assert verify(stored, PASSWORD, COST) == RIGHT
     assert verify(stored, PASSWORD + "x", COST) == WRONG
@@ -116,7 +116,7 @@ def test_strings_of_werkzeug_verify(method: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["2a", "2b", "2y"])
 def test_strings_of_bcrypt_verify(prefix: str) -> None:
-    """A bcrypt hash verifies, whichever program wrote its prefix."""
+    """A bcrypt hash verifies with any program's prefix."""
     made = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     stored = parse_hash(f"${prefix}{made[3:]}")
     assert verify(stored, PASSWORD, COST) == RIGHT
@@ -133,7 +133,7 @@ def test_strings_of_bcrypt_verify(prefix: str) -> None:
     ],
 )
 def test_published_vectors_of_bcrypt_verify(password: str, text: str) -> None:
-    """The vectors that bcrypt's implementations share verify; an empty password is refused before."""
+    """The vectors that bcrypt implementations share verify; an empty password is refused first."""
     if password:
         assert verify(parse_hash(text), password, COST) == RIGHT
 
@@ -143,12 +143,12 @@ UNREAD = Verdict(valid=True, needs_rehash=False)
 
 @pytest.mark.parametrize("form", ["{}", "bcrypt${}", "{{CRYPT}}{}", "{{bcrypt}}{}"])
 def test_bcrypt_reads_72_bytes(form: str) -> None:
-    """To a bcrypt hash passwords that agree in 72 bytes are the same, so such a password does not call for a rehash."""
+    """bcrypt ignores everything after 72 bytes, so such a password causes no rehash."""
     start = "x" * 72
     stored = parse_hash(form.format(bcrypt.hashpw(start.encode(), bcrypt.gensalt(4)).decode()))
     assert verify(stored, start + "one", COST) == UNREAD
     assert verify(stored, start + "another", COST) == UNREAD
-    assert verify(stored, start, COST) == UNREAD  # The password may have been longer.
+    assert verify(stored, start, COST) == UNREAD  # The original password may have been longer.
     letters = "é" * 36
     stored = parse_hash(form.format(bcrypt.hashpw(letters.encode(), bcrypt.gensalt(4)).decode()))
     assert verify(stored, letters + "é", COST) == UNREAD
@@ -158,14 +158,14 @@ def test_bcrypt_reads_72_bytes(form: str) -> None:
 
 
 def test_bcrypt_of_a_long_password_as_typed_calls_for_no_rehash() -> None:
-    """The same holds for a password that matches only as it was typed, and not in its NFKC form."""
+    """The same is true for a password that matches only as typed, and not in its NFKC form."""
     typed = "e\u0301" * 40
     stored = parse_hash(bcrypt.hashpw(typed.encode()[:72], bcrypt.gensalt(4)).decode())
     assert verify(stored, typed, COST) == UNREAD
 
 
 def test_bcrypt_does_not_repeat_a_password() -> None:
-    """bcrypt repeats a password with a NUL between, so `abc` and `abc\\0abc` have one hash: the second is refused."""
+    """bcrypt repeats a password after a NUL, so `abc` and `abc\\0abc` have one hash: the second is refused."""
     stored = parse_hash(bcrypt.hashpw(b"abc", bcrypt.gensalt(4)).decode())
     assert bcrypt.checkpw(b"abc\0abc", bcrypt.hashpw(b"abc", bcrypt.gensalt(4)))
     assert verify(stored, "abc", COST) == RIGHT
@@ -173,7 +173,7 @@ def test_bcrypt_does_not_repeat_a_password() -> None:
 
 
 def test_bcrypt_with_stray_bits_verifies() -> None:
-    """A salt or digest whose last character has unused bits set, as old versions of passlib wrote, verifies."""
+    """A salt or digest with unused bits set in its last character, as old versions of passlib wrote, verifies."""
     text = bcrypt.hashpw(PASSWORD.encode(), b"$2b$04$abcdefghijklmnopqrstuu").decode()
     alphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
     for place, bits in ((28, 15), (59, 3)):
@@ -185,7 +185,7 @@ def test_bcrypt_with_stray_bits_verifies() -> None:
 
 
 def test_bcrypt_ends_here() -> None:
-    """What bcrypt did not read is read after a rehash."""
+    """After a rehash, the bytes that bcrypt ignored count."""
     start = "x" * 72
     stored = parse_hash(bcrypt.hashpw(start.encode(), bcrypt.gensalt(4)).decode())
     assert verify(stored, start[:71], COST) == WRONG
@@ -194,7 +194,7 @@ def test_bcrypt_ends_here() -> None:
 
 
 def published(name: str) -> list[dict[str, str]]:
-    """The blocks of a file of published vectors."""
+    """Return the blocks of a file of published vectors."""
     text = (Path(cryptography_vectors.__file__).parent / "KDF" / name).read_text()
     found = []
     for block in text.split("COUNT = ")[1:]:
@@ -204,13 +204,13 @@ def published(name: str) -> list[dict[str, str]]:
 
 
 def encode(data: bytes) -> str:
-    """Base64 without padding."""
+    """Encode base64 without padding."""
     return base64.b64encode(data).decode().rstrip("=")
 
 
 @pytest.mark.parametrize("form", ["pbkdf2", "pbkdf2-sha1"])
 def test_published_vectors_of_pbkdf2_verify(form: str) -> None:
-    """The vectors of RFC 6070 verify as PHC strings, but the one of 16 million iterations, which is refused."""
+    """The vectors of RFC 6070 verify as PHC strings, except the one of 16 million iterations, which is refused."""
     for vector in published("rfc-6070-PBKDF2-SHA1.txt"):
         salt, digest = vector["salt"].replace("\\0", "\0").encode(), bytes.fromhex(vector["derived_key"])
         text = f"${form}$i={vector['iterations']},l={len(digest)}${encode(salt)}${encode(digest)}"
@@ -243,7 +243,7 @@ def test_published_vectors_of_pbkdf2_verify(form: str) -> None:
     ],
 )
 def test_published_vectors_of_scrypt_verify(password: str, salt: str, ln: int, r: int, p: int, digest: str) -> None:
-    """The vectors of RFC 7914, section 12, verify as PHC strings, and their memory is counted."""
+    """The vectors of RFC 7914, section 12, verify as PHC strings, and the app counts their memory."""
     stored = parse_hash(f"$scrypt$ln={ln},r={r},p={p}${encode(salt.encode())}${encode(bytes.fromhex(digest))}")
     assert verify(stored, password, COST) == RIGHT
     assert verify(stored, password + "x", COST) == WRONG
@@ -316,7 +316,7 @@ def test_a_hostile_hash_is_refused_before_any_work(text: str, word: str) -> None
 
 
 def test_a_refusal_names_the_accepted_forms() -> None:
-    """Whoever sends a hash of an unknown form reads which forms there are."""
+    """The error for an unknown hash format lists the accepted ones."""
     with pytest.raises(InvalidHash) as refused:
         parse_hash("{MD5}AAAAAAAAAAAAAAAAAAAAAA==")
     for form in ("Argon2", "bcrypt", "$6$", "phpass", "scrypt", "PBKDF2", "Firebase", "ASP.NET", "{SSHA}"):
@@ -330,7 +330,7 @@ OPENSSL = shutil.which("openssl")
 @pytest.mark.parametrize(("option", "algorithm"), [("-1", "md5-crypt"), ("-5", "sha256-crypt"), ("-6", "sha512-crypt")])
 @pytest.mark.parametrize("scheme", ["", "{CRYPT}", "{crypt}"])
 def test_strings_of_openssl_passwd_verify(option: str, algorithm: str, scheme: str) -> None:
-    """What `openssl passwd` makes verifies here, with LDAP's scheme, too."""
+    """The hashes of `openssl passwd` verify here, also with LDAP's scheme."""
     command = [str(OPENSSL), "passwd", option, "-salt", "saltsalt", "-stdin"]
     made = subprocess.run(command, input=PASSWORD, capture_output=True, text=True, check=True).stdout.strip()
     stored = parse_hash(scheme + made)
@@ -339,7 +339,7 @@ def test_strings_of_openssl_passwd_verify(option: str, algorithm: str, scheme: s
     assert verify(stored, PASSWORD + "x", COST) == WRONG
 
 
-# Python's crypt is gone from 3.13 on, and its import warns before.
+# Python 3.13 removed crypt, and 3.11 warns at its import.
 CRYPT = """
 import sys, warnings
 warnings.simplefilter("ignore")
@@ -351,7 +351,7 @@ print(crypt.crypt(sys.argv[1], sys.argv[2]))
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="this Python has no module crypt")
 @pytest.mark.parametrize("settings", ["$1$abcdefgh", "$5$rounds=1000$salt", "$6$rounds=77777$0123456789abcdef", "$6$a"])
 def test_strings_of_crypt_verify(settings: str) -> None:
-    """What the C library's crypt(3) makes verifies here, with any number of rounds and any salt."""
+    """The hashes of the C library's crypt(3) verify here, with any number of rounds and any salt."""
     made = subprocess.run([sys.executable, "-c", CRYPT, PASSWORD, settings], capture_output=True, text=True, check=True)
     stored = parse_hash(made.stdout.strip())
     assert verify(stored, PASSWORD, COST) == RIGHT
@@ -385,7 +385,7 @@ FIREBASE = (
 )
 @pytest.mark.parametrize("url_safe", [False, True])
 def test_strings_of_firebase_verify(form: str, url_safe: bool) -> None:
-    """A hash of Firebase's scrypt verifies with the project's parameters, in the forms of Kratos and of Supabase."""
+    """A hash of Firebase's scrypt verifies with the project's parameters, in Kratos' and in Supabase's format."""
     text = form.format(*FIREBASE)
     stored = parse_hash(text.replace("+", "-").replace("/", "_") if url_safe else text)
     assert algorithm_of(stored) == "firebase-scrypt"
@@ -394,7 +394,7 @@ def test_strings_of_firebase_verify(form: str, url_safe: bool) -> None:
 
 
 def aspnet(prf: int, iterations: int, salt: bytes, digest: bytes) -> str:
-    """A hash as ASP.NET Core Identity v3 writes it."""
+    """Build a hash in the format of ASP.NET Core Identity v3."""
     header = b"\1" + b"".join(number.to_bytes(4) for number in (prf, iterations, len(salt)))
     return base64.b64encode(header + salt + digest).decode()
 
@@ -402,7 +402,7 @@ def aspnet(prf: int, iterations: int, salt: bytes, digest: bytes) -> str:
 @pytest.mark.parametrize(("prf", "name"), [(0, "sha1"), (1, "sha256"), (2, "sha512")])
 @pytest.mark.parametrize("salt", [bytes(range(16)), bytes(range(32))])
 def test_strings_of_aspnet_identity_verify(prf: int, name: str, salt: bytes) -> None:
-    """A hash of ASP.NET Core Identity, version 3 with each of its digests, and version 2, verifies."""
+    """A hash of ASP.NET Core Identity, version 3 with each digest, and version 2, verifies."""
     digest = hashlib.pbkdf2_hmac(name, PASSWORD.encode(), salt, 1000, 32)
     stored = parse_hash(aspnet(prf, 1000, salt, digest))
     assert algorithm_of(stored) == f"pbkdf2-{name}"
@@ -431,7 +431,7 @@ def test_a_hash_of_aspnet_identity_that_others_published_verifies() -> None:
     ],
 )
 def test_strings_of_kratos_verify(password: str, text: str) -> None:
-    """Kratos writes N itself where PHC strings have its exponent, and pads its base64."""
+    """Kratos writes N itself instead of its exponent as in PHC strings, and pads its base64."""
     stored = parse_hash(text)
     assert verify(stored, password, COST) == RIGHT
     assert verify(stored, password + "x", COST) == WRONG
@@ -440,7 +440,7 @@ def test_strings_of_kratos_verify(password: str, text: str) -> None:
 @pytest.mark.parametrize("name", ["1", "256", "512"])
 @pytest.mark.parametrize("pattern", ["{SALT}{PASSWORD}", "{PASSWORD}{SALT}", "x{SALT}$$${PASSWORD}y{SALT}"])
 def test_salted_sha_of_kratos_verifies(name: str, pattern: str) -> None:
-    """Kratos writes in which pattern salt and password are joined."""
+    """Kratos writes the pattern that joins salt and password."""
     salt = b"salt{PASSWORD}"
     parts = [part.replace("{SALT}", salt.decode()) for part in pattern.split("{PASSWORD}")]
     digest = hashlib.new(f"sha{name}", PASSWORD.join(parts).encode()).digest()
@@ -457,7 +457,7 @@ def test_salted_sha_of_kratos_verifies(name: str, pattern: str) -> None:
 @pytest.mark.parametrize(("option", "name"), [("-1", "md5"), ("-5", "sha256"), ("-6", "sha512")])
 @pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
 def test_crypt_of_kratos_verifies(option: str, name: str) -> None:
-    """Kratos writes the name of the algorithm where crypt(3) has its number."""
+    """Kratos writes the algorithm's name instead of crypt(3)'s number."""
     command = [str(OPENSSL), "passwd", option, "-salt", "saltsalt", "-stdin"]
     made = subprocess.run(command, input=PASSWORD, capture_output=True, text=True, check=True).stdout.strip()
     stored = parse_hash(f"${name}-crypt{made[2:]}")
@@ -466,7 +466,7 @@ def test_crypt_of_kratos_verifies(option: str, name: str) -> None:
 
 
 def test_padded_and_marked_strings_verify() -> None:
-    """Padded base64 and the marks of LDAP servers, Dovecot and Spring, in any case, change nothing."""
+    """Padded base64 and the prefixes of LDAP servers, Dovecot and Spring, in any case, are accepted."""
     salt = bytes(range(16))
     ours = hash_password(PASSWORD.encode(), COST, salt)
     begin, salt_text, digest = ours.rsplit("$", 2)
@@ -488,7 +488,7 @@ def test_padded_and_marked_strings_verify() -> None:
 
 
 def test_the_costs_that_common_programs_write_are_allowed() -> None:
-    """The limits leave room for what Django, passlib, OWASP and Linux distributions write, and for our own profiles."""
+    """The limits allow the costs of Django, passlib, OWASP, Linux distributions, and the app's own profiles."""
     for text in (
         "pbkdf2_sha256$1500000$salt$" + "A" * 43 + "=",
         "$pbkdf2-sha512$i=600000$c2FsdA$" + "A" * 86,
@@ -519,7 +519,7 @@ def test_the_costs_that_common_programs_write_are_allowed() -> None:
 )
 @settings(deadline=None)
 def test_no_string_breaks_it(text: str) -> None:
-    """With any salt, digest and cost, the string is parsed, or refused as an invalid hash."""
+    """A string with any salt, digest and cost is parsed, or refused as an invalid hash."""
     try:
         stored = parse_hash(text)
         if text.startswith(("$2b$04$", "{", "$1$", "$5$", "$6$", "$P$")):
@@ -560,7 +560,7 @@ print(memory("VmHWM") - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell a process's memory so")
 def test_scrypt_stays_within_the_memory() -> None:
-    """With hashes of scrypt among those of Argon2 the process takes no more than the limit and 10 MiB."""
+    """With scrypt and Argon2 hashes together, the process uses at most the limit plus 10 MiB."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC")}
     ran = subprocess.run(
         [sys.executable, "-c", MEASURE], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
@@ -569,6 +569,6 @@ def test_scrypt_stays_within_the_memory() -> None:
 
 
 def test_a_foreign_hash_hides_itself() -> None:
-    """The repr of a parsed hash, which may come into a log, shows nothing of it."""
+    """The repr of a parsed hash, which a log may contain, shows none of it."""
     make: Callable[[str], object] = parse_hash
     assert repr(make("{SSHA}" + base64.b64encode(b"d" * 20 + b"salt").decode())) == "ForeignHash(salted-sha1, …)"

@@ -1,4 +1,4 @@
-"""Hashes that we make and take: vectors, strings from other programs, limits, and any password there is."""
+"""Argon2 hashes: vectors, strings of other programs, limits, and arbitrary passwords."""
 
 import shutil
 import subprocess
@@ -33,9 +33,9 @@ PASSWORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_si
 
 
 def published_vectors() -> list[tuple[str, dict[str, str]]]:
-    """The published vectors of the three variants, but those that no PHC string holds.
+    """Return the published vectors of the three variants that a PHC string can hold.
 
-    Those have a secret or associated data, or a tag under 12 bytes.
+    The others have a secret or associated data, or a tag under 12 bytes.
     """
     found = []
     for variant in ("argon2d", "argon2i", "argon2id"):
@@ -59,7 +59,7 @@ def test_published_vectors_verify(variant: str, fields: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), [(0, "argon2d"), (1, "argon2i"), (2, "argon2id")])
 def test_the_vectors_of_rfc_9106_hold(kind: int, name: str) -> None:
-    """The Argon2 that we stand on gives the tags of RFC 9106, section 5 (with secret and associated data)."""
+    """The Argon2 library gives the tags of RFC 9106, section 5 (with secret and associated data)."""
     from argon2.low_level import core, ffi
 
     tags = {
@@ -90,7 +90,7 @@ def test_the_vectors_of_rfc_9106_hold(kind: int, name: str) -> None:
     ],
 )
 def test_strings_of_the_reference_implementation_verify(text: str) -> None:
-    """The strings of the reference implementation's own tests verify, also those of its first version."""
+    """The strings in the reference implementation's own tests verify, also those of its first version."""
     stored = parse_argon2(text)
     assert verify(stored, "password", stored.cost) == Verdict(valid=True, needs_rehash=True)
     assert not verify(stored, "another", stored.cost).valid
@@ -99,7 +99,7 @@ def test_strings_of_the_reference_implementation_verify(text: str) -> None:
 @pytest.mark.parametrize("kind", list(Type))
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_strings_of_argon2_cffi_verify(kind: Type, lanes: int) -> None:
-    """What argon2-cffi's PasswordHasher makes of a password verifies here, whatever the variant."""
+    """A hash of argon2-cffi's PasswordHasher verifies here, in every variant."""
     text = PasswordHasher(2, 256, lanes, hash_len=16, salt_len=8, type=kind).hash("Grüße, Jürgen ❤")
     assert verify(parse_argon2(text), "Grüße, Jürgen ❤", SMALL) == Verdict(valid=True, needs_rehash=True)
     assert verify(parse_argon2(text), "Grüße, Jürgen", SMALL) == Verdict(valid=False, needs_rehash=False)
@@ -107,7 +107,7 @@ def test_strings_of_argon2_cffi_verify(kind: Type, lanes: int) -> None:
 
 @pytest.mark.parametrize("profile", ["owasp", "owasp-46", "rfc9106-low"])
 def test_our_strings_verify_in_argon2_cffi(profile: Profile) -> None:
-    """What we make verifies in argon2-cffi's PasswordHasher, and says what the profile says."""
+    """The app's hashes verify in argon2-cffi's PasswordHasher, and have the profile's parameters."""
     cost = PROFILES[profile]
     text = hash_password(encode_password("Passwört"), cost, SALT)
     assert text.startswith(f"$argon2id$v=19$m={cost.memory_kib},t={cost.time_cost},p={cost.parallelism}$")
@@ -119,7 +119,7 @@ def test_our_strings_verify_in_argon2_cffi(profile: Profile) -> None:
 
 @pytest.mark.skipif(shutil.which("argon2") is None, reason="the argon2 command is not installed")
 def test_strings_of_the_argon2_command_verify() -> None:
-    """What the argon2 command makes verifies here, and its tag is the one that we make."""
+    """A hash of the argon2 command verifies here, and the app computes the same tag."""
     for option, variant in (("-i", "argon2i"), ("-d", "argon2d"), ("-id", "argon2id")):
         command = ["argon2", SALT.hex(), option, "-t", "2", "-m", "12", "-p", "2", "-e"]
         text = subprocess.run(command, input=b"Gr\xc3\xbc\xc3\x9fe", capture_output=True, check=True).stdout
@@ -143,7 +143,7 @@ def test_profiles_are_those_of_their_sources() -> None:
 @given(PASSWORDS)
 @settings(deadline=None)
 def test_any_password_verifies(password: str) -> None:
-    """Any Unicode text is a password: its hash verifies it, and neither a longer nor a shorter one."""
+    """Any Unicode text can be a password: its hash verifies it, and no longer or shorter one."""
     stored = parse_argon2(hash_password(encode_password(password), SMALL, SALT))
     assert verify(stored, password, SMALL) == Verdict(valid=True, needs_rehash=False)
     assert not verify(stored, password + "a", SMALL).valid
@@ -153,7 +153,7 @@ def test_any_password_verifies(password: str) -> None:
 @given(PASSWORDS, st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
 @settings(deadline=None)
 def test_every_normal_form_is_the_same_password(password: str, form: str) -> None:
-    """However a keyboard composes a password, it is the same one (NFKC), as é is e with an acute accent."""
+    """Passwords are normalised to NFKC: é typed as one character equals e with a combining accent."""
     stored = parse_argon2(hash_password(encode_password(password), SMALL, SALT))
     assert verify(stored, unicodedata.normalize(form, password), SMALL).valid  # type: ignore[arg-type]
 
@@ -161,14 +161,14 @@ def test_every_normal_form_is_the_same_password(password: str, form: str) -> Non
 @given(PASSWORDS)
 @settings(deadline=None)
 def test_hashes_of_the_password_as_typed_verify(password: str) -> None:
-    """A hash from elsewhere was made without NFKC: it verifies, and wants a rehash where that makes a difference."""
+    """A hash made elsewhere without NFKC verifies, and needs a rehash if NFKC changes the password."""
     stored = parse_argon2(hash_password(password.encode(), SMALL, SALT))
     differs = unicodedata.normalize("NFKC", password) != password
     assert verify(stored, password, SMALL) == Verdict(valid=True, needs_rehash=differs)
 
 
 def test_case_and_spaces_count() -> None:
-    """A password is not trimmed and not folded; a zero byte in it ends nothing."""
+    """A password is neither trimmed nor case-folded; a zero byte does not end it."""
     for password, other in (("Secret", "secret"), (" secret", "secret"), ("a\0b", "a\0c"), ("a\0", "a")):
         stored = parse_argon2(hash_password(encode_password(password), SMALL, SALT))
         assert verify(stored, password, SMALL).valid
@@ -192,7 +192,7 @@ def test_case_and_spaces_count() -> None:
     ids=lambda value: value[:8].encode("unicode-escape").decode() if isinstance(value, str) else None,
 )
 def test_a_password_has_1_to_1024_bytes(password: str, accepted: bool) -> None:
-    """The bound holds for the normalised password in UTF-8, however it was composed, and is found quickly."""
+    """The limit applies to the normalised password in UTF-8, and the check is fast."""
     if accepted:
         assert 1 <= len(encode_password(password)) <= MAX_PASSWORD_BYTES
     else:
@@ -201,7 +201,7 @@ def test_a_password_has_1_to_1024_bytes(password: str, accepted: bool) -> None:
 
 
 def test_no_text_is_normalised_that_cannot_be_short_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Normalising takes time that grows with the square of the length, so a longer text is refused before it."""
+    """Normalising takes time quadratic in the length, so a longer text is refused first."""
     lengths: list[int] = []
     real = unicodedata.normalize
 
@@ -266,7 +266,7 @@ def test_a_hostile_hash_is_refused_before_any_work(text: str, word: str) -> None
 )
 @settings(deadline=None)
 def test_no_text_breaks_the_parser(text: str) -> None:
-    """Any text is either parsed, and then within every limit, or refused as an invalid hash."""
+    """Any text is either parsed, within every limit, or refused as an invalid hash."""
     try:
         cost = parse_argon2(text).cost
     except InvalidHash:
@@ -311,7 +311,7 @@ def test_what_needs_a_rehash(text: str, outdated: bool) -> None:
 
 
 def test_a_hash_hides_itself() -> None:
-    """The repr of a parsed hash, which may come into a log, shows neither salt nor digest."""
+    """The repr of a parsed hash, which a log may contain, shows neither salt nor digest."""
     shown = repr(parse_argon2(phc("argon2id", 19, SMALL, b"saltsaltsaltsalt", b"d" * 32)))
     assert "salt" not in shown.replace("Argon2Hash", "")
     assert "ddd" not in shown

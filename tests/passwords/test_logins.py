@@ -1,4 +1,4 @@
-"""Waits, locks, devices, sprayed passwords, and what unknown names cost, over real Table Storage."""
+"""Waits, locks, devices, sprayed passwords, and the cost of unknown names, over real Table Storage."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PASSWORD, OTHER = "correct horse battery staple", "another horse battery staple"
 
 
 def fail(accounts: Accounts, clock: Clock, name: str, times: int) -> None:
-    """Wrong passwords for a name, each after the wait before it."""
+    """Send wrong passwords for a name, each after the previous wait."""
     for _ in range(times):
         clock.forward(901)
         assert accounts.log_in(name, "wrong").user is None
@@ -28,7 +28,7 @@ def fail(accounts: Accounts, clock: Clock, name: str, times: int) -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_hundred_failures_in_a_row_lock(known: bool, make: Make, clock: Clock) -> None:
-    """After 100 failures in a row a name is locked for good, whether or not the user exists; a reset unlocks a user."""
+    """After 100 failures in a row a name is locked, whether or not the user exists; a reset unlocks a user."""
     accounts = make(spray_names=0)
     if known:
         accounts.create("alice", PASSWORD, second_factor=False)
@@ -46,7 +46,7 @@ def test_a_hundred_failures_in_a_row_lock(known: bool, make: Make, clock: Clock)
 
 
 def test_failures_belong_to_the_user(make: Make, clock: Clock) -> None:
-    """A rename does not escape a count, and whoever gets the name of a deleted user starts with none."""
+    """A rename keeps the count, and the next user of a deleted user's name starts without failures."""
     accounts = make(spray_names=0)
     user = accounts.create("alice", PASSWORD, second_factor=False)
     fail(accounts, clock, "alice", 20)
@@ -63,7 +63,7 @@ def test_failures_belong_to_the_user(make: Make, clock: Clock) -> None:
 
 
 def test_a_device_is_not_held_up(make: Make, clock: Clock) -> None:
-    """A call with the token of an earlier success logs in while others' failures make the name wait, or lock it."""
+    """A call with the token of an earlier login succeeds while others' failures make the name wait, or lock it."""
     accounts = make(spray_names=0)
     accounts.create("alice", PASSWORD, second_factor=False)
     device = accounts.log_in("alice", PASSWORD).device
@@ -73,12 +73,12 @@ def test_a_device_is_not_held_up(make: Make, clock: Clock) -> None:
     login = accounts.log_in("alice", PASSWORD, device)
     assert login.user
     assert accounts.log_in("alice", PASSWORD, login.device).user
-    with pytest.raises(UserLocked):  # The failures of others stay.
+    with pytest.raises(UserLocked):  # The failures of other callers remain.
         accounts.log_in("alice", PASSWORD)
 
 
 def test_a_device_has_ten_failures(make: Make, clock: Clock) -> None:
-    """Ten wrong passwords in a row of one device, and its token is worth nothing; a success between starts again."""
+    """After ten wrong passwords in a row a device's token is invalid; a success in between resets the count."""
     accounts = make(spray_names=0)
     accounts.create("alice", PASSWORD, second_factor=False)
     device = accounts.log_in("alice", PASSWORD).device
@@ -94,7 +94,7 @@ def test_a_device_has_ten_failures(make: Make, clock: Clock) -> None:
 
 
 def test_a_device_is_bound_to_user_and_password(make: Make, clock: Clock) -> None:
-    """A token is worth nothing for another user, after a change of the password, after 30 days, or if it is garbage."""
+    """A token is invalid for another user, after a password change, after 30 days, or if it is garbage."""
     accounts = make(spray_names=0)
     for name in ("alice", "bob"):
         accounts.create(name, PASSWORD, second_factor=False)
@@ -120,7 +120,7 @@ def test_a_device_is_bound_to_user_and_password(make: Make, clock: Clock) -> Non
 
 
 def test_a_rehash_keeps_devices(make: Make, clock: Clock) -> None:
-    """A new cost of hashes is no new password: the devices stay."""
+    """A rehash with another cost keeps the password, so device tokens stay valid."""
     old, new = make(SMALL, spray_names=0), make(Parameters(128, 1, 1), spray_names=0)
     old.create("alice", PASSWORD, second_factor=False)
     device = old.log_in("alice", PASSWORD).device
@@ -130,7 +130,7 @@ def test_a_rehash_keeps_devices(make: Make, clock: Clock) -> None:
 
 
 def test_a_sprayed_password_waits(make: Make, clock: Clock) -> None:
-    """One password tried for many names waits, for known and unknown names alike, and no other password does."""
+    """A password tried for many names must wait, for known and unknown names alike; other passwords need not."""
     accounts = make(spray_names=5)
     accounts.create("alice", PASSWORD, second_factor=False)
     accounts.create("bob", OTHER, second_factor=False)
@@ -155,7 +155,7 @@ def test_a_sprayed_password_waits(make: Make, clock: Clock) -> None:
 
 
 def test_a_device_is_not_held_up_by_spraying(make: Make) -> None:
-    """A call with a device logs in though others try the same password for many names."""
+    """A call with a device token succeeds while other callers try the same password for many names."""
     accounts = make(spray_names=3)
     accounts.create("alice", PASSWORD, second_factor=False)
     device = accounts.log_in("alice", PASSWORD).device
@@ -167,7 +167,7 @@ def test_a_device_is_not_held_up_by_spraying(make: Make) -> None:
 
 
 def test_spraying_can_be_off(make: Make) -> None:
-    """With 0 names nothing is kept of a wrong password."""
+    """With a limit of 0 names the app stores nothing about a wrong password."""
     accounts = make(spray_names=0)
     for number in range(6):
         accounts.log_in(f"user-{number}", PASSWORD)
@@ -176,7 +176,7 @@ def test_spraying_can_be_off(make: Make) -> None:
 
 
 def test_nothing_readable_is_kept_of_a_wrong_password(make: Make, clock: Clock) -> None:
-    """Of wrong passwords and unknown names the table has truncated keyed digests, and of passwords only for an hour."""
+    """The table stores wrong passwords and unknown names as truncated keyed digests, and passwords for one hour."""
     accounts = make()
     accounts.log_in("hunter2-as-a-name", "hunter2-as-a-password")
     stored = [dict(row) for row in accounts.users._table.query("PartitionKey ge @p", {"p": ""})]
@@ -191,7 +191,7 @@ def test_nothing_readable_is_kept_of_a_wrong_password(make: Make, clock: Clock) 
 
 
 def test_unknown_names_leave_a_bounded_number_of_rows(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unknown names share slots: however many are tried, there is at most one row for each slot."""
+    """Unknown names share slots: however many callers try, there is at most one row per slot."""
     monkeypatch.setattr("shared.passwords.store.users._SLOT_DIGITS", 1)
     accounts.create("alice", PASSWORD, second_factor=False)
     for number in range(40):
@@ -203,7 +203,7 @@ def test_unknown_names_leave_a_bounded_number_of_rows(accounts: Accounts, monkey
 
 
 def test_a_clock_that_was_ahead_locks_nobody_out(accounts: Accounts, clock: Clock) -> None:
-    """A wait that an instance with a clock a day ahead wrote counts from now, for users and for unknown names."""
+    """A wait written by an instance whose clock is a day ahead counts from now, for known and unknown names."""
     accounts.create("alice", PASSWORD, second_factor=False)
     clock.forward(24 * 3600)
     for name in ("alice", "nobody"):
@@ -224,7 +224,7 @@ def test_a_clock_that_was_ahead_locks_nobody_out(accounts: Accounts, clock: Cloc
 
 
 def test_a_disabled_user(accounts: Accounts) -> None:
-    """A disabled user cannot log in; only the right password tells so. Enabled again, everything is as before."""
+    """A disabled user cannot log in; only the right password reveals it. Enabling restores everything."""
     user = accounts.create("alice", PASSWORD, second_factor=False)
     assert accounts.set_disabled(user.user_id.upper(), True).disabled
     right, wrong = accounts.log_in("alice", PASSWORD), accounts.log_in("alice", OTHER)
@@ -245,7 +245,7 @@ def test_a_disabled_user(accounts: Accounts) -> None:
 
 
 def hashes(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Parameters | None]]:
-    """Notes every hash that is computed from now on: its algorithm and cost."""
+    """Record the algorithm and cost of every hash computed from now on."""
     from shared.passwords import hashing
 
     noted: list[tuple[str, Parameters | None]] = []
@@ -293,7 +293,7 @@ def test_after_a_new_profile_all_names_cost_the_same(make: Make, monkeypatch: py
 
 
 def outcome(act: Callable[[], object]) -> str:
-    """The outcome of a wrong password: false, or the code of the error."""
+    """Return the result of a wrong password: false, or the code of the error."""
     try:
         act()
     except StrongroomError as error:
@@ -309,7 +309,7 @@ def test_unknown_names_follow_the_pepper(make: Make, new_keys: Callable[[], KeyS
     accounts.create("alice", PASSWORD, second_factor=False)
 
     def outcomes() -> tuple[str, str]:
-        # One instance that has been running all the time.
+        # One instance that runs throughout.
         return (
             outcome(lambda: accounts.log_in("alice", "wrong")),
             outcome(lambda: accounts.log_in("nobody", "wrong")),
@@ -330,7 +330,7 @@ def test_unknown_names_follow_the_pepper(make: Make, new_keys: Callable[[], KeyS
 
 
 def test_no_failure_of_an_unknown_name_is_lost(accounts: Accounts, clock: Clock) -> None:
-    """Two instances that count at once count both, also if another name takes the slot between."""
+    """Two instances that count concurrently lose no failure, also if another name takes the slot in between."""
     users: UserStore = accounts.users
     key = users.key("nobody")
     stored = users.find(key)[1]

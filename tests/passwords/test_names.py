@@ -1,4 +1,4 @@
-"""Names of users: which are the same, and which are acceptable."""
+"""User names: which are equal, and which are allowed."""
 
 import unicodedata
 
@@ -26,13 +26,13 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
     ],
 )
 def test_names_that_are_the_same(one: str, other: str) -> None:
-    """Case, composition and compatible letters do not make another user."""
+    """Case, composition and compatible letters do not distinguish users."""
     assert fold_name(one) == fold_name(other)
 
 
 @pytest.mark.parametrize(("one", "other"), [("alice", "alicе"), ("a", "b"), ("a b", "ab"), ("alice", "alice1")])
 def test_names_that_are_not_the_same(one: str, other: str) -> None:
-    """Other letters are another user, also if they look alike (a Cyrillic е)."""
+    """Different letters distinguish users, even if they look alike (a Cyrillic е)."""
     assert fold_name(one) != fold_name(other)
 
 
@@ -40,7 +40,7 @@ def test_names_that_are_not_the_same(one: str, other: str) -> None:
     "invisible", ["\u00ad", "\u034f", "\u115f", "\u200b", "\u200d", "\ufe0f", "\U000e0041", "\u3164"]
 )
 def test_invisible_characters_make_no_twin(invisible: str) -> None:
-    """A default-ignorable character does not count in a comparison, and no user has it in a name."""
+    """Comparisons ignore default-ignorable characters, and names must not contain them."""
     assert fold_name(f"al{invisible}ice") == "alice"
     with pytest.raises(InvalidRequest):
         check_name(f"al{invisible}ice", "user")
@@ -50,7 +50,7 @@ def test_invisible_characters_make_no_twin(invisible: str) -> None:
 
 @given(NAMES, st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
 def test_folding_is_stable(name: str, form: str) -> None:
-    """A folded name folds to itself, and every normal form of a name folds alike."""
+    """A folded name folds to itself, and every normal form of a name folds to the same text."""
     folded = fold_name(name)
     assert fold_name(folded) == folded
     assert fold_name(unicodedata.normalize(form, name)) == folded  # type: ignore[arg-type]
@@ -135,11 +135,11 @@ def test_names_that_are_refused(name: str, word: str) -> None:
 
 @given(st.text(max_size=140))
 def test_no_name_breaks_it(name: str) -> None:
-    """Any text is a name, or refused with a reason."""
+    """Any text is accepted as a name, or refused with a reason."""
     try:
         assert fold_name(check_name(name, "user"))
     except InvalidRequest as error:
-        assert error.detail  # noqa: PT017 - the reason of whichever text was refused.
+        assert error.detail  # noqa: PT017 - the reason for the refused text.
 
 
 def test_the_table_is_the_one_that_the_script_makes() -> None:
@@ -158,7 +158,7 @@ def test_the_table_is_the_one_that_the_script_makes() -> None:
 
 @pytest.mark.skipif(unicodedata.unidata_version < "15", reason="this Python's own tables are older")
 def test_folding_agrees_with_the_standard_library() -> None:
-    """Where Python knows the same characters, folding is NFKC and casefolding, without ignorable characters."""
+    """For the characters that Python knows, folding is NFKC and casefolding, without ignorable characters."""
     characters = table()
     for point in (*range(0xD800), *range(0xE000, 0x20000)):
         character = chr(point)

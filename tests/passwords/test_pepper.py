@@ -1,4 +1,4 @@
-"""Hashes that are stored encrypted under a key that can be rotated."""
+"""Stored hashes, encrypted under a key that can be rotated."""
 
 from collections.abc import Callable
 from uuid import uuid4
@@ -27,12 +27,12 @@ def keys(new_keys: Callable[[], KeyStore]) -> KeyStore:
 
 
 def stored_secret(accounts: Accounts, name: str) -> Secret:
-    """A user's hash as it is in the table."""
+    """Return a user's hash as stored in the table."""
     return accounts.users.by_name(name).secret
 
 
 def test_hashes_rest_encrypted(make: Make, keys: KeyStore) -> None:
-    """With a pepper nothing of a hash is to be read in the table, and everything works as without."""
+    """With a pepper the table shows nothing of a hash, and logins work as without."""
     accounts = make(pepper_key="pepper")
     accounts.create("alice", PASSWORD, second_factor=False)
     secret = stored_secret(accounts, "alice")
@@ -48,7 +48,7 @@ def test_hashes_rest_encrypted(make: Make, keys: KeyStore) -> None:
 
 
 def test_rotating_the_pepper_resets_nobody(make: Make, keys: KeyStore) -> None:
-    """After a rotation old hashes still open; a login moves its user's, and a pass over all moves the others, once."""
+    """After a rotation old hashes still open; a login rewraps its user's hash, and a pass rewraps the others, once."""
     accounts = make(pepper_key="pepper")
     names = [f"user-{number}" for number in range(7)]
     for name in names:
@@ -69,7 +69,7 @@ def test_rotating_the_pepper_resets_nobody(make: Make, keys: KeyStore) -> None:
 
 
 def test_a_pepper_can_come_and_go(make: Make, keys: KeyStore) -> None:
-    """Plain hashes are encrypted once there is a pepper, and decrypted once there is none."""
+    """Plain hashes are encrypted when a pepper is set, and decrypted when it is removed."""
     keys.create("other", AES)
     without = make()
     for name in ("alice", "bob"):
@@ -86,7 +86,7 @@ def test_a_pepper_can_come_and_go(make: Make, keys: KeyStore) -> None:
 
 
 def test_a_hash_cannot_be_moved_to_another_user(make: Make, keys: KeyStore) -> None:
-    """Whoever writes to the table cannot put a hash that he knows in the place of another user's."""
+    """An attacker with write access to the table cannot replace a user's hash with a known one."""
     accounts = make(pepper_key="pepper")
     for name, password in (("mallory", OTHER), ("alice", PASSWORD)):
         accounts.create(name, password, second_factor=False)
@@ -97,7 +97,7 @@ def test_a_hash_cannot_be_moved_to_another_user(make: Make, keys: KeyStore) -> N
 
 
 def test_without_its_key_nobody_is_verified(make: Make, keys: KeyStore) -> None:
-    """A missing or disabled key, or one of another type, is 503, and counts as a failure of nobody."""
+    """A missing, disabled or unsuitable key is 503, and counts as no user's failure."""
     accounts = make(pepper_key="pepper")
     accounts.create("alice", PASSWORD, second_factor=False)
     keys.create("signs", NewKey(type="P-256", purpose="sign"))
@@ -120,7 +120,7 @@ def test_without_its_key_nobody_is_verified(make: Make, keys: KeyStore) -> None:
 
 
 def test_a_pepper_over_http(start_app: StartApp) -> None:
-    """With the key made by create-key and named in the settings, users log in; a rotation moves them."""
+    """With a key from create-key named in the settings, users log in; a rotation rewraps their hashes."""
     key = f"pepper-{uuid4().hex[:12]}"
     name = f"user-{uuid4().hex}"
     app = start_app({"STRONGROOM_PEPPER_KEY": key})
@@ -142,7 +142,7 @@ def test_a_pepper_over_http(start_app: StartApp) -> None:
         assert moved >= 1
         assert client.post("/api/verify-password", json={"user": name, "password": PASSWORD}).json()["valid"]
     plain = start_app({})
-    with plain.client() as client:  # The others, which share this run's storage, want their hashes in the clear again.
+    with plain.client() as client:  # Other tests share this storage and need their hashes unencrypted.
         cursor = None
         while True:
             page = client.post("/api/rewrap-passwords", json={"limit": 1000, "cursor": cursor}).json()

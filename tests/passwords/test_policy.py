@@ -1,4 +1,4 @@
-"""Which passwords users may have."""
+"""The rules for users' passwords."""
 
 import pytest
 from hypothesis import given
@@ -71,25 +71,25 @@ POLICY = Policy(service_names=("Strongroom", "ACME"))
     ids=lambda value: value[:30].encode("unicode-escape").decode() if isinstance(value, str) else None,
 )
 def test_verdicts(password: str, second_factor: bool, reasons: list[str]) -> None:
-    """Each rule refuses what it names, and nothing else is asked of a password."""
+    """Each rule refuses the passwords that it describes, and there are no other rules."""
     found = POLICY.reasons(password, blocklist(), "Alice.Wonder@example.org", second_factor=second_factor)
     assert found == reasons
 
 
 def test_short_words_of_the_context_do_not_count() -> None:
-    """A user called Dora may have a password with dora in it: only parts of five characters and more count."""
+    """A user called Dora may have a password with dora in it: only parts of five or more characters count."""
     assert POLICY.reasons("fedora is an old hat", blocklist(), "dora") == []
     assert POLICY.reasons("fedora is an old hat", blocklist(), "fedora") == ["context-word"]
 
 
 def test_lengths_are_settings() -> None:
-    """The least lengths are those of the settings."""
+    """The settings define the minimum lengths."""
     assert Policy(20, 10).reasons("fifteen chars !", blocklist()) == ["too-short"]
     assert Policy(20, 10).reasons("ninechar!", blocklist(), second_factor=True) == ["too-short"]
 
 
 def test_the_list_is_what_it_says() -> None:
-    """The list has thousands of passwords, folded and long enough to count, and none of its header."""
+    """The list has thousands of passwords, folded and long enough to count, without its header."""
     listed = blocklist()
     assert len(listed) > 19_000
     assert {"password", "iloveyou", "1q2w3e4r5t", "trustno1"} <= listed
@@ -107,11 +107,11 @@ def test_two_common_passwords_are_common(one: str, other: str) -> None:
 
 @given(st.text(min_size=1, max_size=300))
 def test_any_text_gets_a_verdict(password: str) -> None:
-    """No text breaks the rules, and what repeats itself is common."""
+    """Any text gets a verdict, and repetitive text is common."""
     try:
         password.encode()
     except UnicodeEncodeError:
         return
     assert set(POLICY.reasons(password, blocklist())) <= {"too-short", "too-long", "common", "context-word"}
-    first = fold_name(password[:1])  # Of `㌇` five letters come, which are a part of their own.
+    first = fold_name(password[:1])  # `㌇` expands to five letters, which form a part of their own.
     assert len(first) >= MIN_PART or is_common(first * 8, blocklist())

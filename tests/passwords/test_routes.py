@@ -14,7 +14,7 @@ FOREIGN = PasswordHasher(3, 4096, 1).hash("correct horse battery staple")
 
 
 def call(app: App, function: str, fields: dict[str, Any]) -> tuple[int, Any]:
-    """Status and JSON of a POST."""
+    """Return status and JSON of a POST."""
     with app.client() as client:
         response = client.post(f"/api/{function}", content=json.dumps(fields))
         return response.status_code, response.json()
@@ -35,7 +35,7 @@ def test_a_password_is_hashed_and_verified(running_app: App) -> None:
 
 
 def test_two_hashes_of_a_password_differ(running_app: App) -> None:
-    """Each hash has a salt of its own."""
+    """Each hash has its own salt."""
     hashes = {call(running_app, "hash-password", {"password": "twice"})[1]["hash"] for _ in range(2)}
     assert len(hashes) == 2
 
@@ -44,7 +44,7 @@ def test_two_hashes_of_a_password_differ(running_app: App) -> None:
     ("profile", "cost"), [("owasp", (19456, 2, 1)), ("owasp-46", (47104, 1, 1)), ("rfc9106-low", (65536, 3, 4))]
 )
 def test_each_profile_is_what_it_says(profile: str, cost: tuple[int, int, int], running_app: App) -> None:
-    """A hash has its profile's cost, and needs a rehash only where another profile is wanted."""
+    """A hash has its profile's cost, and needs a rehash only if the caller requests another profile."""
     _, hashed = call(running_app, "hash-password", {"password": "secret", "profile": profile})
     assert tuple(hashed["parameters"].values()) == cost
     for wanted in ("owasp", "owasp-46", "rfc9106-low"):
@@ -56,7 +56,7 @@ def test_each_profile_is_what_it_says(profile: str, cost: tuple[int, int, int], 
 
 
 def test_explicit_parameters_are_taken(running_app: App) -> None:
-    """A hash has the parameters that are asked for, and needs no rehash where the same are wanted."""
+    """A hash has the requested parameters, and needs no rehash for the same parameters."""
     parameters = {"memory_kib": 24000, "time_cost": 2, "parallelism": 3}
     _, hashed = call(running_app, "hash-password", {"password": "secret", "parameters": parameters})
     assert hashed["parameters"] == parameters
@@ -67,7 +67,7 @@ def test_explicit_parameters_are_taken(running_app: App) -> None:
 
 
 def test_a_hash_from_elsewhere_needs_a_rehash(running_app: App) -> None:
-    """A hash of other parameters verifies, and says that it should be made anew, but only to who knows the password."""
+    """A hash of other parameters verifies; only a caller with the right password learns that it needs a rehash."""
     fields = {"password": "correct horse battery staple", "hash": FOREIGN}
     assert call(running_app, "verify-password", fields) == (200, {"valid": True, "needs_rehash": True})
     fields["password"] = "wrong"
@@ -168,7 +168,7 @@ def test_a_hash_from_elsewhere_needs_a_rehash(running_app: App) -> None:
 def test_what_is_refused(
     function: str, fields: dict[str, Any], status: int, code: str, detail: str, running_app: App
 ) -> None:
-    """What cannot be hashed or verified is refused with the code and the reason, and the hash is not repeated."""
+    """Invalid input is refused with the code and the reason, and the response does not repeat the hash."""
     result, body = call(running_app, function, fields)
     assert (result, body["code"]) == (status, code)
     assert detail in body["detail"] or detail in {each["field"] for each in body["errors"]}
@@ -186,9 +186,9 @@ def test_what_is_no_text_is_no_password(body: bytes, running_app: App) -> None:
 
 
 def test_too_many_at_once_are_busy(start_app: StartApp) -> None:
-    """Calls for which there is no room in time are 429 with a time to come back, and the app serves on."""
+    """Calls that find no room in time are 429 with a retry time, and the app keeps serving."""
     app = start_app({"STRONGROOM_HASH_MEMORY_MIB": "64"})
-    # The costliest hash that is allowed takes all of this app's memory for most of a second; each waits for its turn.
+    # The costliest allowed hash uses all of this app's memory for most of a second; each call waits for its turn.
     slow = FOREIGN.replace("m=4096,t=3", "m=65536,t=15")
     with app.client() as client, ThreadPoolExecutor(8) as callers:
         client.timeout = 250
@@ -204,7 +204,7 @@ def test_too_many_at_once_are_busy(start_app: StartApp) -> None:
 
 
 def test_passwords_and_hashes_are_in_no_log_and_no_error(start_app: StartApp) -> None:
-    """Neither a response nor the log repeats a password or a hash, whatever is wrong with the call."""
+    """Neither a response nor the log contains a password or a hash, whatever is wrong with the call."""
     app = start_app()
     secret, salt = "Xyzzy-Plugh-4711", FOREIGN.split("$")[4]
     bad: list[tuple[str, dict[str, Any]]] = [

@@ -1,4 +1,4 @@
-"""Users in Table Storage: rows under a digest, batches, and writes whose response is lost."""
+"""Users in Table Storage: rows with a digest, batches, and writes whose response is lost."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -25,17 +25,17 @@ PLAIN = "$argon2id$v=19$m=64,t=1,p=1$" + "A" * 22 + "$" + "A" * 43
 
 
 def row_of(accounts: Accounts, name: str) -> Row:
-    """The row of a user as it is in the table."""
+    """Return the user's row as stored in the table."""
     row = accounts.users._table.get("users", f"name.{accounts.users.key(name)}")
     assert row is not None
     return row
 
 
-# Rows under a digest
+# Rows with a digest
 
 
 def test_a_row_hides_nothing_and_takes_no_change(accounts: Accounts) -> None:
-    """A user's row is legible, and any change of a property, or another one, makes it a damaged user."""
+    """A user's row is readable, and a changed or added property makes it a damaged user."""
     user = accounts.create("alice", PASSWORD, second_factor=False)
     row = row_of(accounts, "alice")
     assert user.user_id in row["document"]
@@ -60,7 +60,7 @@ def test_a_row_hides_nothing_and_takes_no_change(accounts: Accounts) -> None:
 
 
 def test_a_row_cannot_be_moved(accounts: Accounts) -> None:
-    """A user's row is not accepted under another name, and an id does not lead to another user."""
+    """A user's row is refused under another name, and an id does not lead to another user."""
     alice, mallory = (accounts.create(name, PASSWORD, second_factor=False) for name in ("alice", "mallory"))
     table: Table = accounts.users._table
     row = row_of(accounts, "mallory")
@@ -75,7 +75,7 @@ def test_a_row_cannot_be_moved(accounts: Accounts) -> None:
 
 
 def test_counters_take_no_change(accounts: Accounts) -> None:
-    """Nobody without the key lowers the count of an unknown name."""
+    """Lowering the count of an unknown name requires the key."""
     accounts.log_in("nobody", "wrong")
     table: Table = accounts.users._table
     (row,) = table.query("PartitionKey eq @p and kind eq 'unknown-name'", {"p": "users"})
@@ -85,13 +85,13 @@ def test_counters_take_no_change(accounts: Accounts) -> None:
 
 
 class Document(msgspec.Struct):
-    """A document of a row."""
+    """The document in a row."""
 
     text: str
 
 
 def test_another_key_opens_no_row() -> None:
-    """A row that another key has signed is damaged, also if it has no digest at all."""
+    """A row that another key signed is damaged, and so is one without a digest."""
     one, other = Records(lambda: bytes(32)), Records(lambda: b"1" * 32)
 
     decoder = msgspec.json.Decoder(Document)
@@ -104,7 +104,7 @@ def test_another_key_opens_no_row() -> None:
 
 
 def plain(accounts: Accounts, name: str) -> None:
-    """Give a user a plain hash, as an app without a pepper would."""
+    """Give a user a plain hash, as an app without a pepper does."""
     accounts.users.change(accounts.users.by_name(name), lambda now: (now.user, Secret(PLAIN.encode())))
 
 
@@ -134,7 +134,7 @@ def test_after_the_migration_a_plain_hash_is_refused(make: Make, new_keys: Calla
 
 
 def test_a_pepper_can_be_required(make: Make, new_keys: Callable[[], KeyStore]) -> None:
-    """STRONGROOM_PEPPER_REQUIRED refuses a plain hash without any pass, and if the row of the pass is removed."""
+    """STRONGROOM_PEPPER_REQUIRED refuses a plain hash without any pass, even if the pass's row is removed."""
     new_keys().create("pepper", NewKey(type="AES-256", purpose="encrypt"))
     accounts = make(pepper_key="pepper", pepper_required=True)
     accounts.create("alice", PASSWORD, second_factor=False)
@@ -148,7 +148,7 @@ def test_a_pepper_can_be_required(make: Make, new_keys: Callable[[], KeyStore]) 
 
 
 def test_many_users_are_imported(accounts: Accounts, clock: Clock) -> None:
-    """A batch creates each user that can be created, with its id and time; the others' results say why not."""
+    """A batch creates each valid user, with its id and time; the other results give the reason."""
     text = accounts.hasher.hash(PASSWORD, SMALL)
     accounts.create("taken", PASSWORD, second_factor=False)
     ids = [str(uuid4()) for _ in range(120)]
@@ -173,7 +173,7 @@ def test_many_users_are_imported(accounts: Accounts, clock: Clock) -> None:
 
 
 def test_an_export_can_be_imported(make: Make, accounts: Accounts, new_keys: Callable[[], KeyStore]) -> None:
-    """An export has every user with the hash, in the clear also if it is encrypted here, and import-user takes it."""
+    """An export has every user with an unencrypted hash, which import-user accepts."""
     new_keys().create("pepper", NewKey(type="AES-256", purpose="encrypt"))
     peppered = make(pepper_key="pepper")
     for number in range(5):
@@ -193,7 +193,7 @@ def test_an_export_can_be_imported(make: Make, accounts: Accounts, new_keys: Cal
 
 @pytest.fixture
 def proxy(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy in front of Azurite's tables, behind which no pauses are made."""
+    """A proxy in front of Azurite's tables, without pauses between retries."""
     monkeypatch.setattr("shared.storage.requests.PAUSE_SECONDS", (0.0, 0.0))
     with run_proxy(f"http://127.0.0.1:{azurite.table_port}/{EMULATOR_ACCOUNT}") as proxy:
         yield proxy
@@ -249,7 +249,7 @@ ACTS: dict[str, tuple[Callable[[Accounts, User], object], Callable[[Accounts, Us
 def test_a_write_whose_response_is_lost_is_reported_as_it_happened(
     act: str, fate: str | Respond, accounts: Accounts, through: Accounts, proxy: Proxy
 ) -> None:
-    """Every change of users succeeds once, though the response to its first write, or the write, is lost."""
+    """Every change of users succeeds once, even if its first write, or that write's response, is lost."""
     user = accounts.create("alice", PASSWORD, second_factor=False)
     fates: list[str | Respond] = [fate]
     proxy.decide = lambda method, _: fates.pop(0) if fates and method != "GET" else None
@@ -263,7 +263,7 @@ def test_a_write_whose_response_is_lost_is_reported_as_it_happened(
 def test_a_wrong_password_counts_once_though_the_response_is_lost(
     accounts: Accounts, through: Accounts, proxy: Proxy
 ) -> None:
-    """A failure whose write got no response is counted once, for users and for unknown names."""
+    """A failure whose write got no response counts once, for known and unknown names."""
     accounts.create("alice", PASSWORD, second_factor=False)
     for name in ("alice", "nobody"):
         fates = [LOSE_RESPONSE]
@@ -277,7 +277,7 @@ def test_a_wrong_password_counts_once_though_the_response_is_lost(
 
 
 def test_a_conflict_stays_a_conflict(accounts: Accounts, through: Accounts, proxy: Proxy) -> None:
-    """A name that another call took is taken, also if the first response was lost."""
+    """If another call took the name, it stays taken, even if the first response was lost."""
     accounts.create("alice", PASSWORD, second_factor=False)
     fates = [LOSE_RESPONSE]
     proxy.decide = lambda method, _: fates.pop(0) if fates and method != "GET" else None
@@ -287,7 +287,7 @@ def test_a_conflict_stays_a_conflict(accounts: Accounts, through: Accounts, prox
 
 
 def test_storage_that_is_away_creates_nobody(accounts: Accounts, through: Accounts, proxy: Proxy) -> None:
-    """If no write reaches storage, the call fails and there is no user."""
+    """If no write reaches storage, the call fails and no user exists."""
     proxy.decide = lambda method, _: None if method == "GET" else LOSE_REQUEST
     with pytest.raises(StorageUnavailable):
         through.create("bob", PASSWORD, second_factor=False)
@@ -296,7 +296,7 @@ def test_storage_that_is_away_creates_nobody(accounts: Accounts, through: Accoun
 
 
 def test_a_batch_that_fails_halfway_says_who_was_created(accounts: Accounts, through: Accounts, proxy: Proxy) -> None:
-    """If storage fails in the middle of a batch, the results tell the users that were created from the others."""
+    """If storage fails during a batch, the results show which users were created."""
     text = accounts.hasher.hash(PASSWORD, SMALL)
     users = [NewUser(f"user-{number}", text) for number in range(120)]
     through.log_in("makes", "the table")
@@ -317,7 +317,7 @@ def test_a_batch_that_fails_halfway_says_who_was_created(accounts: Accounts, thr
 def test_known_and_unknown_names_take_the_same_requests(
     accounts: Accounts, make: Make, proxy: Proxy, storage_connection: str
 ) -> None:
-    """A wrong password makes the same number of requests to storage for a user and for nobody."""
+    """A wrong password sends the same number of storage requests for known and unknown names."""
     blobs = re.search(r"BlobEndpoint=[^;]+", storage_connection)
     assert blobs
     account = f"AccountName={EMULATOR_ACCOUNT};AccountKey={EMULATOR_KEY}"

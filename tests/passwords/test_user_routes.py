@@ -1,4 +1,4 @@
-"""The functions for users, called over HTTP."""
+"""The user functions over HTTP."""
 
 import json
 from typing import Any
@@ -15,12 +15,12 @@ PASSWORD, OTHER = "correct horse battery staple", "another horse battery staple"
 
 @pytest.fixture
 def name() -> str:
-    """A name that no other test has."""
+    """Return a name that no other test uses."""
     return f"user-{uuid4().hex}@example.org"
 
 
 def call(app: App, method: str, path: str, fields: dict[str, Any] | None = None) -> httpx.Response:
-    """A call with its fields in the body, or in the query string."""
+    """Call with the fields in the body, or in the query string."""
     with app.client() as client:
         if method == "POST":
             return client.post(f"/api/{path}", content=json.dumps(fields))
@@ -28,7 +28,7 @@ def call(app: App, method: str, path: str, fields: dict[str, Any] | None = None)
 
 
 def code(response: httpx.Response) -> tuple[int, str]:
-    """Status and code of a problem."""
+    """Return status and code of a problem."""
     return response.status_code, response.json()["code"]
 
 
@@ -89,7 +89,7 @@ def test_the_life_of_a_user(running_app: App, name: str) -> None:
 
 
 def test_imported_users_move_at_their_first_login(running_app: App, name: str) -> None:
-    """A user with a hash from elsewhere says so, logs in, and has a hash of ours then."""
+    """A user with an imported hash is reported as such, logs in, and then has one of the app's own hashes."""
     text = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     created = call(running_app, "POST", "users/import", {"user": name, "hash": text})
     assert created.status_code == 201
@@ -107,7 +107,7 @@ def test_imported_users_move_at_their_first_login(running_app: App, name: str) -
 
 
 def test_users_are_listed_page_by_page(running_app: App, name: str) -> None:
-    """Every user comes once over the pages; the last has no cursor; another listing's cursor is none of this."""
+    """The pages list every user once; the last page has no cursor; another listing's cursor is refused."""
     text = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     mine = {f"{number}-{name}" for number in range(5)}
     for each in mine:
@@ -130,7 +130,7 @@ def test_users_are_listed_page_by_page(running_app: App, name: str) -> None:
 
 
 def test_rules_bind_users_alone(running_app: App, name: str) -> None:
-    """A weak password may be hashed for a database elsewhere, but no user has it; the response names each rule."""
+    """hash-password accepts a weak password, but no user can have it; the response names each rule."""
     assert call(running_app, "POST", "hash-password", {"password": "password"}).status_code == 200
     response = call(running_app, "POST", "hash-password", {"password": "password", "user": name})
     assert code(response) == (422, "weak-password")
@@ -157,21 +157,21 @@ def test_rules_bind_users_alone(running_app: App, name: str) -> None:
     ],
 )
 def test_a_password_is_judged_without_hashing(fields: dict[str, Any], reasons: list[str], running_app: App) -> None:
-    """check-password gives the verdict that hash-password would give, with the reasons."""
+    """check-password gives the same verdict as hash-password, with the reasons."""
     response = call(running_app, "POST", "check-password", fields)
     assert (response.status_code, response.json()) == (200, {"acceptable": not reasons, "reasons": reasons})
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_name_waits_after_wrong_passwords(known: bool, running_app: App, name: str) -> None:
-    """After five wrong passwords in a row it is 429 with a time to come back, for users and for names nobody has."""
+    """After five wrong passwords in a row a name gets 429 with a retry time, whether or not the user exists."""
     if known:
         call(running_app, "POST", "hash-password", {"password": PASSWORD, "user": name})
     fields = {"user": name, "password": "wrong"}
     responses = [call(running_app, "POST", "verify-password", fields) for _ in range(5)]
     assert {(each.status_code, each.text) for each in responses} == {(200, '{"valid":false,"needs_rehash":false}')}
     refused = responses[0]
-    for _ in range(8):  # A slow machine may let a wait pass, and each is twice as long as the one before.
+    for _ in range(8):  # On a slow machine a wait may end; each wait is twice as long as the previous one.
         if refused.status_code == 200:
             refused = call(running_app, "POST", "verify-password", fields)
     assert code(refused) == (429, "too-many-attempts")
@@ -179,7 +179,7 @@ def test_a_name_waits_after_wrong_passwords(known: bool, running_app: App, name:
 
 
 def test_settings_are_heeded(start_app: StartApp, name: str) -> None:
-    """Least lengths, names of the service and the profile of users' hashes are settings."""
+    """Minimum lengths, service names and the users' hash profile come from settings."""
     app = start_app(
         {
             "STRONGROOM_PASSWORD_MIN_LENGTH": "20",
@@ -217,7 +217,7 @@ def test_nothing_of_users_is_in_the_log(start_app: StartApp, name: str) -> None:
 
 
 def test_a_user_is_found_by_name(running_app: App, name: str) -> None:
-    """`GET /api/users?user=` finds the one user of a name, in any case, or nobody; a cursor beside it is refused."""
+    """`GET /api/users?user=` finds one user by name, in any case, or nobody; a cursor beside it is refused."""
     created = call(running_app, "POST", "hash-password", {"password": PASSWORD, "user": name}).json()
     found = call(running_app, "GET", "users", {"user": name.upper()}).json()
     assert [each["user_id"] for each in found["users"]] == [created["user_id"]]
@@ -250,7 +250,7 @@ def test_a_user_is_disabled_and_enabled(running_app: App, name: str) -> None:
 
 
 def test_users_are_imported_in_a_batch_and_exported(running_app: App, name: str) -> None:
-    """A batch keeps ids and times, names what is wrong with an item, and an export gives it all back with the hash."""
+    """A batch keeps ids and times and names each item's errors, and an export returns everything with the hash."""
     text = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     user_id = str(uuid4())
     items: list[dict[str, Any]] = [
@@ -299,7 +299,7 @@ def test_users_are_imported_in_a_batch_and_exported(running_app: App, name: str)
 
 
 def test_a_device_over_http(running_app: App, name: str) -> None:
-    """A success returns `device`; a call with it is not held up when others have made the name wait."""
+    """A login returns `device`; a call with it succeeds while other callers' failures make the name wait."""
     call(running_app, "POST", "hash-password", {"password": PASSWORD, "user": name})
     right = {"user": name, "password": PASSWORD}
     device = call(running_app, "POST", "verify-password", right).json()["device"]
@@ -313,7 +313,7 @@ def test_a_device_over_http(running_app: App, name: str) -> None:
 
 
 def test_the_same_password_is_no_change(running_app: App, name: str) -> None:
-    """`change-password` refuses the password that there is, also in another form; `reset-password` takes it."""
+    """`change-password` refuses the current password, also in another form; `reset-password` accepts it."""
     password = PASSWORD + " é"
     call(running_app, "POST", "hash-password", {"password": password, "user": name})
     for same in (password, PASSWORD + " e\u0301"):
@@ -323,7 +323,7 @@ def test_the_same_password_is_no_change(running_app: App, name: str) -> None:
 
 
 def test_a_user_cannot_be_renamed_to_the_password(running_app: App, name: str) -> None:
-    """`rename-user` checks the password against the new name, and the new name as every name."""
+    """`rename-user` checks the password against the new name, and validates the new name like any other."""
     password = f"Zebra Crossing {name[:12]}"
     call(running_app, "POST", "hash-password", {"password": password, "user": name})
     for new_name in (password, f"{password}@example.org"):
@@ -336,7 +336,7 @@ def test_a_user_cannot_be_renamed_to_the_password(running_app: App, name: str) -
 
 
 def test_sprayed_passwords_over_http(start_app: StartApp, name: str) -> None:
-    """With STRONGROOM_SPRAY_NAMES a password that was wrong for so many names is 429, for users and for nobody."""
+    """With STRONGROOM_SPRAY_NAMES a password that was wrong for that many names is 429, for known and unknown users."""
     app = start_app({"STRONGROOM_SPRAY_NAMES": "3"})
     password = f"spring in the mountains {uuid4().hex}"
     call(app, "POST", "hash-password", {"password": password, "user": name})
@@ -350,7 +350,7 @@ def test_sprayed_passwords_over_http(start_app: StartApp, name: str) -> None:
 
 
 def test_users_are_rewrapped_page_by_page(running_app: App, name: str) -> None:
-    """`rewrap-passwords` examines every user once over its pages, and accepts no cursor of another listing."""
+    """`rewrap-passwords` examines every user once over its pages, and refuses a cursor of another listing."""
     for number in range(3):
         call(running_app, "POST", "hash-password", {"password": PASSWORD, "user": f"{number}-{name}"})
     count, fields = 0, dict[str, Any](limit=2)

@@ -1,4 +1,4 @@
-"""What the tests of signing share: stores on tables of their own, and calls over HTTP."""
+"""Shared fixtures of the signing tests: stores on separate tables, and calls over HTTP."""
 
 import base64
 import secrets
@@ -22,13 +22,13 @@ NewStore = Callable[..., KeyStore]
 
 @pytest.fixture
 def table_name() -> str:
-    """A table of this test alone."""
+    """A table name for this test only."""
     return "keys" + secrets.token_hex(8)
 
 
 @pytest.fixture
 def master_key(tmp_path: Path) -> Path:
-    """The file of a master key."""
+    """The path of a master key file."""
     path = tmp_path / "master.key"
     path.write_bytes(base64.urlsafe_b64encode(secrets.token_bytes(32)))
     return path
@@ -36,7 +36,7 @@ def master_key(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def new_store(storage_connection: str, table_name: str, master_key: Path) -> NewStore:
-    """Makes stores over the same table, each as another instance of the app would have it."""
+    """Makes stores over the same table, each like another instance of the app."""
 
     def make(
         cache_seconds: float = 30, key: Path = master_key, connection: str = storage_connection, **more: Any
@@ -49,7 +49,7 @@ def new_store(storage_connection: str, table_name: str, master_key: Path) -> New
 
 @pytest.fixture
 def table(storage_connection: str, table_name: str) -> Iterator[Any]:
-    """The table itself, as someone with access to the account has it."""
+    """Direct access to the table, as a user of the storage account has it."""
     from azure.data.tables import TableClient
 
     with TableClient.from_connection_string(storage_connection, table_name) as client:
@@ -75,39 +75,39 @@ def two_processes(folder: Path) -> Iterator[tuple[httpx.Client, httpx.Client]]:
 
 @pytest.fixture
 def new_name() -> str:
-    """A name that no other test's key has."""
+    """A key name that no other test uses."""
     return "t-" + secrets.token_hex(8)
 
 
 class Caller:
-    """Calls the app: `post("sign", message="x")` answers the JSON of a success, `fails` the status and code."""
+    """Calls the app: `post("sign", message="x")` returns the JSON of a success, `fails` the status and code."""
 
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
 
     def send(self, method: str, path: str, fields: dict[str, Any]) -> httpx.Response:
-        """Call with the fields where the method has them."""
+        """Send the fields in the URL or the body, as the method requires."""
         if method in ("GET", "DELETE"):
             given = {name: value if isinstance(value, str) else str(value).lower() for name, value in fields.items()}
             return self.client.request(method, f"/api/{path}", params=given)
         return self.client.request(method, f"/api/{path}", json=fields)
 
     def call(self, method: str, path: str, **fields: Any) -> Any:
-        """The answer of a call that succeeds; None where it has no body."""
+        """Return the JSON of a successful call; None if it has no body."""
         response = self.send(method, path, fields)
         assert response.is_success, response.text
         return response.json() if response.content else None
 
     def post(self, path: str, **fields: Any) -> Any:
-        """The answer of a POST."""
+        """Return the JSON of a successful POST."""
         return self.call("POST", path, **fields)
 
     def get(self, path: str, **fields: Any) -> Any:
-        """The answer of a GET."""
+        """Return the JSON of a successful GET."""
         return self.call("GET", path, **fields)
 
     def fails(self, method: str, path: str, **fields: Any) -> tuple[int, str]:
-        """Status and code of a call that is refused."""
+        """Return status and code of a failed call."""
         response = self.send(method, path, fields)
         assert not response.is_success, response.text
         return response.status_code, response.json()["code"]

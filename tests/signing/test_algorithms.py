@@ -1,4 +1,4 @@
-"""Signatures: ours verify, changed ones do not, and openssl agrees."""
+"""Signatures: the app's verify, changed ones do not, and openssl agrees."""
 
 import subprocess
 from functools import cache
@@ -23,7 +23,7 @@ HASHED = [pair for pair in PAIRS if pair[1][2:] in ("256", "384", "512")]
 
 @cache
 def key_of(key_type: str) -> Any:
-    """One private key of each type for all tests: RSA keys take a while to make."""
+    """Return one private key per type for all tests: RSA keys take a while to generate."""
     return algorithms.generate(key_type)
 
 
@@ -34,7 +34,7 @@ def check(key_type: str, algorithm: Algorithm, message: bytes, signature: bytes,
 
 
 def test_every_algorithm_has_a_key_type() -> None:
-    """Each algorithm of the contract fits some type of key."""
+    """Each algorithm of the contract fits some key type."""
     assert {algorithm for _, algorithm in PAIRS} == set(get_args(Algorithm))
 
 
@@ -43,7 +43,7 @@ def test_every_algorithm_has_a_key_type() -> None:
 @settings(max_examples=25)
 @given(message=st.binary(max_size=100))
 def test_what_is_signed_verifies(key_type: str, algorithm: Algorithm, encoding: Encoding, message: bytes) -> None:
-    """A signature verifies over its message, and over no other."""
+    """A signature verifies its message, and no other."""
     signature = algorithms.sign(key_of(key_type), algorithm, message, encoding=encoding)
     check(key_type, algorithm, message, signature, encoding)
     with pytest.raises(SignatureMismatch):
@@ -54,7 +54,7 @@ def test_what_is_signed_verifies(key_type: str, algorithm: Algorithm, encoding: 
 @settings(max_examples=40)
 @given(data=st.data())
 def test_a_changed_signature_does_not_verify(key_type: str, algorithm: Algorithm, data: st.DataObject) -> None:
-    """Whichever byte of a signature is changed, it is a mismatch; of another length, it is malformed."""
+    """A signature with any byte changed is a mismatch; one of another length is malformed."""
     signature = bytearray(algorithms.sign(key_of(key_type), algorithm, b"message"))
     at = data.draw(st.integers(0, len(signature) - 1))
     signature[at] ^= data.draw(st.integers(1, 255))
@@ -67,13 +67,13 @@ def test_a_changed_signature_does_not_verify(key_type: str, algorithm: Algorithm
 
 @given(noise=st.binary(max_size=120))
 def test_noise_is_no_ecdsa_structure(noise: bytes) -> None:
-    """Bytes that are no ASN.1 structure of two numbers are malformed or a mismatch, and never anything else."""
+    """Bytes that are not an ASN.1 structure of two numbers are malformed or a mismatch, and raise nothing else."""
     with pytest.raises(SignatureMismatch):
         check("P-256", "ES256", b"message", noise, "der")
 
 
 def test_the_two_forms_of_ecdsa_are_not_mixed_up() -> None:
-    """r‖s is no ASN.1, and ASN.1 is no r‖s."""
+    """r‖s is refused as ASN.1, and ASN.1 is refused as r‖s."""
     raw = algorithms.sign(key_of("P-256"), "ES256", b"message", encoding="raw")
     der = algorithms.sign(key_of("P-256"), "ES256", b"message", encoding="der")
     assert len(raw) == 64
@@ -86,7 +86,7 @@ def test_the_two_forms_of_ecdsa_are_not_mixed_up() -> None:
 
 @pytest.mark.parametrize(("key_type", "algorithm"), HASHED)
 def test_a_digest_is_as_good_as_the_message(key_type: str, algorithm: Algorithm) -> None:
-    """Signing a digest gives a signature over the message; a digest of another length is refused."""
+    """Signing a digest gives a signature of the message; a digest of the wrong length is refused."""
     digest = new_hash(f"sha{algorithm[2:]}", b"message").digest()
     algorithms.check_digest(algorithm, digest, "message_base64")
     signature = algorithms.sign(key_of(key_type), algorithm, digest, prehashed=True)
@@ -99,13 +99,13 @@ def test_a_digest_is_as_good_as_the_message(key_type: str, algorithm: Algorithm)
 
 @pytest.mark.parametrize("algorithm", ["EdDSA", "ML-DSA-65"])
 def test_some_algorithms_take_no_digest(algorithm: Algorithm) -> None:
-    """What signs the message itself refuses a digest."""
+    """Algorithms that sign the message itself refuse a digest."""
     with pytest.raises(UnfitAlgorithm):
         algorithms.check_digest(algorithm, bytes(32), "message_base64")
 
 
 def test_an_algorithm_that_does_not_fit_is_refused_with_those_that_do() -> None:
-    """The error names the algorithms of the key's type; without a wish the first of them is taken."""
+    """The error names the algorithms of the key's type; the first of them is the default."""
     with pytest.raises(UnfitAlgorithm, match="ES384"):
         algorithms.choose("P-384", "ES256")
     assert algorithms.choose("RSA-3072", None) == "PS256"
@@ -114,14 +114,14 @@ def test_an_algorithm_that_does_not_fit_is_refused_with_those_that_do() -> None:
 
 
 def openssl_options(key_type: str, algorithm: str) -> list[str]:
-    """What makes `openssl dgst` do this algorithm."""
+    """Return the options with which `openssl dgst` uses this algorithm."""
     if algorithm.startswith("PS"):
         return ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"]
     return []
 
 
 def write_keys(folder: Path, key_type: str) -> tuple[Path, Path]:
-    """A key's two halves as PEM files."""
+    """Write the private and the public key as PEM files."""
     private, public = folder / "private.pem", folder / "public.pem"
     key = key_of(key_type)
     private.write_bytes(
@@ -134,13 +134,13 @@ def write_keys(folder: Path, key_type: str) -> tuple[Path, Path]:
 
 
 def openssl(*arguments: object) -> None:
-    """Run the openssl command; raises where it does not answer with success."""
+    """Run the openssl command; raises if it fails."""
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(("key_type", "algorithm"), [*HASHED, ("Ed25519", "EdDSA")])
 def test_openssl_verifies_ours_and_we_verify_its(key_type: str, algorithm: Algorithm, tmp_path: Path) -> None:
-    """The openssl command line takes our signature, and we take its."""
+    """The openssl command line verifies the app's signature, and the app verifies openssl's."""
     private, public = write_keys(tmp_path, key_type)
     message, ours, theirs = tmp_path / "message", tmp_path / "ours", tmp_path / "theirs"
     message.write_bytes(b"The quick brown fox\n")

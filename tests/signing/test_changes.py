@@ -1,4 +1,4 @@
-"""Changes to keys at rest: made once by many, whole when a process is killed, and seen in time by others."""
+"""Changes to stored keys: atomic under races and kills, and visible to other instances in time."""
 
 import base64
 import signal
@@ -33,22 +33,22 @@ ED25519 = NewKey(type="Ed25519", purpose="sign", deletable=True)
 
 
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
     def __call__(self) -> datetime:
-        """The time."""
+        """Return the time."""
         return self.now
 
     def pass_days(self, days: float) -> None:
-        """Move on."""
+        """Move the clock."""
         self.now += timedelta(days=days)
 
 
 def works(key: Key) -> None:
-    """A key works when each of its versions signs what it verifies, and the newest is there."""
+    """Check that each version of a key verifies its own signatures, and that the newest exists."""
     assert sorted(key.versions) == list(range(1, key.metadata.latest_version + 1))
     for version in key.versions.values():
         signature = algorithms.sign(version.private_key, "EdDSA", b"message")
@@ -56,7 +56,7 @@ def works(key: Key) -> None:
 
 
 def test_racing_rotations_make_one_version(new_store: NewStore) -> None:
-    """Twenty over four instances rotate from the same version: one wins, the others are told, the key is whole."""
+    """Twenty callers on four instances rotate one version: one succeeds, the others get an error, the key is whole."""
     stores = [new_store() for _ in range(4)]
     stores[0].create("k", ED25519)
     barrier = Barrier(20)
@@ -77,7 +77,7 @@ def test_racing_rotations_make_one_version(new_store: NewStore) -> None:
 
 
 def test_racing_creations_make_one_key(new_store: NewStore) -> None:
-    """Twenty make a key of the same name: one wins, the others are told."""
+    """Twenty callers create a key of the same name: one succeeds, the others get an error."""
     stores = [new_store() for _ in range(4)]
     barrier = Barrier(20)
 
@@ -95,7 +95,7 @@ def test_racing_creations_make_one_key(new_store: NewStore) -> None:
 
 
 def test_a_key_rotates_by_itself_once(new_store: NewStore) -> None:
-    """After `rotation_days` the next use makes a new version: one, though twenty use it at once, and none before."""
+    """After `rotation_days` the next use creates one version, even if twenty callers use the key at once."""
     clock = Clock()
     stores = [new_store(clock=clock) for _ in range(4)]
     stores[0].create("k", NewKey(type="Ed25519", purpose="sign", rotation_days=30))
@@ -118,7 +118,7 @@ def test_a_key_rotates_by_itself_once(new_store: NewStore) -> None:
 
 
 def test_signing_and_encrypting_rotate_what_is_due(new_store: NewStore) -> None:
-    """The first signature, and the first ciphertext, after `rotation_days` are by a new version."""
+    """The first signature, and the first ciphertext, after `rotation_days` use a new version."""
     clock = Clock()
     keys = new_store(clock=clock)
     keys.create("s", NewKey(type="Ed25519", purpose="sign", rotation_days=1))
@@ -137,7 +137,7 @@ def test_signing_and_encrypting_rotate_what_is_due(new_store: NewStore) -> None:
 
 
 def test_every_byte_of_the_data_key_counts(new_store: NewStore, table: Any) -> None:
-    """Whichever byte of the wrapped data key, or of its master key's name, is changed, nothing opens."""
+    """If any byte of the wrapped data key, or of its master key's name, changes, nothing opens."""
     new_store().create("k", ED25519)
     entity = table.get_entity("_master", "data-key")
     for column in ("wrapped", "master_key"):
@@ -152,7 +152,7 @@ def test_every_byte_of_the_data_key_counts(new_store: NewStore, table: Any) -> N
 
 
 def test_changes_by_many_are_all_kept(new_store: NewStore) -> None:
-    """Changes of different things at the same time do not undo each other."""
+    """Concurrent changes of different fields do not undo each other."""
     stores = [new_store() for _ in range(4)]
     stores[0].create("k", ED25519)
     for _ in range(3):
@@ -180,7 +180,7 @@ def test_changes_by_many_are_all_kept(new_store: NewStore) -> None:
 
 
 def test_a_change_reaches_others_within_the_age_of_the_cache(new_store: NewStore) -> None:
-    """Another instance sees a revocation once its cache has aged, and sees a new version when it is asked for it."""
+    """Another instance sees a revocation once its cache has expired, and sees a new version when a call needs it."""
     mine, theirs, at_once = new_store(), new_store(cache_seconds=3600), new_store(cache_seconds=0)
     mine.create("k", ED25519)
     theirs.get("k")
@@ -196,7 +196,7 @@ def test_a_change_reaches_others_within_the_age_of_the_cache(new_store: NewStore
 def test_a_read_that_began_before_a_change_does_not_outlive_it(
     what: str, new_store: NewStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What another call read just before a key was revoked or deleted is neither answered nor kept in the cache."""
+    """A read from just before a revocation or deletion is neither returned nor cached."""
     keys = new_store(cache_seconds=3600)
     keys.create("k", ED25519)
     has_read, may_go_on = Event(), Event()
@@ -213,7 +213,7 @@ def test_a_read_that_began_before_a_change_does_not_outlive_it(
         reader.start()
         assert has_read.wait(30)
         write(*arguments)
-        Timer(0.2, may_go_on.set).start()  # Whoever waits for the reader does so by then; if not, it fails.
+        Timer(0.2, may_go_on.set).start()  # The reader is waiting by then; if not, the test fails.
 
     reader = Thread(target=keys.refresh, args=("k",))
     monkeypatch.setattr(keys.rows, "row_etag", slow_row)
@@ -231,7 +231,7 @@ def test_a_read_that_began_before_a_change_does_not_outlive_it(
 
 
 def test_deleted_keys_come_back_for_thirty_days(new_store: NewStore) -> None:
-    """A deleted key is unknown; it can be restored for 30 days, whole, and then is gone and its name is free."""
+    """A deleted key is unknown; it can be restored whole for 30 days, and then it is gone and its name is free."""
     clock = Clock()
     keys = new_store(clock=clock)
     made = keys.create("k", ED25519)
@@ -257,7 +257,7 @@ def test_deleted_keys_come_back_for_thirty_days(new_store: NewStore) -> None:
 
 
 def test_the_purge_removes_what_is_past_its_time(new_store: NewStore, table: Any) -> None:
-    """The purge removes the rows of keys deleted 30 days ago, many versions too, and nothing else."""
+    """The purge removes the rows of keys deleted 30 days ago, also of many versions, and nothing else."""
     clock = Clock()
     keys = new_store(clock=clock)
     for name in ("old", "new", "kept"):
@@ -276,7 +276,7 @@ def test_the_purge_removes_what_is_past_its_time(new_store: NewStore, table: Any
 
 
 def test_a_purge_that_was_interrupted_goes_on(new_store: NewStore, table: Any) -> None:
-    """A key half removed is gone: it is not restored, and the next purge, or a new key of the name, finishes it."""
+    """A half-purged key cannot be restored, and the next purge, or a new key of the name, completes the removal."""
     clock = Clock()
     keys = new_store(clock=clock)
     for name in ("a", "b"):
@@ -298,7 +298,7 @@ def test_a_purge_that_was_interrupted_goes_on(new_store: NewStore, table: Any) -
 
 
 def test_only_deletable_keys_are_deleted(new_store: NewStore) -> None:
-    """A key that is not deletable stays."""
+    """A key that is not deletable cannot be deleted."""
     keys = new_store()
     keys.create("k", NewKey(type="Ed25519", purpose="sign"))
     with pytest.raises(KeyNotDeletable):
@@ -307,7 +307,7 @@ def test_only_deletable_keys_are_deleted(new_store: NewStore) -> None:
 
 
 def test_the_deleted_default_key_is_not_made_anew(new_store: NewStore) -> None:
-    """Signing with `default` after it was deleted says so, instead of making another."""
+    """Signing with `default` after its deletion is an error; the app creates no new key."""
     keys = new_store()
     keys.get_or_create_default()
     keys.change("default", lambda metadata: keyring.changed(metadata, Changes(deletable=True), keys.clock()))
@@ -317,7 +317,7 @@ def test_the_deleted_default_key_is_not_made_anew(new_store: NewStore) -> None:
 
 
 def test_a_key_is_found_by_the_id_of_a_version(new_store: NewStore) -> None:
-    """A `key_id` leads to its key and version, on an instance that has never seen it, and a foreign one to none."""
+    """A `key_id` leads to its key and version, also on an instance that never loaded it; an unknown id to no key."""
     keys = new_store()
     keys.create("a", ED25519)
     first = keys.create("b", ED25519)
@@ -333,7 +333,7 @@ def test_a_key_is_found_by_the_id_of_a_version(new_store: NewStore) -> None:
 
 
 def test_a_version_is_found_where_its_key_is_now(new_store: NewStore) -> None:
-    """A key that was imported under one name, and then under another, is found under the one that is there."""
+    """If a key was imported under one name and later under another, look-ups use the name that still exists."""
     keys = new_store()
     material: Any = algorithms.generate("Ed25519")
     key_id = keys.import_key("a", ED25519, material).versions[1].document.key_id
@@ -348,7 +348,7 @@ def test_a_version_is_found_where_its_key_is_now(new_store: NewStore) -> None:
 
 
 def test_a_table_put_back_from_a_backup_is_read(new_store: NewStore, table: Any) -> None:
-    """An instance that runs while all rows are replaced by those of another time opens them with their own data key."""
+    """A running instance opens rows restored from a backup with the data key that was restored with them."""
     keys = new_store(cache_seconds=0)
     keys.create("k", ED25519)
     backup = [dict(row) for row in table.list_entities()]
@@ -367,7 +367,7 @@ def test_a_table_put_back_from_a_backup_is_read(new_store: NewStore, table: Any)
 
 
 def test_a_false_id_in_the_row_leads_nowhere(new_store: NewStore, table: Any) -> None:
-    """The column that helps to find a version is not believed."""
+    """The app does not trust the column that indexes a version's id."""
     keys = new_store()
     keys.create("a", ED25519)
     row = table.get_entity("a", "v00000001")
@@ -377,7 +377,7 @@ def test_a_false_id_in_the_row_leads_nowhere(new_store: NewStore, table: Any) ->
 
 
 def test_the_master_key_is_rotated(new_store: NewStore, master_key: Path, table: Any) -> None:
-    """With a new master key before the old, one row is wrapped anew; then the old one may go, and all keys open."""
+    """With a new master key before the old, one row is wrapped again; the old one may then go, and all keys open."""
     keys = new_store()
     made = keys.create("k", ED25519)
     before = {row["RowKey"]: dict(row) for row in table.list_entities()}
@@ -435,7 +435,7 @@ elif doing == "rotate-master-key":
 def test_a_process_killed_at_any_write_leaves_a_key_that_works(
     new_store: NewStore, storage_connection: str, table_name: str, master_key: Path, doing: str, when: str
 ) -> None:
-    """Killed before or after each of its writes, a process leaves the key as it was or as it should be, and usable."""
+    """A process killed before or after any of its writes leaves the key in its old or new state, and usable."""
     if doing != "create":
         new_store().create("k", ED25519)
     for count in range(1, 10):
@@ -463,7 +463,7 @@ def test_a_process_killed_at_any_write_leaves_a_key_that_works(
 
 
 def is_deleted(keys: KeyStore) -> bool:
-    """Whether the key is deleted now."""
+    """Whether the key is currently deleted."""
     try:
         keys.get("k")
     except UnknownKey:
@@ -472,7 +472,7 @@ def is_deleted(keys: KeyStore) -> bool:
 
 
 def test_two_processes_rotate_and_create_once(tmp_path: Path) -> None:
-    """Over two processes on one storage account: of twenty racing rotations and of twenty creations one wins each."""
+    """Two processes on one storage account: one of twenty racing rotations and one of twenty creations succeeds."""
     with two_processes(tmp_path) as (first, second), ThreadPoolExecutor(20) as pool:
         callers = [Caller(first), Caller(second)] * 10
         created = pool.map(lambda each: each.send("POST", "keys", {"name": "k", "type": "P-256"}).status_code, callers)
@@ -488,7 +488,7 @@ def test_two_processes_rotate_and_create_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("row", ["ring", "v00000001", "v00000002"])
 def test_every_stored_byte_counts(new_store: NewStore, table: Any, row: str) -> None:
-    """Whichever byte of whichever column that is read is changed, the key is not used, and the error is clear."""
+    """If any byte of any column changes, the key is not used, and the error names the damage."""
     keys = new_store()
     keys.create("k", ED25519)
     keys.rotate("k")
@@ -511,7 +511,7 @@ def test_every_stored_byte_counts(new_store: NewStore, table: Any, row: str) -> 
 
 
 def test_a_call_asks_storage_once(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch of signatures and ciphertexts that match nothing costs one look at storage, not one for each."""
+    """A batch of signatures and ciphertexts that match no key costs one look at storage, not one each."""
     keys = new_store()
     keys.create("k", ED25519)
     keys.create("e", NewKey(type="AES-256", purpose="encrypt"))
@@ -541,7 +541,7 @@ def test_a_call_asks_storage_once(new_store: NewStore, monkeypatch: pytest.Monke
 
 
 def test_the_jwks_is_shared_for_a_moment(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred who ask for the JWKS at once cost one look at storage, also when storage fails."""
+    """A hundred simultaneous JWKS requests cost one look at storage, also when storage fails."""
     keys = new_store()
     keys.create("k", NewKey(type="Ed25519", purpose="sign", published=True))
     shared, asked = published.SharedKeySets(), 0
@@ -566,7 +566,7 @@ def test_the_jwks_is_shared_for_a_moment(new_store: NewStore, monkeypatch: pytes
 
 
 def test_keys_are_made_one_at_a_time(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits too long for others that make keys is told that it is busy; the next call goes on."""
+    """A caller that waits too long for other key generations gets "busy"; the next call succeeds."""
     monkeypatch.setattr(store, "MAKER_SECONDS", 0.05)
     keys = new_store()
     with keys.one_maker(), ThreadPoolExecutor(1) as pool, pytest.raises(Busy):
@@ -575,7 +575,7 @@ def test_keys_are_made_one_at_a_time(new_store: NewStore, monkeypatch: pytest.Mo
 
 
 def test_errors_are_ours(new_store: NewStore) -> None:
-    """Whatever is asked of keys that are not there raises our own error."""
+    """Every operation on a missing key raises the app's own error."""
     keys = new_store()
     for ask in (keys.get, keys.refresh, keys.rotate, keys.delete, keys.restore):
         for name in ("nobody", "", "UPPER", "a'b", "a\n", "x" * 300):

@@ -1,4 +1,4 @@
-"""Sealing: what goes in comes out, and nothing else does."""
+"""Sealing: only the sealed bytes come back, and only with the right key and context."""
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,7 @@ def test_what_is_sealed_opens(key: bytes, nonce: bytes, plaintext: bytes, bound:
 
 @given(keys, nonces, st.binary(max_size=50), st.data())
 def test_a_changed_byte_breaks_the_seal(key: bytes, nonce: bytes, plaintext: bytes, data: st.DataObject) -> None:
-    """Whichever byte of the sealed form is changed, it does not open."""
+    """If any byte of the sealed form changes, it does not open."""
     sealed = bytearray(seal(key, nonce, plaintext, "name", "row"))
     at = data.draw(st.integers(0, len(sealed) - 1))
     sealed[at] ^= data.draw(st.integers(1, 255))
@@ -29,14 +29,14 @@ def test_a_changed_byte_breaks_the_seal(key: bytes, nonce: bytes, plaintext: byt
 
 @given(st.binary(max_size=40))
 def test_noise_is_no_seal(noise: bytes) -> None:
-    """Bytes that were never sealed do not open, however short they are."""
+    """Bytes that were never sealed do not open, however short."""
     with pytest.raises(SealBroken):
         open_sealed(bytes(32), noise)
 
 
 @pytest.mark.parametrize("bound", [(), ("name",), ("name", "rows"), ("namerow",), ("name", "row", ""), ("row", "name")])
 def test_a_seal_is_bound(bound: tuple[str, ...]) -> None:
-    """What was sealed for one place does not open at another, whichever way the names are put together."""
+    """A value sealed for one context does not open in another, however the names are joined."""
     sealed = seal(bytes(32), bytes(12), b"secret", "name", "row")
     with pytest.raises(SealBroken):
         open_sealed(bytes(32), sealed, *bound)

@@ -1,4 +1,4 @@
-"""Public keys from outside: the forms that are read, and the keys that are refused."""
+"""Public keys of other programs: the accepted formats, and the refused keys."""
 
 import base64
 import subprocess
@@ -23,7 +23,7 @@ from shared.web import encode_base64
 
 
 def private(key_type: str) -> Any:
-    """A new private key."""
+    """Return a new private key."""
     return algorithms.generate(key_type)
 
 
@@ -38,7 +38,7 @@ def pem(label: str, der: bytes) -> str:
 
 
 def spki(key: object) -> str:
-    """A public key as PEM."""
+    """Return a public key as PEM."""
     return pem("PUBLIC KEY", formats.to_spki(key))
 
 
@@ -49,20 +49,20 @@ def parse(text: str) -> object:
 
 @pytest.mark.parametrize("key_type", PUBLIC)
 def test_a_public_key_reads_back(key_type: str) -> None:
-    """SubjectPublicKeyInfo is read, and its type is told."""
+    """SubjectPublicKeyInfo is read, and the result has its type."""
     key = formats.parse_public(spki(PUBLIC[key_type]), "public_key")[0]
     assert formats.type_of(key) == key_type
     assert formats.to_spki(key) == formats.to_spki(PUBLIC[key_type])
 
 
 def test_pkcs1_is_read() -> None:
-    """An RSA key in the older form is the same key."""
+    """An RSA key in PKCS#1 is the same key."""
     text = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1).decode()
     assert parse(text) == RSA.public_key()
 
 
 def certificate() -> bytes:
-    """A certificate of the RSA key, which has expired."""
+    """An expired certificate of the RSA key."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     day = datetime(2020, 1, 1, tzinfo=UTC)
     builder = x509.CertificateBuilder(name, name, RSA.public_key(), 1, day, day + timedelta(days=1))
@@ -70,13 +70,13 @@ def certificate() -> bytes:
 
 
 def test_a_certificate_gives_its_key() -> None:
-    """Of an X.509 certificate the key is taken, though the certificate has expired."""
+    """The app reads the key of an X.509 certificate, even an expired one."""
     assert parse(pem("CERTIFICATE", certificate())) == RSA.public_key()
 
 
 @pytest.mark.parametrize("ending", ["\r\n", "", "\n\n"])
 def test_lines_may_end_in_any_way(ending: str) -> None:
-    """PEM passes with the line endings of any system, and without a last one."""
+    """PEM may have any system's line endings, and may lack the last one."""
     assert parse(spki(PUBLIC["P-256"]).strip().replace("\n", ending or "\n") + ending) == PUBLIC["P-256"]
 
 
@@ -95,7 +95,7 @@ def test_lines_may_end_in_any_way(ending: str) -> None:
     ],
 )
 def test_what_is_no_pem_is_a_bad_field(text: str) -> None:
-    """Text that is no whole PEM is a bad request, naming the field."""
+    """Text that is not complete PEM is a bad request that names the field."""
     with pytest.raises(InvalidRequest) as caught:
         parse(text)
     assert caught.value.errors[0].field == "public_key"
@@ -103,14 +103,14 @@ def test_what_is_no_pem_is_a_bad_field(text: str) -> None:
 
 @given(st.text(max_size=50))
 def test_any_text_is_answered(text: str) -> None:
-    """No text between PEM's lines raises anything but our own errors."""
+    """Any text between PEM's lines raises only the app's own errors."""
     with pytest.raises((InvalidRequest, WeakKey, UnsupportedKey)):
         parse(f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
 
 
 @pytest.mark.parametrize("key_type", ["P-256", "P-384", "P-521"])
 def test_a_point_is_in_a_form_of_the_standard(key_type: str) -> None:
-    """A point is read uncompressed or compressed, and refused in the hybrid form (RFC 5480, section 2.2)."""
+    """Uncompressed and compressed points are read; the hybrid form is refused (RFC 5480, section 2.2)."""
 
     def in_form(form: str) -> str:
         command = ["openssl", "ec", "-pubin", "-conv_form", form]
@@ -124,7 +124,7 @@ def test_a_point_is_in_a_form_of_the_standard(key_type: str) -> None:
 
 @given(st.integers(0, 90), st.integers(1, 255))
 def test_a_changed_key_is_answered(at: int, change: int) -> None:
-    """Whichever byte of a key is changed, it is another key or one of our own errors."""
+    """A public key with any byte changed is either another key or one of the app's own errors."""
     der = bytearray(formats.to_spki(PUBLIC["P-256"]))
     der[at] ^= change
     try:
@@ -135,14 +135,14 @@ def test_a_changed_key_is_answered(at: int, change: int) -> None:
 
 
 def test_a_private_key_is_refused() -> None:
-    """Who sends the private half is told so."""
+    """A private key is refused, and the error says that it is private."""
     text = RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     with pytest.raises(InvalidRequest, match="holds a private key"):
         parse(text)
 
 
 def rsa_spki(n: int, e: int) -> str:
-    """An RSA key of these numbers, which no library has looked at (RFC 8017, appendix A.1.1)."""
+    """An RSA key with these numbers, unchecked by any library (RFC 8017, appendix A.1.1)."""
 
     def tlv(tag: int, content: bytes) -> bytes:
         size = len(content)
@@ -182,13 +182,13 @@ POINT[-1] ^= 1
     ],
 )
 def test_weak_keys_are_refused(text: str) -> None:
-    """RSA that is too short or has a bad exponent or modulus, points off the curve or of small order: refused."""
+    """RSA keys with a bad modulus or exponent, and points off the curve or of small order, are refused."""
     with pytest.raises(WeakKey):
         parse(text)
 
 
 def test_a_good_rsa_key_passes_the_same_way() -> None:
-    """The numbers of a good key, put together as those of the weak ones are, pass."""
+    """A good key's numbers, encoded in the same way as the weak ones, are accepted."""
     assert parse(rsa_spki(N, 65537)) == RSA.public_key()
 
 
@@ -201,7 +201,7 @@ def test_a_good_rsa_key_passes_the_same_way() -> None:
     ],
 )
 def test_other_types_are_refused(key: object) -> None:
-    """A valid key of a type that is not served is told from a weak one."""
+    """The error for an unsupported key type differs from the error for a weak key."""
     with pytest.raises(UnsupportedKey):
         parse(spki(key))
 
@@ -214,7 +214,7 @@ def test_the_thumbprint_is_that_of_the_rfc() -> None:
 
 
 def test_a_jwk_may_leave_the_primes_out() -> None:
-    """An RSA key of n, e and d alone is the same key (RFC 7518, section 6.3.2)."""
+    """An RSA JWK with n, e and d only is the same key (RFC 7518, section 6.3.2)."""
     numbers = RSA.private_numbers()
     jwk = formats.to_jwk(RSA.public_key()) | {"d": encode_base64(numbers.d.to_bytes(256))}
     read: Any = formats.parse_private(jwk, "private_key", None)
@@ -224,7 +224,7 @@ def test_a_jwk_may_leave_the_primes_out() -> None:
 
 
 def test_a_private_member_of_another_kind_makes_no_private_key() -> None:
-    """A public RSA key with the member of an AES key (`k`) or of an AKP key (`priv`) is still a public one."""
+    """A public RSA key stays public with a member of an AES key (`k`) or of an AKP key (`priv`)."""
     for member in ("k", "priv"):
         jwk = formats.to_jwk(RSA.public_key()) | {member: "AQ"}
         with pytest.raises(InvalidRequest, match="holds a public key"):
@@ -242,14 +242,14 @@ def test_a_private_member_of_another_kind_makes_no_private_key() -> None:
     )
 )
 def test_any_jwk_is_answered(jwk: dict[str, Any]) -> None:
-    """No object raises anything but our own errors, taken as a public key or as a private one."""
+    """Any object, as a public or a private key, raises only the app's own errors."""
     for parse_it in (lambda: formats.parse_public(jwk, "x"), lambda: formats.parse_private(jwk, "x", None)):
         with suppress(InvalidRequest, WeakKey, UnsupportedKey):
             parse_it()
 
 
 def encrypted_pem(*options: str) -> str:
-    """The RSA key under the passphrase `x`, as `openssl pkcs8` encrypts it."""
+    """Return the RSA key under the passphrase `x`, as `openssl pkcs8` encrypts it."""
     plain = RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     command = ["openssl", "pkcs8", "-topk8", "-passout", "pass:x", *options]
     return subprocess.run(command, input=plain, capture_output=True, text=True, check=True).stdout
@@ -266,16 +266,16 @@ def encrypted_pem(*options: str) -> str:
     ],
 )
 def test_every_way_of_encrypting_is_read(options: list[str]) -> None:
-    """PBES2 with PBKDF2 or scrypt, and PKCS#12's older way, at any usual cost."""
+    """PBES2 with PBKDF2 or scrypt, and PKCS#12's older scheme, are decrypted at any usual cost."""
     key: Any = formats.parse_private(encrypted_pem(*options), "private_key", "x")
     assert key.public_key() == RSA.public_key()
 
 
 def test_a_passphrase_that_costs_too_much_is_refused() -> None:
-    """Whoever sends an encrypted key does not choose how long a worker computes, or in how much memory."""
+    """Limit the KDF cost of encrypted private keys, in time and memory: the sender chooses it."""
     scrypt = encrypted_pem("-scrypt", "-scrypt_N", "16384", "-scrypt_r", "8", "-scrypt_p", "1")
     der = base64.b64decode("".join(scrypt.splitlines()[1:-1]))
-    cost = bytes.fromhex("02024000020108020101")  # The numbers N, r and p.
+    cost = bytes.fromhex("02024000020108020101")  # The scrypt parameters N, r and p.
     assert der.count(cost) == 1
     large = pem("ENCRYPTED PRIVATE KEY", der.replace(cost, bytes.fromhex("0202400002017f020101")))
     older = encrypted_pem("-v1", "PBE-SHA1-3DES", "-iter", "1000001")
@@ -286,7 +286,7 @@ def test_a_passphrase_that_costs_too_much_is_refused() -> None:
 
 
 def test_a_private_key_that_takes_long_to_check_is_refused() -> None:
-    """The primes of a large RSA key are not looked for; nor are they where the private exponent is out of range."""
+    """A private key whose primes take long to find is refused: a modulus over 4096 bits, or a huge private exponent."""
     numbers = RSA.public_key().public_numbers()
     n = encode_base64((numbers.n << 2176 | 1).to_bytes(544))
     jwk = {"kty": "RSA", "n": n, "e": "AQAB", "d": encode_base64(bytes([1] * 544))}
@@ -299,7 +299,7 @@ def test_a_private_key_that_takes_long_to_check_is_refused() -> None:
 
 @pytest.mark.parametrize("version", [1, 3, 255])
 def test_a_certificate_of_an_unknown_version_is_refused(version: int) -> None:
-    """Certificates are of version 1 or 3, written as 0 and 2 (RFC 5280, section 4.1.2.1)."""
+    """Certificates have version 1 or 3, encoded as 0 and 2 (RFC 5280, section 4.1.2.1)."""
     der = certificate()
     assert der.count(bytes.fromhex("a003020102")) == 1
     with pytest.raises(WeakKey):
@@ -315,7 +315,7 @@ def test_a_private_key_of_another_length_is_refused(oid: str) -> None:
 
 
 def test_openssl_makes_keys_that_are_read(tmp_path: Path) -> None:
-    """What `openssl genpkey` and `openssl pkey -pubout` write is read."""
+    """The app reads the output of `openssl genpkey` and `openssl pkey -pubout`."""
     private, public = tmp_path / "private.pem", tmp_path / "public.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "ED25519", "-out", private], check=True, capture_output=True)
     subprocess.run(["openssl", "pkey", "-in", private, "-pubout", "-out", public], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""Imported keys: what common tools write is read, what contradicts itself is refused, and nothing takes long."""
+"""Imported keys: the output of common tools is accepted, contradictions are refused, and every check is fast."""
 
 import base64
 import json
@@ -29,12 +29,12 @@ REFUSED = (WeakKey, UnsupportedKey, ContradictoryKey, UnfitAlgorithm)
 
 
 def number(value: int) -> str:
-    """A number as a JWK holds it."""
+    """Encode a number for a JWK."""
     return encode_base64(value.to_bytes((value.bit_length() + 7) // 8))
 
 
 def jwk_of(key: Any) -> dict[str, Any]:
-    """A private key as JWK."""
+    """Return a private key as JWK."""
     jwk: dict[str, Any] = formats.to_jwk(key.public_key())
     if isinstance(key, rsa.RSAPrivateKey):
         parts = key.private_numbers()
@@ -52,7 +52,7 @@ def read(value: Any, passphrase: str | None = None) -> formats.Imported:
 
 
 def pem(label: str, data: bytes) -> str:
-    """PEM armour."""
+    """Add PEM armour."""
     return f"-----BEGIN {label}-----\n{base64.encodebytes(data).decode()}-----END {label}-----\n"
 
 
@@ -61,7 +61,7 @@ BODY = "".join(PKCS8.splitlines()[1:-1])
 
 
 def openssl(*arguments: str, stdin: str | None = None) -> str:
-    """The output of openssl."""
+    """Return the output of openssl."""
     return subprocess.run(["openssl", *arguments], input=stdin, capture_output=True, text=True, check=True).stdout
 
 
@@ -80,7 +80,7 @@ def openssl(*arguments: str, stdin: str | None = None) -> str:
     ],
 )
 def test_a_pem_is_read_as_tools_write_it(text: str) -> None:
-    """Indented, with trailing blanks, in one line, behind a certificate or attributes: the same key."""
+    """A PEM that is indented, has trailing blanks, is one line, or follows other blocks is the same key."""
     assert read(text).key.public_key() == RSA.public_key()
 
 
@@ -93,7 +93,7 @@ def test_ecparam_output_is_read(curve: str) -> None:
 
 
 def test_an_rsa_jwk_without_crt_numbers_is_read() -> None:
-    """An RSA JWK may lack dp, dq and qi, any of them, or all but d."""
+    """An RSA JWK may lack any of dp, dq and qi, or contain n, e and d only."""
     jwk = jwk_of(RSA)
     for missing in (("dp",), ("dp", "dq", "qi"), ("p", "q", "dp", "dq", "qi")):
         found = read({name: value for name, value in jwk.items() if name not in missing})
@@ -102,7 +102,7 @@ def test_an_rsa_jwk_without_crt_numbers_is_read() -> None:
 
 @pytest.mark.parametrize("cipher", ["-aes128", "-aes256", "-des3"])
 def test_openssls_own_encryption_is_read(cipher: str) -> None:
-    """A key with a `DEK-Info` header is decrypted; a wrong passphrase and another cipher are named."""
+    """A key with a `DEK-Info` header is decrypted; the errors name a wrong passphrase and an unsupported cipher."""
     text = openssl("rsa", "-traditional", cipher, "-passout", "pass:secret", stdin=PKCS8)
     assert "DEK-Info" in text
     assert read(text, "secret").key.public_key() == RSA.public_key()
@@ -113,7 +113,7 @@ def test_openssls_own_encryption_is_read(cipher: str) -> None:
 
 
 def test_an_encrypted_key_with_the_wrong_label_is_named() -> None:
-    """The error says which label is right, in both directions."""
+    """The error names the right label, in both directions."""
     encrypted = RSA.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")).decode()
     with pytest.raises(InvalidRequest, match="to ENCRYPTED PRIVATE KEY"):
         read(encrypted.replace("ENCRYPTED ", ""), "secret")
@@ -149,7 +149,7 @@ def test_an_ec_number_is_in_range(name: str) -> None:
 
 @pytest.mark.parametrize("name", CURVES)
 def test_the_halves_of_an_ec_key_belong_together(name: str) -> None:
-    """A public half of another key is refused, in a JWK, in SEC1 and in PKCS#8."""
+    """A mismatched public half is refused in a JWK, in SEC1 and in PKCS#8."""
     other: Any = ec.generate_private_key(EC[name].curve)
     with pytest.raises(WeakKey):
         read(jwk_of(EC[name]) | formats.to_jwk(other.public_key()))
@@ -189,7 +189,7 @@ AES = {"kty": "oct", "k": "A" * 43}
     ],
 )
 def test_a_jwk_that_contradicts_itself_or_the_call_is_refused(jwk: dict[str, Any], purpose: Any) -> None:
-    """`alg`, `use` and `key_ops` bind: to the type, to each other, and to what the key is imported for."""
+    """`alg`, `use` and `key_ops` must agree with the key type, with each other, and with the import's purpose."""
     with pytest.raises((ContradictoryKey, UnfitAlgorithm)):
         read(json.dumps(jwk)).purpose(purpose)
 
@@ -208,7 +208,7 @@ def test_a_jwk_that_contradicts_itself_or_the_call_is_refused(jwk: dict[str, Any
     ],
 )
 def test_a_jwk_says_its_purpose(jwk: dict[str, Any], purpose: Any) -> None:
-    """Without a purpose in the call, a key takes the one that its JWK allows."""
+    """Without a purpose in the request, a key gets the purpose that its JWK allows."""
     assert read(jwk).purpose(None) == purpose
 
 
@@ -223,13 +223,13 @@ def test_a_public_jwk_that_is_not_for_verifying_is_refused(member: dict[str, Any
 
 @pytest.mark.parametrize("member", [{"alg": 5}, {"use": []}, {"kid": {}}, {"kid": "x" * 257}, {"key_ops": "sign"}])
 def test_members_of_the_wrong_type_are_bad_fields(member: dict[str, Any]) -> None:
-    """They are a bad request that names the field."""
+    """Members of the wrong type are a bad request that names the field."""
     with pytest.raises(InvalidRequest):
         read(jwk_of(RSA) | member)
 
 
 def test_an_rsassa_pss_key_is_refused(tmp_path: Path) -> None:
-    """A key that is for PSS alone would sign RS256 here: it is refused, private and public."""
+    """A PSS-only key would sign RS256 here: it is refused, private and public."""
     path = tmp_path / "pss.pem"
     path.write_text(openssl("genpkey", "-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"))
     with pytest.raises(UnsupportedKey, match="RSASSA-PSS"):
@@ -240,7 +240,7 @@ def test_an_rsassa_pss_key_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("algorithm", ["DSA", "DH", "ED448", "X448", "brainpool"])
 def test_types_that_are_not_served_are_refused_before_they_cost(algorithm: str) -> None:
-    """Their object identifiers are looked at, and no library computes with their numbers."""
+    """Their object identifiers are checked first, so no library computes with their numbers."""
     oids = {"DSA": "1.2.840.10040.4.1", "DH": "1.2.840.113549.1.3.1", "ED448": "1.3.101.113", "X448": "1.3.101.111"}
     huge = der.write_integer((1 << 100_000) + 1)
     parameters = der.write(der.SEQUENCE, huge, huge, huge)
@@ -254,14 +254,14 @@ def test_types_that_are_not_served_are_refused_before_they_cost(algorithm: str) 
 
 
 def test_a_curve_that_is_spelt_out_is_refused() -> None:
-    """Parameters that the sender chose are refused, even if they are those of a known curve (CVE-2020-0601)."""
+    """Explicit curve parameters are refused, even those of a known curve (CVE-2020-0601)."""
     text = openssl("ecparam", "-genkey", "-name", "prime256v1", "-param_enc", "explicit")
     with pytest.raises(UnsupportedKey, match="Name it"):
         read(text)
 
 
 def rsa_der(**change: int) -> bytes:
-    """PKCS#1 of the RSA key, with some numbers changed."""
+    """Return PKCS#1 of the RSA key, with some numbers changed."""
     parts = RSA.private_numbers()
     public = parts.public_numbers
     values = {"n": public.n, "e": public.e, "d": parts.d, "p": parts.p, "q": parts.q}
@@ -293,7 +293,7 @@ WORST: dict[str, Any] = {
 
 @pytest.mark.parametrize("value", WORST.values(), ids=WORST)
 def test_the_worst_key_is_refused_quickly(value: Any) -> None:
-    """No input of up to 64 KB takes half a second of CPU before it is refused."""
+    """Any input of up to 64 KB is refused within half a second of CPU."""
     began = thread_time()
     with pytest.raises((InvalidRequest, *REFUSED)):
         read(value)
@@ -302,7 +302,7 @@ def test_the_worst_key_is_refused_quickly(value: Any) -> None:
 
 @pytest.mark.parametrize("change", [{"p": HUGE}, {"d": 5}, {"qi": 7}])
 def test_an_encrypted_key_is_judged_as_a_plain_one(change: dict[str, int]) -> None:
-    """The bytes behind the passphrase are judged before a library loads them."""
+    """The decrypted bytes are checked before a library loads them."""
     algorithm = der.write(der.SEQUENCE, der.write_oid("1.2.840.113549.1.1.1"), b"\x05\x00")
     inner = der.write(der.OCTET_STRING, rsa_der(**change))
     pkcs8 = der.write(der.SEQUENCE, der.write_integer(0), algorithm, inner)
@@ -312,7 +312,7 @@ def test_an_encrypted_key_is_judged_as_a_plain_one(change: dict[str, int]) -> No
 
 
 def encrypted_with(prf: str, iterations: int, key_bytes: int, salt: int = 16, cipher_bytes: int = 32) -> str:
-    """An encrypted key with these parameters, whose ciphertext is nonsense."""
+    """Return an encrypted key with these parameters and a nonsense ciphertext."""
     cipher = {16: "2.16.840.1.101.3.4.1.2", 32: "2.16.840.1.101.3.4.1.42"}[cipher_bytes]
     hmac = der.write(der.SEQUENCE, der.write_oid(f"1.2.840.113549.2.{prf}"), b"\x05\x00")
     parameters = der.write(
@@ -344,7 +344,7 @@ def encrypted_with(prf: str, iterations: int, key_bytes: int, salt: int = 16, ci
     ],
 )
 def test_every_parameter_of_the_derivation_counts(text: str) -> None:
-    """Iterations, hash, length of the key and salt are bounded together."""
+    """The limits cover iterations, hash, key length and salt together."""
     began = thread_time()
     with pytest.raises(InvalidRequest):
         read(text, "secret")
@@ -352,7 +352,7 @@ def test_every_parameter_of_the_derivation_counts(text: str) -> None:
 
 
 def test_an_export_takes_the_iterations_that_owasp_recommends() -> None:
-    """An exported key asks for 600,000 iterations, and openssl's library opens it."""
+    """An exported key has 600,000 iterations, and openssl's library opens it."""
     text = formats.to_encrypted_pem(RSA, "correct horse battery", bytes(range(16)), bytes(16))
     assert openssl("asn1parse", stdin=text).count(":0927C0") == 1
     private: Any = load_pem_private_key(text.encode(), b"correct horse battery")

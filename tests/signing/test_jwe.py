@@ -1,4 +1,4 @@
-"""JWE: another library opens ours, we open its, and a changed one opens nowhere."""
+"""JWE: another library decrypts the app's, the app decrypts that library's, and changed ones never decrypt."""
 
 import base64
 import json
@@ -28,18 +28,18 @@ PAIRS = [(key_type, each) for key_type in TYPES for each in jwe.algorithms_for(k
 
 @cache
 def key_of(key_type: str) -> Any:
-    """One private key of each type."""
+    """Return one private key of each type."""
     return algorithms.generate(key_type)
 
 
 def public_of(key_type: str) -> Any:
-    """What encrypts."""
+    """Return the encryption key: the public half, or the key itself if it is symmetric."""
     key = key_of(key_type)
     return key if isinstance(key, bytes) else key.public_key()
 
 
 def jwcrypto_key(key_type: str) -> Any:
-    """The same key in the hands of the other library."""
+    """Return the same key as the other library's object."""
     key = key_of(key_type)
     if isinstance(key, bytes):
         return jwcrypto_jwk.JWK(kty="oct", k=encode_base64(key))
@@ -47,7 +47,7 @@ def jwcrypto_key(key_type: str) -> Any:
 
 
 def other(plaintext: bytes | None = None, header: dict[str, object] | None = None, aad: str | None = None) -> Any:
-    """A JWE of the other library."""
+    """Return a JWE made by the other library."""
     made = jwcrypto_jwe.JWE(plaintext, None if header is None else json.dumps(header), aad=aad)
     made.allowed_algs = [*(algorithm for _, algorithm in PAIRS), "A256GCM", *CONTENT, "RSA1_5"]
     return made
@@ -57,7 +57,7 @@ def other(plaintext: bytes | None = None, header: dict[str, object] | None = Non
 @settings(max_examples=40)
 @given(plaintext=st.binary(max_size=100), associated_data=st.none() | st.binary(min_size=1, max_size=20))
 def test_what_is_encrypted_decrypts(key_type: str, plaintext: bytes, associated_data: bytes | None) -> None:
-    """Any plaintext comes back, with associated data and without; what the JWE says of itself is right."""
+    """Any plaintext comes back, with and without associated data, and the JWE's header is right."""
     made = jwe.encrypt(public_of(key_type), key_type, "the-key", plaintext, associated_data)
     assert isinstance(made, str) == (associated_data is None)
     for given_form in (made, made if isinstance(made, str) else json.dumps(made)):
@@ -70,7 +70,7 @@ def test_what_is_encrypted_decrypts(key_type: str, plaintext: bytes, associated_
 @pytest.mark.parametrize("associated_data", [None, b"row 7"])
 @pytest.mark.parametrize("key_type", TYPES)
 def test_another_library_opens_ours(key_type: str, associated_data: bytes | None) -> None:
-    """jwcrypto opens our JWE; its header names algorithm, content encryption and key."""
+    """jwcrypto decrypts the app's JWE; its header names algorithm, content encryption and key."""
     made = jwe.encrypt(public_of(key_type), key_type, "the-key", b"plaintext", associated_data)
     opened = other()
     opened.deserialize(made if isinstance(made, str) else json.dumps(made), jwcrypto_key(key_type))
@@ -82,7 +82,7 @@ def test_another_library_opens_ours(key_type: str, associated_data: bytes | None
 @pytest.mark.parametrize("form", ["compact", "flattened", "flattened with associated data"])
 @pytest.mark.parametrize(("key_type", "algorithm"), PAIRS)
 def test_we_open_what_another_library_made(key_type: str, algorithm: str, form: str) -> None:
-    """We open jwcrypto's JWE in each algorithm for the key, with a member in the header that we do not know."""
+    """The app decrypts jwcrypto's JWE in each key algorithm, also with an unknown header member."""
     header: dict[str, object] = {"alg": algorithm, "enc": "A256GCM", "x-other": 1}
     made = other(b"theirs", header, "row 7" if form.endswith("data") else None)
     made.add_recipient(jwcrypto_key(key_type))
@@ -99,7 +99,7 @@ def test_we_open_what_another_library_made(key_type: str, algorithm: str, form: 
     ],
 )
 def test_what_is_not_served_is_refused(header: dict[str, object]) -> None:
-    """Other algorithms do not decrypt, and nothing is decompressed."""
+    """Other algorithms are not decrypted, and nothing is decompressed."""
     made = other(b"theirs", header)
     made.add_recipient(jwcrypto_key("RSA-2048"))
     with pytest.raises(NotDecryptable):
@@ -109,7 +109,7 @@ def test_what_is_not_served_is_refused(header: dict[str, object]) -> None:
 @pytest.mark.parametrize("content", CONTENT)
 @pytest.mark.parametrize("key_type", TYPES)
 def test_every_content_encryption_is_decrypted(key_type: str, content: str) -> None:
-    """Each content encryption of RFC 7518 decrypts, whatever the type of the key."""
+    """Each content encryption of RFC 7518 is decrypted, with every key type."""
     made = other(b"theirs", {"alg": jwe.algorithms_for(key_type)[0], "enc": content})
     made.add_recipient(jwcrypto_key(key_type))
     ciphertext, envelope = jwe.read(made.serialize(compact=True), "ciphertext")
@@ -119,7 +119,7 @@ def test_every_content_encryption_is_decrypted(key_type: str, content: str) -> N
 
 @pytest.mark.parametrize(("algorithm", "digest"), [("RSA-OAEP-384", SHA384()), ("RSA-OAEP-512", SHA512())])
 def test_oaep_with_a_wider_hash_is_decrypted(algorithm: str, digest: Any) -> None:
-    """A JWE put together by hand (RFC 7516, appendix A.1) with RSA-OAEP over SHA-384 and SHA-512 decrypts."""
+    """A hand-made JWE (RFC 7516, appendix A.1) with RSA-OAEP over SHA-384 and SHA-512 is decrypted."""
     header = encode_base64(json.dumps({"alg": algorithm, "enc": "A256GCM"}).encode())
     wrapped = public_of("RSA-2048").encrypt(bytes(32), OAEP(MGF1(digest), digest, None))
     sealed = AESGCM(bytes(32)).encrypt(bytes(12), b"theirs", header.encode())
@@ -140,7 +140,7 @@ def test_oaep_with_a_wider_hash_is_decrypted(algorithm: str, digest: Any) -> Non
     ],
 )
 def test_an_algorithm_that_does_not_fit_is_named(key_type: str, algorithm: str, content: str, named: str) -> None:
-    """The error names the algorithm, also one that no encoding has."""
+    """The error names the algorithm, even one that no encoding can represent."""
     with pytest.raises(UnfitAlgorithm, match=named):
         jwe.check_algorithms(jwe.Envelope(algorithm, content, None, None), key_type)
 
@@ -164,7 +164,7 @@ def test_a_header_name_occurs_once(members: dict[str, Any]) -> None:
     "header", ['{"alg":"dir","enc":"A256GCM","alg":"dir"}', '{"alg":"dir","enc":"x","kid":"\\ud800"}']
 )
 def test_a_header_is_unambiguous(header: str) -> None:
-    """A name twice within one header, and a kid that no text can be, are refused."""
+    """A repeated name within one header, and a kid that is not valid text, are refused."""
     with pytest.raises(InvalidRequest):
         jwe.read(f"{encode_base64(header.encode())}....", "ciphertext")
 
@@ -173,7 +173,7 @@ def test_a_header_is_unambiguous(header: str) -> None:
 @settings(max_examples=40)
 @given(data=st.data())
 def test_a_changed_ciphertext_does_not_open(key_type: str, data: st.DataObject) -> None:
-    """Whichever byte of whichever part is changed, it does not open, and the error is the same."""
+    """If any byte of any part changes, decryption fails, always with the same error."""
     made = jwe.encrypt(public_of(key_type), key_type, "the-key", b"plaintext", None)
     assert isinstance(made, str)
     parts = made.split(".")
@@ -190,7 +190,7 @@ def test_a_changed_ciphertext_does_not_open(key_type: str, data: st.DataObject) 
 @pytest.mark.parametrize("key_type", TYPES)
 @pytest.mark.parametrize("member", ["protected", "iv", "ciphertext", "tag", "encrypted_key", "aad"])
 def test_a_changed_member_does_not_open(key_type: str, member: str) -> None:
-    """In flattened JSON every member counts, the associated data too, also where one is taken away."""
+    """In flattened JSON a changed or removed member breaks decryption, including the associated data."""
     made = jwe.encrypt(public_of(key_type), key_type, "the-key", b"plaintext", b"row 7")
     assert isinstance(made, dict)
     raw = bytearray(base64.urlsafe_b64decode(made[member] + "=="))
@@ -210,7 +210,7 @@ def test_another_key_does_not_open() -> None:
 
 
 def test_a_megabyte_is_encrypted() -> None:
-    """The library's own limit of 64 KiB is not ours."""
+    """The library's own limit of 64 KiB does not apply."""
     large = bytes(1024 * 1024)
     made = jwe.encrypt(public_of("AES-256"), "AES-256", "the-key", large, b"x" * 100_000)
     assert jwe.decrypt(made, key_of("AES-256"), "AES-256") == large
@@ -220,7 +220,7 @@ def test_a_megabyte_is_encrypted() -> None:
     "text", ["", "x", "a.b.c.d", "....", "!.a.b.c.d", "{}", '{"protected":1}', "{", "W10.a.b.c.d", "a.b.c.d.e.f"]
 )
 def test_what_is_no_jwe_is_a_bad_field(text: str) -> None:
-    """Text that is no JWE is a bad request, naming the field."""
+    """Text that is not a JWE is a bad request that names the field."""
     with pytest.raises(InvalidRequest) as caught:
         jwe.read(text, "ciphertext")
     assert caught.value.errors[0].field == "ciphertext"
@@ -238,7 +238,7 @@ members = st.sampled_from(
 
 @given(st.text(max_size=40) | st.dictionaries(members, json_values))
 def test_anything_is_answered(anything: Any) -> None:
-    """No text and no object raises anything but our own errors."""
+    """Any text and any object raises only the app's own errors."""
     try:
         ciphertext, _ = jwe.read(anything, "ciphertext")
     except InvalidRequest:

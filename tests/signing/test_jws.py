@@ -1,4 +1,4 @@
-"""JWS: other libraries open ours, we open theirs, and every known trick is refused."""
+"""JWS: other libraries verify the app's, the app verifies theirs, and every known attack is refused."""
 
 import base64
 import hashlib
@@ -33,18 +33,18 @@ PAIRS = [(key_type, algorithm) for key_type, fitting in TYPES.items() for algori
 
 @cache
 def key_of(key_type: str) -> Any:
-    """One private key of each type."""
+    """Return one private key of each type."""
     return algorithms.generate(key_type)
 
 
 def make(key_type: str, algorithm: Algorithm, payload: bytes, *, detached: bool = False) -> str:
-    """A JWS as the app makes it."""
+    """Make a JWS as the app does."""
     begun, signed = jws.begin(jws.header(algorithm, "the-key", detached), payload, detached)
     return jws.finish(begun, algorithms.sign(key_of(key_type), algorithm, signed))
 
 
 def opens(key_type: str, algorithm: Algorithm, text: str, payload: bytes | None = None) -> bytes:
-    """The payload of a JWS that verifies, as the app does it."""
+    """Verify a JWS as the app does, and return its payload."""
     token = jws.parse(text, payload)
     if not algorithms.same(token.algorithm, algorithm):
         raise SignatureMismatch
@@ -54,14 +54,14 @@ def opens(key_type: str, algorithm: Algorithm, text: str, payload: bytes | None 
 
 
 def encode(value: object) -> str:
-    """base64url of bytes, or of something as JSON."""
+    """Return base64url of bytes, or of a value as JSON."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 @given(payload=st.binary(max_size=100), detached=st.booleans())
 def test_a_jws_opens(payload: bytes, detached: bool) -> None:
-    """Whatever the payload, ours opens, and a detached one with no other payload."""
+    """The app verifies its own JWS with any payload; a detached one fails with another payload."""
     text = make("Ed25519", "EdDSA", payload, detached=detached)
     assert opens("Ed25519", "EdDSA", text, payload if detached else None) == payload
     if detached:
@@ -71,7 +71,7 @@ def test_a_jws_opens(payload: bytes, detached: bool) -> None:
 
 @pytest.mark.parametrize(("key_type", "algorithm"), PAIRS)
 def test_pyjwt_opens_ours_and_we_open_its(key_type: str, algorithm: Algorithm) -> None:
-    """PyJWT verifies our JWS, and we verify its."""
+    """PyJWT verifies the app's JWS, and the app verifies PyJWT's."""
     private = key_of(key_type)
     ours = make(key_type, algorithm, b'{"sub":"alice"}')
     assert jwt.decode(ours, private.public_key(), algorithms=[algorithm]) == {"sub": "alice"}
@@ -82,7 +82,7 @@ def test_pyjwt_opens_ours_and_we_open_its(key_type: str, algorithm: Algorithm) -
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 @pytest.mark.parametrize(("key_type", "algorithm"), PAIRS)
 def test_joserfc_and_jwcrypto_open_ours_and_we_open_theirs(key_type: str, algorithm: Algorithm) -> None:
-    """Two more libraries verify our JWS, detached ones too, and we verify theirs."""
+    """Two more libraries verify the app's JWS, also detached, and the app verifies theirs."""
     private = key_of(key_type)
     kind: Any = RSAKey if key_type.startswith("RSA") else OKPKey if key_type == "Ed25519" else ECKey
     theirs_key = kind(private, private)
@@ -105,12 +105,12 @@ def test_joserfc_and_jwcrypto_open_ours_and_we_open_theirs(key_type: str, algori
 
 @pytest.mark.parametrize("key_type", ["ML-DSA-44", "ML-DSA-65", "ML-DSA-87"])
 def test_ml_dsa_makes_a_jws(key_type: Any) -> None:
-    """The algorithms of RFC 9964 make a JWS that opens."""
+    """The algorithms of RFC 9964 make a JWS that verifies."""
     assert opens(key_type, key_type, make(key_type, key_type, b"payload")) == b"payload"
 
 
 def test_the_example_of_rfc_7515_opens() -> None:
-    """The ES256 example of RFC 7515, appendix A.3, opens under its key."""
+    """The ES256 example of RFC 7515, appendix A.3, verifies under its key."""
     key = formats.parse_public(
         {
             "kty": "EC",
@@ -129,33 +129,33 @@ def test_the_example_of_rfc_7515_opens() -> None:
 
 
 def test_a_detached_jws_may_be_encoded() -> None:
-    """The older detached form, whose payload is signed in base64url (RFC 7515, appendix F), opens."""
+    """The older detached form, which signs the payload in base64url (RFC 7515, appendix F), verifies."""
     header, payload, signature = make("Ed25519", "EdDSA", b"payload").split(".")
     assert payload
     assert opens("Ed25519", "EdDSA", f"{header}..{signature}", b"payload") == b"payload"
 
 
 def forged(header: dict[str, object], payload: bytes = b"payload", signature: bytes = b"") -> str:
-    """A JWS with a header of one's own."""
+    """Return a JWS with a custom header."""
     return f"{encode(header)}.{encode(payload)}.{encode(signature)}"
 
 
 def signed_with(header: dict[str, object], payload: bytes = b"payload") -> str:
-    """A JWS with a header of one's own, rightly signed by the Ed25519 key."""
+    """Return a JWS with a custom header and a valid signature of the Ed25519 key."""
     start = f"{encode(header)}.{encode(payload)}"
     return f"{start}.{encode(key_of('Ed25519').sign(start.encode()))}"
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "nOnE", "", "HS256", "RS256", "ES256"])
 def test_the_algorithm_is_the_keys_and_not_the_tokens(algorithm: str) -> None:
-    """`none` in any spelling, and any algorithm but the key's, is refused, even under a right signature."""
+    """`none` in any spelling, and any algorithm but the key's, is refused, even with a valid signature."""
     for text in (forged({"alg": algorithm}), signed_with({"alg": algorithm})):
         with pytest.raises(SignatureMismatch):
             opens("Ed25519", "EdDSA", text)
 
 
 def test_hs256_with_the_public_key_is_refused() -> None:
-    """A token under HMAC, keyed with the public key that everyone has, does not pass for one by RSA."""
+    """An HMAC token keyed with the public key, which everybody has, is refused in place of RSA."""
     pem = (
         key_of("RSA-2048")
         .public_key()
@@ -169,14 +169,14 @@ def test_hs256_with_the_public_key_is_refused() -> None:
 
 
 def test_a_psychic_signature_is_refused() -> None:
-    """An ECDSA signature of zeros is none (CVE-2022-21449)."""
+    """An ECDSA signature of zeros is refused (CVE-2022-21449)."""
     for size in (64,):
         with pytest.raises(SignatureMismatch):
             opens("P-256", "ES256", forged({"alg": "ES256"}, signature=bytes(size)))
 
 
 def test_a_key_in_the_token_is_not_looked_at() -> None:
-    """A key that a token brings with it (jwk, jku, x5c) is not used: it signs for whoever wrote it (CVE-2018-0114)."""
+    """The app ignores a key inside the token (jwk, jku, x5c): an attacker could have put it there (CVE-2018-0114)."""
     own: Any = algorithms.generate("Ed25519")
     header = {"alg": "EdDSA", "jwk": formats.to_jwk(own.public_key()), "jku": "https://example.org/jwks"}
     start = f"{encode(header)}.{encode(b'payload')}"
@@ -204,18 +204,18 @@ def test_a_key_in_the_token_is_not_looked_at() -> None:
     ],
 )
 def test_extensions_that_are_not_understood_are_refused(more: dict[str, object]) -> None:
-    """`crit` that asks for anything we do not do, or is not as RFC 7515 and 7797 have it, makes a JWS malformed."""
+    """A `crit` that names an unsupported extension, or breaks RFC 7515 or 7797, makes a JWS malformed."""
     with pytest.raises(MalformedSignature):
         opens("Ed25519", "EdDSA", signed_with({"alg": "EdDSA"} | more))
 
 
 def test_a_critical_b64_true_is_understood() -> None:
-    """`b64: true`, said with `crit`, is what it would be without."""
+    """`b64: true`, listed in `crit`, has no effect."""
     assert opens("Ed25519", "EdDSA", signed_with({"alg": "EdDSA", "b64": True, "crit": ["b64"]})) == b"payload"
 
 
 def test_a_name_twice_in_the_header_is_refused() -> None:
-    """A header in which two readers may see two algorithms is malformed."""
+    """A header with a repeated name is malformed: two readers could use two algorithms."""
     text = signed_with({"alg": "EdDSA"})
     header = base64.urlsafe_b64encode(b'{"alg":"none","alg":"EdDSA"}').rstrip(b"=").decode()
     with pytest.raises(MalformedSignature):
@@ -242,14 +242,14 @@ def test_a_name_twice_in_the_header_is_refused() -> None:
     ],
 )
 def test_what_is_no_jws_is_malformed(change: str) -> None:
-    """Other parts, padding, white space and other alphabets make it malformed."""
+    """Extra parts, padding, white space and other alphabets make a JWS malformed."""
     parts = make("Ed25519", "EdDSA", b"payload").split(".")
     with pytest.raises(MalformedSignature):
         opens("Ed25519", "EdDSA", change.format(*parts))
 
 
 def test_a_signature_has_one_encoding() -> None:
-    """The unused bits of the last character are zero: no second text passes for the same token."""
+    """The unused bits of the last character are zero: no second text is valid for the same token."""
     start, _, last = make("Ed25519", "EdDSA", b"payload").rpartition(".")
     other = last[:-1] + chr(ord(last[-1]) + 1)
     assert base64.urlsafe_b64decode(other + "==") == base64.urlsafe_b64decode(last + "==")
@@ -258,7 +258,7 @@ def test_a_signature_has_one_encoding() -> None:
 
 
 def test_a_compact_jws_is_no_detached_one() -> None:
-    """The two forms do not pass for one another."""
+    """A compact JWS is refused as a detached one, and the reverse."""
     with pytest.raises(MalformedSignature):
         opens("Ed25519", "EdDSA", make("Ed25519", "EdDSA", b"payload"), b"payload")
     with pytest.raises(MalformedSignature):
@@ -267,14 +267,14 @@ def test_a_compact_jws_is_no_detached_one() -> None:
 
 @given(st.text(max_size=60), st.none() | st.binary(max_size=5))
 def test_any_text_is_answered(text: str, payload: bytes | None) -> None:
-    """No text raises anything but our own error."""
+    """Any text raises only the app's own error."""
     with pytest.raises(SignatureMismatch):
         opens("Ed25519", "EdDSA", text, payload)
 
 
 @given(st.data())
 def test_a_changed_token_does_not_open(data: st.DataObject) -> None:
-    """Whichever character is changed, the token does not open."""
+    """If any character changes, the token does not verify."""
     text = make("Ed25519", "EdDSA", b"payload")
     at = data.draw(st.integers(0, len(text) - 1))
     other = data.draw(st.sampled_from("ABCxyz019-_.").filter(lambda each: each != text[at]))

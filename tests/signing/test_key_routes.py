@@ -1,4 +1,4 @@
-"""The keys themselves over HTTP: made, imported, rotated, revoked, deleted, restored, exported, published."""
+"""Key operations over HTTP: create, import, rotate, revoke, delete, restore, export and publish."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ ENCRYPTING = ("RSA-2048", "P-256", "X25519", "AES-256")
 
 @pytest.mark.parametrize("key_type", SIGNING)
 def test_each_type_signs(app: Caller, new_name: str, key_type: str) -> None:
-    """A key of each type is made, described, and signs in each of its algorithms and formats."""
+    """A key of each type is created, described, and signs in each of its algorithms and formats."""
     made = app.post("keys", name=new_name, type=key_type, purpose="sign", tags={"team": "a"})
     assert made == app.get(f"keys/{new_name}")
     assert (made["type"], made["purpose"], made["current_version"], made["tags"]) == (
@@ -63,7 +63,7 @@ def test_each_type_signs(app: Caller, new_name: str, key_type: str) -> None:
 
 
 def test_a_jws_carries_its_message(app: Caller, new_name: str) -> None:
-    """Verifying a JWS without a message answers the message in it, and only if it is valid."""
+    """Verifying a JWS without a message returns its message, but only if the JWS is valid."""
     app.post("keys", name=new_name, type="Ed25519")
     token = app.get("sign", key=new_name, message="grüße", format="jws")["signature"]
     answer = app.get("verify", key=new_name, signature=token, format="jws")
@@ -85,7 +85,7 @@ def test_a_jws_carries_its_message(app: Caller, new_name: str) -> None:
 
 
 def test_the_jwk_says_which_algorithm(app: Caller) -> None:
-    """A JWK that names its algorithm is for that alone; one made for HMAC verifies nothing."""
+    """A JWK that names its algorithm is for that algorithm only; an HMAC JWK verifies nothing."""
     private: Any = algorithms.generate("RSA-2048")
     jwk = formats.to_jwk(private.public_key())
     token = jwt.encode({"sub": "x"}, private, algorithm="RS256")
@@ -103,7 +103,7 @@ def test_the_jwk_says_which_algorithm(app: Caller) -> None:
 
 @pytest.mark.parametrize("key_type", ENCRYPTING)
 def test_each_type_encrypts(app: Caller, new_name: str, key_type: str) -> None:
-    """A key of each type encrypts and decrypts, and refuses to sign; what signs refuses to encrypt."""
+    """An encryption key of each type encrypts and decrypts, and refuses to sign; signing keys refuse to encrypt."""
     made = app.post("keys", name=new_name, type=key_type, purpose="encrypt")
     assert (made["purpose"], made["versions"][0]["public_key_pem"] is None) == ("encrypt", key_type == "AES-256")
     for fields in ({"plaintext": "grüße"}, {"plaintext_base64": "_wA"}, {"plaintext": ""}):
@@ -123,7 +123,7 @@ def test_each_type_encrypts(app: Caller, new_name: str, key_type: str) -> None:
 
 
 def test_associated_data_is_bound(app: Caller, new_name: str) -> None:
-    """With other associated data, or none, or some where there was none, nothing decrypts."""
+    """Decryption fails with other, missing or extra associated data."""
     app.post("keys", name=new_name, type="AES-256")
     bound = app.post("encrypt", key=new_name, plaintext="x", associated_data="row 7")["ciphertext"]
     free = app.post("encrypt", key=new_name, plaintext="x")["ciphertext"]
@@ -138,7 +138,7 @@ def test_associated_data_is_bound(app: Caller, new_name: str) -> None:
 
 
 def test_a_failure_to_decrypt_says_nothing(app: Caller, new_name: str) -> None:
-    """A changed ciphertext, one for another key, and one whose key is unknown get the very same answer."""
+    """A changed ciphertext, one for another key, and one with an unknown key get identical responses."""
     app.post("keys", name=new_name, type="P-256", purpose="encrypt")
     app.post("keys", name=f"{new_name}-2", type="P-256", purpose="encrypt")
     good = app.post("encrypt", key=new_name, plaintext="a secret of some length")["ciphertext"]
@@ -157,7 +157,7 @@ def test_a_failure_to_decrypt_says_nothing(app: Caller, new_name: str) -> None:
 
 
 def test_data_keys_and_rewrapping(app: Caller, new_name: str) -> None:
-    """A data key comes with its JWE; after a rotation it is rewrapped, and old and new decrypt to the same."""
+    """A data key comes with its JWE; after a rotation it is rewrapped, and both JWEs decrypt to the same key."""
     app.post("keys", name=new_name, type="X25519")
     made = app.post("generate-data-key", key=new_name)
     assert len(base64.urlsafe_b64decode(made["plaintext_base64"] + "=")) == 32
@@ -174,7 +174,7 @@ def test_data_keys_and_rewrapping(app: Caller, new_name: str) -> None:
 
 
 def test_states_of_an_encryption_key(app: Caller, new_name: str) -> None:
-    """A disabled version decrypts no more, a revoked one does, and neither encrypts."""
+    """A disabled version does not decrypt, a revoked one does, and neither encrypts."""
     app.post("keys", name=new_name, type="AES-256")
     old = app.post("encrypt", key=new_name, plaintext="x")["ciphertext"]
     app.post(f"keys/{new_name}/rotate")
@@ -190,7 +190,7 @@ def test_states_of_an_encryption_key(app: Caller, new_name: str) -> None:
 
 
 def test_rotation_and_the_states_of_versions(app: Caller, new_name: str) -> None:
-    """New signatures are by the newest enabled version; old ones verify until theirs is disabled or revoked."""
+    """The newest enabled version signs; old signatures verify until their version is disabled or revoked."""
     app.post("keys", name=new_name, type="Ed25519")
     old = app.post("sign", key=new_name, message="x")["signature"]
     assert app.post(f"keys/{new_name}/rotate", expected_version=1)["current_version"] == 2
@@ -229,7 +229,7 @@ def test_rotation_and_the_states_of_versions(app: Caller, new_name: str) -> None
 
 
 def test_bad_changes_are_refused(app: Caller, new_name: str) -> None:
-    """What a key cannot become is refused, naming the field."""
+    """Invalid changes of a key are refused, with the field's name."""
     app.post("keys", name=new_name, type="Ed25519")
     for fields in (
         {"disabled_versions": [2]},
@@ -249,7 +249,7 @@ def test_bad_changes_are_refused(app: Caller, new_name: str) -> None:
 
 
 def test_names_and_types(app: Caller, new_name: str) -> None:
-    """A name is taken once; bad names, types and purposes are refused."""
+    """Names are unique; bad names, types and purposes are refused."""
     app.post("keys", name=new_name, type="Ed25519")
     assert app.fails("POST", "keys", name=new_name, type="P-256") == (409, "key-exists")
     for name in ("", "A", "a_b", "-a", "a" * 64, "a\n", "ü", "a/b"):
@@ -268,7 +268,7 @@ def test_names_and_types(app: Caller, new_name: str) -> None:
 
 
 def test_keys_are_listed_by_pages(app: Caller, new_name: str) -> None:
-    """The listing goes page by page, by prefix, and its cursor is for that listing alone."""
+    """The listing has pages and a prefix filter, and its cursor works for that listing only."""
     names = [f"{new_name}-{letter}" for letter in "abcde"]
     for name in names:
         app.post("keys", name=name, type="Ed25519")
@@ -290,7 +290,7 @@ def test_keys_are_listed_by_pages(app: Caller, new_name: str) -> None:
 
 
 def test_deletion_is_off_soft_and_undone(app: Caller, new_name: str) -> None:
-    """A key is deleted only once it is deletable; then it is gone everywhere, its name is kept, and it comes back."""
+    """Only a deletable key can be deleted; it then disappears everywhere, keeps its name, and can be restored."""
     app.post("keys", name=new_name, type="Ed25519", published=True)
     signature = app.post("sign", key=new_name, message="x")["signature"]
     assert app.fails("DELETE", f"keys/{new_name}") == (409, "key-not-deletable")
@@ -315,7 +315,7 @@ def test_deletion_is_off_soft_and_undone(app: Caller, new_name: str) -> None:
 
 
 def test_only_exportable_keys_are_exported(app: Caller, new_name: str) -> None:
-    """An exportable key leaves as PKCS#8 under the passphrase, in any version; others do not leave."""
+    """Any version of an exportable key is exported as PKCS#8 under the passphrase; other keys are not exported."""
     app.post("keys", name=new_name, type="P-256", exportable=True)
     app.post(f"keys/{new_name}/rotate")
     for fields, version in (({}, 2), ({"version": 1}, 1)):
@@ -323,7 +323,7 @@ def test_only_exportable_keys_are_exported(app: Caller, new_name: str) -> None:
         assert exported["version"] == version
         private: Any = load_pem_private_key(exported["private_key"].encode(), b"correct horse battery")
         assert formats.thumbprint(private.public_key()) == exported["key_id"]
-        with pytest.raises(ValueError):  # noqa: PT011 - a wrong key may unpad by chance, and fail at what it made.
+        with pytest.raises(ValueError):  # noqa: PT011 - a wrong key may unpad by chance, and fail later.
             load_pem_private_key(exported["private_key"].encode(), b"wrong")
     assert app.fails("POST", f"keys/{new_name}/export", passphrase="x", version=3) == (404, "unknown-key")
     assert app.fails("POST", f"keys/{new_name}/export", passphrase="") == (400, "invalid-request")
@@ -343,7 +343,7 @@ PRIVATE: dict[str, Any] = {
 
 
 def private_forms(key_type: str) -> list[dict[str, Any]]:
-    """The forms in which a private key may come."""
+    """Return all formats in which a private key may be imported."""
     key = PRIVATE[key_type]
     encrypted = BestAvailableEncryption(b"pass")
     found: list[dict[str, Any]] = [
@@ -364,7 +364,7 @@ def private_forms(key_type: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("key_type", PRIVATE)
 def test_private_keys_are_imported(app: Caller, new_name: str, key_type: str) -> None:
-    """PKCS#8, PKCS#1, SEC1 and JWK, encrypted or not, are taken in as the same key, which then works."""
+    """PKCS#8, PKCS#1, SEC1 and JWK, encrypted or not, are imported as the same, working key."""
     thumbprint = formats.thumbprint(PRIVATE[key_type].public_key())
     for number, form in enumerate(private_forms(key_type)):
         name = f"{new_name}-{number}"
@@ -382,7 +382,7 @@ def test_private_keys_are_imported(app: Caller, new_name: str, key_type: str) ->
 
 
 def test_an_aes_key_and_an_ml_dsa_seed_are_imported_as_jwk(app: Caller, new_name: str) -> None:
-    """An AES key comes as `oct`, an ML-DSA key as `AKP`; both work."""
+    """An AES key is imported as `oct`, an ML-DSA key as `AKP`; both work."""
     app.post(
         "keys/import", name=new_name, private_key={"kty": "oct", "k": base64.urlsafe_b64encode(bytes(32)).decode()}
     )
@@ -397,7 +397,7 @@ def test_an_aes_key_and_an_ml_dsa_seed_are_imported_as_jwk(app: Caller, new_name
 
 
 def test_a_public_key_only_verifies(app: Caller, new_name: str) -> None:
-    """A public key is taken in to verify; it does not sign, rotate or leave."""
+    """An imported public key verifies; it cannot sign, rotate or be exported."""
     jwk = formats.to_jwk(PRIVATE["Ed25519"].public_key())
     made = app.post("keys/import", name=new_name, public_key=jwk)
     assert not made["versions"][0]["has_private_key"]
@@ -409,7 +409,7 @@ def test_a_public_key_only_verifies(app: Caller, new_name: str) -> None:
 
 
 def test_bad_imports_are_refused(app: Caller, new_name: str) -> None:
-    """Each bad import is told what is wrong, and leaves no key."""
+    """The error for each bad import names the problem, and no key is created."""
     good, encrypted = private_forms("P-256")[0]["private_key"], private_forms("P-256")[1]["private_key"]
     jwk = jwcrypto_jwk.JWK.from_pyca(PRIVATE["P-256"]).export(as_dict=True)
     okp = jwcrypto_jwk.JWK.from_pyca(PRIVATE["Ed25519"]).export(as_dict=True)
@@ -451,7 +451,7 @@ def test_bad_imports_are_refused(app: Caller, new_name: str) -> None:
 
 
 def test_openssl_makes_keys_that_are_imported(app: Caller, new_name: str, tmp_path: Path) -> None:
-    """Keys made by the openssl command line, encrypted too, are taken in, and openssl verifies by them."""
+    """Keys made by the openssl command line, also encrypted, are imported, and openssl verifies their signatures."""
     message, signature = tmp_path / "message", tmp_path / "signature"
     message.write_text("hello")
     for number, options in enumerate((["RSA", "-pkeyopt", "rsa_keygen_bits:2048"], ["EC", "-pkeyopt", "group:P-384"])):
@@ -467,12 +467,12 @@ def test_openssl_makes_keys_that_are_imported(app: Caller, new_name: str, tmp_pa
 
 
 def run(*arguments: str) -> None:
-    """Run openssl; raises where it fails."""
+    """Run openssl; raises if it fails."""
     subprocess.run(["openssl", *arguments], check=True, capture_output=True)
 
 
 def test_the_jwks_verifies_elsewhere(app: Caller, new_name: str) -> None:
-    """Published keys stand in the JWKS, to be had without a key; with it others verify, by `kid`."""
+    """The JWKS lists published keys and needs no function key; other programs verify with it, by `kid`."""
     app.post("keys", name=new_name, type="P-256", published=True)
     app.post("keys", name=f"{new_name}-2", type="P-256")
     app.post("keys", name=f"{new_name}-3", type="P-256", purpose="encrypt", published=True)
@@ -497,7 +497,7 @@ def test_the_jwks_verifies_elsewhere(app: Caller, new_name: str) -> None:
 
 
 def jwks_when_fresh(app: Caller) -> Any:
-    """The JWKS, made after this call: it is shared for a second."""
+    """Return a JWKS made after this call: the app caches it for a second."""
     made = app.client.get("/api/jwks", headers={"x-functions-key": ""})
     stamp = app.post(
         "keys", name=f"t-{base64.b32encode(hash_of(made.text)).decode().lower()[:20]}", type="Ed25519", published=True
@@ -509,14 +509,14 @@ def jwks_when_fresh(app: Caller) -> Any:
 
 
 def hash_of(text: str) -> bytes:
-    """Something that differs from text to text."""
+    """Return a value that differs from text to text."""
     import hashlib
 
     return hashlib.sha256(text.encode()).digest()
 
 
 def test_batches(app: Caller, new_name: str) -> None:
-    """A batch answers in its order, each item with its own result or problem, and its reference."""
+    """A batch returns its results in order: each item has its own result or problem, and its reference."""
     app.post("keys", name=new_name, type="Ed25519")
     items: list[dict[str, Any]] = [{"message": str(number), "reference": f"r{number}"} for number in range(300)]
     items[7] = {"message_base64": "?", "reference": "r7"}
@@ -540,7 +540,7 @@ def test_batches(app: Caller, new_name: str) -> None:
 
 
 def test_batches_of_encryption(app: Caller, new_name: str) -> None:
-    """Encryption, decryption, data keys and rewrapping take batches, too."""
+    """Encryption, decryption, data keys and rewrapping also accept batches."""
     app.post("keys", name=new_name, type="AES-256")
     sealed = app.post(
         "encrypt",
@@ -569,17 +569,17 @@ def test_batches_of_encryption(app: Caller, new_name: str) -> None:
     ],
 )
 def test_bad_batches_are_refused(app: Caller, path: str, fields: dict[str, Any]) -> None:
-    """A batch that is empty, too long, misspelt or stands beside a single item is a bad request."""
+    """A batch that is empty, too long, misspelt or beside a single item is a bad request."""
     assert app.fails("POST", path, **fields) == (400, "invalid-request")
 
 
 def test_a_batch_goes_by_post_alone(app: Caller) -> None:
-    """A batch in a URL is refused: no URL is long enough for one."""
+    """A batch in a URL is refused: no URL is long enough."""
     assert app.fails("GET", "sign", batch='[{"message":"x"}]') == (400, "invalid-request")
 
 
 def test_twenty_rotations_at_once_make_one_version(app: Caller, new_name: str) -> None:
-    """Of twenty who rotate from the same version, one wins, and the others get 409."""
+    """Of twenty callers that rotate the same version, one succeeds, and the others get 409."""
     app.post("keys", name=new_name, type="P-256")
     with ThreadPoolExecutor(20) as pool:
         path = f"keys/{new_name}/rotate"

@@ -1,4 +1,4 @@
-"""Which version signs, and what a signature by another is worth."""
+"""Which version signs, and how the state of a version affects its signatures."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
 
 def metadata(latest: int = 3, **more: Any) -> KeyMetadata:
-    """A key with `latest` versions."""
+    """Return a key's metadata with `latest` versions."""
     return KeyMetadata(id="x", type="P-256", purpose="sign", created=NOW, latest_version=latest, rotated=NOW, **more)
 
 
@@ -32,7 +32,7 @@ def metadata(latest: int = 3, **more: Any) -> KeyMetadata:
     ],
 )
 def test_the_newest_enabled_version_signs(key: KeyMetadata, current: int | None) -> None:
-    """The newest version that is neither disabled, revoked nor below the minimum signs; maybe none."""
+    """The newest version that is neither disabled, revoked nor below the minimum signs; there may be none."""
     assert keyring.current_version(key) == current
 
 
@@ -49,19 +49,19 @@ def test_the_newest_enabled_version_signs(key: KeyMetadata, current: int | None)
     ],
 )
 def test_a_signature_is_worth_what_its_version_is(key: KeyMetadata, version: int, reason: str | None) -> None:
-    """Disabled, revoked and too old versions are not trusted; one too old to sign still verifies."""
+    """Signatures of disabled, revoked and too old versions fail; a version too old to sign still verifies."""
     assert keyring.refusal(key, version) == reason
 
 
 def test_a_ring_survives_storage() -> None:
-    """What is stored of a key reads back as it was."""
+    """A stored key reads back unchanged."""
     kept = metadata(disabled={1: NOW}, revoked={2: Revocation(NOW, NOW, "lost")}, published=True)
     assert msgspec.json.decode(msgspec.json.encode(kept), type=KeyMetadata) == kept
 
 
 @pytest.mark.parametrize("off", [{"disabled": {2: NOW}}, {"revoked": {2: Revocation(NOW, NOW, "lost")}}])
 def test_nothing_is_produced_that_the_key_would_refuse(off: dict[str, Any]) -> None:
-    """Below `minimum_verify_version` no version signs, even if every other one is off; no version is better."""
+    """A version below `minimum_verify_version` never signs, even if every other version is off."""
     key = metadata(2, minimum_verify_version=2, **off)
     assert keyring.current_version(key) is None
     assert not any(keyring.may_produce(key, version) for version in (1, 2))
@@ -81,7 +81,7 @@ def test_nothing_is_produced_that_the_key_would_refuse(off: dict[str, Any]) -> N
 def test_whatever_produces_also_verifies_and_decrypts(
     latest: int, disabled: set[int], revoked: set[int], minimum_sign: int, minimum_verify: int, pending: bool
 ) -> None:
-    """In every state of a key, a version that may sign or encrypt is one that verifies and decrypts."""
+    """In every state of a key, a version that may sign or encrypt also verifies and decrypts."""
     key = metadata(
         latest,
         pending=pending and latest > 1,
@@ -108,7 +108,7 @@ def test_a_key_that_is_off_does_not_turn_itself_on() -> None:
 
 
 def test_a_key_without_its_private_half_does_not_rotate() -> None:
-    """Neither a rotation nor `rotation_days` is possible, whichever route asks."""
+    """Neither a rotation nor `rotation_days` is possible, on any route."""
     public = metadata(1, has_private=False)
     with pytest.raises(UnsupportedKey):
         keyring.changed(public, Changes(rotation_days=1), NOW)
@@ -117,7 +117,7 @@ def test_a_key_without_its_private_half_does_not_rotate() -> None:
 
 
 def test_versions_are_disabled_and_enabled_one_by_one() -> None:
-    """`disable` and `enable` leave the other versions as they are; beside `disabled_versions` they are refused."""
+    """`disable` and `enable` leave other versions unchanged; together with `disabled_versions` they are refused."""
     key = keyring.changed(metadata(3), Changes(disable=[1]), NOW)
     key = keyring.changed(key, Changes(disable=[2]), NOW + timedelta(days=1))
     assert key.disabled == {1: NOW, 2: NOW + timedelta(days=1)}
@@ -134,7 +134,7 @@ def test_versions_are_disabled_and_enabled_one_by_one() -> None:
 
 
 def test_a_version_that_a_cache_may_still_use_is_not_refused_yet() -> None:
-    """`minimum_verify_version` waits until no instance uses the version; disabling and revoking never wait."""
+    """`minimum_verify_version` waits until no instance uses the version; disabling and revoking take effect at once."""
     key = keyring.with_version(metadata(1), NOW)
     raised = Changes(minimum_verify_version=2)
     with pytest.raises(VersionInUse) as caught:
@@ -142,7 +142,7 @@ def test_a_version_that_a_cache_may_still_use_is_not_refused_yet() -> None:
     assert caught.value.retry_after == 20
     assert keyring.changed(key, raised, NOW + timedelta(seconds=30), 30).minimum_verify_version == 2
     assert keyring.changed(key, raised, NOW, 0).minimum_verify_version == 2
-    with pytest.raises(VersionInUse) as caught:  # A clock a day ahead has written the time.
+    with pytest.raises(VersionInUse) as caught:  # An instance whose clock is a day ahead wrote the time.
         keyring.changed(keyring.with_version(metadata(1), NOW + timedelta(days=1)), raised, NOW, 30)
     assert caught.value.retry_after == 30
     with pytest.raises(VersionInUse, match="Rotate"):
@@ -152,7 +152,7 @@ def test_a_version_that_a_cache_may_still_use_is_not_refused_yet() -> None:
 
 
 def test_a_version_is_published_before_it_signs() -> None:
-    """A published version is in the key set and does not sign; the next rotation makes it current and adds none."""
+    """A published version is in the key set but does not sign; the next rotation makes it current and adds none."""
     key = keyring.with_version(metadata(1), NOW, publish_only=True)
     assert (keyring.current_version(key), list(keyring.published_versions(key))) == (1, [2, 1])
     with pytest.raises(UnusableVersion):

@@ -1,4 +1,4 @@
-"""The local master key: what it wraps, and what it says when it cannot."""
+"""The local master key: wrapping, and its error messages."""
 
 import base64
 from pathlib import Path
@@ -10,7 +10,7 @@ from shared.signing.master import FileMasterKey, Wrapped
 
 
 def write(path: Path, *keys: bytes) -> FileMasterKey:
-    """A file of master keys, one a line."""
+    """Write a file of master keys, one per line."""
     path.write_bytes(b"".join(base64.urlsafe_b64encode(key).rstrip(b"=") + b"\n" for key in keys))
     return FileMasterKey(str(path))
 
@@ -20,7 +20,7 @@ DATA_KEY = b"d" * 32
 
 
 def test_what_is_wrapped_unwraps(tmp_path: Path) -> None:
-    """The data key comes back, and does not stand in what is stored."""
+    """The data key comes back, and the stored bytes do not contain it."""
     master = write(tmp_path / "key", OLD)
     wrapped = master.wrap(DATA_KEY)
     assert master.unwrap(wrapped) == DATA_KEY
@@ -28,7 +28,7 @@ def test_what_is_wrapped_unwraps(tmp_path: Path) -> None:
 
 
 def test_an_older_key_in_the_file_unwraps(tmp_path: Path) -> None:
-    """With a new key before the old one, what the old one wrapped opens, and the new one wraps."""
+    """With a new key before the old one, the file opens old wraps, and the new key wraps."""
     old = write(tmp_path / "key", OLD).wrap(DATA_KEY)
     both = write(tmp_path / "key", NEW, OLD)
     assert both.unwrap(old) == DATA_KEY
@@ -36,7 +36,7 @@ def test_an_older_key_in_the_file_unwraps(tmp_path: Path) -> None:
 
 
 def test_the_wrong_key_says_which_is_missing(tmp_path: Path) -> None:
-    """Under another master key the error names the one that is needed, and the file; no key stands in it."""
+    """Under another master key the error names the required key and the file, and contains no key."""
     wrapped = write(tmp_path / "key", OLD).wrap(DATA_KEY)
     with pytest.raises(MasterKeyUnavailable) as caught:
         write(tmp_path / "key", NEW).unwrap(wrapped)
@@ -46,7 +46,7 @@ def test_the_wrong_key_says_which_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_damaged_wrap_is_told_from_a_wrong_key(tmp_path: Path) -> None:
-    """Under the right master key, changed bytes are named as damage."""
+    """Under the right master key, changed bytes are reported as damage."""
     master = write(tmp_path / "key", OLD)
     wrapped = master.wrap(DATA_KEY)
     with pytest.raises(MasterKeyUnavailable, match="damaged"):
@@ -55,7 +55,7 @@ def test_a_damaged_wrap_is_told_from_a_wrong_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"short", b"AAAA" * 20, b"!" * 43, bytes(32)])
 def test_a_file_that_holds_no_key_is_refused(tmp_path: Path, content: bytes) -> None:
-    """A file that holds anything but 32 bytes in base64url a line is no master key."""
+    """A line that is not 32 bytes in base64url makes the file invalid."""
     (tmp_path / "key").write_bytes(content)
     with pytest.raises(MasterKeyUnavailable):
         FileMasterKey(str(tmp_path / "key")).wrap(DATA_KEY)
@@ -63,6 +63,6 @@ def test_a_file_that_holds_no_key_is_refused(tmp_path: Path, content: bytes) -> 
 
 @pytest.mark.parametrize("path", ["", "/nowhere/master.key", "/"])
 def test_no_file_is_an_error_that_says_so(path: str) -> None:
-    """Without a setting, and without a file, the error names the setting or the path."""
+    """Without a setting, or without a file, the error names the setting or the path."""
     with pytest.raises(MasterKeyUnavailable, match=r"STRONGROOM_MASTER_KEY|file cannot be read"):
         FileMasterKey(path).wrap(DATA_KEY)

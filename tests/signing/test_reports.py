@@ -1,4 +1,4 @@
-"""Faults that users of other key services have reported, as calls over HTTP and over several instances."""
+"""Faults that users of other key services reported, as calls over HTTP and on several instances."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ ED25519 = NewKey(type="Ed25519", purpose="sign", deletable=True, published=True)
 
 
 def test_what_one_instance_creates_another_finds(tmp_path: Path) -> None:
-    """Ciphertexts, signatures, key sets and changes of one instance hold on another at once."""
+    """Ciphertexts, signatures, key sets and changes of one instance are valid on another at once."""
     with two_processes(tmp_path) as (first, second):
         mine, theirs = Caller(first), Caller(second)
         mine.post("keys", name="e", type="AES-256")
@@ -47,7 +47,7 @@ def test_what_one_instance_creates_another_finds(tmp_path: Path) -> None:
 
 
 def test_nothing_is_produced_that_is_refused_later(app: Caller, new_name: str) -> None:
-    """With its newest version off and older ones too old, a key makes nothing, and says what to do."""
+    """If its newest version is disabled and older ones are too old, a key produces nothing; the error explains it."""
     for suffix, fields in (("e", {"type": "AES-256"}), ("s", {"type": "Ed25519"})):
         app.post("keys", name=f"{new_name}-{suffix}", **fields)
         app.post(f"keys/{new_name}-{suffix}/rotate")
@@ -65,7 +65,7 @@ def test_nothing_is_produced_that_is_refused_later(app: Caller, new_name: str) -
 
 
 def test_changes_are_conditional(app: Caller, new_name: str) -> None:
-    """A key has an ETag, which every change renews; `If-Match` with another one is 412, and nothing changes."""
+    """A key has an ETag, which every change renews; `If-Match` with another value is 412, and nothing changes."""
     made = app.send("POST", "keys", {"name": new_name, "type": "Ed25519", "deletable": True})
     etag = made.headers["etag"]
     assert etag == app.client.get(f"/api/keys/{new_name}").headers["etag"]
@@ -90,7 +90,7 @@ def test_changes_are_conditional(app: Caller, new_name: str) -> None:
 
 
 def test_a_key_is_bound_to_an_algorithm(app: Caller, new_name: str) -> None:
-    """A bound key signs with its algorithm only, and JWK and JWKS name it; older signatures still verify by theirs."""
+    """A bound key signs with its algorithm only, which JWK and JWKS name; older signatures still verify."""
     app.post("keys", name=new_name, type="RSA-2048", published=True)
     old = app.post("sign", key=new_name, message="x", algorithm="PS512")["signature"]
     assert "alg" not in app.get(f"keys/{new_name}")["versions"][0]["public_key_jwk"]
@@ -108,13 +108,13 @@ def test_a_key_is_bound_to_an_algorithm(app: Caller, new_name: str) -> None:
 
 
 def exported(key: Any, **more: str) -> dict[str, Any]:
-    """A private key as another library writes it as JWK."""
+    """Return a private key as JWK, written by another library."""
     jwk: dict[str, Any] = jwcrypto_jwk.JWK.from_pyca(key).export(as_dict=True)
     return {**jwk, **more}
 
 
 def test_a_kid_stays_an_alias(app: Caller, new_name: str) -> None:
-    """The `kid` of an imported JWK names its version in JWKS and look-ups; another key cannot take it."""
+    """The `kid` of an imported JWK names its version in JWKS and look-ups; no other key can use it."""
     key = ec.generate_private_key(ec.SECP256R1())
     kid = f"{new_name}/2024 é"
     made = app.post("keys/import", name=new_name, private_key=exported(key, kid=kid), published=True)
@@ -141,7 +141,7 @@ def test_an_alias_decrypts(app: Caller, new_name: str) -> None:
 
 
 def jwcrypto_sealed(header: dict[str, str]) -> str:
-    """A JWE of another library under a key of zeros."""
+    """Return a JWE made by another library under a key of zeros."""
     from jwcrypto import jwe
 
     made = jwe.JWE(b"hello", json.dumps(header))
@@ -152,7 +152,7 @@ def jwcrypto_sealed(header: dict[str, str]) -> str:
 
 
 def test_further_versions_are_imported(app: Caller, new_name: str) -> None:
-    """`version_of` adds a version of the same type, which is current; what does not fit is refused."""
+    """`version_of` adds a version of the same type and makes it current; any other type is refused."""
     first, second = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     app.post("keys/import", name=new_name, private_key=exported(first))
     old = app.post("sign", key=new_name, message="x")["signature"]
@@ -178,7 +178,7 @@ def test_further_versions_are_imported(app: Caller, new_name: str) -> None:
 
 
 def test_a_private_key_serves_one_purpose(app: Caller, new_name: str) -> None:
-    """A private key under the other purpose is refused, also while a deleted key has it; a public half is not."""
+    """A private key is refused for a second purpose, also while a deleted key has it; a public key is not."""
     key = rsa.generate_private_key(65537, 2048)
     app.post("keys/import", name=new_name, private_key=exported(key), purpose="sign", deletable=True)
     other = {"name": f"{new_name}-2", "purpose": "encrypt"}
@@ -201,7 +201,7 @@ def test_a_version_is_published_before_it_signs(app: Caller, new_name: str) -> N
 
 
 def test_the_key_set_of_one_key_is_public_if_it_is_published(app: Caller, new_name: str) -> None:
-    """Without a function key; an unpublished key and one that does not exist are the same 404."""
+    """A published key's set needs no function key; unpublished and missing keys give the same 404."""
     app.post("keys", name=new_name, type="X25519", published=True)
     app.post("keys", name=f"{new_name}-2", type="X25519")
     anonymous = {"x-functions-key": ""}
@@ -242,7 +242,7 @@ BAD_ITEMS: list[Any] = [
 
 @pytest.mark.parametrize("path", ["sign", "verify", "encrypt", "decrypt", "rewrap", "generate-data-key"])
 def test_one_bad_item_affects_only_itself(app: Caller, new_name: str, path: str) -> None:
-    """Items of any wrong kind get a problem each, and the good ones beside them their results."""
+    """Each invalid item of a batch gets a problem, and the valid ones get their results."""
     signing, encrypting = f"{new_name}-s", f"{new_name}-e"
     app.post("keys", name=signing, type="Ed25519")
     app.post("keys", name=encrypting, type="AES-256")
@@ -277,13 +277,13 @@ def test_one_bad_item_affects_only_itself(app: Caller, new_name: str, path: str)
     ],
 )
 def test_the_apps_own_keys_are_not_for_callers(app: Caller, method: str, path: str, fields: dict[str, Any]) -> None:
-    """A name that begins with an underscore is 403, whether or not there is such a key."""
+    """A name that begins with an underscore is 403, whether or not the key exists."""
     field = {} if "_log" in path else {"name" if path.startswith("keys") else "key": "_log"}
     assert app.fails(method, path, **field, **fields) == (403, "reserved-key")
 
 
 def test_the_apps_own_keys_are_kept_apart(new_store: NewStore) -> None:
-    """Listings, JWKS and look-ups by kid skip them, and the log's key is never rotated."""
+    """Listings, JWKS and look-ups by kid skip the app's own keys, and the log's key is never rotated."""
     keys = new_store()
     own = keys.get_or_create("_tokens", NewKey(type="P-256", purpose="sign", published=True))
     keys.create("a", ED25519)
@@ -305,7 +305,7 @@ def damage(table: Any, name: str, row: str) -> None:
 @pytest.mark.parametrize("row", ["ring", "v00000001"])
 @pytest.mark.parametrize("deletable", [True, False])
 def test_a_damaged_row_stops_only_its_key(new_store: NewStore, table: Any, row: str, deletable: bool) -> None:
-    """Other keys are listed, published and purged; health shows the damage; delete-key removes the key for good."""
+    """Other keys are still listed, published and purged; health shows the damage; delete-key removes that key."""
     keys = new_store()
     keys.create("bad", NewKey(type="Ed25519", purpose="sign", deletable=deletable, published=True))
     keys.create("good", ED25519)
@@ -331,7 +331,7 @@ def test_a_damaged_row_stops_only_its_key(new_store: NewStore, table: Any, row: 
 
 
 def test_a_version_of_another_key_of_the_name_does_not_open(new_store: NewStore, table: Any) -> None:
-    """A version row is bound to its key's id: an old one under a new key of the same name is damage."""
+    """A version row is bound to its key's id: an old row under a new key of the same name is damage."""
     keys = new_store()
     keys.create("k", ED25519)
     old = dict(table.get_entity("k", "v00000001"))
@@ -345,7 +345,7 @@ def test_a_version_of_another_key_of_the_name_does_not_open(new_store: NewStore,
 
 
 def test_an_old_state_of_a_key_is_noticed(new_store: NewStore, table: Any) -> None:
-    """Metadata from before a rotation, put back beside the newer version, are damage."""
+    """Old metadata, restored beside a newer version, are damage."""
     keys = new_store()
     keys.create("k", ED25519)
     old = dict(table.get_entity("k", "ring"))
@@ -370,13 +370,13 @@ class Requests:
 
 
 def unknown(number: int) -> dict[str, str]:
-    """A ciphertext whose kid no key has."""
+    """Return a ciphertext with an unknown kid."""
     header = encode_base64(b'{"alg":"A256KW","enc":"A256GCM","kid":"nobody-%d"}' % number)
     return {"ciphertext": f"{header}.AA.AA.AA.AA"}
 
 
 def test_unknown_kids_cost_three_requests(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch of a thousand unknown kids causes three look-ups; after that, items are told to send `key`."""
+    """A batch of a thousand unknown kids causes three look-ups; the remaining items get a hint to send `key`."""
     keys = new_store()
     keys.create("k", AES)
     requests = Requests(monkeypatch)
@@ -389,7 +389,7 @@ def test_unknown_kids_cost_three_requests(new_store: NewStore, monkeypatch: pyte
 
 
 def test_a_key_under_many_names_costs_three_requests(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look-up by `kid` finds the name that may decrypt among a few, and gives up among many."""
+    """A look-up by `kid` finds the name that may decrypt among a few names, and stops among many."""
     keys = new_store()
     material: Any = algorithms.generate("X25519")
     new = NewKey(type="X25519", purpose="encrypt", deletable=True)
@@ -410,7 +410,7 @@ def test_a_key_under_many_names_costs_three_requests(new_store: NewStore, monkey
 
 
 def test_a_key_set_of_many_keys_costs_three_requests(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fresh instance reads all published keys together, also those that were published later."""
+    """A fresh instance reads all published keys together, also later ones."""
     keys = new_store()
     for number in range(20):
         keys.create(f"k{number:02}", ED25519 if number % 2 else AES)
@@ -430,14 +430,14 @@ def test_a_key_set_of_many_keys_costs_three_requests(new_store: NewStore, monkey
 
 
 def with_many_versions(keys: KeyStore, name: str, new: NewKey, count: int) -> None:
-    """A key with many versions."""
+    """Return a key with many versions."""
     keys.create(name, new)
     for _ in range(count - 1):
         keys.rotate(name)
 
 
 def test_versions_in_vain_are_bounded(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ciphertexts without kid, and signatures without version, cost a bounded time on a key with many versions."""
+    """Ciphertexts without kid, and signatures without version, cost bounded time on a key with many versions."""
     monkeypatch.setattr("shared.signing.routes.fields.EFFORT_SECONDS", 0.002)
     keys = new_store()
     with_many_versions(keys, "e", AES, 12)
@@ -454,7 +454,7 @@ def test_versions_in_vain_are_bounded(new_store: NewStore, monkeypatch: pytest.M
 
 
 def test_racing_administrators_do_not_undo_each_other(app: Caller, new_name: str) -> None:
-    """Two who disable different versions at the same time both succeed."""
+    """Two callers that disable different versions at the same time both succeed."""
     app.post("keys", name=new_name, type="Ed25519")
     for _ in range(3):
         app.post(f"keys/{new_name}/rotate")

@@ -20,7 +20,7 @@ from tests.support import App, StartApp, closed_port
 
 @pytest.fixture(scope="module")
 def client(running_app: App) -> Iterator[httpx.Client]:
-    """A client of the running app, whose default key exists."""
+    """A client of the running app, which already has its default key."""
     with running_app.client() as client:
         client.get("/api/sign", params={"message": "first"}).raise_for_status()
         yield client
@@ -36,7 +36,7 @@ def call(client: httpx.Client, method: str, path: str, fields: dict[str, Any]) -
 
 
 def signed(client: httpx.Client, method: str = "POST", **fields: Any) -> dict[str, Any]:
-    """The answer of sign."""
+    """Return the JSON of sign."""
     response = call(client, method, "/api/sign", fields)
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
@@ -44,7 +44,7 @@ def signed(client: httpx.Client, method: str = "POST", **fields: Any) -> dict[st
 
 
 def verified(client: httpx.Client, method: str = "POST", **fields: Any) -> dict[str, Any]:
-    """The answer of verify."""
+    """Return the JSON of verify."""
     response = call(client, method, "/api/verify", fields)
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
@@ -57,7 +57,7 @@ def verified(client: httpx.Client, method: str = "POST", **fields: Any) -> dict[
     [{"message": "hello"}, {"message": ""}, {"message": "Grüße, 世界 + 1\u0000"}, {"message_base64": "_-8"}],
 )
 def test_what_is_signed_verifies(client: httpx.Client, method: str, message: dict[str, str]) -> None:
-    """By URL and by body, text and bytes, the empty message too: the signature verifies, and over nothing else."""
+    """By URL and by body, for text, bytes and the empty message: the signature verifies its message and no other."""
     answer = signed(client, method, **message)
     assert answer | {"signature": "", "key_id": ""} == {
         "key": "default",
@@ -84,7 +84,7 @@ def test_what_is_signed_verifies(client: httpx.Client, method: str, message: dic
 
 
 def test_text_and_its_bytes_are_one_message(client: httpx.Client) -> None:
-    """A text is its UTF-8: its signature verifies over those bytes, in base64 of either kind, padded or not."""
+    """Text is signed as UTF-8: its signature verifies those bytes, in base64 or base64url, padded or not."""
     signature = signed(client, message="ü>?")["signature"]
     standard = base64.b64encode("ü>?".encode()).decode()
     for text in (standard, standard.rstrip("="), standard.replace("+", "-").replace("/", "_")):
@@ -92,7 +92,7 @@ def test_text_and_its_bytes_are_one_message(client: httpx.Client) -> None:
 
 
 def test_a_signature_may_be_in_standard_base64(client: httpx.Client) -> None:
-    """The signature is taken as standard base64, too; in a URL a bare plus sign is explained."""
+    """A signature in standard base64 is accepted; a bare plus sign in a URL gets an explanation."""
     raw = base64.urlsafe_b64decode(signed(client, message="x")["signature"])
     assert verified(client, message="x", signature=base64.b64encode(raw).decode())["valid"]
     response = client.get("/api/verify?message=x&signature=ab+d")
@@ -102,7 +102,7 @@ def test_a_signature_may_be_in_standard_base64(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("algorithm", ["PS256", "PS384", "PS512", "RS256", "RS384", "RS512"])
 def test_an_algorithm_of_the_key_can_be_chosen(client: httpx.Client, algorithm: str) -> None:
-    """Every algorithm of RSA signs with a key that is bound to none, and verifies under its own name alone."""
+    """An unbound RSA key signs with every RSA algorithm, and each signature verifies under its own name only."""
     client.post("/api/keys", json={"name": "any-rsa", "type": "RSA-2048"})
     answer = signed(client, key="any-rsa", message="hello", algorithm=algorithm)
     assert answer["algorithm"] == algorithm
@@ -113,7 +113,7 @@ def test_an_algorithm_of_the_key_can_be_chosen(client: httpx.Client, algorithm: 
 
 
 def test_the_default_key_is_bound_to_one_algorithm(client: httpx.Client) -> None:
-    """The default key signs by PS256 alone, and its JWK says so: PyJWT would take it for RS256 otherwise."""
+    """The default key signs with PS256 only, and its JWK names it: otherwise PyJWT would use RS256."""
     signed(client, message="hello")
     response = client.post("/api/sign", json={"message": "hello", "algorithm": "RS256"})
     assert (response.status_code, response.json()["code"]) == (422, "unfit-algorithm")
@@ -125,7 +125,7 @@ def test_the_default_key_is_bound_to_one_algorithm(client: httpx.Client) -> None
 
 
 def test_a_digest_can_be_signed(client: httpx.Client) -> None:
-    """With `prehashed` the digest is sent; the signature is one over the message."""
+    """With `prehashed` the caller sends the digest; the signature is valid for the message."""
     digest = base64.b64encode(hashlib.sha256(b"a large file").digest()).decode()
     signature = signed(client, message_base64=digest, prehashed=True)["signature"]
     assert verified(client, message="a large file", signature=signature)["valid"]
@@ -144,7 +144,7 @@ def test_a_digest_can_be_signed(client: httpx.Client) -> None:
     ],
 )
 def test_a_negative_answer_says_why(client: httpx.Client, more: dict[str, Any], reason: str) -> None:
-    """A signature that does not hold is an answer with its reason, not an error."""
+    """An invalid signature gets a normal response with the reason, not an error."""
     answer = verified(client, message="hello", **more)
     assert (answer["valid"], answer["reason"], answer["signature_valid"]) == (False, reason, False)
 
@@ -175,7 +175,7 @@ def test_a_negative_answer_says_why(client: httpx.Client, more: dict[str, Any], 
 def test_bad_calls_are_told_what_is_wrong(
     client: httpx.Client, path: str, fields: dict[str, Any], status: int, code: str, field: str | None
 ) -> None:
-    """Each bad call is a problem with its status, its code, and the field that is wrong."""
+    """Each bad call gets a problem with its status, its code, and the wrong field."""
     response = client.post(f"/api/{path}", json=fields)
     problem = response.json()
     assert (response.status_code, problem["code"]) == (status, code)
@@ -190,7 +190,7 @@ OUTSIDE = [("POST", "ML-DSA-65")] + [
 
 @pytest.mark.parametrize(("method", "key_type"), OUTSIDE)
 def test_a_public_key_from_outside_verifies(client: httpx.Client, method: str, key_type: str) -> None:
-    """A signature made elsewhere verifies by the public key that comes with the call."""
+    """A signature made elsewhere verifies with the public key in the request."""
     private: Any = algorithms.generate(key_type)
     pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     algorithm = algorithms.choose(key_type, None)
@@ -224,7 +224,7 @@ def test_openssl_signs_what_the_app_verifies(client: httpx.Client, tmp_path: Pat
 
 
 def test_any_pss_salt_is_taken_outside_jose(client: httpx.Client, tmp_path: Path) -> None:
-    """A PSS signature as openssl makes it by default, with the longest salt, verifies; in a JWS it does not."""
+    """A PSS signature with openssl's default, the longest salt, verifies; in a JWS it does not."""
     private, public, signed = tmp_path / "private.pem", tmp_path / "public.pem", tmp_path / "signed"
     header = base64.urlsafe_b64encode(b'{"alg":"PS256"}').rstrip(b"=").decode()
     text = f"{header}.{base64.urlsafe_b64encode(b'hello').rstrip(b'=').decode()}"
@@ -244,14 +244,14 @@ def test_any_pss_salt_is_taken_outside_jose(client: httpx.Client, tmp_path: Path
 
 
 def test_a_large_message_is_signed(client: httpx.Client) -> None:
-    """A message of some megabytes passes, and one over the limit is refused."""
+    """A message of several megabytes is signed; one over the limit is refused."""
     text = "x" * (4 * 1024 * 1024)
     assert verified(client, message=text, signature=signed(client, message=text)["signature"])["valid"]
     assert client.post("/api/sign", json={"message": text * 2}).status_code == 413
 
 
 def test_first_signs_from_two_processes_make_one_key(tmp_path: Path) -> None:
-    """Twenty first calls, to two processes on one new storage account, all sign with one and the same key."""
+    """Twenty first calls, to two processes on one new storage account, all sign with the same key."""
     with two_processes(tmp_path) as (first, second), ThreadPoolExecutor(20) as pool:
         clients = [first, second] * 10
         responses = list(pool.map(lambda each: signed(each, "GET", message="hello"), clients))

@@ -1,4 +1,4 @@
-"""The numbers of RSA keys are judged before any library computes with them."""
+"""The app checks the numbers of RSA keys before any library computes with them."""
 
 from functools import cache
 from math import lcm
@@ -14,7 +14,7 @@ from shared.signing.rsa_numbers import RsaNumbers, check_public, completed, has_
 
 @cache
 def numbers(bits: int = 2048) -> RsaNumbers:
-    """The numbers of a good key."""
+    """Return the numbers of a good key."""
     found = rsa.generate_private_key(65537, bits).private_numbers()
     public = found.public_numbers
     return RsaNumbers(public.n, public.e, found.d, found.p, found.q, found.dmp1, found.dmq1, found.iqmp)
@@ -23,7 +23,7 @@ def numbers(bits: int = 2048) -> RsaNumbers:
 @pytest.mark.parametrize("bits", [2048, 3072])
 @pytest.mark.parametrize("exponent", [65537, (1 << 255) + 95])
 def test_the_primes_are_recovered(bits: int, exponent: int) -> None:
-    """n, e and d alone give the primes, whether d belongs to phi or to lambda, and for the largest exponents."""
+    """n, e and d alone give the primes, with d modulo phi or lambda, and for the largest exponents."""
     key = numbers(bits)
     phi, smallest = (key.p - 1) * (key.q - 1), lcm(key.p - 1, key.q - 1)
     for modulus in (phi, smallest):
@@ -35,7 +35,7 @@ def test_the_primes_are_recovered(bits: int, exponent: int) -> None:
 
 
 def prime_modulus() -> int:
-    """A prime of 2048 bits: RFC 3526, group 14."""
+    """Return a prime of 2048 bits: RFC 3526, group 14."""
     return int(
         "FFFFFFFFFFFFFFFFC90FDAA22168C234C4C6628B80DC1CD129024E088A67CC74020BBEA63B139B22514A08798E3404DDEF9519B3CD3A431B"
         "302B0A6DF25F14374FE1356D6D51C245E485B576625E7EC6F44C42E9A637ED6B0BFF5CB6F406B7EDEE386BFB5A899FA5AE9F24117C4B1FE6"
@@ -48,7 +48,7 @@ def prime_modulus() -> int:
 
 @pytest.mark.parametrize("n", [prime_modulus(), numbers().p ** 2, (1 << 2048) - 1, (1 << 2047) + 1])
 def test_a_modulus_that_is_no_product_of_two_primes_is_refused_at_once(n: int) -> None:
-    """A prime, a square or any other number ends after a bounded number of divisions, not after hours."""
+    """A prime, a square or any other number is refused after a bounded number of divisions."""
     began = thread_time()
     for d in (3, 65537, n // 2 | 1, n - 2):
         with pytest.raises(WeakKey):
@@ -82,7 +82,7 @@ GOOD = numbers()
     ],
 )
 def test_numbers_that_do_not_belong_together_are_refused(change: dict[str, int]) -> None:
-    """Each number counts: out of its range, or not in its relation to the others, it makes the key invalid."""
+    """A number out of its range, or inconsistent with the others, makes the key invalid."""
     assert completed(GOOD) == GOOD
     with pytest.raises(WeakKey):
         completed(GOOD._replace(**change))
@@ -90,13 +90,13 @@ def test_numbers_that_do_not_belong_together_are_refused(change: dict[str, int])
 
 @pytest.mark.parametrize("bits", [2047, 2056, 4095, 4097, 8192])
 def test_other_sizes_are_not_served(bits: int) -> None:
-    """Private keys have one of three sizes."""
+    """Private keys may have three sizes only."""
     with pytest.raises(WeakKey if bits < 2048 else UnsupportedKey):
         completed(GOOD._replace(n=1 << (bits - 1) | 1))
 
 
 def test_close_primes_are_refused() -> None:
-    """Primes that share their upper half let anybody factor the modulus (FIPS 186-5, appendix A.1.3)."""
+    """If primes share their upper half, anybody can factor the modulus (FIPS 186-5, appendix A.1.3)."""
     p = GOOD.p
     q = p + (1 << 400)
     with pytest.raises(WeakKey):

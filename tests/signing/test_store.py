@@ -1,4 +1,4 @@
-"""Keys at rest: made once, sealed, cached for a bounded time, and never trusted when changed."""
+"""Stored keys: created once, sealed, cached for a bounded time, and refused after tampering."""
 
 import base64
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from tests.support import closed_port
 
 
 def fingerprint(keys: KeyStore, name: str = "default") -> str:
-    """What tells one key from another."""
+    """Return a value that identifies a key."""
     return keys.get(name).versions[1].document.key_id
 
 
 def test_the_first_use_makes_the_default_key(new_store: NewStore) -> None:
-    """Before the first use there is no key; after it every instance has the same."""
+    """The first use creates the default key; afterwards every instance has the same one."""
     with pytest.raises(UnknownKey, match="first sign"):
         new_store().get("default")
     made = new_store().get_or_create_default()
@@ -33,7 +33,7 @@ def test_the_first_use_makes_the_default_key(new_store: NewStore) -> None:
 
 @pytest.mark.parametrize("name", ["other", "", "Default", "a" * 64, "_master", "x\n", "a/b", "ü", "default'"])
 def test_no_other_key_is_there(new_store: NewStore, name: str) -> None:
-    """Any other name, and one that no key can have, is an unknown key."""
+    """Any other name, even an invalid one, is an unknown key."""
     keys = new_store()
     keys.get_or_create_default()
     with pytest.raises(UnknownKey):
@@ -41,7 +41,7 @@ def test_no_other_key_is_there(new_store: NewStore, name: str) -> None:
 
 
 def test_twenty_first_uses_make_one_key(new_store: NewStore, table: Any) -> None:
-    """Twenty threads over four instances race for the first use: one key is made, under one data key."""
+    """Twenty threads on four instances race for the first use: they create one key, under one data key."""
     stores = [new_store() for _ in range(4)]
     barrier = Barrier(20)
 
@@ -57,7 +57,7 @@ def test_twenty_first_uses_make_one_key(new_store: NewStore, table: Any) -> None
 
 
 def test_no_private_key_stands_in_storage(new_store: NewStore, table: Any) -> None:
-    """Nothing that is stored holds the private key, or the data key that opens it."""
+    """No stored value contains the private key, or the data key that opens it."""
     key = new_store().get_or_create_default()
     private: Any = key.versions[1].private_key
     prime = private.private_numbers().p
@@ -67,7 +67,7 @@ def test_no_private_key_stands_in_storage(new_store: NewStore, table: Any) -> No
 
 
 def test_a_key_is_read_once_and_kept(new_store: NewStore, table: Any) -> None:
-    """Within its age the cache answers without storage: it does not see that the rows are gone."""
+    """Until it expires, a cached key needs no storage: the cache does not see that the rows are gone."""
     keys = new_store(cache_seconds=3600)
     made = keys.get_or_create_default()
     table.delete_entity("default", "ring")
@@ -77,7 +77,7 @@ def test_a_key_is_read_once_and_kept(new_store: NewStore, table: Any) -> None:
 
 
 def test_an_aged_key_is_read_again_and_its_objects_kept(new_store: NewStore) -> None:
-    """A key past its age is looked at again; where nothing has changed, the loaded key objects stay."""
+    """An expired key is checked again; if nothing has changed, the loaded key objects stay."""
     keys = new_store(cache_seconds=0)
     private = keys.get_or_create_default().versions[1].private_key
     again = keys.get("default")
@@ -85,7 +85,7 @@ def test_an_aged_key_is_read_again_and_its_objects_kept(new_store: NewStore) -> 
 
 
 def test_what_another_instance_made_is_found_at_once(new_store: NewStore) -> None:
-    """That a key is unknown is not cached."""
+    """An unknown key is not cached."""
     keys = new_store(cache_seconds=3600)
     with pytest.raises(UnknownKey):
         keys.get("default")
@@ -94,12 +94,12 @@ def test_what_another_instance_made_is_found_at_once(new_store: NewStore) -> Non
 
 
 def fingerprint_of_new(keys: KeyStore) -> str:
-    """Make the default key."""
+    """Create the default key."""
     return keys.get_or_create_default().versions[1].document.key_id
 
 
 def test_the_cache_is_bounded(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over its number of keys the cache drops the oldest, which is read again when it is asked for."""
+    """When the cache is full, it drops the oldest key; the next use reads that key again."""
     monkeypatch.setattr(cache, "MAX_CACHED", 2)
     keys = new_store(cache_seconds=3600)
     first = keys.get_or_create_default()
@@ -132,7 +132,7 @@ CHANGES = [
 def test_a_changed_row_is_noticed(
     new_store: NewStore, table: Any, partition: str, row: str, column: str, change: Callable[[Any], Any]
 ) -> None:
-    """A row that something else has changed makes the key unusable, says so, and is left as it is."""
+    """A row changed from outside makes the key unusable; the error says so, and the row stays unchanged."""
     new_store().get_or_create_default()
     entity = table.get_entity(partition, row)
     entity[column] = change(entity[column])
@@ -147,7 +147,7 @@ def test_a_changed_row_is_noticed(
 
 @pytest.mark.parametrize(("partition", "row"), sorted({change[:2] for change in CHANGES}))
 def test_a_row_that_is_gone_is_noticed(new_store: NewStore, table: Any, partition: str, row: str) -> None:
-    """A row that was deleted is an error, and no new key takes the place of what is left."""
+    """A deleted row is an error, and no new key replaces the remaining rows."""
     new_store().get_or_create_default()
     left = [dict(each) for each in table.list_entities() if (each["PartitionKey"], each["RowKey"]) != (partition, row)]
     table.delete_entity(partition, row)
@@ -157,7 +157,7 @@ def test_a_row_that_is_gone_is_noticed(new_store: NewStore, table: Any, partitio
 
 
 def test_no_new_data_key_beside_old_keys(new_store: NewStore, table: Any) -> None:
-    """Where keys are left and their data key is gone, a new key is refused: it would hide the loss."""
+    """If keys exist without their data key, a new key is refused: it would hide the loss."""
     new_store().get_or_create_default()
     table.delete_entity("_master", "data-key")
     with pytest.raises(DamagedKey, match="data-key"):
@@ -165,7 +165,7 @@ def test_no_new_data_key_beside_old_keys(new_store: NewStore, table: Any) -> Non
 
 
 def test_a_row_moved_to_another_key_is_noticed(new_store: NewStore, table: Any) -> None:
-    """The rows of one key under the name of another do not pass for it."""
+    """The rows of one key under another key's name are refused."""
     new_store().get_or_create_default()
     for row in ("ring", "v00000001"):
         table.create_entity(table.get_entity("default", row) | {"PartitionKey": "other"})
@@ -174,7 +174,7 @@ def test_a_row_moved_to_another_key_is_noticed(new_store: NewStore, table: Any) 
 
 
 def test_a_wrong_master_key_opens_nothing_and_changes_nothing(new_store: NewStore, table: Any, tmp_path: Path) -> None:
-    """Under another master key, or none, keys are unavailable, all rows stay, and the right one opens them again."""
+    """With another master key, or none, keys are unavailable, all rows stay, and the right one opens them again."""
     made = fingerprint_of_new(new_store())
     before = [dict(row) for row in table.list_entities()]
     wrong = tmp_path / "wrong.key"
@@ -191,7 +191,7 @@ def test_a_wrong_master_key_opens_nothing_and_changes_nothing(new_store: NewStor
 
 
 def test_no_master_key_makes_no_data_key(new_store: NewStore, table: Any, tmp_path: Path) -> None:
-    """Without a master key the first use leaves nothing behind."""
+    """Without a master key the first use stores nothing."""
     with pytest.raises(MasterKeyUnavailable):
         new_store(key=tmp_path / "missing.key").get_or_create_default()
     from azure.core.exceptions import ResourceNotFoundError
@@ -201,7 +201,7 @@ def test_no_master_key_makes_no_data_key(new_store: NewStore, table: Any, tmp_pa
 
 
 def test_the_probes_pass_before_and_after_the_first_key(new_store: NewStore) -> None:
-    """Health is good before there is any table, and after."""
+    """Health is good before the table exists, and afterwards."""
     keys = new_store()
     keys.probe()
     keys.probe_master_key()
@@ -211,7 +211,7 @@ def test_the_probes_pass_before_and_after_the_first_key(new_store: NewStore) -> 
 
 
 def test_storage_that_is_down_is_unavailable_for_all_who_wait(new_store: NewStore) -> None:
-    """Without storage every caller gets an error that says when to try again, and the cache keeps serving its age."""
+    """If storage is down, every caller gets an error with a retry time, and cached keys work until they expire."""
     with closed_port() as port, ThreadPoolExecutor(10) as pool:
         connection = (
             "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=AAAA;"
@@ -229,7 +229,7 @@ def test_storage_that_is_down_is_unavailable_for_all_who_wait(new_store: NewStor
 
 
 def test_the_keys_sign(new_store: NewStore) -> None:
-    """What one instance signs with the stored key, another verifies with it."""
+    """A signature of one instance with the stored key verifies on another."""
     version = new_store().get_or_create_default().versions[1]
     signature = algorithms.sign(version.private_key, "PS256", b"message")
     algorithms.verify(new_store().get("default").versions[1].public_key, "PS256", b"message", signature)

@@ -1,4 +1,4 @@
-"""The master key in Key Vault: followed when it is rotated, and clear errors when it cannot be used."""
+"""The master key in Key Vault: rotations take effect, and failures give clear errors."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ DATA_KEY = b"d" * 32
 
 
 def credential() -> IdentityEndpoint:
-    """The app's identity at the endpoint that the environment names."""
+    """Return the app's identity at the endpoint in the environment."""
     return IdentityEndpoint(os.environ["IDENTITY_ENDPOINT"], os.environ["IDENTITY_HEADER"], None)
 
 
@@ -36,7 +36,7 @@ def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
 
 
 def test_the_setting_says_which_it_is() -> None:
-    """A URL of a key names a vault, a path a file, and a URL that is none of a key, or has a version, is refused."""
+    """The URL of a key means a vault, a path means a file; a URL with a version, or of no key, is refused."""
     url = "https://example.vault.azure.net/keys/strongroom"
     for given in (url, url + "/"):
         assert load_settings({"STRONGROOM_MASTER_KEY": given}).master_key == url
@@ -48,7 +48,7 @@ def test_the_setting_says_which_it_is() -> None:
 
 
 def test_what_is_wrapped_unwraps(vault: Vault) -> None:
-    """The newest version wraps, and is named; another instance unwraps by wrapping's name, through the vault."""
+    """The newest version wraps and is named; another instance unwraps by the stored name, through the vault."""
     wrapped = VaultMasterKey(vault.url, credential).wrap(DATA_KEY)
     assert wrapped.master_key == f"{vault.url}/{list(vault.versions)[-1]}"
     assert DATA_KEY not in wrapped.data
@@ -68,7 +68,7 @@ def test_a_rotation_is_followed(vault: Vault) -> None:
 
 
 def test_a_name_from_storage_is_not_followed_elsewhere(vault: Vault) -> None:
-    """A stored wrap that names another key, in this vault or another, is refused without asking anyone."""
+    """A stored wrap that names another key, in this or another vault, is refused without any request."""
     wrapped = VaultMasterKey(vault.url, credential).wrap(DATA_KEY)
     vault.asked.clear()
     for name in (vault.url, vault.url + "2/v", "https://evil.example.org/keys/strongroom/v", "file:abc"):
@@ -78,7 +78,7 @@ def test_a_name_from_storage_is_not_followed_elsewhere(vault: Vault) -> None:
 
 
 def test_a_refusal_says_what_to_do(vault: Vault) -> None:
-    """Without the role, with a disabled or deleted version, or with damaged data the error says what is wrong."""
+    """Without the role, with a disabled or deleted version, or with damaged data the error names the cause."""
     key = VaultMasterKey(vault.url, credential)
     wrapped = key.wrap(DATA_KEY)
     with pytest.raises(MasterKeyUnavailable, match="400"):
@@ -103,20 +103,20 @@ def test_a_refusal_says_what_to_do(vault: Vault) -> None:
 
 
 def test_throttling_is_waited_out(vault: Vault) -> None:
-    """A vault that is busy for a moment is asked again."""
+    """A request to a throttled vault is retried."""
     vault.busy = 2
     assert VaultMasterKey(vault.url, credential).wrap(DATA_KEY).master_key.startswith(vault.url)
 
 
 def test_no_identity_is_an_error_that_says_so(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the identity gets no token, the error says that."""
+    """If the identity gets no token, the error says so."""
     monkeypatch.setenv("IDENTITY_HEADER", "wrong")
     with pytest.raises(MasterKeyUnavailable, match="no token"):
         VaultMasterKey(vault.url, credential).wrap(DATA_KEY)
 
 
 def test_a_vault_that_is_out_is_an_error_that_says_so(vault: Vault) -> None:
-    """Where nothing answers, the error names the key."""
+    """If the vault does not respond, the error names the key."""
     with closed_port() as port:
         url = f"https://127.0.0.1:{port}/keys/strongroom"
         with pytest.raises(MasterKeyUnavailable, match=url):
@@ -124,7 +124,7 @@ def test_a_vault_that_is_out_is_an_error_that_says_so(vault: Vault) -> None:
 
 
 def test_rotating_the_master_key_rewraps_one_row(vault: Vault, storage_connection: str, table_name: str) -> None:
-    """After a rotation in the vault, the data key is wrapped anew; then the old version may be disabled."""
+    """After a rotation in the vault, the data key is wrapped again; the old version may then be disabled."""
 
     def new_store() -> KeyStore:
         storage = Storage(StorageSettings(connection_string=storage_connection))
@@ -149,7 +149,7 @@ def test_rotating_the_master_key_rewraps_one_row(vault: Vault, storage_connectio
 
 
 def test_the_app_runs_on_a_vault(vault: Vault, start_app: StartApp, tmp_path: Path) -> None:
-    """With a vault's key in its settings the app signs, rotates its master key, and is well; without, it says so."""
+    """With a vault key in its settings the app signs, rotates its master key, and is healthy; without, it says so."""
     from scripts.azurite import start_azurite
 
     azurite = start_azurite(tmp_path / "azurite", in_memory=True)

@@ -1,4 +1,4 @@
-"""Published test vectors (NIST's, RFC 8032's and those of FIPS 204), through the app's own verify."""
+"""Published test vectors (NIST, RFC 8032 and FIPS 204), checked with the app's own verify."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -25,7 +25,7 @@ CURVES: dict[str, tuple[ec.EllipticCurve, str]] = {
 
 
 def verdict(public_key: Any, message: bytes, signature: bytes, algorithm: str, form: str = "raw") -> Any:
-    """What the app answers: `valid`, or the code of the problem."""
+    """Return the app's verdict: `valid`, or the code of the problem."""
     body = msgspec.json.encode(
         {
             "public_key": formats.spki_to_pem(formats.to_spki(public_key)),
@@ -42,13 +42,13 @@ def verdict(public_key: Any, message: bytes, signature: bytes, algorithm: str, f
 
 @cache
 def lines_of(name: str) -> list[str]:
-    """The lines of a file of vectors."""
+    """Return the lines of a vector file."""
     with cryptography_vectors.open_vector_file(f"asymmetric/{name}", "r") as file:
         return [line.strip() for line in file]
 
 
 def blocks(name: str, last: str) -> Iterator[dict[str, str]]:
-    """The vectors of a file: what is written as `name = value`, each with what stands before it, `last` being last."""
+    """Yield the vectors of a file of `name = value` lines. Each one ends with `last` and keeps earlier values."""
     found: dict[str, str] = {}
     for line in lines_of(name):
         if line.startswith("["):
@@ -64,7 +64,7 @@ def blocks(name: str, last: str) -> Iterator[dict[str, str]]:
     ("name", "family"), [("RSA/FIPS_186-2/SigVer15_186-3.rsp", "RS"), ("RSA/FIPS_186-2/SigVerPSS_186-3.rsp", "PS")]
 )
 def test_rsa(name: str, family: str) -> None:
-    """RSA signatures, right and wrong ones, are judged as NIST does; keys that are weak today are refused."""
+    """The app agrees with NIST on valid and invalid RSA signatures; keys that are weak today are refused."""
     seen = {True: 0, False: 0, "weak-key": 0}
     for vector in blocks(name, "Result"):
         if vector["SHAAlg"] not in ("SHA256", "SHA384", "SHA512"):
@@ -83,7 +83,7 @@ def test_rsa(name: str, family: str) -> None:
 
 
 def test_ecdsa() -> None:
-    """ECDSA signatures on each curve, right and wrong ones, are judged as NIST does, in both forms."""
+    """The app agrees with NIST on valid and invalid ECDSA signatures, on each curve and in both formats."""
     seen = {True: 0, False: 0}
     for vector in blocks("ECDSA/FIPS_186-3/SigVer.rsp", "Result"):
         if vector["section"] not in CURVES:
@@ -100,7 +100,7 @@ def test_ecdsa() -> None:
 
 
 def test_ed25519() -> None:
-    """The vectors of the authors of Ed25519 verify, and none does with another message or a changed signature."""
+    """The vectors of Ed25519's authors verify, and fail with another message or a changed signature."""
     count = 0
     for line in lines_of("Ed25519/sign.input"):
         if not line:

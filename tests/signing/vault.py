@@ -1,6 +1,6 @@
-"""A server that speaks the part of Azure Key Vault that we use, over TLS, and refuses what Key Vault refuses.
+"""A TLS server for the part of Azure Key Vault that the app uses. It refuses what Key Vault refuses.
 
-Beside it, it gives tokens as App Service gives them to an app's managed identity. Written from
+It also issues tokens as App Service does for an app's managed identity. Written from
 https://learn.microsoft.com/rest/api/keyvault/keys: get-key, wrap-key, unwrap-key, and the authentication challenge.
 """
 
@@ -31,7 +31,7 @@ OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
 
 
 class Vault:
-    """The vault's state: the versions of its one key, who may ask, and what was asked."""
+    """The vault's state: the versions of its one key, the permitted callers, and the requests received."""
 
     name = "strongroom"
 
@@ -53,14 +53,14 @@ class Vault:
         self.rotate()
 
     def rotate(self) -> str:
-        """Make a new version; return its name."""
+        """Create a new version and return its name."""
         version = secrets.token_hex(16)
         self.versions[version] = rsa.generate_private_key(65537, 2048)
         return version
 
     @property
     def environ(self) -> dict[str, str]:
-        """What an app's environment must hold to reach this vault as its managed identity."""
+        """Return the environment variables with which an app reaches this vault as its managed identity."""
         return {
             "STRONGROOM_MASTER_KEY": self.url,
             "IDENTITY_ENDPOINT": self.identity_url,
@@ -69,7 +69,7 @@ class Vault:
         }
 
     def response(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
-        """Status, headers and JSON of an answer."""
+        """Return status, headers and JSON of a response."""
         where, _, query = path.partition("?")
         if where == "/msi/token":
             return self._token(query, headers)
@@ -77,7 +77,7 @@ class Vault:
             self.busy -= 1
             return problem(429, "Throttled", {"Retry-After": "0"})
         if headers.get("Authorization") != f"Bearer {self.token}":
-            # The resource's domain must be the end of the vault's: of an address in digits, that is the last ones.
+            # The resource's domain must be a suffix of the vault's host: for an IP address, its last digits.
             resource = f"https://{self.url.split('/')[2].partition('.')[2]}"
             challenge = f'Bearer authorization="https://login.example.org/tenant", resource="{resource}"'
             return problem(401, "Unauthorized", {"WWW-Authenticate": challenge})
@@ -116,7 +116,7 @@ class Vault:
             if fields["alg"] != "RSA-OAEP-256":
                 return problem(400, "BadParameter")
             result = key.public_key().encrypt(value, OAEP) if operation == "wrapkey" else key.decrypt(value, OAEP)
-        except Exception:  # noqa: BLE001 - Key Vault answers any of it with BadParameter.
+        except Exception:  # noqa: BLE001 - Key Vault responds to any failure with BadParameter.
             return problem(400, "BadParameter")
         return 200, {}, {"kid": kid, "value": encode_base64(result)}
 
@@ -131,12 +131,12 @@ class Vault:
 def problem(
     status: int, code: str, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], dict[str, Any]]:
-    """An error as Key Vault words it."""
+    """Return an error in Key Vault's format."""
     return status, headers or {}, {"error": {"code": code, "message": code}}
 
 
 def write_certificate(folder: Path) -> Path:
-    """A certificate for the loopback address, with its key, in one file."""
+    """Write a certificate for the loopback address, with its key, to one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -154,14 +154,14 @@ def write_certificate(folder: Path) -> Path:
 
 @contextmanager
 def run_vault(folder: Path) -> Iterator[Vault]:
-    """A vault with one key, until the context ends."""
+    """Run a vault with one key until the context ends."""
     vault: Vault
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            """Answer."""
+            """Send the response."""
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, headers, fields = vault.response(self.command, self.path, self.headers, body)
             content = json.dumps(fields).encode()
@@ -178,7 +178,7 @@ def run_vault(folder: Path) -> Iterator[Vault]:
         do_POST = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     # The platform's identity endpoint is on the same machine, without TLS.
     server, identity = (ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2))

@@ -93,7 +93,7 @@ TINY, TIMESTAMP, DATETIME, VECTOR, BLOB = 1, 7, 12, 242, 252
 
 
 class MysqlSession:
-    """One connection to MySQL or MariaDB, by a user who reads or one who writes."""
+    """One connection to MySQL or MariaDB, as the reading or the writing user."""
 
     def __init__(self, url: str, token: Callable[[str], str], *, writes: bool) -> None:
         import pymysql
@@ -621,7 +621,7 @@ _SYSTEM = "('mysql', 'information_schema', 'performance_schema', 'sys')"
 NOT_TRANSACTIONAL = f"""
 select t.table_name from information_schema.tables t left join information_schema.engines e on e.engine = t.engine
 where t.table_type = 'BASE TABLE' and coalesce(e.transactions, 'NO') <> 'YES' and t.table_schema not in {_SYSTEM}
-"""  # noqa: S608 - put together of constants.
+"""  # noqa: S608 - built from constants.
 STORED_CODE = f"""
 select event_object_table, action_statement from information_schema.triggers where trigger_schema not in {_SYSTEM}
 union all select routine_name, routine_definition from information_schema.routines

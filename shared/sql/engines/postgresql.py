@@ -110,7 +110,7 @@ _COMPARED: dict[int, Compared] = {
 
 
 class PostgresSession:
-    """One connection to PostgreSQL, by a role that reads or one that writes."""
+    """One connection to PostgreSQL, as the reading or the writing role."""
 
     def __init__(self, url: str, token: Callable[[str], str], *, writes: bool) -> None:
         import psycopg
@@ -620,7 +620,7 @@ from pg_class c join pg_namespace n on n.oid = c.relnamespace
 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 where {_OURS} and has_column_privilege(c.oid, a.attnum, 'select')
 order by n.nspname, c.relname, a.attnum
-"""  # noqa: S608 - put together of constants.
+"""  # noqa: S608 - built from constants.
 INDEXES = f"""
 select {_NAME}, x.relname, i.indisunique, a.attname
 from pg_class c join pg_namespace n on n.oid = c.relnamespace

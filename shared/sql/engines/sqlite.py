@@ -362,7 +362,7 @@ class SqliteSession:
         """Repeat the call from its beginning in a child process."""
         from shared.sql.engines.sqlite_child import ChildSession
 
-        assert self._sandbox is not None  # noqa: S101 - it was asked for.
+        assert self._sandbox is not None  # noqa: S101 - only a session with a sandbox moves.
         self._reset()
         self._child = ChildSession(
             self._sandbox(), self._path, self._deadline, writes=self._writes, immutable=self._find is not None
@@ -659,7 +659,7 @@ def _text(data: bytes) -> str | NotText:
 def _inode(path: str) -> tuple[int, int] | None:
     """Return the identity of a file, which changes when another file replaces it; None if there is no file."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - asked at every call; a Path takes longer.
+        found = os.stat(path)  # noqa: PTH116 - runs at every call; a Path takes longer.
     except OSError:
         return None
     return found.st_dev, found.st_ino
