@@ -29,7 +29,7 @@ from tests.support import ROOT, app_environ
 
 ROUNDS = 9
 SIZES = (5_000, 20_000)
-# What a process holds at most, in KiB, before and after it has listed a container page by page.
+# Prints a process's peak memory in KiB, before and after it has listed a container page by page.
 MEMORY = """
 import json, sys
 from shared.app import build
@@ -103,7 +103,7 @@ def _fill(connection: str, container: str, count: int) -> None:
 
 
 def _measure(*calls: Callable[[], object]) -> list[tuple[float, float]]:
-    """Median CPU and wall seconds of each call, in turns."""
+    """Median CPU and wall seconds of each call, timed in turns."""
     taken: list[tuple[list[float], list[float]]] = [([], []) for _ in calls]
     for call in calls:
         call()

@@ -28,7 +28,7 @@ def _post(route: Route, body: bytes) -> Callable[[], Response]:
 
 
 def run() -> Iterator[Figure]:
-    """Milliseconds per call: the whole call, and its primitive alone."""
+    """Milliseconds per call: the whole call, and only its primitive."""
     logging.getLogger("strongroom").setLevel(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
         azurite = start_azurite(Path(folder, "azurite"), in_memory=True)

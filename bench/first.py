@@ -1,4 +1,4 @@
-"""The first call of each capability in a fresh process: its CPU beside that of its libraries, loaded and used alone."""
+"""The first call of each capability in a fresh process: its CPU beside that of only its libraries, loaded and used."""
 
 import json
 import os

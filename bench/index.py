@@ -1,4 +1,4 @@
-"""What indexing the app costs, beside an app with one hello function: the start of every cold start."""
+"""The cost of indexing the app, beside an app with one hello function: it begins every cold start."""
 
 import resource
 import statistics

@@ -99,7 +99,7 @@ def _beside_argon2_cffi(accounts: Accounts) -> Iterator[Figure]:
 
 
 def _two_threads() -> Iterator[Figure]:
-    """Hashes a second of two callers, beside those of one; each on its own in turns."""
+    """Hashes per second of two callers, beside those of one, measured in turns."""
     hashing = HashingThreads(512)
     hash_one = partial(hashing.run, OWASP.memory_kib, lambda memory: hash_password(b"pw", OWASP, bytes(16), memory))
 
@@ -131,7 +131,7 @@ def _memory() -> Iterator[Figure]:
 
 
 def _who_is_a_user(accounts: Accounts) -> Iterator[Figure]:
-    """One wrong password for each of 200 users and 200 names that nobody has, in turns."""
+    """One wrong password for each of 200 users and 200 unknown names, in turns."""
     known = [f"user-{number}@example.org" for number in range(NAMES)]
     unknown = [f"none-{number}@example.org" for number in range(NAMES)]
     for name in known:
@@ -164,7 +164,7 @@ def _who_is_a_user(accounts: Accounts) -> Iterator[Figure]:
 
 
 def _limits() -> Iterator[Figure]:
-    """CPU seconds of one hash at the limit of each algorithm: what a hostile hash may cost."""
+    """CPU seconds of one hash at the limit of each algorithm: the most that a hostile hash may cost."""
     zeros = "A" * 43
     largest = 2 ** (LIMITS["scrypt"] // 1024).bit_length() * 512
     texts = {

@@ -59,7 +59,7 @@ print(time.perf_counter() - began)
 
 
 def run() -> Iterator[Figure]:
-    """Microseconds a call: all that a call does, and its primitive alone."""
+    """Microseconds per call: the whole call, and only its primitive."""
     logging.getLogger("strongroom").setLevel(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
         azurite = start_azurite(Path(folder, "azurite"), in_memory=True)
@@ -152,7 +152,7 @@ def _jws(routes: dict[str, Route], keys: dict[str, Any]) -> Iterator[Figure]:
 
 
 def _threads(routes: dict[str, Route]) -> Figure:
-    """Signatures a second by two threads, and by one."""
+    """Signatures per second by two threads, and by one."""
     call = _post(routes["sign"], key="rsa-2048", message=MESSAGE)
 
     def many(threads: int) -> float:
@@ -167,7 +167,7 @@ def _threads(routes: dict[str, Route]) -> Figure:
 
 
 def _cold(environ: dict[str, str], bytecode: Path) -> Figure:
-    """The first sign of a process, with a key that is there, beyond the two bare reads that it takes.
+    """The first sign of a process, with an existing key, minus the two plain reads that it needs.
 
     Modules are compiled, as after any first start.
     """

@@ -36,7 +36,7 @@ from tests.support import app_environ
 
 
 def _no_cursors() -> bytes:
-    """The key of cursors: nothing that is measured has a next page."""
+    """Raises if it is called: no measured query has a next page, so none needs the key of cursors."""
     raise AssertionError
 
 
@@ -49,7 +49,7 @@ class _Nowhere:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
 
 def _open(url: str) -> Database:

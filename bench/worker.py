@@ -1,4 +1,4 @@
-"""What a call costs through Microsoft's worker library: the app's functions beside a hello function and a primitive.
+"""The cost of a call through Microsoft's worker library: the app's functions beside a hello function and a primitive.
 
 It needs Python 3.13. The library, the process and the threads are the same for both: the ratio shows the app's share.
 """
@@ -20,7 +20,7 @@ from scripts.azurite import start_azurite
 from tests.support import ROOT, app_environ
 
 ROUNDS, CALLS = 21, 200
-# The app, and in it functions that do the primitive alone.
+# The app, with added functions that run only the primitive.
 BESIDE = """
 import importlib.util, os, sqlite3, sys, threading
 import azure.functions as func
@@ -57,7 +57,7 @@ def run() -> Iterator[Figure]:
     if importlib.util.find_spec("azure_functions_runtime") is None:
         print("  (Microsoft's worker library needs Python 3.13: make bench PYTHON=python3.13)", flush=True)
         return
-    # The log lines are made and formatted, and then dropped: in Azure, the worker sends them to the host.
+    # The log lines are formatted and then dropped: in Azure, the worker sends them to the host.
     logging.basicConfig(level=logging.INFO, stream=Path(os.devnull).open("w"))  # noqa: SIM115 - open to the end.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

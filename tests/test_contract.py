@@ -30,7 +30,7 @@ SECRETS = re.compile(r"hunter2|-----BEGIN|\$argon2|code=|x-functions-key|SharedK
 
 @pytest.fixture(scope="module")
 def storage_connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An Azurite for these tests alone: they call every function, and their changes must not disturb other tests."""
+    """An Azurite for only these tests: they call every function, and their changes must not disturb other tests."""
     azurite = start_azurite(tmp_path_factory.mktemp("storage") / "azurite", in_memory=True)
     yield azurite.connection_string
     azurite.stop()
@@ -81,7 +81,7 @@ NOT_CALLED = {"restore-blob": "Azurite has no soft delete", "revoke-share": "an 
 
 
 def prepare(route: Route, client: httpx.Client) -> None:
-    """Create what an example needs, if the sample data does not contain it."""
+    """Create the data that an example needs, if the sample data does not contain it."""
     if route.name == "delete-blob":
         client.put("/api/blobs/samples/hello.txt", content=b"hello")
     if route.name in ("run-query", "delete-query"):

@@ -64,7 +64,7 @@ class Faulty:
 
 @pytest.fixture
 def faulty(start_app: StartApp, storage_connection: str) -> Iterator[Faulty]:
-    """An app that has made no request yet."""
+    """An app that has sent no request yet."""
     account: Account = account_of(StorageSettings(storage_connection))
     with ExitStack() as stack:
         blobs, tables = (stack.enter_context(run_proxy(url)) for url in (account.blob_url, account.table_url))

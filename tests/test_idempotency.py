@@ -176,7 +176,7 @@ def test_a_key_is_visible_ascii(records: Idempotency, key: str) -> None:
 
 
 def test_old_records_are_purged(records: Idempotency, clock: Clock, storage_connection: str) -> None:
-    """The daily task removes what is older than a day, and nothing else."""
+    """The daily task removes records older than a day, and nothing else."""
     records.once(route(), request(key="old"), lambda: Response(200))
     clock.now += timedelta(days=2)
     records.once(route(), request(key="new"), lambda: Response(200))

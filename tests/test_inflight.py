@@ -1,4 +1,4 @@
-"""The bytes in flight: a bound over all calls, which one call alone never meets."""
+"""The bytes in flight: a limit over all calls, which a single call never reaches."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -11,7 +11,7 @@ from shared.app import build
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_the_printed_tables_are_current(path: Path) -> None:
-    """docs/routes.md and docs/functions.md are what `make routes` would write now."""
+    """docs/routes.md and docs/functions.md are up to date with `make routes`."""
     assert path.read_text() == PAGES[path](), "run `make routes`"
 
 

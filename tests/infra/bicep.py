@@ -74,7 +74,7 @@ def evaluate(
     Raises AssertionError with Bicep's output if the template has errors or warnings, or refuses the parameters.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # `using` takes relative paths alone.
+    # `using` accepts only relative paths.
     lines = [f"using '{os.path.relpath(template / 'main.bicep', folder)}'"]
     lines += [f"param {name} = {literal(value)}" for name, value in parameters.items()]
     (folder / "parameters.bicepparam").write_text("\n".join(lines) + "\n")

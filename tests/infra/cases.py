@@ -1,4 +1,4 @@
-"""The sets of parameters that people will use, and for each exactly what is deployed."""
+"""The likely sets of parameters, and the exact resources that each one deploys."""
 
 from dataclasses import dataclass, field
 

@@ -1,6 +1,6 @@
 """The hooks of azd, run as azd runs them, with programs that record their calls in place of azd, az and docker.
 
-A server that keeps resource groups and resource providers takes the place of Azure Resource Manager.
+A server that keeps resource groups and resource providers replaces Azure Resource Manager.
 """
 
 import json
@@ -54,7 +54,7 @@ class Azd:
             (folder / name).chmod(0o755)
 
     def run(self, hook: str) -> subprocess.CompletedProcess[str]:
-        """Run a hook, and keep what it sets."""
+        """Run a hook, and keep the values that it sets."""
         kept, calls = self._folder / "values", self._folder / "calls"
         kept.write_text("")
         calls.write_text("")
@@ -135,7 +135,7 @@ def azure() -> Iterator[tuple[Azure, str]]:
 
 
 def environment(url: str) -> dict[str, str]:
-    """What azd passes to a hook once it knows the subscription and the location."""
+    """The variables that azd passes to a hook once it knows the subscription and the location."""
     return {
         "AZURE_ENV_NAME": "orchard",
         "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
@@ -303,7 +303,7 @@ def test_the_providers_are_those_of_the_templates(bicep: None, compiled: dict[st
 
 
 def test_what_is_there_is_left(azd: Azd, azure: tuple[Azure, str]) -> None:
-    """A group that exists, by any name, is not changed, and nothing is registered twice."""
+    """An existing resource group of any name is not changed, and no provider is registered twice."""
     subscription, url = azure
     subscription.registered = template_providers()
     path = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/orchard-production"
@@ -388,7 +388,7 @@ def test_the_image_is_deployed_by_its_digest(azd: Azd) -> None:
 
 
 def test_without_a_registry_no_image_is_built(azd: Azd) -> None:
-    """Before the registry is there, the command says what creates it, and builds nothing."""
+    """If the registry does not exist, the command says how to create it, and builds nothing."""
     azd.values = {"REGISTRY": ""}
     done = azd.run("deploy-image")
     assert done.returncode == 1
@@ -422,7 +422,7 @@ def test_azd_knows_the_hooks() -> None:
 def test_the_pipeline_passes_every_parameter() -> None:
     """azd copies every parameter into the repository's variables, and the workflow passes each on: a run keeps them."""
     template = set(re.findall(r"\$\{(\w+)", (INFRA / "main.parameters.json").read_text()))
-    # The hooks set these, and azd itself those that begin with AZURE.
+    # The hooks set these; azd itself sets those that begin with AZURE.
     parameters = template - {"MY_IP_RANGE", "MYSQL_UNUSED_PASSWORD", "IMAGE", "AZURE_ENV_NAME", "AZURE_LOCATION"}
     text = (ROOT / "azure.yaml").read_text()
     copied = set(re.findall(r"^    - (\w+)$", text.partition("variables:\n")[2].partition("hooks:")[0], re.MULTILINE))
@@ -446,7 +446,7 @@ def test_the_address_is_removed_on_another_runner() -> None:
     assert re.search(r"^    if: always\(\) && ", close, re.MULTILINE)
     assert "    needs: deploy\n" in close
     assert "azd provision --no-prompt" in close
-    # azd pipeline config makes the trust for a branch; that of an environment has another subject.
+    # `azd pipeline config` creates trust for a branch; an environment's tokens have another subject.
     assert "environment:" not in workflow.replace("azd environment", "")
 
 

@@ -21,7 +21,7 @@ PRINCIPAL = "pgaadauth_create_principal_with_oid"
 
 
 class Database(NamedTuple):
-    """The addresses of the reader and the writer, and what the script printed."""
+    """The addresses of the reader and the writer, and the output of the script."""
 
     reader: str
     writer: str
@@ -42,7 +42,7 @@ def address(server: Server, user: str, password: str, database: str) -> str:
 
 
 def run_psql(server: Server, user: str, password: str, path: Path) -> str:
-    """What psql prints for a script. Fails if it ends early."""
+    """The output of psql for a script. Fails if the script ends early."""
     port = server.owner.rpartition(":")[2].partition("/")[0]
     place = f"host=127.0.0.1 port={port} dbname=postgres user={user}"
     done = subprocess.run(
@@ -58,7 +58,7 @@ def run_psql(server: Server, user: str, password: str, path: Path) -> str:
 
 @pytest.fixture(scope="module", params=["superuser", "administrator"])
 def postgresql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    """A PostgreSQL whose roles the script made: run by a superuser, and by an administrator such as Azure's."""
+    """A PostgreSQL with the script's roles: run by a superuser, and by an administrator such as Azure's."""
     server = start_postgresql()
     path = tmp_path_factory.mktemp("roles") / "roles.sql"
     path.write_text(script("postgresql.sql"))
@@ -66,7 +66,7 @@ def postgresql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     owner = address(server, "owner", secret, "postgres")
     try:
         with psycopg.connect(owner, autocommit=True) as connection:
-            # What Azure's extension does for the tests: a role that signs in.
+            # The tests' replacement for Azure's extension: a role that signs in.
             connection.execute(
                 f"create function {PRINCIPAL}(name text, oid text, kind text, is_admin boolean, mfa boolean) "
                 "returns text language plpgsql security definer as "
@@ -76,7 +76,7 @@ def postgresql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             connection.execute("create database strongroom owner admin")
         who = ("owner", PASSWORD) if request.param == "superuser" else ("admin", ADMIN_PASSWORD)
         printed = run_psql(server, *who, path)
-        # Again, as after a change: it prints and leaves the same.
+        # Run it again, as after a change: the output and the result are the same.
         again = run_psql(server, *who, path)
         assert [line for line in printed.splitlines() if line.startswith(("Done", "NOT DONE", "LEFT"))] == (
             again.splitlines()
@@ -101,7 +101,7 @@ def refused(connection: "psycopg.Connection[tuple[object, ...]]", statement: str
 
 
 def test_the_script_says_what_it_could_not_do(postgresql: Database, is_superuser: bool) -> None:
-    """Nothing is left over for a superuser; an administrator learns which limit and which functions are."""
+    """For a superuser the script does everything; an administrator learns which limit and functions it left."""
     lines = postgresql.printed.splitlines()
     left = [line for line in lines if line.startswith(("NOT DONE", "LEFT"))]
     if is_superuser:
@@ -115,7 +115,7 @@ def test_the_script_says_what_it_could_not_do(postgresql: Database, is_superuser
 
 
 def test_the_reader_reads_what_the_writer_makes(postgresql: Database) -> None:
-    """A table that the writer makes is the reader's to read at once, and nobody's to write but the writer's."""
+    """The reader can read a new table of the writer at once, and only the writer can write to it."""
     with psycopg.connect(postgresql.writer, autocommit=True) as writer:
         writer.execute("create table pears (id serial primary key, name text)")
         writer.execute("insert into pears (name) values ('conference')")
@@ -138,7 +138,7 @@ def test_the_reader_reads_what_the_writer_makes(postgresql: Database) -> None:
 
 
 def test_the_writer_cannot_alter_itself(postgresql: Database) -> None:
-    """A caller of the writer cannot change the password or the settings that the next session gets."""
+    """A caller of the writer cannot change its password or the settings of the next session."""
     with psycopg.connect(postgresql.writer, autocommit=True) as writer:
         assert writer.execute("select session_user, current_user").fetchone() == (
             "strongroom_writer",
@@ -154,7 +154,7 @@ def test_the_writer_cannot_alter_itself(postgresql: Database) -> None:
             "alter system set work_mem = '1GB'",
         ):
             assert refused(writer, statement) == "42501", statement
-        # What this changes is a role that nobody signs in as.
+        # This changes a role that nobody signs in as.
         writer.execute("alter role current_user set work_mem = '1GB'")
         # The app resets a session after each call, and the role stays.
         writer.execute("set session authorization default")
@@ -181,7 +181,7 @@ def test_disk_and_memory_have_a_limit(postgresql: Database, is_superuser: bool) 
 
 
 def test_functions_that_write_or_watch_are_revoked(postgresql: Database, is_superuser: bool) -> None:
-    """Where a superuser ran the script, the reader can neither write WAL, nor make large objects, nor see others."""
+    """If a superuser ran the script, the reader cannot write WAL, create large objects or see other sessions."""
     if not is_superuser:
         pytest.skip("only a superuser may revoke functions of pg_catalog; the script says which are left")
     with psycopg.connect(postgresql.reader, autocommit=True) as reader:
@@ -198,9 +198,9 @@ def test_functions_that_write_or_watch_are_revoked(postgresql: Database, is_supe
             "select setseed(0.5)",
         ):
             assert refused(reader, statement) == "42501", statement
-        # What many statements need is still there.
+        # Functions that many statements need are still allowed.
         reader.execute("select ts_rewrite('a'::tsquery, 'a'::tsquery, 'b'::tsquery), random(), pg_sleep(0)")
-        # The app sets its time limit with it.
+        # The app sets its time limit with this function.
         reader.execute("select set_config('statement_timeout', '1000', true)")
 
 
@@ -223,7 +223,7 @@ def test_the_app_works_with_these_roles(postgresql: Database, is_superuser: bool
         assert client.post("/api/execute-sql", json={"sql": "drop table plums"}).status_code == 200
         details = client.get("/api/health/details").json()
         warnings = [each for each in details["warnings"] if each["subject"] == "main"]
-    # What the script could not do, the app warns of.
+    # The app warns of the changes that the script could not make.
     codes = set() if is_superuser else {"no-temp-file-limit", "reader-may-fill-the-log"}
     assert {each["code"] for each in warnings} == codes, warnings
     assert details["services"]["database-main"]["status"] == "ok"
@@ -231,7 +231,7 @@ def test_the_app_works_with_these_roles(postgresql: Database, is_superuser: bool
 
 @pytest.fixture(scope="module")
 def mariadb() -> Iterator[Server]:
-    """A MariaDB whose users the script made; it has no Entra ID, so the two users have a password."""
+    """A MariaDB with the script's users; it has no Entra ID, so the two users have a password."""
     server = start_mariadb()
     try:
         text = script("mysql.sql").replace("SET aad_auth_validate_oids_in_tenant = OFF;", "")

@@ -1,4 +1,4 @@
-"""The package contains only what runs, and runs alone, on the Python version of Azure."""
+"""The package contains only the files that run, and needs nothing else, on Azure's version of Python."""
 
 import hashlib
 import json
@@ -50,9 +50,9 @@ def python() -> str:
 
 @pytest.fixture(scope="module")
 def deployed(python: str, unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The app from the package alone: what it indexed, and a way to call it."""
+    """The app from only the package: the functions that it indexed, and a way to call it."""
     folder = tmp_path_factory.mktemp("deployed")
-    # Its own storage: what rests in that of the other tests is under their master keys.
+    # It has its own storage, because the other tests' storage is encrypted with their master keys.
     azurite = start_azurite(folder / "azurite", in_memory=True)
     seed_database(folder / "main.sqlite")
     seed_container(azurite.connection_string)
@@ -123,8 +123,8 @@ def test_the_bytecode_is_used(unpacked: Path, tmp_path: Path) -> None:
 def kept_by_func(name: str, patterns: list[str]) -> bool:
     """Whether `func pack` keeps a file, by the rules that Core Tools apply to .funcignore.
 
-    A pattern holds at the root alone. One that ends in a slash matches only what begins with a letter, a digit or `_`
-    below it. `*` is at least one character.
+    A pattern applies only at the root. One that ends in a slash matches only names below it that begin with a letter,
+    a digit or `_`. `*` is at least one character.
     """
     for pattern in patterns:
         expression = re.escape(pattern.removesuffix("/")).replace(r"\*", "[^/]+").replace(r"\?", "[^/]")
@@ -135,7 +135,7 @@ def kept_by_func(name: str, patterns: list[str]) -> bool:
 
 
 def test_func_packs_the_same_files() -> None:
-    """By the rules of Core Tools, too, .funcignore keeps the app alone, whatever lies beside it."""
+    """By the rules of Core Tools, too, .funcignore keeps only the app, whatever files are beside it."""
     patterns = read_patterns((ROOT / ".funcignore").read_text())
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     beside = [
@@ -175,13 +175,13 @@ def test_the_same_files_make_the_same_package(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pattern", ["!keep", "a/b", "/a", "a/**"])
 def test_a_pattern_that_is_not_understood_is_refused(pattern: str) -> None:
-    """A pattern of .funcignore that this script would read differently from Azure's tools stops it."""
+    """The script refuses a pattern of .funcignore that it would read differently from Azure's tools."""
     with pytest.raises(ValueError, match="is not supported"):
         read_patterns(f"tests/\n{pattern}\n")
 
 
 def test_it_indexes_alone(deployed: tuple[dict[str, Any], Call]) -> None:
-    """From the package alone, on Azure's Python with the requirements alone, the app indexes with all its functions."""
+    """With only the package and its requirements, on Azure's Python, the app indexes all its functions."""
     indexed, call = deployed
     assert indexed["strangers"] == []
     status, document = call("openapi", "GET", "/api/openapi.json")
@@ -195,7 +195,7 @@ def test_it_indexes_alone(deployed: tuple[dict[str, Any], Call]) -> None:
 
 
 def test_it_works_alone(deployed: tuple[dict[str, Any], Call]) -> None:
-    """From the package alone the app signs, hashes, queries and lists, with storage and a database."""
+    """With only the package, the app signs, hashes, queries and lists, with storage and a database."""
     _, call = deployed
     assert call("live", "GET", "/api/live") == (200, {"status": "ok"})
     status, signed = call("sign", "POST", "/api/sign", {"message": "pears"})

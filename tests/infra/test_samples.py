@@ -1,4 +1,4 @@
-"""A fresh deployment: one command fills in the samples, then every call of the portal's table works, in its order."""
+"""A fresh deployment: one command creates the samples, then every call of the portal's table works, in its order."""
 
 import subprocess
 import sys
@@ -45,13 +45,13 @@ def fill(app: App, key: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_fresh_deployment_is_healthy(fresh_app: App) -> None:
-    """Before anything is filled in, `health` is ok: the template names a SQLite file that nobody has uploaded yet."""
+    """Before the samples exist, `health` is ok: the template names a SQLite file that nobody has uploaded yet."""
     response = httpx.get(f"{fresh_app.url}/api/health", trust_env=False)
     assert (response.status_code, response.json()["status"]) == (200, "ok")
 
 
 def test_a_wrong_key_is_one_line(fresh_app: App) -> None:
-    """With a wrong key the command ends with one line, and makes nothing."""
+    """With a wrong key the command ends with one line, and creates nothing."""
     done = fill(fresh_app, "wrong")
     assert done.returncode == 1
     assert "The key is wrong" in done.stderr

@@ -67,7 +67,7 @@ def test_the_settings_load(case: Case, snapshot_of: Callable[[str], Snapshot]) -
 
 
 def test_sign_in_leaves_open_what_is_public() -> None:
-    """The paths that need no sign-in are those that the host leaves open: public ones, and those of sessions."""
+    """The paths without sign-in are those that the host leaves open: public functions, and those of sessions."""
     patterns = json.loads((INFRA / "public-paths.json").read_text())
 
     def is_open(path: str) -> bool:

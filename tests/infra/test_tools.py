@@ -26,15 +26,15 @@ LINT_RULES_OFF = {"use-description-vars", "what-if-short-circuiting"}
 """Rules of bicepconfig.json that are off, with their reasons there."""
 
 CHECKOV_SAYS = {
-    # Closed by the network rules, and without a public endpoint at all by privateNetwork and privateSite.
+    # The network rules close it, and privateNetwork and privateSite remove its public endpoint.
     ("CKV_AZURE_59", "Microsoft.Storage/storageAccounts"),
     ("CKV_AZURE_189", "Microsoft.KeyVault/vaults"),
     ("CKV_AZURE_222", "Microsoft.Web/sites"),
-    # It demands access for Microsoft's services; the app needs none of them.
+    # The check demands access for Microsoft's services; the app needs none of them.
     ("CKV_AZURE_36", "Microsoft.Storage/storageAccounts"),
-    # Wants a copy in another region: storageRedundancy.
+    # The check wants a copy in another region: set storageRedundancy.
     ("CKV_AZURE_206", "Microsoft.Storage/storageAccounts"),
-    # Wants a hardware security module: vaultSku.
+    # The check wants a hardware security module: set vaultSku.
     ("CKV_AZURE_112", "Microsoft.KeyVault/vaults/keys"),
     # Flex Consumption scales by itself; it refuses ftpsState, and the policy `ftp` closes that way in.
     ("CKV_AZURE_225", "Microsoft.Web/serverfarms"),
@@ -43,10 +43,10 @@ CHECKOV_SAYS = {
     # The case sets purgeProtection=false.
     ("CKV_AZURE_42", "Microsoft.KeyVault/vaults"),
     ("CKV_AZURE_110", "Microsoft.KeyVault/vaults"),
-    # Backups in the region, and Microsoft's key for the disk: more is bought with more money, and not asked for.
+    # Backups stay in the region, and the disk has Microsoft's key: the alternatives cost more.
     ("CKV_AZURE_94", "Microsoft.DBforMySQL/flexibleServers"),
     ("CKV_AZURE_96", "Microsoft.DBforMySQL/flexibleServers"),
-    # Public but for privateNetwork, and asked to sign in; scanning and quarantine are Defender's, bought beside it.
+    # Public except with privateNetwork, and sign-in is required; Defender sells scanning and quarantine separately.
     ("CKV_AZURE_139", "Microsoft.ContainerRegistry/registries"),
     ("CKV_AZURE_163", "Microsoft.ContainerRegistry/registries"),
     ("CKV_AZURE_166", "Microsoft.ContainerRegistry/registries"),
@@ -54,7 +54,7 @@ CHECKOV_SAYS = {
     ("CKV_AZURE_50", "Microsoft.Compute/virtualMachines"),
     # Callers have function keys, and optionally Entra ID; not certificates.
     ("CKV_AZURE_17", "Microsoft.Web/sites"),
-    # Looks for the settings of a site in its sign-in.
+    # The check looks for a site's settings in its sign-in resource.
     ("CKV_AZURE_13", "Microsoft.Web/sites/config"),
     ("CKV_AZURE_63", "Microsoft.Web/sites/config"),
     ("CKV_AZURE_65", "Microsoft.Web/sites/config"),
@@ -142,7 +142,7 @@ def test_checkov_finds_nothing_new(snapshot_of: Callable[[str], Snapshot], tmp_p
 
 
 def test_the_doctor_is_content(tmp_path: Path) -> None:
-    """azure-functions-doctor fails nothing in the package, and has only the named warnings."""
+    """azure-functions-doctor reports no failure in the package, and only the named warnings."""
     doctor = tool("azure-functions-doctor")
     build(tmp_path / "package.zip")
     with zipfile.ZipFile(tmp_path / "package.zip") as package:
@@ -155,7 +155,7 @@ def test_the_doctor_is_content(tmp_path: Path) -> None:
 
 
 def test_the_dockerfile_is_clean() -> None:
-    """hadolint finds nothing in the Dockerfile, and checkov that its base is an argument, which has its tag."""
+    """hadolint finds nothing in the Dockerfile, and checkov only that its base is an argument, which has a tag."""
     done = run(tool("hadolint"), ROOT / "Dockerfile")
     assert (done.returncode, done.stdout) == (0, "")
     done = run(tool("checkov"), "-f", "Dockerfile", "--framework", "dockerfile", "--skip-download", "--output", "json")
@@ -166,7 +166,7 @@ def test_the_dockerfile_is_clean() -> None:
 
 
 def test_the_compose_file_is_clean() -> None:
-    """The compose file is one, and compose-lint misses nothing but the digest of Azurite's image."""
+    """The compose file is valid, and compose-lint reports only the missing digest of Azurite's image."""
     schema = run(tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "compose.yaml")
     assert schema.returncode == 0, schema.stdout
     done = run(tool("compose-lint"), "compose.yaml")
@@ -175,7 +175,7 @@ def test_the_compose_file_is_clean() -> None:
 
 
 def test_nothing_of_compose_is_published() -> None:
-    """Only the app has a port, on this machine alone; all are read-only, without capability or new privilege."""
+    """Only the app has a port, only on this machine; all services are read-only, without added privileges."""
     text = (ROOT / "compose.yaml").read_text()
     services = re.split(
         r"^  (?=[\w-]+:$)", text.partition("services:\n")[2].partition("\nvolumes:")[0], flags=re.MULTILINE

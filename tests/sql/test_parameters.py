@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - the tests build statements from their own texts.
-"""Values as parameters: what a response contains finds its row again, and every parameter has a type."""
+"""Values as parameters: a value of a response finds its row again, and every parameter has a type."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the app knows of a statement and its parameters before it calls a database."""
+"""The scanner and the parameter checks: the app's knowledge of a statement before it calls a database."""
 
 from typing import Any
 
