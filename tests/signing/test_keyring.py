@@ -134,7 +134,7 @@ def test_versions_are_disabled_and_enabled_one_by_one() -> None:
 
 
 def test_a_version_that_a_cache_may_still_use_is_not_refused_yet() -> None:
-    """`minimum_verify_version` waits until no instance uses the version; disabling and revoking take effect at once."""
+    """`minimum_verify_version` waits until no instance uses the version; disabling and revoking never wait."""
     key = keyring.with_version(metadata(1), NOW)
     raised = Changes(minimum_verify_version=2)
     with pytest.raises(VersionInUse) as caught:
