@@ -131,3 +131,32 @@ def test_there_is_one_function_app() -> None:
         "n = [k for k, v in vars(function_app).items() if isinstance(v, f.FunctionApp)]; assert n == ['app'], n"
     )
     modules_after(code)
+
+
+PURE = {
+    "signing": ("der", "formats", "jwe", "jwk", "jws", "keyring", "pbe", "pem", "rsa_numbers", "strength"),
+    "passwords": ("characters", "costs", "devices", "foreign", "names", "policy", "throttling"),
+    "sql": ("dialects", "paging", "saved", "statements", "values"),
+    "blobs": ("conditions", "downloads", "formats", "listing", "media_types", "names", "shares", "summary"),
+}
+"""The modules that decide and do nothing else: callers pass in the clock and the randomness."""
+
+
+@pytest.mark.parametrize("name", [f"{capability}.{module}" for capability in PURE for module in PURE[capability]])
+def test_pure_modules_use_no_clock_and_no_randomness(name: str) -> None:
+    """A pure module reads no clock and draws no random bytes, and a test imports it."""
+    path = ROOT / "shared" / f"{name.replace('.', '/')}.py"
+    tree = ast.parse(path.read_text())
+    modules = {each.partition(".")[0] for each in imports_of(path)}
+    assert not modules & {"random", "secrets", "time", "uuid"}
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not attributes & {"now", "today", "urandom", "utcnow"}
+    # The tests reach these through the module that uses them.
+    through = {
+        "signing.jwk": "signing.formats",
+        "signing.strength": "signing.formats",
+        "passwords.foreign": "passwords.hashing",
+    }
+    tested_as = through.get(name, name)
+    tests = (ROOT / "tests" / name.partition(".")[0]).glob("test_*.py")
+    assert any(f"shared.{tested_as}" in imports_of(each) for each in tests)
