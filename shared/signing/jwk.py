@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa, x
 from shared.errors import InvalidRequest, invalid_field
 from shared.signing import algorithms
 from shared.signing.algorithms import AnyPublicKey
-from shared.signing.errors import ContradictoryKey, UnfitAlgorithm, UnsupportedKey, WeakKey
+from shared.signing.errors import UnfitAlgorithm, UnsupportedKey, WeakKey
 from shared.signing.keyring import Purpose
 from shared.signing.pem import CURVES, private_from_numbers, private_on_curve
 from shared.signing.rsa_numbers import RsaNumbers, check_public
@@ -48,14 +48,6 @@ class Jwk(NamedTuple):
     purposes: frozenset[Purpose]
     """The purposes that `use`, `key_ops` and `alg` allow."""
 
-    def check_purpose(self, purpose: Purpose) -> None:
-        """Raise ContradictoryKey if the JWK does not allow it."""
-        if purpose not in self.purposes:
-            raise ContradictoryKey(
-                f"The `use`, `key_ops` or `alg` of this JWK do not allow the purpose {purpose}. "
-                "Choose another purpose, or correct the JWK."
-            )
-
 
 def is_jwk(value: str | Mapping[str, Any]) -> bool:
     """Whether a field holds a JWK, as an object or as its text, and not PEM."""
@@ -75,7 +67,7 @@ def members(value: str | Mapping[str, Any], field: str) -> Mapping[str, Any]:
 def parse(jwk: Mapping[str, Any], field: str) -> Jwk:
     """The key that a JWK holds, private if it has the private member of its kind.
 
-    Raises InvalidRequest if it is not a JWK, WeakKey, UnsupportedKey, UnfitAlgorithm and ContradictoryKey.
+    Raises InvalidRequest if it is not a JWK, WeakKey, UnsupportedKey or UnfitAlgorithm.
     """
     kind = jwk.get("kty")
     if not isinstance(kind, str):

@@ -1,6 +1,5 @@
 """Fields that several blob functions have."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -9,7 +8,7 @@ from shared.blobs.names import name_in_path
 from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
 from shared.storage.errors import ReservedContainer
 from shared.storage.names import check_name
-from shared.web import Request, rfc3339
+from shared.web import Request
 
 OUTAGES = (Busy, StorageUnavailable, StorageForbidden)
 IN_CONTAINER = (ReservedContainer, UnknownContainer)
@@ -101,8 +100,3 @@ def check_version(version_id: str | None, snapshot: str | None) -> None:
     """Raises InvalidRequest where both are named."""
     if version_id is not None and snapshot is not None:
         raise invalid_field("snapshot", "Send version_id or snapshot, not both.")
-
-
-def time_text(moment: datetime) -> str:
-    """A time as the API writes it."""
-    return rfc3339(moment)

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -436,8 +435,3 @@ def _has_content(found: Found, md5: bytes, size: int, settings: "ContentSettings
         and found.size == size
         and found.headers.get("content-type") == settings.content_type
     )
-
-
-def http_date(moment: datetime) -> str:
-    """A time as HTTP writes it."""
-    return format_datetime(moment, usegmt=True)

@@ -150,11 +150,6 @@ class KeyStore:
         """The key `name`, as it is now. Concurrent callers share one read. Raises UnknownKey."""
         return self.cache.refresh(name)
 
-    def get_version(self, name: str, number: int) -> Key:
-        """The key `name`, read again if it does not have the version: another instance may have created it."""
-        key = self.get(name)
-        return key if number in key.versions else self.refresh(name)
-
     def knows(self, kid: str) -> bool:
         """Whether `find` probably needs no request to the index."""
         return kid in self._names
