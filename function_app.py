@@ -1,7 +1,7 @@
 """The Azure edge: turns the route table into HTTP-triggered functions. Everything else is in `shared/`."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import azure.functions as func
@@ -11,20 +11,37 @@ from shared.web import Access, Request, Route
 
 app = func.FunctionApp()
 _app = build(os.environ)
-_AUTH_LEVELS = {
-    Access.FUNCTION: func.AuthLevel.FUNCTION,
-    Access.PUBLIC: func.AuthLevel.ANONYMOUS,
-    Access.SESSION: func.AuthLevel.ANONYMOUS,
-}
 
 
-def _handler(route: Route) -> Callable[[func.HttpRequest], func.HttpResponse]:
+def _respond(route: Route, req: func.HttpRequest, path_fields: Mapping[str, str]) -> func.HttpResponse:
+    request = Request(req.method, req.url, req.headers, path_fields, req.get_body())
+    response = _app.respond(route, request)
+    return func.HttpResponse(response.body, status_code=response.status, headers=response.headers)
+
+
+def _register(route: Route, level: func.AuthLevel) -> None:
+    """One route, one function: the host checks the function's own key."""
+
     def handle(req: func.HttpRequest) -> func.HttpResponse:
-        request = Request(req.method, req.url, req.headers, req.route_params, req.get_body())
-        response = _app.respond(route, request)
-        return func.HttpResponse(response.body, status_code=response.status, headers=response.headers)
+        return _respond(route, req, req.route_params)
 
-    return handle
+    decorate = app.route(route=route.path, methods=list(route.methods), auth_level=level)
+    app.function_name(route.name)(decorate(handle))
+
+
+def _register_group(segment: str, routes: list[Route]) -> None:
+    """One function for the open routes below `segment`: each function that the host indexes adds to a cold start."""
+
+    def handle(req: func.HttpRequest) -> func.HttpResponse:
+        path = f"{segment}/{req.route_params.get('path', '')}"
+        for route in routes:
+            if req.method in route.methods and (path_fields := route.match(path)) is not None:
+                return _respond(route, req, path_fields)
+        return func.HttpResponse(status_code=404)  # As the host's, where no function serves a path.
+
+    methods = list(dict.fromkeys(method for route in routes for method in route.methods))
+    decorate = app.route(route=segment + "/{*path}", methods=methods, auth_level=func.AuthLevel.ANONYMOUS)
+    app.function_name(segment)(decorate(handle))
 
 
 @app.function_name("purge")
@@ -34,6 +51,14 @@ def purge(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the name of the b
     _app.purge(datetime.now(UTC))
 
 
+_open_routes: dict[str, list[Route]] = {}
 for _route in _app.routes:
-    _register = app.route(route=_route.path, methods=list(_route.methods), auth_level=_AUTH_LEVELS[_route.access])
-    app.function_name(_route.name)(_register(_handler(_route)))
+    if _route.access is Access.FUNCTION:
+        _register(_route, func.AuthLevel.FUNCTION)
+    else:
+        _open_routes.setdefault(_route.path.partition("/")[0], []).append(_route)
+for _segment, _routes in _open_routes.items():
+    if len(_routes) == 1:
+        _register(_routes[0], func.AuthLevel.ANONYMOUS)
+    else:
+        _register_group(_segment, _routes)

@@ -139,3 +139,19 @@ class Route(msgspec.Struct, frozen=True):
     @property
     def operation(self) -> Operation:
         return self.capability()[self.name]
+
+    def match(self, path: str) -> dict[str, str] | None:
+        """The values of the `{name}` parts if `path` (below `/api/`, decoded) is one of this route, else None.
+
+        It follows the host's rules: letter case and a slash at the end do not matter, and a value is never empty.
+        """
+        parts, segments = self.path.split("/"), path.removesuffix("/").split("/")
+        if len(parts) != len(segments):
+            return None
+        values = {}
+        for part, segment in zip(parts, segments, strict=True):
+            if part.startswith("{") and segment:
+                values[part[1:-1]] = segment
+            elif part != segment.lower():
+                return None
+        return values
