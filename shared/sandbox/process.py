@@ -11,12 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from struct import Struct
+from threading import Condition, Timer
 from time import monotonic
+from typing import NamedTuple
 
 from shared.errors import Busy
 from shared.sandbox.settings import SandboxSettings
@@ -30,7 +30,9 @@ PIECE_BYTES = 1024 * 1024
 START_SECONDS = 10.0
 """The most time that a child may take to start, on a machine that is busy."""
 BOOT = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from shared.sandbox.child import main; main()"
-ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8"}
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
+IDLE_SECONDS = 300.0
+"""How long a child is kept after its last call."""
 FAILURES = {-9: "memory or a limit of the instance", -11: "a fault of the engine", -24: "CPU time"}
 
 
@@ -138,49 +140,119 @@ class Child:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+class _Idle(NamedTuple):
+    child: Child
+    key: str
+    since: float
+    """By the monotonic clock."""
+
+
 class Sandbox:
-    """Keeps at most so many children, and those that are idle for the next call. Safe to use from many threads."""
+    """Keeps at most so many children alive, in use or idle for the next call. Safe to use from many threads."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self.memory_bytes = settings.memory_bytes
-        self._slots: SimpleQueue[None] = SimpleQueue()
-        for _ in range(settings.processes):
-            self._slots.put(None)
-        self._idle: deque[Child] = deque()
+        self.processes = settings.processes
+        self._changed = Condition()
+        self._busy: dict[Child, str] = {}
+        """The children in use, each with its key."""
+        self._starting: list[str] = []
+        """The keys of the children that calls are about to start."""
+        self._idle: list[_Idle] = []
+        """The one that was used longest ago first."""
+        self._timer: Timer | None = None
         # The kernel ends a child when the thread that started it ends: this thread lasts as long as the process.
         self._starter = ThreadPoolExecutor(1, "sandbox")
 
-    def take(self, entry: str, deadline: float) -> Child:
-        """A child that serves `entry`. Raises Busy where none is free by `deadline` of the monotonic clock."""
+    def take(self, entry: str, deadline: float, key: str = "") -> Child:
+        """A child that serves `entry`. Raises Busy where none is free by `deadline` of the monotonic clock.
+
+        With a `key`, it is the one child of this key: calls wait for each other. A child without a key serves any call
+        of its entry. At the limit, the idle child that was used longest ago is ended.
+        """
+        ended: list[Child] = []
+        found: Child | None = None
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._is_free(key), max(0.0, deadline - monotonic())):
+                raise Busy("Too many calls run in processes of their own. Try again.", retry_after=1)
+            for each in reversed(self._idle):
+                if each.child.entry == entry and each.key == key:
+                    self._idle.remove(each)
+                    if each.child.alive:
+                        found = each.child
+                        break
+                    ended.append(each.child)
+            if found is None:
+                self._starting.append(key)
+                while self._idle and len(self._idle) + self._running > self.processes:
+                    ended.append(self._idle.pop(0).child)
+            else:
+                self._busy[found] = key
+        for child in ended:
+            child.kill()
+        if found is not None:
+            return found
+        started: Child | None = None
         try:
-            self._slots.get(timeout=max(0.0, deadline - monotonic()))
-        except Empty:
-            raise Busy("Too many statements run in processes of their own.", retry_after=1) from None
-        try:
-            while self._idle:
-                child = self._idle.pop()
-                if child.entry == entry and child.alive:
-                    return child
-                child.kill()
-            return self._starter.submit(Child, entry, self.memory_bytes).result()
+            started = self._starter.submit(Child, entry, self.memory_bytes).result()
         except BaseException:
-            self._slots.put(None)
+            with self._changed:
+                self._starting.remove(key)
+                self._changed.notify_all()
             raise
+        with self._changed:
+            self._starting.remove(key)
+            self._busy[started] = key
+        return started
+
+    @property
+    def _running(self) -> int:
+        return len(self._busy) + len(self._starting)
+
+    def _is_free(self, key: str) -> bool:
+        if key and (key in self._busy.values() or key in self._starting):
+            return False
+        return self._running < self.processes
 
     def give(self, child: Child, *, reusable: bool) -> None:
-        """Bring back what `take` returned. A child that is not `reusable` is killed."""
-        try:
-            if reusable and child.alive:
-                self._idle.append(child)
-            else:
-                child.kill()
-        finally:
-            self._slots.put(None)
+        """Bring back what `take` returned. One that is not `reusable` is killed; others end after IDLE_SECONDS."""
+        keep = reusable and child.alive
+        if not keep:
+            child.kill()
+        with self._changed:
+            key = self._busy.pop(child, "")
+            if keep:
+                self._idle.append(_Idle(child, key, monotonic()))
+                self._schedule(IDLE_SECONDS)
+            self._changed.notify_all()
+
+    def _schedule(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = Timer(seconds, self._end_idle)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _end_idle(self) -> None:
+        """End the children that were idle for too long."""
+        limit = monotonic() - IDLE_SECONDS
+        with self._changed:
+            ended = [each.child for each in self._idle if each.since <= limit]
+            self._idle = [each for each in self._idle if each.since > limit]
+            self._timer = None
+            if self._idle:
+                self._schedule(max(0.1, self._idle[0].since - limit))
+        for child in ended:
+            child.kill()
 
     def close(self) -> None:
         """End every idle child."""
-        while self._idle:
-            self._idle.pop().kill()
+        with self._changed:
+            idle, self._idle = self._idle, []
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        for each in idle:
+            each.child.kill()
 
     def __del__(self) -> None:
         self.close()

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
@@ -47,7 +48,13 @@ def test_messages_go_both_ways(child: Child) -> None:
 
 def test_a_child_has_nothing_of_the_apps(child: Child) -> None:
     """No variable of the environment, no descriptor but its pipes, and an empty working directory."""
-    assert call(child, "environment") == ["LC_ALL", "MALLOC_ARENA_MAX", "SQLITE_TMPDIR", "TMPDIR"]
+    assert call(child, "environment") == [
+        "LC_ALL",
+        "MALLOC_ARENA_MAX",
+        "OPENBLAS_NUM_THREADS",
+        "SQLITE_TMPDIR",
+        "TMPDIR",
+    ]
     assert call(child, "descriptors") == [0, 1, 2]
     assert call(child, "folder") == []
 
@@ -92,6 +99,46 @@ def test_children_are_bounded_and_kept(sandbox: Sandbox) -> None:
     other = sandbox.take(ENTRY, time.monotonic() + SECONDS)
     assert call(other, "echo", 1) == 1
     sandbox.give(other, reusable=False)
+
+
+def test_a_key_has_one_child(sandbox: Sandbox) -> None:
+    """Calls of one key share a child; at the limit, the child of another key is ended, however many are idle."""
+    first = sandbox.take(ENTRY, time.monotonic() + SECONDS, "a")
+    with pytest.raises(Busy):
+        sandbox.take(ENTRY, time.monotonic() + 0.01, "a")
+    sandbox.give(first, reusable=True)
+    again = sandbox.take(ENTRY, time.monotonic() + SECONDS, "a")
+    assert again is first
+    sandbox.give(again, reusable=True)
+    other = sandbox.take(ENTRY, time.monotonic() + SECONDS, "b")
+    assert not first.alive
+    sandbox.give(other, reusable=True)
+
+
+def test_calls_of_one_key_wait_for_each_other() -> None:
+    """While the child of a key is in use, a second call waits for it and starts no other."""
+    sandbox = Sandbox(SandboxSettings(processes=2, memory_bytes=256 * MIB))
+    first = sandbox.take(ENTRY, time.monotonic() + SECONDS, "a")
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(sandbox.take, ENTRY, time.monotonic() + SECONDS, "a")
+        unkeyed = sandbox.take(ENTRY, time.monotonic() + SECONDS)
+        assert unkeyed is not first
+        sandbox.give(first, reusable=True)
+        assert waiting.result(SECONDS) is first
+    sandbox.give(first, reusable=True)
+    sandbox.give(unkeyed, reusable=True)
+    sandbox.close()
+
+
+def test_idle_children_end(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+    """A child that no call uses is ended after a while, without a further call."""
+    monkeypatch.setattr("shared.sandbox.process.IDLE_SECONDS", 0.01)
+    taken = sandbox.take(ENTRY, time.monotonic() + SECONDS)
+    sandbox.give(taken, reusable=True)
+    limit = time.monotonic() + SECONDS
+    while taken.alive and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert not taken.alive
 
 
 def test_children_end_with_the_app(sandbox: Sandbox) -> None:
