@@ -1,20 +1,42 @@
 """The child's side of the sandbox: limits itself, then serves messages until its standard input ends."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from struct import Struct
+from threading import Thread
 
 HEADER = Struct(">I")
+"""The length of a message, before it."""
 MAX_MESSAGE_BYTES = 48 * 1024 * 1024
+"""Of a message in either direction: what a request may contain, or rows of 8 MiB and one of 16, twice over."""
+INTERRUPT = signal.SIGUSR1 if sys.platform != "win32" else signal.SIGTERM
+"""The signal by which the app interrupts an engine."""
 DESCRIPTORS = 64
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, SIGKILL = 1, 38, 9
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 CPU_MARGIN_SECONDS = 2
 
 
 class Channel:
     """The messages of the app, and the responses."""
+
+    def __init__(self) -> None:
+        self._interrupt: Callable[[], None] = lambda: None
+        if sys.platform != "win32":
+            # The engine's threads inherit the mask, so that only this thread receives the signal.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {INTERRUPT})
+            Thread(target=self._watch, daemon=True).start()
+
+    def on_interrupt(self, interrupt: Callable[[], None]) -> None:
+        """Call `interrupt` at the deadline of the app, in a thread of its own: it should end the engine's work soon."""
+        self._interrupt = interrupt
+
+    def _watch(self) -> None:
+        while sys.platform != "win32":
+            signal.sigwait({INTERRUPT})
+            self._interrupt()
 
     def receive(self) -> bytes | None:
         """The next message; None when the app has gone."""
@@ -43,9 +65,10 @@ def main() -> None:
     """Run as `python -c BOOT path entry memory_bytes parent`."""
     _, _, entry, memory_bytes, parent = sys.argv
     _limit(int(memory_bytes), int(parent))
+    channel = Channel()
     module, _, name = entry.partition(":")
     serve: Callable[[Channel], None] = getattr(import_module(module), name)
-    serve(Channel())
+    serve(channel)
 
 
 def _limit(memory_bytes: int, parent: int) -> None:
@@ -54,7 +77,7 @@ def _limit(memory_bytes: int, parent: int) -> None:
         import ctypes
 
         libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         if os.getppid() != parent:  # It died before the kernel knew.
             os._exit(1)

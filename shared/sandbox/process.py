@@ -1,43 +1,49 @@
 """The app's side of the sandbox: starts child processes, exchanges framed messages with them, and ends them.
 
 A child gets no credential, no descriptor but its two pipes, an environment of our own and an empty working directory.
-It limits itself before it loads its engine (`child`). The app kills it at the deadline: nothing in it outlasts that.
+It limits itself before it loads its engine (`child`). At the deadline the app interrupts it, and kills it KILL_SECONDS
+later: nothing in it outlasts that.
 """
 
 import json
 import os
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from struct import Struct
 from threading import Condition, Timer
 from time import monotonic
 from typing import NamedTuple
 
 from shared.errors import Busy
+from shared.sandbox.callers import is_anonymous
+from shared.sandbox.child import HEADER, INTERRUPT, MAX_MESSAGE_BYTES
 from shared.sandbox.settings import SandboxSettings
 from shared.settings import ROOT
 
-HEADER = Struct(">I")
-"""The length of a message, before it."""
-MAX_MESSAGE_BYTES = 48 * 1024 * 1024
-"""Of a message in either direction: what a request may contain, or rows of 8 MiB and one of 16, twice over."""
 PIECE_BYTES = 1024 * 1024
 START_SECONDS = 10.0
 """The most time that a child may take to start, on a machine that is busy."""
 BOOT = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from shared.sandbox.child import main; main()"
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
+KILL_SECONDS = 0.2
+"""After the deadline, for the engine to end the call by itself."""
+WAIT_SECONDS = 2.0
+"""The most time that a call waits for a child while all of them are in use."""
 IDLE_SECONDS = 300.0
 """How long a child is kept after its last call."""
-FAILURES = {-9: "memory or a limit of the instance", -11: "a fault of the engine", -24: "CPU time"}
+MEMORY, TIME, ENGINE = "the memory of its process", "CPU time", "a fault of the engine"
+"""Why a child ended by itself."""
+FAILURES = {-signal.SIGKILL: MEMORY, -signal.SIGXCPU: TIME}
+"""By exit status. The kernel kills a child where the instance runs out of memory; every other end is the engine's."""
 
 
 class ChildDied(Exception):
-    """The child ended by itself, or said what no child may say. Its argument says why, as far as that is known."""
+    """The child ended by itself, or sent what no child may send. Its argument is why: MEMORY, TIME or ENGINE."""
 
 
 class ChildLate(Exception):
@@ -94,12 +100,23 @@ class Child:
                 raise self._died() from None
 
     def receive(self, deadline: float) -> bytes:
-        """The next message, by `deadline` of the monotonic clock. Raises ChildLate and ChildDied; it is dead then."""
+        """The next message. Raises ChildLate and ChildDied; the child is dead then.
+
+        At `deadline`, of the monotonic clock, the engine is interrupted; its process may respond KILL_SECONDS longer.
+        """
+        if not self._is_ready(self._output, selectors.EVENT_READ, deadline):
+            self.interrupt()
+        deadline += KILL_SECONDS
         (length,) = HEADER.unpack(self._read(HEADER.size, deadline))
         if length > MAX_MESSAGE_BYTES:
             self.kill()
-            raise ChildDied("a response that is too large")
+            raise ChildDied(ENGINE)
         return bytes(self._read(length, deadline))
+
+    def interrupt(self) -> None:
+        """Call what the child's entry passed to `Channel.on_interrupt`. Raises nothing."""
+        with suppress(OSError):
+            self._process.send_signal(INTERRUPT)
 
     def _read(self, length: int, deadline: float) -> bytearray:
         data = bytearray()
@@ -115,18 +132,21 @@ class Child:
         return data
 
     def _wait(self, descriptor: int, event: int, deadline: float) -> None:
+        if not self._is_ready(descriptor, event, deadline):
+            self.kill()
+            raise ChildLate
+
+    def _is_ready(self, descriptor: int, event: int, deadline: float) -> bool:
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, event)
-            if not selector.select(max(0.0, deadline - monotonic())):
-                self.kill()
-                raise ChildLate
+            return bool(selector.select(max(0.0, deadline - monotonic())))
 
     def _died(self) -> ChildDied:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(0.5)  # Its pipe closes a little before it is gone.
         code = self._process.returncode
         self.kill()
-        return ChildDied(FAILURES.get(code, "a fault of the engine"))
+        return ChildDied(FAILURES.get(code, ENGINE))
 
     def kill(self) -> None:
         """End it at once, and wait until it is gone. Raises nothing."""
@@ -156,6 +176,9 @@ class Sandbox:
         self._changed = Condition()
         self._busy: dict[Child, str] = {}
         """The children in use, each with its key."""
+        self._anonymous = 0
+        """How many calls without a key have a child, or start one."""
+        self._anonymous_children: set[Child] = set()
         self._starting: list[str] = []
         """The keys of the children that calls are about to start."""
         self._idle: list[_Idle] = []
@@ -165,16 +188,22 @@ class Sandbox:
         self._starter = ThreadPoolExecutor(1, "sandbox")
 
     def take(self, entry: str, deadline: float, key: str = "") -> Child:
-        """A child that serves `entry`. Raises Busy where none is free by `deadline` of the monotonic clock.
+        """A child that serves `entry`. Raises Busy where none is free within WAIT_SECONDS, or by `deadline`.
 
         With a `key`, it is the one child of this key: calls wait for each other. A child without a key serves any call
-        of its entry. At the limit, the idle child that was used longest ago is ended.
+        of its entry. At the limit, the idle child that was used longest ago is ended. Calls of `callers.anonymous`
+        leave one child to callers with a key. `deadline` is of the monotonic clock.
         """
         ended: list[Child] = []
         found: Child | None = None
+        anonymous = is_anonymous()
+        if anonymous and self.processes == 1:
+            raise Busy("The one process of this instance that can run this query is for callers with a key.")
+        seconds = min(WAIT_SECONDS, max(0.0, deadline - monotonic()))
         with self._changed:
-            if not self._changed.wait_for(lambda: self._is_free(key), max(0.0, deadline - monotonic())):
+            if not self._changed.wait_for(lambda: self._is_free(key, anonymous=anonymous), seconds):
                 raise Busy("Too many calls run in processes of their own. Try again.", retry_after=1)
+            self._anonymous += anonymous
             for each in reversed(self._idle):
                 if each.child.entry == entry and each.key == key:
                     self._idle.remove(each)
@@ -188,6 +217,8 @@ class Sandbox:
                     ended.append(self._idle.pop(0).child)
             else:
                 self._busy[found] = key
+                if anonymous:
+                    self._anonymous_children.add(found)
         for child in ended:
             child.kill()
         if found is not None:
@@ -198,32 +229,56 @@ class Sandbox:
         except BaseException:
             with self._changed:
                 self._starting.remove(key)
+                self._anonymous -= anonymous
                 self._changed.notify_all()
             raise
         with self._changed:
             self._starting.remove(key)
             self._busy[started] = key
+            if anonymous:
+                self._anonymous_children.add(started)
         return started
 
     @property
     def _running(self) -> int:
         return len(self._busy) + len(self._starting)
 
-    def _is_free(self, key: str) -> bool:
+    def _is_free(self, key: str, *, anonymous: bool) -> bool:
+        if anonymous and self._anonymous >= self.processes - 1:
+            return False
         if key and (key in self._busy.values() or key in self._starting):
             return False
         return self._running < self.processes
 
-    def give(self, child: Child, *, reusable: bool) -> None:
-        """Bring back what `take` returned. One that is not `reusable` is killed; others end after IDLE_SECONDS."""
+    def give(self, child: Child, *, reusable: bool, spare: bool = False) -> None:
+        """Bring back what `take` returned. One that is not `reusable` is killed; others end after IDLE_SECONDS.
+
+        With `spare`, another child of the same entry starts at once, for the next call, where there is room for it.
+        """
         keep = reusable and child.alive
         if not keep:
             child.kill()
         with self._changed:
             key = self._busy.pop(child, "")
+            if child in self._anonymous_children:
+                self._anonymous_children.remove(child)
+                self._anonymous -= 1
             if keep:
                 self._idle.append(_Idle(child, key, monotonic()))
                 self._schedule(IDLE_SECONDS)
+            self._changed.notify_all()
+        if spare and not keep:
+            self._starter.submit(self._start_spare, child.entry)
+
+    def _start_spare(self, entry: str) -> None:
+        with self._changed:
+            if len(self._idle) + self._running >= self.processes or any(
+                each.child.entry == entry for each in self._idle
+            ):
+                return
+            # Under the lock: it takes a few milliseconds, and a call that comes now had to start a child itself.
+            self._idle.append(_Idle(Child(entry, self.memory_bytes), "", monotonic()))
+            self._schedule(IDLE_SECONDS)
             self._changed.notify_all()
 
     def _schedule(self, seconds: float) -> None:

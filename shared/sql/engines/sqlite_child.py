@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from shared.sandbox.process import Child, Sandbox
 
 ENTRY = "shared.sql.engines.sqlite_child:serve"
-KILL_SECONDS = 0.1
-"""After the limit, for the child to interrupt the statement itself. Then it is killed."""
 TEMPORARY_BYTES = 256 * 1024 * 1024
 """The most bytes of a statement's temporary files, and of what a call adds to a database file."""
 LOOK_SECONDS = 0.05
@@ -113,7 +111,7 @@ class ChildSession:
         if child is not None:
             self._sandbox.give(child, reusable=True)
 
-    def _call(self, *message: Any, decoder: msgspec.msgpack.Decoder[Any] = _REPLY, grace: float = KILL_SECONDS) -> Any:
+    def _call(self, *message: Any, decoder: msgspec.msgpack.Decoder[Any] = _REPLY, grace: float = 0.0) -> Any:
         from shared.sandbox.process import ChildDied, ChildLate
 
         if self._child is None:
@@ -127,7 +125,7 @@ class ChildSession:
             self._sandbox.give(child, reusable=False)
             if isinstance(error, ChildLate) or monotonic() > self._deadline:
                 raise errors.QueryTimeout(OVER) from error
-            raise errors.SqlError(f"The statement ended its process: it reached {error}.") from error
+            raise errors.SqlError(f"The statement ended its process. The reason was {error}.") from error
         try:
             is_good, value = decoder.decode(reply)
         except msgspec.ValidationError:
