@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CAPABILITIES = {"signing", "passwords", "sql", "blobs"}
+CAPABILITIES = {"signing", "passwords", "sql", "blobs", "identity"}
 LAYERS = [
     {"errors", "version", "once", "deadline", "memory"},
     {"settings", "inflight"},
@@ -138,6 +138,7 @@ PURE = {
     "passwords": ("characters", "costs", "devices", "foreign", "names", "policy", "throttling"),
     "sql": ("dialects", "paging", "saved", "statements", "values"),
     "blobs": ("conditions", "downloads", "formats", "listing", "media_types", "names", "shares", "summary"),
+    "identity": ("passkeys", "recovery", "totp"),
 }
 """The modules that decide and do nothing else: callers pass in the clock and the randomness."""
 

@@ -1,0 +1,1 @@
+"""Sign-in: second factors, passkeys, sessions, single sign-on, and tokens."""
