@@ -10,7 +10,7 @@ UV = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/uv --no-config pip com
 	--generate-hashes --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help start test lint format bench calibrate infra routes package venv setup lock clean python
+.PHONY: help start test lint format bench calibrate console infra routes package venv setup lock clean python
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-17s%s\n", $$1, $$2 }'
@@ -43,6 +43,9 @@ bench: setup  ## run the benchmarks
 
 calibrate: setup  ## suggest the cost of a password hash for this machine (TARGET_MS=100)
 	@$(RUN) -m scripts.calibrate $(TARGET_MS)
+
+console: setup  ## build the console from console/ into shared/console/static/
+	@node scripts/console.mjs
 
 infra: setup  ## check the templates, the package, the image and the pipeline, without a subscription (BICEP=path/to/bicep)
 	@command -v "$${BICEP:-bicep}" >/dev/null || { echo "Install the Bicep CLI, on the PATH or as BICEP=path/to/bicep:" \

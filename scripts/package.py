@@ -29,25 +29,33 @@ def read_patterns(text: str) -> list[str]:
     """The patterns of a .funcignore. Raises ValueError for syntax of gitignore that this parser does not support."""
     patterns = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith("#")]
     for pattern in patterns:
-        if pattern.startswith("!") or "/" in pattern.removesuffix("/") or "**" in pattern:
+        if pattern.startswith("!") or "/" in pattern.removeprefix("/").removesuffix("/") or "**" in pattern:
             raise ValueError(
-                f".funcignore: {pattern!r} is not supported: use names with * and ?, which match at any depth."
+                f".funcignore: {pattern!r} is not supported: use names with * and ?, which match at any depth, or at "
+                "the root alone with a slash at the beginning."
             )
     return patterns
 
 
-def is_ignored(name: str, is_folder: bool, patterns: list[str]) -> bool:
-    """Whether a file or folder of this name is excluded; a pattern with a slash at its end matches only folders."""
-    return any(fnmatch(name, each.removesuffix("/")) for each in patterns if is_folder or not each.endswith("/"))
+def is_ignored(name: str, is_folder: bool, patterns: list[str], *, at_root: bool) -> bool:
+    """Whether a file or folder of this name is excluded.
+
+    A pattern with a slash at its end matches only folders, one with a slash at its beginning only at the root.
+    """
+    return any(
+        fnmatch(name, each.strip("/"))
+        for each in patterns
+        if (is_folder or not each.endswith("/")) and (at_root or not each.startswith("/"))
+    )
 
 
-def files(root: Path, patterns: list[str]) -> list[Path]:
+def files(root: Path, patterns: list[str], *, at_root: bool = True) -> list[Path]:
     """The files under `root` that are deployed, sorted by name."""
     included: list[Path] = []
     for path in sorted(root.iterdir()):
-        if is_ignored(path.name, path.is_dir(), patterns):
+        if is_ignored(path.name, path.is_dir(), patterns, at_root=at_root):
             continue
-        included += files(path, patterns) if path.is_dir() else [path]
+        included += files(path, patterns, at_root=False) if path.is_dir() else [path]
     return included
 
 

@@ -41,6 +41,7 @@ GUIDES = {
     "passwords": ("Passwords and users", "Guide: [passwords.md](passwords.md)."),
     "sql": ("SQL", "Guide: [sql.md](sql.md)."),
     "blobs": ("Blobs", "Guide: [blobs.md](blobs.md)."),
+    "console": ("Console", "Guide: [console.md](console.md)."),
 }
 """The heading of each capability, by its folder, and a link to its guide. All other functions are the app's own."""
 

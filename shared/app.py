@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shared.blobs import capability as blobs_capability
+from shared.console import capability as console_capability
 from shared.errors import StrongroomError
 from shared.memory import instance_memory
 from shared.once import Once
@@ -70,6 +71,17 @@ def build(environ: Mapping[str, str]) -> App:
     blobs = blobs_capability.build(environ, storage, signing.derive_key, signing.cursors, settings)
     sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link, sandbox)
 
+    def blob_url() -> str:
+        from shared.storage.account import account_of
+        from shared.storage.errors import StorageNotConfigured
+
+        try:
+            return account_of(settings.storage).blob_url
+        except StorageNotConfigured:
+            return ""
+
+    console = console_capability.build(environ, blob_url)
+
     def warnings() -> Iterator[tuple[str, str, str]]:
         yield from sql.warnings()
 
@@ -106,6 +118,7 @@ def build(environ: Mapping[str, str]) -> App:
         *passwords.routes,
         *sql.routes,
         *blobs.routes,
+        *console.routes,
         Route("live", "live", GET_HEAD, PUBLIC, health),
         Route("health", "health", GET_HEAD, PUBLIC, health),
         Route("health-details", "health/details", GET, FUNCTION, health),

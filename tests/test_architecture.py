@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CAPABILITIES = {"signing", "passwords", "sql", "blobs", "identity"}
+CAPABILITIES = {"signing", "passwords", "sql", "blobs", "console", "identity"}
 LAYERS = [
     {"errors", "version", "once", "deadline", "memory"},
     {"settings", "inflight"},
@@ -139,6 +139,7 @@ PURE = {
     "sql": ("dialects", "paging", "saved", "statements", "values"),
     "blobs": ("conditions", "downloads", "formats", "listing", "media_types", "names", "shares", "summary"),
     "identity": ("passkeys", "recovery", "totp"),
+    "console": ("serving",),
 }
 """The modules that decide and do nothing else: callers pass in the clock and the randomness."""
 

@@ -133,7 +133,16 @@ def test_only_public_functions_respond_without_a_key(route: Route, running_app: 
 
 def test_the_public_functions_are_listed() -> None:
     """A function becomes public only if this list names it, too."""
-    assert set(names(PUBLIC)) == {"live", "health", "openapi", "open-share", "public-query", "jwks", "key-jwks"}
+    assert set(names(PUBLIC)) == {
+        "live",
+        "health",
+        "openapi",
+        "open-share",
+        "public-query",
+        "jwks",
+        "key-jwks",
+        "console",
+    }
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=names(ROUTES))

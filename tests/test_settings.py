@@ -42,6 +42,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ("STRONGROOM_BLOB_PRICES", '{"Hot": -1}'),
         ("STRONGROOM_BLOB_PRICES", '{"Hot": "cheap"}'),
         ("STRONGROOM_INLINE_HTML", "yes"),
+        ("STRONGROOM_CONSOLE", "yes"),
         ("STRONGROOM_STORAGE_PRIVATE", "1"),
         ("STRONGROOM_PASSWORD_MIN_LENGTH", "7"),
         ("STRONGROOM_PASSWORD_MIN_LENGTH_SECOND_FACTOR", "x"),

@@ -169,6 +169,7 @@ def _describe(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": route.name if method == route.methods[0] else f"{route.name}-{method.lower()}",
         "summary": summary,
+        "tags": [_capability(operation)],
         "security": _SECURITY[route.access],
         "responses": _responses(route, method, schemas),
     }
@@ -194,6 +195,13 @@ def _describe(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
     if parameters:
         described["parameters"] = parameters
     return described
+
+
+def _capability(operation: Operation) -> str:
+    """The capability that handles the operation, or `app`."""
+    function = getattr(operation.handle, "func", operation.handle)
+    parts = str(getattr(function, "__module__", "")).split(".")
+    return parts[1] if len(parts) > 2 and parts[1] != "web" else "app"
 
 
 def _body(operation: Operation, schemas: Schemas, names: list[str]) -> dict[str, Any]:

@@ -1,0 +1,141 @@
+// The shell: navigation, credential, palette, tape of calls; mounts one view at a time.
+import { h, fill, $ } from './lib/dom.js';
+import { icon, mark } from './lib/icons.js';
+import { parse, to, go } from './lib/router.js';
+import { state, watch } from './lib/state.js';
+import { call } from './lib/api.js';
+import { known, may } from './lib/functions.js';
+import { credential, isLocked, liftFromAddress, locksIn, share, start } from './lib/credential.js';
+import { VIEWS, OTHER, load, view as viewById } from './views.js';
+import { segmented, say } from './parts/bits.js';
+import { openPalette } from './parts/palette.js';
+import { tape } from './parts/tape.js';
+import { problem } from './parts/load.js';
+import home from './views/home.js';
+
+const local = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(location.hostname);
+document.documentElement.dataset.env = local ? 'local' : 'production';
+
+// --- side ---------------------------------------------------------------------------------------------------------
+function drawSide() {
+  const here = parse().view;
+  const link = (v) => {
+    const shut = v.functions && v.functions.length > 0 && v.functions.every((name) => !may(name));
+    return h('li', h('a.nav', { href: to(v.id), 'aria-current': v.id === here ? 'page' : null, class: shut ? 'shut' : null },
+      icon(v.icon), h('span', v.name), shut ? [icon('lock', 12), h('span.sr', '(not allowed by this credential)')] : null, h('kbd', { 'aria-hidden': 'true' }, v.key)));
+  };
+  const groups = [];
+  for (const v of VIEWS) v.group ? groups.push([v.group, []]) : (groups.length || groups.push([null, []]), groups.at(-1)[1].push(v));
+  fill($('#side'),
+    h('div.brand', mark(20), h('span', 'Strongroom'), h('button.quiet.icononly.side-close', { type: 'button', 'aria-label': 'Close the menu', onclick: closeMenu }, icon('cross'))),
+    h('div.env', h('b', h('span.sr', 'Environment: '), local ? 'local' : 'deployed'), h('span.clip', { title: location.host }, location.host)),
+    groups.map(([name, items]) => h('div.group', name && h('h2', name), h('ul', items.map(link)))),
+    h('div.side-foot',
+      h('button.quiet', { type: 'button', popovertarget: 'settings' }, icon('sun'), 'Appearance'),
+      h('div#settings', { popover: 'auto', class: 'menu' },
+        segmented('Colours', [['', 'System'], ['light', 'Light'], ['dark', 'Dark']], document.documentElement.dataset.scheme ?? '', paint, { hideLegend: false }))));
+}
+function paint(scheme) {
+  if (scheme) document.documentElement.dataset.scheme = scheme; else delete document.documentElement.dataset.scheme;
+  // Not a secret, and for this tab alone.
+  if (scheme) sessionStorage.setItem('console.scheme', scheme); else sessionStorage.removeItem('console.scheme');
+}
+const openMenu = () => { $('#shell').dataset.menu = 'open'; $('#menu').setAttribute('aria-expanded', 'true'); $('#side a, #side button').focus(); };
+function closeMenu() { if ($('#shell').dataset.menu) { delete $('#shell').dataset.menu; $('#menu')?.setAttribute('aria-expanded', 'false'); $('#menu')?.focus(); } }
+
+// --- top ----------------------------------------------------------------------------------------------------------
+function drawTop() {
+  const { view, path } = parse();
+  const c = credential();
+  const entry = viewById(view);
+  const object = path[0];
+  const name = entry?.name ?? 'Not found';
+  const all = known();
+  const open = all && [...all.keys()].filter(may).length;
+  fill($('#top'),
+    h('button.quiet.icononly#menu', { type: 'button', 'aria-label': 'Menu', 'aria-expanded': 'false', onclick: openMenu }, icon('menu')),
+    h('nav.crumbs', { 'aria-label': 'You are here' }, h('ol', h('li', object ? h('a', { href: to(view) }, name) : h('span', { 'aria-current': 'page' }, name)),
+      object && h('li', icon('chevron', 12), h('span.clip', { 'aria-current': 'page' }, object)))),
+    h('button.find', { type: 'button', onclick: openPalette, 'aria-keyshortcuts': 'Control+K' }, icon('search', 14), h('span', 'Find a function or an object'), h('kbd', 'Ctrl K')),
+    c ? h('a.credential', { href: to('connect') },
+      icon('key', 14), h('b', h('span.sr', `Connected by a ${c.kind}: `), c.name), all && state.allowed.size > 10 && h('span.faint', `${open}/${all.size}`, h('span.sr', ' functions open')),
+      h('span.faint.lock-in', icon('clock', 12), `${locksIn()} min`, h('span.sr', ' until it locks')))
+      : state.open ? h('a.credential', { href: to('connect') }, icon('plug', 14), h('b', 'No key needed'))
+        : h('a.credential.none', { href: to('connect') }, icon(isLocked() ? 'lock' : 'plug', 14), h('b', isLocked() ? 'Locked' : 'Not connected')));
+}
+
+// --- views ----------------------------------------------------------------------------------------------------------
+let current;
+async function mount() {
+  if (liftFromAddress()) return go(parse().view, parse().path); // A link with a key, opened in a tab that was here already.
+  const { view, path, query } = parse();
+  current?.abort(new DOMException('The view was left', 'AbortError'));
+  current = new AbortController();
+  const { signal } = current;
+  const entry = viewById(view);
+  closeMenu();
+  drawSide(); drawTop();
+  document.title = `${[path[0], entry?.name ?? 'Not found'].filter(Boolean).join(' · ')} – Strongroom`;
+  const root = h('div.view', { class: `view-${entry?.id ?? 'none'}` });
+  const main = $('#main');
+  let show;
+  if (!entry) show = lost;
+  else if (entry.id === 'home') show = home;
+  else {
+    try { ({ default: show } = await load(entry.id)); }
+    catch (error) { show = (host) => host.append(h('div.sheet', h('h1', { tabindex: '-1' }, entry.name), problem({ status: 0, title: 'This view could not be loaded', detail: 'The app cannot be reached, or was updated meanwhile. Reload the page.', code: 'offline', reason: String(error) }, () => location.reload()))); }
+  }
+  if (signal.aborted) return;
+  const first = !main.dataset.ready;
+  main.dataset.ready = 'true';
+  show(root, { path, query, signal, call: (name, fields, options = {}) => call(name, fields, { signal, ...options }), credential: credential() });
+  fill(main, root);
+  main.scrollTop = 0;
+  if (!first) (root.querySelector('h1') ?? main).focus({ preventScroll: true });
+}
+const lost = (root) => root.append(h('div.sheet', h('h1', { tabindex: '-1' }, 'No such page'), h('p.dim', 'The address names no view of this console. ', h('a', { href: to('home') }, 'Home'))));
+
+// --- keyboard -------------------------------------------------------------------------------------------------------
+let waiting = 0;
+addEventListener('keydown', (e) => {
+  const target = /** @type {Element} */ (e.target);
+  if ((e.ctrlKey || e.metaKey) && !e.shiftKey && !e.altKey && e.key.toLowerCase() === 'k') { e.preventDefault(); return openPalette(); }
+  if (e.key === 'Escape') closeMenu();
+  if (e.ctrlKey || e.metaKey || e.altKey || target.closest?.('input, textarea, select, dialog, [contenteditable]')) return;
+  if (e.key === 'g') { waiting = Date.now(); return; }
+  if (Date.now() - waiting < 900) { const v = [...VIEWS, ...OTHER].find((x) => x.key === e.key); if (v) go(v.id); waiting = 0; }
+});
+$('#skip').addEventListener('click', (e) => { e.preventDefault(); $('#main').focus(); });
+$('#shell').addEventListener('click', (e) => { if (e.target === e.currentTarget) closeMenu(); });
+addEventListener('hashchange', mount);
+
+let before = null;
+watch((what) => {
+  if (what === 'calls') return;
+  if (what === 'clock') { const left = $('.lock-in'); if (left) left.replaceChildren(icon('clock', 12), `${locksIn()} min`, h('span.sr', ' until it locks')); return; }
+  drawSide(); drawTop();
+  if (what !== 'credential') return;
+  const now = credential()?.kind ?? null;
+  // What a view shows belongs to the credential that fetched it: without one nothing of it stays.
+  if (before && !now && isLocked()) { say('Locked after a time without input'); go('connect', [], { back: location.hash.slice(1) }); if (parse().view === 'connect') mount(); }
+  else if (before !== now) mount();
+  before = now;
+});
+
+/** Another tab of the console asks for the credential: the person decides, once. */
+function onask() {
+  const host = $('#ask');
+  if (host.childElementCount) return;
+  const close = () => { host.replaceChildren(); };
+  fill(host, h('div.notice', { data: { kind: 'info' }, role: 'group', 'aria-label': 'Another tab' }, icon('plug', 16), h('div', h('p', 'Another tab of this console asks for your credential.'),
+    h('div.actions', h('button.primary', { type: 'button', onclick: () => { share(); close(); say('Shared with your other tabs'); } }, 'Share with my tabs'), h('button', { type: 'button', onclick: close }, 'Not now')))));
+  say('Another tab of this console asks for your credential');
+}
+
+const scheme = sessionStorage.getItem('console.scheme');
+if (scheme === 'light' || scheme === 'dark') document.documentElement.dataset.scheme = scheme;
+if (parse().query.has('open')) state.open = true; // The link that `make start` prints where no key is enforced.
+start({ onask });
+before = credential()?.kind ?? null;
+tape($('#tape'));
+mount();

@@ -1,0 +1,110 @@
+// The credential: in this module's memory, in the tab's sessionStorage only if the person asks for that, and in other
+// tabs of the console only after the person agreed. Nothing else of the console sees it; api.js gets the headers.
+import { state, tell } from './state.js';
+
+const STORED = 'strongroom.credential';
+const IDLE_MINUTES = 15;
+
+/** @type {{key?: string, token?: string, refresh?: string, user?: string, from: string, keep: boolean}|null} */
+let held = null;
+let shares = false;           // the person agreed that other tabs get the credential
+let active = Date.now();
+let idle = IDLE_MINUTES;
+let locked = false;
+let warned = false;
+const channel = 'BroadcastChannel' in globalThis ? new BroadcastChannel('strongroom-console') : null;
+
+/** What may be shown of the credential; null without one. */
+export const credential = () => held && { kind: held.token ? 'session' : 'key', name: held.user ?? 'Function key', from: held.from, keep: held.keep, shares };
+export const isLocked = () => locked;
+/** Whether the key came in the address as `?code=`, where logs and histories have it now. */
+export const cameByCode = () => warned;
+export const idleMinutes = () => idle;
+export const setIdleMinutes = (minutes) => { idle = minutes; active = Date.now(); tell('credential'); };
+/** Minutes until the console locks. */
+export const locksIn = () => Math.max(0, Math.ceil(idle - (Date.now() - active) / 60000));
+
+/** The headers that carry the credential to a function of this access. */
+export function headersFor(access) {
+  if (!held || access === 'public') return {};
+  return { ...(held.key ? { 'x-functions-key': held.key } : {}), ...(held.token ? { authorization: `Bearer ${held.token}` } : {}) };
+}
+
+/** Take a credential. `keep`: also in the tab's sessionStorage, so that a reload finds it. */
+export function connect({ key, token, refresh, user }, { from = 'typed', keep = held?.keep ?? false, share = shares } = {}) {
+  held = { ...held, ...(key ? { key } : {}), ...(token ? { token, refresh, user } : {}), from, keep };
+  shares = share;
+  locked = false;
+  active = Date.now();
+  state.allowed.clear();
+  store();
+  tell('credential');
+}
+function store() {
+  if (held?.keep) sessionStorage.setItem(STORED, JSON.stringify({ ...held, shares }));
+  else sessionStorage.removeItem(STORED);
+}
+/** Forget the credential, drafts and the list of calls, here and in every other tab of the console. */
+export function forget() { drop(); channel?.postMessage({ type: 'forget' }); }
+function drop({ lock = false } = {}) {
+  held = null;
+  shares = false;
+  locked = lock;
+  warned = false;
+  state.allowed.clear();
+  state.open = false;
+  state.calls.length = 0;
+  if (lock) sessionStorage.removeItem(STORED); else for (const name of Object.keys(sessionStorage)) if (name.startsWith('strongroom.')) sessionStorage.removeItem(name);
+  tell('credential');
+  tell('calls');
+}
+/** Drop the credential of this tab. Drafts stay. */
+export const lock = () => held && drop({ lock: true });
+
+/** Take over a key of the address (`#key=` or `?code=`) and erase it there, before anything else reads the address. */
+export function liftFromAddress() {
+  const search = new URLSearchParams(location.search);
+  const code = search.get('code');
+  const hash = location.hash.slice(1);
+  const inHash = /(?:^|[?&])key=([^&]*)/.exec(hash);
+  if (code === null && !inHash) return false;
+  search.delete('code');
+  const rest = inHash ? hash.replace(inHash[0], (m) => m.startsWith('?') ? '?' : '').replace(/\?$|^&/, '').replace('?&', '?') : hash;
+  history.replaceState(null, '', `${location.pathname}${search.size ? `?${search}` : ''}${rest ? `#${rest}` : ''}`);
+  let key = code;
+  if (inHash) { try { key = decodeURIComponent(inHash[1]); } catch { key = inHash[1]; } }
+  if (key) connect({ key }, { from: inHash ? 'link' : 'code' });
+  if (code) warned = true;
+  return Boolean(key);
+}
+
+/** Start: the address, then sessionStorage, then the other tabs. `onask` runs when another tab wants the credential. */
+export function start({ onask }) {
+  if (!liftFromAddress()) {
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(STORED) ?? 'null');
+      if (kept) { const { shares: shared, ...rest } = kept; held = rest; shares = shared; }
+    } catch { sessionStorage.removeItem(STORED); }
+  }
+  if (channel) {
+    channel.onmessage = ({ data }) => {
+      if (data?.type === 'forget') drop();
+      else if (data?.type === 'active') active = Date.now();
+      else if (data?.type === 'hello' && held) { if (shares) offer(); else onask(); }
+      else if (data?.type === 'offer' && !held && data.credential) connect(data.credential, { from: 'another tab', keep: false, share: true });
+    };
+    if (!held) channel.postMessage({ type: 'hello' });
+  }
+  let reported = 0;
+  const touch = () => {
+    active = Date.now();
+    if (held && active - reported > 10000) { reported = active; channel?.postMessage({ type: 'active' }); }
+  };
+  for (const type of ['pointerdown', 'keydown', 'wheel', 'touchstart']) addEventListener(type, touch, { passive: true, capture: true });
+  const check = () => { if (held && Date.now() - active >= idle * 60000) lock(); };
+  setInterval(() => { check(); if (held) tell('clock'); }, 15000);
+  document.addEventListener('visibilitychange', check);
+}
+/** The person agrees: other tabs of the console get the credential, now and later. */
+export function share() { shares = true; store(); offer(); tell('credential'); }
+const offer = () => channel?.postMessage({ type: 'offer', credential: held });

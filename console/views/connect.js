@@ -1,0 +1,100 @@
+// Connect: take a credential, see what it may call, forget it.
+import { h, fill } from '../lib/dom.js';
+import { icon } from '../lib/icons.js';
+import { to } from '../lib/router.js';
+import { probe } from '../lib/api.js';
+import { functions, may } from '../lib/functions.js';
+import { grouped, groupName } from '../lib/groups.js';
+import { state, tell } from '../lib/state.js';
+import { cameByCode, connect, credential, forget, idleMinutes, isLocked, lock, locksIn, setIdleMinutes, share } from '../lib/credential.js';
+import { band, field, head, input, kv, notice, roving, say, select } from '../parts/bits.js';
+import { open } from '../parts/dialog.js';
+import { load } from '../parts/load.js';
+
+export default function show(root, { query, signal }) {
+  const c = credential();
+  root.append(h('div.sheet',
+    head('Connect', 'The key stays in this page’s memory. It enters storage and other tabs only if you say so, and never an address or a log.'),
+    isLocked() && !c ? notice('info', `Locked after ${idleMinutes()} minutes without input. Connect again to go on. Drafts are kept.`) : null,
+    c && cameByCode() ? notice('warn', h('b', 'Replace this key. '), 'It came in the address as ', h('code', '?code='), ', so it is in the logs of every server on the way and may be in this browser’s history. The console has erased it from the address.') : null,
+    c && now(c),
+    band(c ? 'Replace it' : 'Function key', 'A key of the app opens every function; a key of one function opens that function.', form(query)),
+    band('What may it call?', 'Each function is called with a field that does not exist. A 400 shows that the call is allowed, a 401 that it is not. Nothing is executed.', reach(signal))));
+}
+
+function now(c) {
+  const others = c.shares ? 'Other tabs of this console get it' : ['Not shared. ', h('button.quiet', { type: 'button', onclick: () => { share(); say('Shared with your other tabs'); tell('credential'); redraw(); } }, 'Share with my tabs')];
+  return band('Now', null, kv(['Credential', h('b', c.name), ' ', h('span.dim', { link: 'from a link', code: 'from ?code=', typed: 'typed in', stored: 'kept in this tab' }[c.from] ?? `from ${c.from}`)],
+    ['App', h('code', location.host)],
+    ['Kept', c.keep ? 'in this tab’s sessionStorage, until the tab closes' : 'in memory, until the page is reloaded'],
+    ['Other tabs', others],
+    ['Locks', `after ${locksIn()} more minutes without input`]),
+  h('div.actions', h('button.danger', { type: 'button', onclick: askForget }, 'Forget'), h('button', { type: 'button', onclick: lock }, icon('lock', 14), 'Lock now')));
+}
+const redraw = () => dispatchEvent(new HashChangeEvent('hashchange'));
+
+function askForget() {
+  const dialog = open('Forget this credential', [h('p', 'The console drops the key from memory and storage, here and in every other tab of this console. It also erases drafts, the history of statements and the list of calls.')],
+    [h('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel'), h('button.primary', { type: 'button', onclick: () => { dialog.close(); forget(); say('Forgotten in all tabs'); } }, 'Forget everywhere')]);
+}
+
+function form(query) {
+  const key = input({ type: 'password', name: 'key', class: 'mono', required: true, autocomplete: 'off' });
+  const keep = h('input', { type: 'checkbox', name: 'keep' }), shared = h('input', { type: 'checkbox', name: 'share' });
+  const minutes = select([['5', '5 minutes'], ['15', '15 minutes'], ['60', '1 hour']], String(idleMinutes()), { name: 'idle' });
+  const said = h('div');
+  return h('form', { onsubmit: async (e) => {
+    e.preventDefault();
+    const value = key.value.trim();
+    if (!value) return;
+    if (/[^\x21-\x7e]/.test(value)) { fill(said, notice('bad', 'A function key has only visible ASCII characters. Copy it again.')); say('This is not a function key'); return; }
+    key.value = '';
+    setIdleMinutes(Number(minutes.value));
+    const back = query.get('back');
+    connect({ key: value }, { from: 'typed', keep: keep.checked, share: shared.checked });
+    say('Connected');
+    location.hash = back ? `#${back}` : to('home');
+  } },
+  h('div.fields', field('Function key', key, { wide: true, hint: ['Azure portal: the function app, ', h('b', 'App keys'), '. On your machine: ', h('code', 'AUTH=true make start'), ' prints one; without AUTH no key is needed.'] }),
+    field('Lock after', minutes)),
+  h('label.check', keep, 'Keep it until this tab closes (else until the page is reloaded)'),
+  h('label.check', shared, 'Share it with other tabs of this console'),
+  said,
+  h('div.actions', h('button.primary', { type: 'submit' }, icon('plug', 14), 'Connect')));
+}
+
+function reach(signal) {
+  const host = h('div');
+  const list = h('div');
+  const line = h('p.dim', { role: 'status' });
+  const button = h('button', { type: 'button', onclick: check }, icon('eye', 14), 'What may this key do?');
+  const draw = (all) => {
+    const c = credential();
+    const shows = (f) => f.access === 'public' ? true : state.allowed.has(f.name) ? may(f.name) : (c || state.open) ? undefined : false;
+    fill(list, h('div.opens', [...grouped([...all.values()])].map(([name, members]) => h('section', h('h3', groupName(name), h('span.n', `${members.filter(shows).length}/${members.length}`)),
+      h('ul', members.map((f) => { const is = shows(f); return h('li', { class: is ? null : 'faint' }, icon(is ? 'check' : is === undefined ? 'dash' : 'lock', 12), h('a', { href: to('functions', [f.name]) }, f.name), f.access !== 'function' && h('span.faint.small', f.access), h('span.sr', is ? 'allowed' : is === undefined ? 'not checked' : 'not allowed')); }))))));
+    list.onkeydown = null;
+    roving(list.firstElementChild);
+  };
+  async function check() {
+    button.disabled = true;
+    const all = await functions();
+    const waiting = [...all.values()].filter((f) => f.access !== 'public');
+    let done = 0, open = 0;
+    const run = async () => {
+      for (let f = waiting.shift(); f && !signal.aborted; f = waiting.shift()) {
+        try { if (await probe(f, signal)) open++; } catch (error) { if (error.name === 'AbortError') return; fill(line, 'The app cannot be reached. Try again.'); waiting.length = 0; return; }
+        fill(line, `${++done} functions checked, ${open} allowed`);
+      }
+    };
+    await Promise.all([run(), run(), run(), run()]);
+    if (signal.aborted) return;
+    button.disabled = false;
+    say(`${open} of ${done} functions are allowed`);
+    tell('allowed');
+    draw(all);
+  }
+  load(list, () => functions(), (all) => { queueMicrotask(() => draw(all)); return null; }, { signal, rows: 8 }).catch(() => fill(list, notice('bad', 'The list of functions could not be loaded. The app cannot be reached.')));
+  fill(host, !credential() && !state.open ? notice('info', 'Without a credential only public functions work. The others are shown with a lock.') : null, h('div.actions', button, line), list);
+  return host;
+}

@@ -1,0 +1,4 @@
+// The form of `sign`.
+import functionForm from './functions.js';
+
+export default (root, context) => functionForm(root, { ...context, path: ['sign'] });

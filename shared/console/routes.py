@@ -1,0 +1,59 @@
+"""`console`: the pages in the browser that call the app's functions."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from shared.console.errors import UnknownFile
+from shared.console.files import File
+from shared.console.serving import send
+from shared.web import Example, Fields, Operation, Request, Response
+
+INDEX = "index.html"
+
+
+class GetFile(Fields, frozen=True):
+    """Which file."""
+
+    path: Annotated[str, Meta(description="The name of a file of the console. Without one, its first page.")] = ""
+
+
+def get_file(files: Mapping[str, Callable[[], File]], policy: str, fields: GetFile, request: Request) -> Response:
+    path = urlsplit(request.url).path
+    if not files:
+        raise UnknownFile("The console is switched off in this app.")
+    if not fields.path and not path.endswith("/"):
+        # Without the slash, the page's relative links would lead beside it. The query is dropped: it may hold a key.
+        return Response(308, b"", headers={"location": "console/"})
+    name = fields.path or INDEX
+    # The host takes `app.js/` for `app.js`.
+    if name not in files or (fields.path and path.endswith("/")):
+        raise UnknownFile("The console has no file of this name. It begins at /api/console/.")
+    headers = request.headers
+    return send(files[name](), policy, headers.get("accept-encoding", ""), headers.get("if-none-match", ""))
+
+
+def operations(files: Mapping[str, Callable[[], File]], policy: str) -> dict[str, Operation]:
+    """`console`."""
+    return {
+        "console": Operation(
+            handle=partial(get_file, files, policy),
+            request=GetFile,
+            response=None,
+            summary="The console: a page that calls the other functions, with a key or session that you provide.\n"
+            "It needs no key itself: it has no data of its own.",
+            errors=(UnknownFile,),
+            examples=(Example("The first page", {"path": INDEX}),),
+            statuses={
+                200: "The file.",
+                304: "The file is as If-None-Match names it.",
+                308: "Without a slash at the end: the console begins at `console/`.",
+            },
+            media_types=("text/html", "text/javascript", "text/css", "image/svg+xml"),
+            with_request=True,
+            ignore_query=True,
+        )
+    }

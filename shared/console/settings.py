@@ -1,0 +1,28 @@
+"""The setting of the console: `STRONGROOM_CONSOLE`."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from shared.errors import InvalidSetting
+from shared.settings import read_text
+
+Mode = Literal["on", "off", "modules"]
+
+
+class ConsoleSettings(msgspec.Struct, frozen=True):
+    """Built by `load_settings`."""
+
+    mode: Mode = "on"
+    """`STRONGROOM_CONSOLE`: false responds 404 to every request for the console; `modules` serves its sources, which
+    only a checkout has."""
+
+
+def load_settings(environ: Mapping[str, str]) -> ConsoleSettings:
+    """Read the setting. Raises InvalidSetting, naming it."""
+    text = read_text(environ, "STRONGROOM_CONSOLE").lower()
+    modes: dict[str, Mode] = {"": "on", "true": "on", "false": "off", "modules": "modules"}
+    if text not in modes:
+        raise InvalidSetting(f"STRONGROOM_CONSOLE must be true or false (modules on your machine), and is {text!r}.")
+    return ConsoleSettings(modes[text])
