@@ -53,6 +53,8 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     skip: int
     key: list[int | float | str] = []
     order: list[Term] = []
+    types: list[str] = []
+    """The names of the Arrow types of the first page."""
 
 
 def order_of(
@@ -95,8 +97,8 @@ def _folded(text: str) -> str:
     return text.translate(_ASCII_LOWER)
 
 
-def position_after(start: Position, page: Page, order: Order) -> Position:
-    """Where the page after `page`, which began at `start`, begins.
+def position_after(start: Position, page: Page, order: Order, types: list[str]) -> Position:
+    """Where the page after `page`, which began at `start`, begins. `types` are those of the first page in Arrow.
 
     Rows with the same key have no order among them: if the page ends between such rows, rows are counted.
     """
@@ -107,8 +109,8 @@ def position_after(start: Position, page: Page, order: Order) -> Position:
         certainly_differ(first, second, compared)
         for first, second, compared in zip(last, following, order.compared, strict=True)
     ):
-        return Position(0, last, order.terms)
-    return Position(start.skip + page.row_count, start.key, start.order)
+        return Position(0, last, order.terms, types)
+    return Position(start.skip + page.row_count, start.key, start.order, types)
 
 
 def certainly_differ(first: Any, second: Any, compared: Compared) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 
 from shared.deadline import call_limit
 from shared.errors import StrongroomError, Unavailable
+from shared.sql import arrow
 from shared.sql.databases import Database
 from shared.sql.dialects import Dialect
 from shared.sql.errors import RowTooLarge, SqlError
@@ -22,6 +23,7 @@ MEDIA_TYPES: Mapping[Format, str] = {
     "objects": "application/json",
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
+    "arrow": "application/vnd.apache.arrow.stream",
 }
 ACCEPTED: Mapping[str, Format] = {
     "application/json": "json",
@@ -32,6 +34,7 @@ ACCEPTED: Mapping[str, Format] = {
     "application/jsonl": "ndjson",
     "text/csv": "csv",
     "text/*": "csv",
+    "application/vnd.apache.arrow.stream": "arrow",
 }
 RECORDS = "strongroom_answers"
 """The table with the responses to requests with an Idempotency-Key."""
@@ -89,21 +92,25 @@ def page_response(database: Database, cursors: Cursors, query: PageQuery) -> Res
         rows = session.query(sql, params, rows=start.skip + query.limit + 1, explain=query.explain)
         _skip(rows, start.skip)
         columns = rows.columns
+        types = start.types
         try:
-            page = read_page(rows, query.style, query.limit, query.max_bytes)
+            if query.style.format == "arrow":
+                page, types = arrow.read_page(rows, query.limit, query.max_bytes, types)
+            else:
+                page = read_page(rows, query.style, query.limit, query.max_bytes)
         except RowOverLimit:
             raise RowTooLarge(f"One row has more than {query.max_bytes} bytes. Select fewer columns.") from None
     cursor = None
     if page.truncated and not query.explain:
         order = order_of(query.sql, database.engine, columns, texts_are_exact=lambda: _texts_are_exact(database))
-        position = position_after(start, page, order)
+        position = position_after(start, page, order, types)
         # If the table with the cursors' key is unavailable, the rows are still correct, and `truncated` is true.
         with suppress(Unavailable), call_limit(CURSOR_SECONDS):
             cursor = cursors.encode(position, "query", query.question)
     headers = {}
     if query.filename is not None:
         headers["content-disposition"] = disposition(query.filename)
-    if query.style.format in ("ndjson", "csv"):
+    if query.style.format in ("ndjson", "csv", "arrow"):
         if page.truncated:
             headers["x-truncated"] = "true"
         if cursor:

@@ -14,7 +14,7 @@ import msgspec
 from shared.web import encode_base64
 
 Kind = Literal["integer", "real", "decimal", "text", "boolean", "bytes", "date", "time", "timestamp", "json", "null"]
-Format = Literal["json", "objects", "ndjson", "csv"]
+Format = Literal["json", "objects", "ndjson", "csv", "arrow"]
 Compared = Literal["exact", "number", "date", "text", "sqlite"]
 """How values of a column can be told apart without asking the database: `exact` where different texts are different
 values, `number` by value, `date` as in MySQL, `text` if the collation is deterministic, `sqlite` by storage class and
@@ -59,6 +59,9 @@ class Column(NamedTuple):
     convert: Callable[[Any], Any] | None = None
     compared: Compared | None = None
     """How values can be told apart; None where only the database can."""
+    detail: str = ""
+    """What Arrow has to know besides: `decimal(10,2)`; `uint64` or `big` of integers; of timestamps `utc`, `ns` or
+    `ns_utc`; `zone` of times with an offset."""
 
 
 class Columns(tuple[Column, ...]):  # noqa: SLOT001 - slots and cached properties do not work together.
@@ -105,7 +108,11 @@ def sqlite_column(name: str, declared: str | None) -> Column:
     https://www.sqlite.org/datatype3.html, section 3.1
     """
     kind, convert = _sqlite_kind(declared) if declared else (None, None)
-    return Column(name, kind, convert, "sqlite")
+    size = _PRECISION.search(declared or "") if kind == "decimal" else None
+    return Column(name, kind, convert, "sqlite", f"decimal({size[1]},{size[2] or 0})" if size else "")
+
+
+_PRECISION = re.compile(r"\(\s*(\d{1,3})\s*(?:,\s*(\d{1,3})\s*)?\)")
 
 
 def _sqlite_kind(declared: str) -> tuple[Kind | None, Callable[[Any], Any] | None]:
@@ -492,7 +499,7 @@ def _cell(value: Any) -> str:
     return str(value) if type(value) is int else as_text(value)
 
 
-_ENCODERS: dict[Format, Callable[[list[str], list[Row]], bytes]] = {
+_ENCODERS: dict[str, Callable[[list[str], list[Row]], bytes]] = {
     "json": _arrays,
     "objects": _objects,
     "ndjson": _lines,

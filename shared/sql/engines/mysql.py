@@ -90,6 +90,8 @@ READS = frozenset({"USAGE", "SELECT", "SHOW VIEW"})
 REST_SECONDS = 0.05
 """How long the end of a result may be on its way. It comes with the last row."""
 TINY, TIMESTAMP, DATETIME, VECTOR, BLOB = 1, 7, 12, 242, 252
+UNSIGNED = 32
+"""The flag of a column without a sign."""
 
 
 class MysqlSession:
@@ -449,9 +451,11 @@ class MysqlSession:
         if kind == TINY and field.length == 1:
             return Column(field.name, "boolean", _boolean)
         if kind in (TIMESTAMP, DATETIME):
-            return Column(field.name, "timestamp", _utc if kind == TIMESTAMP else _timestamp, "date")
+            is_utc = kind == TIMESTAMP
+            return Column(field.name, "timestamp", _utc if is_utc else _timestamp, "date", "utc" if is_utc else "")
         if kind in _KINDS:
-            return Column(field.name, _KINDS[kind], _json if kind == 245 else None, _COMPARED.get(_KINDS[kind]))
+            convert = _json if kind == 245 else None
+            return Column(field.name, _KINDS[kind], convert, _COMPARED.get(_KINDS[kind]), _detail(field))
         if field.charsetnr == BINARY:
             return Column(field.name, "bytes")
         if self._is_json.get(_place(field)):
@@ -488,6 +492,15 @@ class MysqlSession:
         thread: int = self._db.thread_id()
         with suppress(*self._failures, DatabaseUnavailable), closing(self._connect()) as other:
             _asked(other, f"kill {int(thread)}")
+
+
+def _detail(field: Any) -> str:
+    """What Arrow has to know of a column, beside its kind."""
+    unsigned = bool(field.flags & UNSIGNED)
+    if field.type_code == 246:
+        # The length counts the sign and the point. https://dev.mysql.com/doc/c-api/8.4/en/c-api-data-structures.html
+        return f"decimal({field.length - (not unsigned) - bool(field.scale)},{field.scale})"
+    return "uint64" if unsigned and field.type_code == 8 else ""
 
 
 class _NoClearPassword:

@@ -107,6 +107,8 @@ _COMPARED: dict[int, Compared] = {
     1114: "exact", 1184: "exact", 2950: "exact", 19: "text", 25: "text", 1043: "text",
 }  # fmt: skip
 """How values can be told apart. Different texts of other types (citext, char, interval, timetz) may be equal values."""
+_DETAILS: dict[int, str] = {1184: "utc", 1266: "zone"}
+"""What Arrow has to know of timestamptz and timetz."""
 
 
 class PostgresSession:
@@ -392,7 +394,9 @@ class PostgresSession:
         if result is None or not result.nfields:
             return Columns()
         # Written by hand: psycopg's own description takes as long as a short query.
-        return _columns(tuple([(result.fname(place), result.ftype(place)) for place in range(result.nfields)]))
+        return _columns(
+            tuple([(result.fname(place), result.ftype(place), result.fmod(place)) for place in range(result.nfields)])
+        )
 
     def _ours(
         self, error: Exception, scanned: Scanned | None = None, sql: str = "", before: int = 0
@@ -529,18 +533,22 @@ def _stream_cursor() -> Any:
 
 
 @lru_cache(maxsize=1024)
-def _columns(described: tuple[tuple[bytes | None, int], ...]) -> Columns:
+def _columns(described: tuple[tuple[bytes | None, int, int], ...]) -> Columns:
     from psycopg import adapters
 
-    def column(name: bytes | None, oid: int) -> Column:
+    def column(name: bytes | None, oid: int, modifier: int) -> Column:
         known = adapters.types.get(oid)
         text = (name or b"").decode()
         if known is not None and known.array_oid == oid:
             convert = _CONVERTS.get(known.oid)
             return Column(text, "json", None if convert is None else partial(_array, convert))
-        return Column(text, _KINDS.get(oid, "text"), _CONVERTS.get(oid), _COMPARED.get(oid))
+        detail = _DETAILS.get(oid, "")
+        if oid == 1700 and modifier >= 0:
+            precision, scale = divmod(modifier - 4, 65536)
+            detail = f"decimal({precision},{scale})" if scale <= precision else ""  # It may be negative, too.
+        return Column(text, _KINDS.get(oid, "text"), _CONVERTS.get(oid), _COMPARED.get(oid), detail)
 
-    return Columns([column(name, oid) for name, oid in described])
+    return Columns([column(*each) for each in described])
 
 
 def _array(convert: Callable[[Any], Any], value: Any) -> Any:

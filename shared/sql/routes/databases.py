@@ -25,6 +25,7 @@ from shared.sql.responses import RECORDS, PageQuery, chosen_format, page_respons
 from shared.sql.routes.fields import (
     MAX_BYTES,
     MAX_ROWS,
+    MEDIA_TYPES,
     Accept,
     ColumnResponse,
     DatabaseName,
@@ -34,6 +35,7 @@ from shared.sql.routes.fields import (
     QueryResponse,
     Sql,
     TimeoutMs,
+    most_bytes,
 )
 from shared.sql.statements import read_params
 from shared.sql.values import Rows, Style, read_page
@@ -64,6 +66,9 @@ class QuerySqlRequest(PageRequest, frozen=True, kw_only=True):
     explain: Annotated[bool, Meta(description="Return the database's plan for the statement, and do not run it.")] = (
         False
     )
+    dry_run: Annotated[
+        bool, Meta(description="Do not run the statement. Return what it would read; on a database server, its plan.")
+    ] = False
     accept: Accept | None = None
 
 
@@ -142,15 +147,16 @@ class ListDatabasesResponse(msgspec.Struct, frozen=True):
 
 
 def query_sql(databases: Databases, cursors: Cursors, request: QuerySqlRequest) -> Response:
+    form = chosen_format(request.format, request.accept)
     query = PageQuery(
         sql=request.sql,
         params=read_params(request.params),
-        style=request.style(chosen_format(request.format, request.accept)),
+        style=request.style(form),
         limit=request.limit,
-        max_bytes=MAX_BYTES,
+        max_bytes=most_bytes(request.limit, form),
         seconds=request.timeout_ms / 1000,
         cursor=request.cursor,
-        explain=request.explain,
+        explain=request.explain or request.dry_run,
         filename=request.filename,
         question=(request.database, request.sql, request.params),
     )
@@ -227,13 +233,13 @@ def operations(databases: Databases, cursors: Cursors) -> dict[str, Operation]:
             response=QueryResponse,
             summary="Read a database with one SQL statement and bound parameters.\n"
             "The database itself refuses any write. If a limit cuts rows off, the response says so: in `truncated` and "
-            "`cursor`, for `ndjson` and `csv` in the headers `x-truncated` and `x-cursor`. If the statement ends in an "
-            "`order by` of columns that it returns, the cursor continues after the values of the last row, whatever "
-            "was written in the meantime. Otherwise it counts rows; without an `order by`, rows may repeat or be "
-            "missing.",
+            "`cursor`, for `ndjson`, `csv` and `arrow` in the headers `x-truncated` and `x-cursor`. If the statement "
+            "ends in an `order by` of columns that it returns, the cursor continues after the values of the last row, "
+            "whatever was written in the meantime. Otherwise it counts rows; without an `order by`, rows may repeat or "
+            "be missing.",
             errors=ERRORS,
             headers=("accept",),
-            media_types=("application/json", "application/x-ndjson", "text/csv"),
+            media_types=MEDIA_TYPES,
             examples=(
                 Example(
                     "A list of values for question marks",

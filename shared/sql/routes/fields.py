@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, UnsetType
 
+from shared.errors import invalid_field
 from shared.sql.statements import GivenParams
 from shared.sql.values import Format, Kind, Style
 from shared.web import Fields
@@ -13,6 +14,16 @@ MAX_ROWS = 10_000
 """The most rows in one response."""
 MAX_BYTES = 8 * 1024 * 1024
 """The most bytes of rows in one response."""
+ARROW_ROWS, ARROW_BYTES = 100_000, 32 * 1024 * 1024
+"""The same of a response in Arrow, which takes a fifth of the memory."""
+
+MEDIA_TYPES = (
+    "application/json",
+    "application/x-ndjson",
+    "text/csv",
+    "application/vnd.apache.arrow.stream",
+)
+"""What functions that return rows may respond with."""
 
 Sql = Annotated[str, Meta(description="One SQL statement.", min_length=1, max_length=100_000)]
 Params = Annotated[
@@ -23,7 +34,10 @@ DatabaseName = Annotated[str, Meta(description="The name of the database in the 
 TimeoutMs = Annotated[
     int, Meta(description="The time limit in milliseconds; a longer statement is stopped.", ge=1, le=60_000)
 ]
-Limit = Annotated[int, Meta(description="The most rows in the response.", ge=1, le=MAX_ROWS)]
+Limit = Annotated[
+    int,
+    Meta(description="The most rows in the response: up to 10,000, with `arrow` 100,000.", ge=1, le=ARROW_ROWS),
+]
 Accept = Annotated[str, Meta(description="Media types; `format` takes precedence.", max_length=1000)]
 BigIntegers = Annotated[
     Literal["number", "string"],
@@ -44,7 +58,8 @@ class PageRequest(Fields, frozen=True):
             Format,
             Meta(
                 description="`json` writes each row as an array, `objects` as an object; `ndjson` and `csv` contain "
-                "rows only. The default comes from the Accept header, else it is `json`."
+                "rows only; `arrow` is an Arrow IPC stream, which keeps each column's type. The default comes from the "
+                "Accept header, else it is `json`."
             ),
         ]
         | None
@@ -57,6 +72,17 @@ class PageRequest(Fields, frozen=True):
     def style(self, form: Format) -> Style:
         """How rows are written, in this format."""
         return Style(form, self.big_integers == "string", self.defuse_formulas)
+
+
+def most_bytes(limit: int, form: Format) -> int:
+    """The most bytes of rows of a response in this format. Raises InvalidRequest if `limit` is over the format's."""
+    if form == "arrow":
+        return ARROW_BYTES
+    if limit > MAX_ROWS:
+        raise invalid_field(
+            "limit", f"`limit` is at most {MAX_ROWS} with the format {form}. Send a lower `limit`, or the format arrow."
+        )
+    return MAX_BYTES
 
 
 class ColumnResponse(msgspec.Struct, frozen=True):

@@ -15,7 +15,16 @@ from shared.sql.dialects import Dialect
 from shared.sql.errors import NotPublic, ReadOnly, SqlError, UnknownDatabase, UnknownQuery
 from shared.sql.responses import PageQuery, chosen_format, page_response
 from shared.sql.routes.databases import ERRORS
-from shared.sql.routes.fields import MAX_BYTES, Accept, DatabaseName, Limit, PageRequest, QueryResponse, TimeoutMs
+from shared.sql.routes.fields import (
+    MEDIA_TYPES,
+    Accept,
+    DatabaseName,
+    Limit,
+    PageRequest,
+    QueryResponse,
+    TimeoutMs,
+    most_bytes,
+)
 from shared.sql.saved import Parameter, SavedQuery, bind, check
 from shared.sql.store.queries import QueryStore
 from shared.sql.values import Format
@@ -123,7 +132,8 @@ def run_query(
     saved = store.get(request.query_name)
     database = databases.get(saved.database)
     form = chosen_format(request.format, request.accept)
-    return page_response(database, cursors, _page_query(saved, database.engine, request, http, form, MAX_BYTES))
+    most = most_bytes(request.limit, form)
+    return page_response(database, cursors, _page_query(saved, database.engine, request, http, form, most))
 
 
 def public_query(
@@ -186,9 +196,6 @@ def _parameters(request: RunQueryRequest | PublicQueryRequest, http: Request) ->
     sent = msgspec.json.decode(http.body or b"{}") if http.method in WITH_BODY else dict(query_pairs(http.url))
     own = {each.encode_name for each in msgspec.structs.fields(type(request))}
     return {name: value for name, value in sent.items() if name not in own}
-
-
-MEDIA_TYPES = ("application/json", "application/x-ndjson", "text/csv")
 
 
 def operations(

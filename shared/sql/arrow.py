@@ -1,0 +1,513 @@
+"""Rows as an Arrow IPC stream, built column by column from packed buffers.
+
+The types come from the columns' declarations. SQLite does not check them, and an expression has none: there the values
+of the first page decide, and every later page keeps its types.
+https://arrow.apache.org/docs/format/Columnar.html
+"""
+
+import io
+import re
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date, datetime
+from itertools import accumulate, repeat
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from shared.inflight import inflight
+from shared.sql.errors import SqlError
+from shared.sql.values import (
+    MOST_ROWS,
+    READ_BYTES,
+    Column,
+    Columns,
+    Cursor,
+    Page,
+    Row,
+    RowOverLimit,
+    as_text,
+    converted,
+)
+from shared.web import encode_base64
+
+if TYPE_CHECKING:
+    import nanoarrow as na  # type: ignore[import-untyped]
+    from nanoarrow.c_array import CArray  # type: ignore[import-untyped]
+
+MEDIA_TYPE = "application/vnd.apache.arrow.stream"
+EPOCH_DAY = date(1970, 1, 1).toordinal()
+MOST_DIGITS = 38
+"""The most digits of a decimal of 128 bits."""
+DECIMAL_BYTES = 16
+
+_KINDS = {
+    "integer": "int64", "real": "float64", "boolean": "bool", "bytes": "binary", "date": "date32", "time": "time64",
+    "timestamp": "timestamp",
+}  # fmt: skip
+"""The Arrow type of each kind; all others are text."""
+_DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME = re.compile(r"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?")
+_TIMESTAMP = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?(Z|[+-][0-9:]+)?")
+
+
+class Misfit(Exception):
+    """A value does not have the type of its Arrow column."""
+
+
+class _Part(NamedTuple):
+    """Some values of a column, packed: integers and reals as numbers of 64 bits, texts as UTF-8 with their lengths."""
+
+    kind: str
+    """`q`, `d`, `text`, `null`, or `object` for a list of any values, nulls among them."""
+    length: int
+    present: bytes | None
+    """A byte for each value: 1 where it is not null. None where none is null."""
+    data: Any
+    lengths: "array[int] | None" = None
+
+    def size(self, width: int) -> int:
+        """About how many bytes its buffers take, if each value takes at least `width`."""
+        size = width * self.length
+        if self.kind == "text":
+            return max(size, len(self.data) + 4 * self.length)
+        if self.kind == "object":
+            return size + sum(len(each) for each in self.data if isinstance(each, bytes | str))
+        return size
+
+    def values(self) -> Iterable[Any]:
+        """The values, as they came."""
+        if self.kind == "null":
+            return repeat(None, self.length)
+        values: Iterable[Any] = self.data if self.lengths is None else self._texts()
+        if self.present is None or self.kind == "object":
+            return values
+        return [value if there else None for value, there in zip(values, self.present, strict=True)]
+
+    def _texts(self) -> list[str]:
+        ends = list(accumulate(self.lengths or ()))
+        return [self.data[end - length : end].decode() for end, length in zip(ends, self.lengths or (), strict=True)]
+
+
+def _packed(values: Sequence[Any]) -> _Part:
+    types = set(map(type, values))
+    has_null = type(None) in types
+    types.discard(type(None))
+    count = len(values)
+    if not types:
+        return _Part("null", count, bytes(count), None)
+    present = bytes([value is not None for value in values]) if has_null else None
+    try:
+        if types == {int}:
+            return _Part("q", count, present, array("q", _filled(values, 0) if has_null else values))
+        if types == {float}:
+            return _Part("d", count, present, array("d", _filled(values, 0.0) if has_null else values))
+        if types == {str}:
+            texts = _filled(values, "") if has_null else values
+            data = "".join(texts).encode()
+            lengths = array("i", map(len, texts))
+            if sum(lengths) != len(data):
+                lengths = array("i", [len(text.encode()) for text in texts])
+            return _Part("text", count, present, data, lengths)
+    except (OverflowError, UnicodeEncodeError):
+        pass
+    return _Part("object", count, present, list(values))
+
+
+def _filled(values: Sequence[Any], blank: Any) -> list[Any]:
+    return [blank if value is None else value for value in values]
+
+
+class Batch:
+    """Rows on their way to one record batch, packed as they come: Python's objects take five times as much memory."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self._parts: list[list[_Part]] = [[] for _ in columns]
+        self.row_count = 0
+        self.size = 0
+
+    def add(self, rows: list[Row], room: int | None = None) -> int:
+        """Append `rows`, as the database returned them, as far as they fit into `room` bytes; return how many."""
+        packed, size = self._pack(rows)
+        if room is not None and size > room:
+            low, high = 0, len(rows)  # So many fit; so many do not.
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (middle, high) if self._pack(rows[:middle])[1] <= room else (low, middle)
+            if not low:
+                return 0
+            rows = rows[:low]
+            packed, size = self._pack(rows)
+        for parts, part in zip(self._parts, packed, strict=True):
+            parts.append(part)
+        self.size += size
+        self.row_count += len(rows)
+        return len(rows)
+
+    def _pack(self, rows: list[Row]) -> tuple[list[_Part], int]:
+        if self.columns.converts and rows:
+            rows = converted(rows, self.columns.converts)
+        parts = [_packed(values) for values in zip(*rows, strict=True)]
+        widths = [DECIMAL_BYTES if each.kind == "decimal" else 8 for each in self.columns]
+        return parts, sum(part.size(width) for part, width in zip(parts, widths, strict=False))
+
+    def types(self) -> list[str]:
+        """The names of the columns' types: the declared ones where all values fit, otherwise those of the values."""
+        return [_type(column, parts) for column, parts in zip(self.columns, self._parts, strict=True)]
+
+    def array(self, types: Sequence[str]) -> "CArray":
+        """The record batch. Raises SqlError if a value does not have the type of its column."""
+        import nanoarrow as na
+
+        children = []
+        for column, name, parts in zip(self.columns, types, self._parts, strict=True):
+            try:
+                children.append(_array(name, parts))
+            except Misfit:
+                raise SqlError(
+                    f"A value of the column {column.name} is not of its type, {name}. Cast the column to text, or use "
+                    "csv or ndjson."
+                ) from None
+        return na.c_array_from_buffers(schema(self.columns, types), self.row_count, [None], children=children)
+
+
+def schema(columns: Columns, types: Sequence[str]) -> "na.Schema":
+    """The schema of columns with types of these names. Repeated names get a number, as in `objects`."""
+    import nanoarrow as na
+
+    return na.struct({name: _schema(kind) for name, kind in zip(columns.unique_names, types, strict=True)})
+
+
+def read_page(cursor: Cursor, max_rows: int, max_bytes: int, types: Sequence[str]) -> tuple[Page, list[str]]:
+    """Read at most `max_rows` rows and `max_bytes` of them; return the page, and the names of its columns' types.
+
+    `types` are those of the first page; empty for the first page itself. Raises RowOverLimit if no row fits, and
+    SqlError if a value does not have its column's type.
+    """
+    batch = Batch(cursor.columns)
+    if types and len(types) != len(batch.columns):
+        raise SqlError("The columns have changed since the first page. Send the query again without `cursor`.")
+    last: Row = ()
+    following: Row = ()
+    truncated = False
+    wanted = min(cursor.first_rows, max_rows + 1)
+    while fetched := cursor.fetch(wanted):
+        before = batch.size
+        # One row too many shows that more follow.
+        added = batch.add(fetched[: max_rows - batch.row_count], max_bytes - before)
+        inflight.book(batch.size - before)
+        if not batch.row_count:
+            raise RowOverLimit
+        if added:
+            last = fetched[added - 1]
+        if added < len(fetched):
+            following = fetched[added]
+            truncated = True
+            break
+        most = READ_BYTES * batch.row_count // max(1, batch.size)
+        wanted = min(max_rows + 1 - batch.row_count, max(1, min(MOST_ROWS, most)))
+    names = list(types) or batch.types()
+    described = [dict(each) for each in batch.columns.described]
+    body = written([batch.array(names)])
+    return Page(described, body, batch.row_count, truncated, last, following), names
+
+
+def written(batches: Iterable["CArray"]) -> bytes:
+    """The Arrow IPC stream of record batches of one schema; at least one."""
+    from nanoarrow.ipc import StreamWriter  # type: ignore[import-untyped]
+
+    sink = io.BytesIO()
+    with StreamWriter.from_writable(sink) as writer:
+        for each in batches:
+            writer.write_array(each)
+    return sink.getvalue()
+
+
+# ---- Types.
+
+
+def _type(column: Column, parts: list[_Part]) -> str:
+    for name in _candidates(column, parts):
+        try:
+            _array(name, parts)
+        except Misfit:
+            continue
+        return name
+    return "string"
+
+
+def _candidates(column: Column, parts: list[_Part]) -> Iterator[str]:
+    kind, detail = column.kind, column.detail
+    if kind is None:
+        yield from _of_values(parts)
+        return
+    if detail in ("big", "zone"):  # Integers beyond 64 bits, and times of day with an offset, have no type in Arrow.
+        return
+    if kind == "decimal":
+        found = _DECIMAL.fullmatch(detail)
+        if found and int(found[1]) <= MOST_DIGITS and int(found[2]) <= int(found[1]):
+            yield detail
+        return
+    if kind == "timestamp":
+        yield f"timestamp{detail and f'_{detail}'}"
+        if not detail:  # SQLite's timestamps are texts of either form.
+            yield "timestamp_utc"
+        return
+    if kind == "integer" and detail == "uint64":
+        yield "uint64"
+        return
+    if kind in _KINDS:
+        yield _KINDS[kind]
+    if kind == "boolean":
+        yield "int64"
+    if kind in ("boolean", "integer"):
+        yield "float64"
+
+
+def _of_values(parts: list[_Part]) -> Iterator[str]:
+    kinds: set[str] = set()
+    for part in parts:
+        if part.kind == "object":
+            kinds |= {type(value).__name__ for value in part.data if value is not None}
+        elif part.kind != "null":
+            kinds.add({"q": "int", "d": "float", "text": "str"}[part.kind])
+    if kinds == {"bool"}:
+        yield "bool"
+    elif kinds == {"bytes"}:
+        yield "binary"
+    elif kinds == {"int"}:
+        yield "int64"
+    elif kinds and kinds <= {"int", "float"}:
+        yield "float64"
+
+
+def _schema(name: str) -> "na.Schema":
+    import nanoarrow as na
+
+    if found := _DECIMAL.fullmatch(name):
+        return na.decimal128(int(found[1]), int(found[2]))
+    return {
+        "int64": na.int64,
+        "uint64": na.uint64,
+        "float64": na.float64,
+        "bool": na.bool_,
+        "binary": na.binary,
+        "string": na.string,
+        "date32": na.date32,
+        "time64": lambda: na.time64("us"),
+        "timestamp": lambda: na.timestamp("us"),
+        "timestamp_utc": lambda: na.timestamp("us", "UTC"),
+        "timestamp_ns": lambda: na.timestamp("ns"),
+        "timestamp_ns_utc": lambda: na.timestamp("ns", "UTC"),
+    }[name]()
+
+
+# ---- From packed values to Arrow's buffers.
+
+
+def _array(name: str, parts: list[_Part]) -> "CArray":
+    """The Arrow array of a type's name. Raises Misfit."""
+    import nanoarrow as na
+
+    present, buffers = _buffers(name, parts)
+    return na.c_array_from_buffers(_schema(name), len(present), [_validity(present), *buffers])
+
+
+def _buffers(name: str, parts: list[_Part]) -> tuple[bytes, list[Any]]:
+    """The bytes that say which values are not null, and the buffers behind them."""
+    if name in ("int64", "float64"):
+        code = "q" if name == "int64" else "d"
+        numbers: array[Any] = array(code)
+        present = bytearray()
+        for part in parts:
+            if part.kind == "null":
+                numbers.extend(repeat(0, part.length))
+                present += bytes(part.length)
+                continue
+            if part.kind == code:
+                numbers += part.data
+            else:
+                numbers.extend(_numbers(name, part))
+            present += part.present or b"\1" * part.length
+        return bytes(present), [numbers]
+    if name == "string":
+        return _texts(parts)
+    encode = _ENCODERS.get(name)
+    if encode is None:
+        precision, scale = map(int, _DECIMAL.fullmatch(name).groups())  # type: ignore[union-attr]
+        values = [_decimal(value, precision, scale) for part in parts for value in part.values()]
+        blank = bytes(DECIMAL_BYTES)
+        return _present(values), [b"".join([blank if value is None else value for value in values])]
+    values = [None if value is None else encode(value) for part in parts for value in part.values()]
+    present_bytes = _present(values)
+    if name == "bool":
+        return present_bytes, [_bits(bytes(map(bool, values)))]
+    if name == "binary":
+        offsets = array("i", accumulate((len(value or b"") for value in values), initial=0))
+        return present_bytes, [offsets, b"".join(filter(None, values))]
+    code = {"date32": "i", "uint64": "Q"}.get(name, "q")
+    try:
+        return present_bytes, [array(code, _filled(values, 0))]
+    except OverflowError:
+        raise Misfit from None
+
+
+def _texts(parts: list[_Part]) -> tuple[bytes, list[Any]]:
+    present, lengths, data = bytearray(), array("i"), bytearray()
+    for each in parts:
+        part = each
+        if part.kind not in ("text", "null"):
+            part = _packed([None if value is None else _text(value) for value in part.values()])
+        if part.kind == "null":
+            lengths.extend(repeat(0, part.length))
+            present += bytes(part.length)
+            continue
+        lengths += part.lengths or array("i")
+        data += part.data
+        present += part.present or b"\1" * part.length
+    return bytes(present), [array("i", accumulate(lengths, initial=0)), bytes(data)]
+
+
+def _present(values: list[Any]) -> bytes:
+    return bytes([value is not None for value in values])
+
+
+def _validity(present: bytes) -> bytes | None:
+    return None if b"\0" not in present else _bits(present)
+
+
+def _bits(flags: bytes) -> bytes:
+    """Pack a byte of 0 or 1 for each value into bits, the first one lowest."""
+    if not flags:
+        return b""
+    digits = flags[::-1].translate(b"01" + bytes(254))
+    return int(digits, 2).to_bytes((len(flags) + 7) // 8, "little")
+
+
+def _numbers(name: str, part: _Part) -> Iterator[int | float]:
+    if part.kind == "text":
+        raise Misfit
+    for value in part.values():
+        if value is None:
+            yield 0
+        elif type(value) is int or (type(value) is float and name == "float64") or type(value) is bool:
+            if name == "int64" and not -(2**63) <= value < 2**63:
+                raise Misfit
+            if name == "float64" and type(value) is int and abs(value) > 2**53:
+                raise Misfit  # A double would round it.
+            yield value
+        else:
+            raise Misfit
+
+
+def _text(value: Any) -> str:
+    """A value as CSV writes it."""
+    if type(value) is str:
+        return value
+    if isinstance(value, bytes):
+        return encode_base64(value)
+    if type(value) is bool:
+        return "true" if value else "false"
+    return str(value) if type(value) in (int, float) else as_text(value)
+
+
+def _decimal(value: Any, precision: int, scale: int) -> bytes | None:
+    """The unscaled number of a decimal. NaN and infinite ones are null, as in JSON."""
+    if value is None or (type(value) is float and not isfinite(value)):
+        return None
+    text = str(value) if type(value) is int else value
+    if type(text) is not str or not _NUMBER.fullmatch(text):
+        raise Misfit
+    whole, _, fraction = text.partition(".")
+    if len(fraction) > scale:
+        if fraction[scale:].strip("0"):
+            raise Misfit
+        fraction = fraction[:scale]
+    if len(whole) + scale > MOST_DIGITS * 2:
+        raise Misfit
+    number = int(f"{whole}{fraction:0<{scale}}")
+    if abs(number) >= 10**precision:
+        raise Misfit
+    return number.to_bytes(DECIMAL_BYTES, "little", signed=True)
+
+
+def _boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise Misfit
+    return value
+
+
+def _binary(value: Any) -> bytes:
+    if type(value) is not bytes:
+        raise Misfit
+    return value
+
+
+def _unsigned(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise Misfit
+    return value
+
+
+def _day(value: Any) -> int:
+    if type(value) is not str or not _DATE.fullmatch(value):
+        raise Misfit
+    try:
+        return date.fromisoformat(value).toordinal() - EPOCH_DAY
+    except ValueError:
+        raise Misfit from None
+
+
+def _fraction(digits: str | None, most: int) -> int:
+    """A fraction of a second in units of 10^-most seconds."""
+    digits = (digits or "").rstrip("0")
+    if len(digits) > most:
+        raise Misfit
+    return int(f"{digits:0<{most}}")
+
+
+def _time(value: Any) -> int:
+    found = _TIME.fullmatch(value) if type(value) is str else None
+    if found is None:
+        raise Misfit
+    hour, minute, second = int(found[1]), int(found[2]), int(found[3])
+    if hour > 23 or minute > 59 or second > 59:
+        raise Misfit
+    return ((hour * 60 + minute) * 60 + second) * 1_000_000 + _fraction(found[4], 6)
+
+
+def _timestamp(digits: int, *, zoned: bool) -> Callable[[Any], int]:
+    epoch = datetime(1970, 1, 1)  # noqa: DTZ001 - the difference of two times without a zone.
+
+    def encode(value: Any) -> int:
+        found = _TIMESTAMP.fullmatch(value) if type(value) is str else None
+        if found is None or (found[3] is not None) != zoned:
+            raise Misfit
+        try:
+            moment = datetime.fromisoformat(found[1])
+            if found[3] not in (None, "Z"):
+                zone = datetime.fromisoformat(f"{found[1]}{found[3]}").utcoffset()
+                moment -= zone or moment - moment
+        except (ValueError, OverflowError):
+            raise Misfit from None
+        difference = moment - epoch
+        seconds = difference.days * 86400 + difference.seconds
+        return int(seconds * 10**digits + _fraction(found[2], digits))
+
+    return encode
+
+
+_ENCODERS: dict[str, Callable[[Any], Any]] = {
+    "bool": _boolean,
+    "binary": _binary,
+    "uint64": _unsigned,
+    "date32": _day,
+    "time64": _time,
+    "timestamp": _timestamp(6, zoned=False),
+    "timestamp_utc": _timestamp(6, zoned=True),
+    "timestamp_ns": _timestamp(9, zoned=False),
+    "timestamp_ns_utc": _timestamp(9, zoned=True),
+}
+"""How a value that is neither null, a plain number nor text becomes an element of a buffer."""
