@@ -46,6 +46,8 @@ class App:
     url: str
     function_key: str = field(repr=False)
     master_key: str = field(repr=False)
+    sign_key: str = field(repr=False)
+    """A key of the function `sign`, which opens no other."""
     process: subprocess.Popen[bytes]
     log: Path
     """The output of the host and the app."""
@@ -101,17 +103,18 @@ def app_environ(folder: Path, storage: str) -> dict[str, str]:
 
 
 @contextmanager
-def run_app(folder: Path, environ: Mapping[str, str]) -> Iterator[App]:
-    """Run the app with keys enforced, its files in `folder`, until the context ends."""
+def run_app(folder: Path, environ: Mapping[str, str], *, auth: bool = True) -> Iterator[App]:
+    """Run the app with its files in `folder` until the context ends. With `auth` the host enforces keys."""
     app_root = folder / "app"
     if not app_root.exists():
         # Links, so that the app does not read the local.settings.json of the user.
         app_root.mkdir(parents=True)
         for name in ("function_app.py", "host.json", "shared"):
             (app_root / name).symlink_to(ROOT / name)
-    master_key, function_key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    master_key, function_key, sign_key = (secrets.token_urlsafe(32) for _ in range(3))
     keys = folder / "keys.json"
-    keys.write_text(json.dumps({"master": master_key, "function": {"default": function_key}, "functions": {}}))
+    functions = {"sign": {"own": sign_key}}
+    keys.write_text(json.dumps({"master": master_key, "function": {"default": function_key}, "functions": functions}))
     log = folder / "app.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -123,11 +126,9 @@ def run_app(folder: Path, environ: Mapping[str, str]) -> Iterator[App]:
                 app_root,
                 "--port",
                 "0",
-                "--enable-auth",
-                "--keys",
-                keys,
                 "--stop-seconds",
                 "2",
+                *(["--enable-auth", "--keys", keys] if auth else []),
             ],
             cwd=ROOT,
             env=clean_environ() | dict(environ),
@@ -138,7 +139,7 @@ def run_app(folder: Path, environ: Mapping[str, str]) -> Iterator[App]:
         )
     try:
         url = f"http://127.0.0.1:{wait_for_port(process, log)}"
-        yield App(url, function_key, master_key, process, log, folder / "main.sqlite")
+        yield App(url, function_key, master_key, sign_key, process, log, folder / "main.sqlite")
     finally:
         stop(process)
 

@@ -1,0 +1,84 @@
+"""Chromium for the tests of the console, once for all of them, and the app in both modes."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, App, app_environ, clean_environ, run_app
+
+HERE = Path(__file__).parent
+CHECK_SECONDS = 120
+
+RunCheck = Callable[[Path, str], None]
+
+
+def find_chromium() -> str | None:
+    """The browser: CHROMIUM, else `chromium` or `google-chrome` on the PATH."""
+    named = os.environ.get("CHROMIUM")
+    return named or shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chromium. Without one the tests are skipped; in CI they fail."""
+    found = find_chromium()
+    if found is None or not (ROOT / "node_modules" / "playwright-core").exists():
+        reason = "Install chromium (Debian: apt install chromium), or set CHROMIUM to its path."
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@pytest.fixture(scope="session")
+def open_app(running_app: App, storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The app without keys, as `make start` runs it, over the same storage and database as `running_app`."""
+    folder = tmp_path_factory.mktemp("open")
+    database = f"sqlite:///{running_app.database}"
+    environ = app_environ(folder, storage_connection)
+    environ |= {"DATABASE_MAIN": database, "DATABASE_MAIN_WRITE": database}
+    with run_app(folder, environ, auth=False) as app:
+        yield app
+
+
+@pytest.fixture(scope="session")
+def run_check(chromium: str, running_app: App, open_app: App, storage_connection: str) -> Iterator[RunCheck]:
+    """Runs one check of a file in `checks/`: `run_check(file, name)`. All share one browser."""
+    blobs = dict(part.partition("=")[::2] for part in storage_connection.split(";"))["BlobEndpoint"]
+    origin = blobs.rpartition("/")[0]
+    apps = {
+        "keys": {
+            "url": running_app.url,
+            "key": running_app.function_key,
+            "signKey": running_app.sign_key,
+            "blobs": origin,
+        },
+        "open": {"url": open_app.url, "key": "", "signKey": "", "blobs": origin},
+    }
+    with subprocess.Popen(
+        ["node", HERE / "browser.mjs"],
+        cwd=ROOT,
+        env=clean_environ() | {"CHROMIUM": chromium},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stdin, stdout = process.stdin, process.stdout
+        assert "ready" in json.loads(stdout.readline() or "{}"), "Chromium did not start"
+
+        def run(file: Path, name: str) -> None:
+            stdin.write(json.dumps({"file": str(file), "name": name, "apps": apps}) + "\n")
+            stdin.flush()
+            result = json.loads(stdout.readline() or '{"ok": false, "error": "The browser has ended."}')
+            if not result["ok"]:
+                pytest.fail(result["error"], pytrace=False)
+
+        yield run
+        stdin.close()
