@@ -1,8 +1,9 @@
 """Runs the app on this machine: starts Azurite, stores the sample data, and starts the Functions host. Ctrl-C ends all.
 
 `make start` runs it, after the set-up. It reads these variables: PORT, AUTH (`true`: require keys, as Azure does),
-AZURITE (`external`: use one that runs already), AZURITE_BLOB_PORT, AZURITE_QUEUE_PORT, AZURITE_TABLE_PORT, and
-CORE_TOOLS (`no`: use the local host even where Core Tools are installed).
+AZURITE (`external`: use one that runs already), AZURITE_BLOB_PORT, AZURITE_QUEUE_PORT, AZURITE_TABLE_PORT,
+CORE_TOOLS (`no`: use the local host even where Core Tools are installed), and CONSOLE (`modules`: serve the console's
+sources, so that an edit shows after a reload).
 """
 
 import base64
@@ -88,7 +89,7 @@ def main() -> int:
             key = load_function_key() if requires_keys else ""
             host = start_host(port, storage, settings, requires_keys=requires_keys)
             write_lock(lock, start=os.getpid(), host=host.pid, **({"Azurite": azurite.process.pid} if azurite else {}))
-            return watch(host, azurite, port, key)
+            return watch(host, azurite, port, key, settings)
         return 0
     finally:
         # The host first: Azurite then saves everything that the host has written.
@@ -265,6 +266,8 @@ def start_host(port: int, storage: str, settings: Settings, *, requires_keys: bo
     environ.setdefault("FUNCTIONS_CORE_TOOLS_TELEMETRY_OPTOUT", "1")
     if storage:
         environ["AzureWebJobsStorage"] = storage
+    if os.environ.get("CONSOLE") == "modules":
+        environ["STRONGROOM_CONSOLE"] = "modules"
     func = core_tools()
     command = [func, "start"] if func else [sys.executable, "-m", "scripts.host"]
     command += ["--port", str(port)]
@@ -324,7 +327,7 @@ def stop_host(host: subprocess.Popen[bytes]) -> None:
     host.wait()
 
 
-def watch(host: subprocess.Popen[bytes], azurite: Azurite | None, port: int, key: str) -> int:
+def watch(host: subprocess.Popen[bytes], azurite: Azurite | None, port: int, key: str, settings: Settings) -> int:
     """Wait for a signal to stop, or for the end of one of the two processes. Returns the exit code."""
     alive = False
     while not _is_stopping:
@@ -336,7 +339,7 @@ def watch(host: subprocess.Popen[bytes], azurite: Azurite | None, port: int, key
             return 1
         if not alive and is_alive(port):
             alive = True
-            print_examples(port, key)
+            print_examples(port, key, console=settings.values.get("STRONGROOM_CONSOLE", "").lower() != "false")
         time.sleep(0.2)
     return 0
 
@@ -352,11 +355,18 @@ def is_alive(port: int) -> bool:
         connection.close()
 
 
-def print_examples(port: int, key: str) -> None:
+def console_link(api: str, key: str) -> str:
+    """The address of the console: with the key in its fragment, which no server sees, or a word that none is needed."""
+    return f"{api}/console/#key={key}" if key else f"{api}/console/#/home?open"
+
+
+def print_examples(port: int, key: str, *, console: bool) -> None:
     api = f"http://localhost:{port}/api"
     header = f"-H 'x-functions-key: {key}' " if key else ""
     if key:
         print(f"\nFunction key (x-functions-key): {key}")
+    if console:
+        print(f"\nConsole: {console_link(api, key)}")
     print("\nTry, in another terminal:\n")
     print(f"  curl {header}'{api}/sign?message=hello'")
     print(f"  curl {header}-G '{api}/query-sql' -d 'sql=select+name,price+from+fruit+order+by+price'")
