@@ -128,7 +128,7 @@ def run_app(folder: Path, environ: Mapping[str, str], *, auth: bool = True) -> I
                 "0",
                 "--stop-seconds",
                 "2",
-                *(["--enable-auth", "--keys", keys] if auth else []),
+                *(["--enable-auth", "--keys", str(keys)] if auth else []),
             ],
             cwd=ROOT,
             env=clean_environ() | dict(environ),
