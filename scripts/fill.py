@@ -3,7 +3,7 @@
     STRONGROOM_KEY=<host key> .venv/bin/python -m scripts.fill https://<app>.azurewebsites.net
 
 Without STRONGROOM_KEY it asks for the key. What is there already stays as it is, so it may run again. It makes the
-container `samples` with a few files, three keys, two users, and the table `fruit` of the database `main`.
+container `samples` with a few files, three keys, two users, two models, and the table `fruit` of the database `main`.
 """
 
 import base64
@@ -21,7 +21,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-from scripts.samples import CONTAINER, FILES, FRUIT, PASSWORD_HASH, SAMPLE_KEYS, SAMPLE_TAGS, USERS, seed_database
+from scripts.samples import (
+    CONTAINER,
+    FILES,
+    FRUIT,
+    MODELS,
+    PASSWORD_HASH,
+    SAMPLE_KEYS,
+    SAMPLE_TAGS,
+    USERS,
+    seed_database,
+)
 
 DATASETS = "datasets"
 """The container that the template reads the SQLite file `main.sqlite` from."""
@@ -102,6 +112,13 @@ def fill_users(app: App) -> None:
         app.call("POST", "users/import", user, accept=(409,))
 
 
+def fill_models(app: App) -> None:
+    """Save the sample models; one that is the same stays as it is."""
+    for model in MODELS:
+        fields = {name: value for name, value in model.items() if name != "name"}
+        app.call("PUT", f"models/{model['name']}", fields)
+
+
 def fill_database(app: App) -> None:
     """Make the table `fruit`: in a database server, or as the SQLite file that the template reads."""
     if app.call("POST", "query-sql", {"sql": "select count(*) from fruit"}, accept=(404, 422, 503)) is not None:
@@ -124,6 +141,7 @@ def main(url: str, key: str) -> None:
     fill_container(app)
     fill_keys(app)
     fill_users(app)
+    fill_models(app)
     fill_database(app)
     print(f"The sample data is in place at {url}.")
 

@@ -42,6 +42,7 @@ GUIDES = {
     "sql": ("SQL", "Guide: [sql.md](sql.md)."),
     "blobs": ("Blobs", "Guide: [blobs.md](blobs.md)."),
     "console": ("Console", "Guide: [console.md](console.md)."),
+    "models": ("Models", "Guide: [models.md](models.md)."),
 }
 """The heading of each capability, by its folder, and a link to its guide. All other functions are the app's own."""
 

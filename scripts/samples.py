@@ -1,4 +1,4 @@
-"""Puts sample data in place where there is none yet: a database, a container of files, keys, and two users."""
+"""Puts sample data in place where there is none yet: a database, a container of files, keys, users and models."""
 
 import hashlib
 import mimetypes
@@ -8,14 +8,23 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
+from shared.models.routes.saving import SaveModel, save_model
+from shared.models.settings import ModelSettings
+from shared.models.store.engine import Engine
+from shared.models.store.files import ModelFiles
+from shared.models.store.records import RecordStore
 from shared.passwords.errors import UserExists
 from shared.passwords.pepper import Secret
 from shared.passwords.store.records import Records
 from shared.passwords.store.users import User, UserStore
+from shared.sandbox.process import Sandbox
+from shared.sandbox.settings import SandboxSettings
 from shared.settings import StorageSettings
 from shared.signing.errors import KeyExists
 from shared.signing.master import FileMasterKey
+from shared.signing.own import OwnKey
 from shared.signing.store import KeyStore, NewKey
 from shared.storage import Storage
 
@@ -41,6 +50,23 @@ USERS = (
 )
 PASSWORD_HASH = "$argon2id$v=19$m=19456,t=2,p=1$+NI5kqQquxXEK3BmRVW8cw$62/I3WjMua27AYTR45WvpXHO6fpy2CYoHLWoGP0hr+g"  # noqa: S105 - of a password that the documentation names.
 
+MODELS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "iris",
+        "container": CONTAINER,
+        "blob": "models/iris.onnx",
+        "labels": ["setosa", "versicolor", "virginica"],
+        "features": ["sepal_length", "sepal_width", "petal_length", "petal_width"],
+        "description": "The species of an iris, from four lengths in centimetres.",
+    },
+    {
+        "name": "diabetes",
+        "container": CONTAINER,
+        "blob": "models/diabetes.onnx",
+        "features": ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"],
+        "description": "The progression of diabetes after a year.",
+    },
+)
 SAMPLE_KEYS = ("sample-aes", "sample-ed25519", "sample-deleted")
 SAMPLE_TAGS = {"note": "known to everyone: for the examples of the documentation alone"}
 
@@ -119,3 +145,16 @@ def seed_keys(connection_string: str, master_key: str) -> None:
     with suppress(KeyExists):
         keys.create(deleted, published)
         keys.delete(deleted)
+
+
+def seed_models(connection_string: str, master_key: str) -> None:
+    """Save the two sample models, whose files are in the container `samples`. A model that is the same stays."""
+    keys = _open_keys(connection_string, master_key)
+    storage = Storage(StorageSettings(connection_string))
+    records = RecordStore(storage, lambda: OwnKey(keys, "_models", "Ed25519"), keys.derive_key)
+    sandbox = Sandbox(SandboxSettings())
+    try:
+        for fields in MODELS:
+            save_model(records, ModelFiles(storage), Engine(sandbox), ModelSettings(), SaveModel(**fields))
+    finally:
+        sandbox.close()

@@ -28,7 +28,7 @@ from urllib3.exceptions import HTTPError
 from scripts.azurite import SERVICES, USUAL_PORTS, Azurite, AzuriteFailed, connection_string, is_free, is_listening
 from scripts.azurite import start_azurite as start_azurite_process
 from scripts.host.keys import load_keys, make_keys
-from scripts.samples import seed_container, seed_database, seed_keys, seed_users
+from scripts.samples import seed_container, seed_database, seed_keys, seed_models, seed_users
 from scripts.setup import CORE_TOOLS, ROOT, fail
 from shared.errors import StrongroomError
 from shared.signing.errors import MasterKeyUnavailable
@@ -81,8 +81,9 @@ def main() -> int:
                 if seed_container(storage) and values.get("STRONGROOM_MASTER_KEY") == MASTER_KEY:
                     seed_users(storage, str(ROOT / MASTER_KEY))
                     seed_keys(storage, str(ROOT / MASTER_KEY))
+                    seed_models(storage, str(ROOT / MASTER_KEY))
             except MasterKeyUnavailable as error:  # The Azurite of another checkout, with keys under its master key.
-                print(f"Could not create the sample keys and users: {error}", flush=True)
+                print(f"Could not create the sample keys, users and models: {error}", flush=True)
             except (OSError, HTTPError, StrongroomError) as error:
                 fail(f"Could not store the sample data: {error}")
         if not _is_stopping:

@@ -14,6 +14,7 @@ from shared.blobs import capability as blobs_capability
 from shared.console import capability as console_capability
 from shared.errors import StrongroomError
 from shared.memory import instance_memory
+from shared.models import capability as models_capability
 from shared.once import Once
 from shared.passwords import capability as passwords_capability
 from shared.sandbox.settings import load_settings as load_sandbox_settings
@@ -70,6 +71,14 @@ def build(environ: Mapping[str, str]) -> App:
     passwords = passwords_capability.build(environ, storage, signing.named_keys, signing.derive_key, signing.cursors)
     blobs = blobs_capability.build(environ, storage, signing.derive_key, signing.cursors, settings)
     sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link, sandbox)
+    models = models_capability.build(
+        environ,
+        storage,
+        Once(lambda: signing.own_key("_models", "Ed25519")),
+        signing.derive_key,
+        signing.cursors,
+        sandbox,
+    )
 
     def blob_url() -> str:
         from shared.storage.account import account_of
@@ -119,6 +128,7 @@ def build(environ: Mapping[str, str]) -> App:
         *sql.routes,
         *blobs.routes,
         *console.routes,
+        *models.routes,
         Route("live", "live", GET_HEAD, PUBLIC, health),
         Route("health", "health", GET_HEAD, PUBLIC, health),
         Route("health-details", "health/details", GET, FUNCTION, health),

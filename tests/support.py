@@ -19,7 +19,15 @@ from pathlib import Path
 import httpx
 from azure.data.tables import TableClient
 
-from scripts.samples import SAMPLE_KEYS, open_users, seed_container, seed_database, seed_keys, seed_users
+from scripts.samples import (
+    SAMPLE_KEYS,
+    open_users,
+    seed_container,
+    seed_database,
+    seed_keys,
+    seed_models,
+    seed_users,
+)
 from shared.passwords.errors import UnknownUser
 from shared.signing.store import TABLE
 
@@ -152,6 +160,7 @@ def run_sample_app(folder: Path, storage: str) -> Iterator[App]:
     environ = app_environ(folder, storage)
     seed_users(storage, environ["STRONGROOM_MASTER_KEY"])
     seed_keys(storage, environ["STRONGROOM_MASTER_KEY"])
+    seed_models(storage, environ["STRONGROOM_MASTER_KEY"])
     with run_app(folder, environ) as app:
         yield app
 

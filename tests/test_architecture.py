@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CAPABILITIES = {"signing", "passwords", "sql", "blobs", "console", "identity"}
+CAPABILITIES = {"signing", "passwords", "sql", "blobs", "console", "identity", "models"}
 LAYERS = [
     {"errors", "version", "once", "deadline", "memory"},
     {"settings", "inflight"},

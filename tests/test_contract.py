@@ -87,6 +87,8 @@ def prepare(route: Route, client: httpx.Client) -> None:
     if route.name in ("run-query", "delete-query"):
         query = {"sql": "select name from fruit where price <= :most", "parameters": [{"name": "most", "type": "real"}]}
         client.put("/api/queries/cheap-fruit", json=query)
+    if route.name == "delete-model":
+        client.put("/api/models/flowers", json={"container": "samples", "blob": "models/iris.onnx"})
     if route.name == "create-container":
         client.delete("/api/containers/scratch?force=true")
     if route.name == "delete-container":

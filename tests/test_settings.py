@@ -53,6 +53,8 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ("STRONGROOM_URL", "https://keys.example.org/api"),
         ("STRONGROOM_URL", "https://user@keys.example.org"),
         ("STRONGROOM_PROXIES", "-1"),
+        ("STRONGROOM_AZUREML_HOSTS", "https://example.org"),
+        ("STRONGROOM_AZUREML_HOSTS", "com"),
         ("AzureWebJobsStorage", "nonsense"),
         ("AzureWebJobsStorage__blobServiceUri", "http://account.blob.core.windows.net"),
         ("DATABASE_MAIN", "main.sqlite"),

@@ -11,6 +11,8 @@ from shared.web import DELETE, FUNCTION, GET, GET_POST, PATCH, POST, PUBLIC, Cur
 
 if TYPE_CHECKING:
     from shared.signing.encryption import NamedKeys
+    from shared.signing.keyring import KeyType
+    from shared.signing.own import OwnKey
     from shared.signing.store import KeyStore
     from shared.storage import Storage
 
@@ -25,6 +27,8 @@ class Signing(msgspec.Struct, frozen=True):
     derive_key: Callable[[str], bytes]
     """32 bytes for a purpose: the source of the app's own MAC keys."""
     cursors: Cursors
+    own_key: Callable[[str, "KeyType"], "OwnKey"]
+    """One of the app's own signing keys, such as `_tokens`, and its type."""
 
 
 def build(environ: Mapping[str, str], storage: Callable[[], "Storage"]) -> Signing:
@@ -46,6 +50,11 @@ def build(environ: Mapping[str, str], storage: Callable[[], "Storage"]) -> Signi
         from shared.signing.encryption import NamedKeys
 
         return NamedKeys(keys())
+
+    def own_key(name: str, key_type: "KeyType") -> "OwnKey":
+        from shared.signing.own import OwnKey
+
+        return OwnKey(keys(), name, key_type)
 
     @Once
     def signatures() -> Mapping[str, Operation]:
@@ -97,4 +106,5 @@ def build(environ: Mapping[str, str], storage: Callable[[], "Storage"]) -> Signi
         named_keys,
         lambda purpose: keys().derive_key(purpose),
         cursors,
+        own_key,
     )

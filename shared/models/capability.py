@@ -1,0 +1,89 @@
+"""Models, predictions and the content types of blobs: the routes, and how the app builds what serves them."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from shared.models.settings import load_settings
+from shared.once import Once
+from shared.web import DELETE, FUNCTION, GET, POST, PUT, Cursors, Operation, Route
+
+if TYPE_CHECKING:
+    from shared.models.routes.predicting import Models as Predicting
+    from shared.models.store.engine import Engine
+    from shared.models.store.files import ModelFiles
+    from shared.models.store.records import RecordStore, SigningKey
+    from shared.sandbox.process import Sandbox
+    from shared.storage import Storage
+
+
+class Models(msgspec.Struct, frozen=True):
+    """What the app takes from this capability."""
+
+    routes: tuple[Route, ...]
+    records: Callable[[], "RecordStore"]
+    files: Callable[[], "ModelFiles"]
+
+
+def build(
+    environ: Mapping[str, str],
+    storage: Callable[[], "Storage"],
+    own_key: Callable[[], "SigningKey"],
+    derive_key: Callable[[str], bytes],
+    cursors: Cursors,
+    sandbox: Callable[[], "Sandbox"],
+) -> Models:
+    """Connects to nothing. Raises InvalidSetting.
+
+    `own_key` signs the records; `derive_key` returns 32 bytes for a purpose; models run in `sandbox`.
+    """
+    settings = load_settings(environ)
+
+    @Once
+    def records() -> "RecordStore":
+        from shared.models.store.records import RecordStore
+
+        return RecordStore(storage(), own_key, derive_key)
+
+    @Once
+    def files() -> "ModelFiles":
+        from shared.models.store.files import ModelFiles
+
+        return ModelFiles(storage())
+
+    @Once
+    def engine() -> "Engine":
+        from shared.models.store.engine import Engine
+
+        return Engine(sandbox())
+
+    @Once
+    def saving() -> Mapping[str, Operation]:
+        from shared.models.routes.saving import operations
+
+        return operations(records(), files(), engine, settings, cursors)
+
+    @Once
+    def models() -> "Predicting":
+        from shared.models.routes.predicting import Models
+
+        return Models(records(), files(), engine)
+
+    @Once
+    def predicting() -> Mapping[str, Operation]:
+        from shared.models.routes.predicting import operations
+
+        return operations(models())
+
+    return Models(
+        (
+            Route("save-model", "models/{name}", PUT, FUNCTION, saving),
+            Route("list-models", "models", GET, FUNCTION, saving),
+            Route("get-model", "models/{name}", GET, FUNCTION, saving),
+            Route("delete-model", "models/{name}", DELETE, FUNCTION, saving),
+            Route("predict", "predict", POST, FUNCTION, predicting),
+        ),
+        records,
+        files,
+    )

@@ -1,0 +1,1 @@
+"""The parts of this capability that do I/O: records, model files, child processes and endpoints."""

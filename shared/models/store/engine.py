@@ -1,0 +1,92 @@
+"""Runs ONNX models in child processes: one per file, kept for the next call."""
+
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Any
+from weakref import WeakSet
+
+import msgspec
+
+from shared.deadline import deadline
+from shared.models.child import ENTRY, PIECE_BYTES
+from shared.models.errors import EngineFailed, ModelTimeout, OutOfMemory, OutputTooLarge, UnsupportedModel
+from shared.models.onnx import TensorSpec
+from shared.models.tensors import MAX_OUTPUT_BYTES, Tensor
+from shared.sandbox.process import FAILURES, Child, ChildDied, ChildLate, Sandbox
+
+_REPLY = msgspec.msgpack.Decoder(list[Any])
+_MEMORY = "The model needs more memory than its process may take. Send fewer rows, or use a smaller model."
+
+
+class Engine:
+    """Models that run in child processes of the sandbox. Safe to use from many threads."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._loaded: WeakSet[Child] = WeakSet()
+
+    def run(
+        self,
+        sha256: str,
+        load: Callable[[], bytes],
+        inputs: Sequence[Tensor],
+        outputs: Sequence[TensorSpec],
+        *,
+        max_bytes: int = MAX_OUTPUT_BYTES,
+    ) -> list[Tensor]:
+        """The outputs of the model whose file has this hash; `load` reads the file where no child has it yet.
+
+        Raises ModelTimeout at the call's deadline, OutOfMemory, EngineFailed, OutputTooLarge, UnsupportedModel where
+        the file does not load, Busy, and the errors of `load`.
+        """
+        ends = deadline()
+        child = self._sandbox.take(ENTRY, ends, sha256)
+        is_good = False
+        try:
+            if child not in self._loaded:
+                self._load(child, load(), ends)
+            message = ("run", _left(ends), inputs, [each.name for each in outputs], max_bytes)
+            child.send(msgspec.msgpack.encode(message), ends)
+            reply = _REPLY.decode(child.receive(ends))
+            is_good = True
+        except ChildLate:
+            raise ModelTimeout(
+                "The model did not respond in time, and its process was ended. Send a larger timeout_ms or fewer rows."
+            ) from None
+        except ChildDied as error:
+            raise _death(error) from error
+        finally:
+            self._sandbox.give(child, reusable=is_good)
+        if not reply[0]:
+            _, kind, text = reply
+            if kind == "memory":
+                raise OutOfMemory(_MEMORY)
+            if kind == "too-large":
+                raise OutputTooLarge(f"{text} Send fewer rows.")
+            raise EngineFailed(f"onnxruntime reports: {text}")
+        return [Tensor(*each) for each in reply[1]]
+
+    def _load(self, child: Child, data: bytes, ends: float) -> None:
+        child.send(msgspec.msgpack.encode(("load", _left(ends), len(data))), ends)
+        for at in range(0, len(data), PIECE_BYTES):
+            child.send(data[at : at + PIECE_BYTES], ends)
+        reply = _REPLY.decode(child.receive(ends))
+        if not reply[0]:
+            _, kind, text = reply
+            if kind == "memory":
+                raise OutOfMemory(_MEMORY)
+            raise UnsupportedModel(f"onnxruntime does not load the model: {text}")
+        self._loaded.add(child)
+
+
+def _left(ends: float) -> float:
+    return max(0.0, ends - monotonic())
+
+
+def _death(error: ChildDied) -> Exception:
+    reason = str(error)
+    if reason == FAILURES[-9]:
+        return OutOfMemory(_MEMORY)
+    if reason == FAILURES[-24]:
+        return ModelTimeout("The model took more CPU time than the call has, and its process was ended.")
+    return EngineFailed("The model ended the process that ran it. Save a model that onnxruntime can run.")
