@@ -67,7 +67,7 @@ function drawTop() {
 // --- views ----------------------------------------------------------------------------------------------------------
 let current;
 async function mount() {
-  if (liftFromAddress()) return go(parse().view, parse().path); // A link with a key, opened in a tab that was here already.
+  if (liftFromAddress()) { const here = parse(); return go(here.view, here.path, Object.fromEntries(here.query)); } // A link with a key, opened in a tab that was here already.
   const { view, path, query } = parse();
   current?.abort(new DOMException('The view was left', 'AbortError'));
   current = new AbortController();

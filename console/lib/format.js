@@ -21,4 +21,10 @@ export function fromBase64(text) {
   const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'));
   return Uint8Array.from(binary, (c) => c.charCodeAt(0));
 }
+/** Base64url without padding, as the app writes bytes. */
+export function toBase64url(data) {
+  let binary = '';
+  for (let at = 0; at < data.length; at += 8192) binary += String.fromCharCode(...data.subarray(at, at + 8192));
+  return btoa(binary).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
+}
 export const hex = (data) => Array.from(data, (b) => b.toString(16).padStart(2, '0')).join('');
