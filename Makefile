@@ -19,14 +19,14 @@ start: python  ## run the app on this machine, with Azurite and sample data (POR
 	@$(PYTHON) -m scripts.setup $(VENV) start
 	@exec $(RUN) -m scripts.start
 
-test: setup  ## set up, and run every test (TESTS=tests/web runs some, COVERAGE=1 prints the coverage)
+test: setup  ## set up, and run every test, one process a core (TESTS=tests/web runs some, COVERAGE=1 prints the coverage)
 ifdef COVERAGE
 	@$(RUN) -m coverage erase
 	@$(RUN) -m coverage run -m pytest $(TESTS)
 	@$(RUN) -m coverage combine --quiet
 	@$(RUN) -m coverage report
 else
-	@$(RUN) -m pytest $(TESTS)
+	@$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile $(TESTS)
 endif
 
 lint: venv  ## check format, lint and types

@@ -46,7 +46,11 @@ def prime_modulus() -> int:
     )
 
 
-@pytest.mark.parametrize("n", [prime_modulus(), numbers().p ** 2, (1 << 2048) - 1, (1 << 2047) + 1])
+@pytest.mark.parametrize(
+    "n",
+    [prime_modulus(), numbers().p ** 2, (1 << 2048) - 1, (1 << 2047) + 1],
+    ids=["a prime", "a square", "2^2048 - 1", "2^2047 + 1"],
+)
 def test_a_modulus_that_is_no_product_of_two_primes_is_refused_at_once(n: int) -> None:
     """A prime, a square or any other number is refused after a bounded number of divisions."""
     began = thread_time()

@@ -278,10 +278,14 @@ def test_a_request_shows_no_value() -> None:
     assert "hunter2" not in repr(get("?text=hunter2"))
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 100), st.booleans())
+TEXTS = st.text(st.characters(exclude_categories=["Cs"])).filter(lambda text: "PRIVATE KEY-----" not in text)
+"""Texts that a URL may contain: private keys it may not."""
+
+
+@given(TEXTS, st.integers(1, 100), st.booleans())
 @example("a+b &=%#?/", 1, True)
 def test_query_and_body_decode_alike(text: str, number: int, flag: bool) -> None:
-    """Any text, number and flag decode to the same value from a query string and from a body."""
+    """Any text without a secret, number and flag decode to the same value from a query string and from a body."""
     body = json.dumps({"text": text, "number": number, "flag": flag}).encode()
     tail = f"&number={number}&flag={json.dumps(flag)}"
     request = Request("POST", "http://x/api/f", {}, {}, body)
