@@ -26,12 +26,12 @@ from shared.passwords.costs import LIMITS, MAX_CRYPT_BYTES, PROFILES
 from shared.passwords.hashing import encode_hash, hash_password, memory_of, parse_hash, verify
 from shared.passwords.settings import PasswordSettings
 from shared.passwords.store.attempts import AttemptStore
-from shared.passwords.store.records import Records
 from shared.settings import StorageSettings
 from shared.signing.encryption import NamedKeys
 from shared.signing.master import master_key
 from shared.signing.store import KeyStore
 from shared.storage import Storage
+from shared.storage.records import Records
 from shared.web import encode_base64
 
 PASSWORD = "correct horse battery staple"

@@ -16,7 +16,8 @@ ROUTES_HEAD = """# Routes
 Every function of the app, its call and who may call it. `make routes` writes this page from the route table.
 
 - `function`: a function key, in the header `x-functions-key` or as `?code=`.
-- `public`: anybody.
+- `public`: anybody. "function, public by" a setting: anybody, if that setting is true.
+- `session`: an access token from [sign-in](identity.md), in the header `Authorization: Bearer`.
 
 | function | methods | path | access |
 |---|---|---|---|
@@ -39,6 +40,7 @@ says who may call what.
 GUIDES = {
     "signing": ("Signing and encryption", "Guide: [signing.md](signing.md)."),
     "passwords": ("Passwords and users", "Guide: [passwords.md](passwords.md)."),
+    "identity": ("Sign-in", "Guide: [identity.md](identity.md)."),
     "sql": ("SQL", "Guide: [sql.md](sql.md)."),
     "blobs": ("Blobs", "Guide: [blobs.md](blobs.md)."),
     "console": ("Console", "Guide: [console.md](console.md)."),
@@ -53,10 +55,14 @@ ENVIRON = {"AzureWebJobsStorage": "UseDevelopmentStorage=true", "STRONGROOM_MAST
 def routes_page() -> str:
     """docs/routes.md."""
     rows = (
-        f"| `{route.name}` | {', '.join(route.methods)} | `/api/{route.path}` | {route.access.value} |\n"
+        f"| `{route.name}` | {', '.join(route.methods)} | `/api/{route.path}` | {_access(route)} |\n"
         for route in build({}).routes
     )
     return ROUTES_HEAD + "".join(rows)
+
+
+def _access(route: Route) -> str:
+    return f"{route.access.value}, public by `{route.public_by}`" if route.public_by else route.access.value
 
 
 def functions_page() -> str:

@@ -10,14 +10,13 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from shared.errors import UserExists
 from shared.models.routes.saving import SaveModel, save_model
 from shared.models.settings import ModelSettings
 from shared.models.store.engine import Engine
 from shared.models.store.files import ModelFiles
 from shared.models.store.records import RecordStore
-from shared.passwords.errors import UserExists
 from shared.passwords.pepper import Secret
-from shared.passwords.store.records import Records
 from shared.passwords.store.users import User, UserStore
 from shared.sandbox.process import Sandbox
 from shared.sandbox.settings import SandboxSettings
@@ -27,6 +26,7 @@ from shared.signing.master import FileMasterKey
 from shared.signing.own import OwnKey
 from shared.signing.store import KeyStore, NewKey
 from shared.storage import Storage
+from shared.storage.records import Records
 
 FILES = Path(__file__).resolve().parent / "samples"
 CONTAINER = "samples"
@@ -119,8 +119,14 @@ def seed_users(connection_string: str, master_key: str) -> None:
     """Make two users with the password `correct horse battery staple`, unless they exist."""
     store = open_users(connection_string, master_key)
     for name, user_id in USERS:
+        now = datetime.now(UTC)
         user = User(
-            user_id=user_id, name=name, created=datetime.now(UTC), algorithm="argon2id", password_id=token_hex(8)
+            user_id=user_id,
+            name=name,
+            created=now,
+            algorithm="argon2id",
+            password_id=token_hex(8),
+            signed_out_at=now,
         )
         with suppress(UserExists):
             store.create(user, Secret(PASSWORD_HASH.encode()))

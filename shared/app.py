@@ -3,7 +3,7 @@
 Indexing needs only the route table, so a capability loads at the first call of one of its functions.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import msgspec
 from shared.blobs import capability as blobs_capability
 from shared.console import capability as console_capability
 from shared.errors import StrongroomError
+from shared.identity import capability as identity_capability
 from shared.memory import instance_memory
 from shared.models import capability as models_capability
 from shared.once import Once
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from shared.idempotency import Idempotency
     from shared.sandbox.process import Sandbox
-    from shared.storage import Storage
+    from shared.storage import Row, Storage
 
     class Purged(Protocol):
         """A store with expired records."""
@@ -68,7 +69,26 @@ def build(environ: Mapping[str, str]) -> App:
         return Sandbox(sandbox_settings)
 
     signing = signing_capability.build(environ, storage)
-    passwords = passwords_capability.build(environ, storage, signing.named_keys, signing.derive_key, signing.cursors)
+
+    def removed(rows: "Sequence[Row]") -> None:
+        identity.removed(rows)
+
+    passwords = passwords_capability.build(
+        environ,
+        storage,
+        signing.named_keys,
+        signing.derive_key,
+        signing.cursors,
+        removed,
+    )
+    identity = identity_capability.build(
+        environ,
+        storage,
+        passwords.accounts,
+        lambda: signing.own_key("_tokens", "P-256"),
+        signing.derive_key,
+        settings,
+    )
     blobs = blobs_capability.build(environ, storage, signing.derive_key, signing.cursors, settings)
     sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link, sandbox)
     models = models_capability.build(
@@ -125,6 +145,7 @@ def build(environ: Mapping[str, str]) -> App:
     routes = [
         *signing.routes,
         *passwords.routes,
+        *identity.routes,
         *sql.routes,
         *blobs.routes,
         *console.routes,
@@ -139,6 +160,8 @@ def build(environ: Mapping[str, str]) -> App:
         stores: dict[str, Callable[[], Purged]] = {
             "keys": signing.keys,
             "users": passwords.attempts,
+            "sessions": identity.sessions,
+            "tickets": identity.tickets,
             "shares": blobs.shares,
             "idempotency": idempotency,
         }

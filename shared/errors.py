@@ -8,14 +8,15 @@ StrongroomError
 │                           DuplicateKey · DuplicateHeader · TooManyValues · QueryBesideBody · UnexpectedBody
 │                           SecretInUrl
 ├── Unauthorized 401
-├── NotFound 404            UnknownContainer
-├── Conflict 409            StillRunning · ResponseNotKept
+├── NotFound 404            UnknownContainer · UnknownUser
+├── Conflict 409            StillRunning · ResponseNotKept · UserExists · UserChanged
 ├── LengthRequired 411
 ├── PreconditionFailed 412
 ├── BodyTooLarge 413
 ├── UnsupportedMediaType 415
-├── Refused 422             KeyReused
-├── Busy 429
+├── Refused 422             KeyReused · InvalidPassword · HashTooLarge · WeakPassword · SamePassword · WrongPassword
+│                           UserDisabled
+├── Busy 429                TooManyAttempts · UserLocked
 ├── InternalError 500
 ├── InvalidSetting          stops the app at start; its message names the setting
 └── Unavailable 503         StorageUnavailable · StorageForbidden · StorageNetworkForbidden
@@ -303,6 +304,86 @@ class InvalidSetting(StrongroomError):
     code = "invalid-setting"
     title = "A setting of this app is invalid"
     advice = "Give the request id to the operator of this app: the log names the setting."
+
+
+# Users and their passwords: the errors that both password functions and sign-in have.
+
+
+class UnknownUser(NotFound):
+    """No user has this name, or this id."""
+
+    code = "unknown-user"
+    title = "The user does not exist"
+
+
+class UserExists(Conflict):
+    """Another user has this name, or this id."""
+
+    code = "user-exists"
+    title = "The user exists already"
+
+
+class UserChanged(Conflict):
+    """Another call changed the user at the same time; the same call may succeed now."""
+
+    code = "user-changed"
+    title = "Another call changed the user at the same time"
+
+
+class InvalidPassword(Refused):
+    """A password that cannot be hashed: empty, or too long."""
+
+    code = "invalid-password"
+    title = "This password cannot be hashed"
+
+
+class HashTooLarge(Refused):
+    """The hash takes more memory than the settings allow, or more than a second."""
+
+    code = "hash-too-large"
+    title = "This hash takes more memory or time than is allowed"
+
+
+class WeakPassword(Refused):
+    """The password fails a rule for users' passwords; `errors` names each."""
+
+    code = "weak-password"
+    title = "This password is not acceptable"
+
+
+class SamePassword(Refused):
+    """The new password is the old one."""
+
+    code = "same-password"
+    title = "The new password is the old one"
+
+
+class WrongPassword(Refused):
+    """The user or the old password is wrong; the app does not say which."""
+
+    code = "wrong-password"
+    title = "The user or the password is wrong"
+
+
+class UserDisabled(Refused):
+    """The password is right, and an operator has disabled the user."""
+
+    code = "user-disabled"
+    title = "The user is disabled"
+
+
+class TooManyAttempts(Busy):
+    """This name or this password has to wait, whether or not the user exists. Carries `Retry-After`."""
+
+    code = "too-many-attempts"
+    title = "Too many wrong passwords"
+
+
+class UserLocked(Busy):
+    """100 wrong passwords in a row for this name, whether or not the user exists. `reset-password` ends it."""
+
+    code = "user-locked"
+    title = "Too many wrong passwords in a row for this user"
 
 
 def all_errors() -> list[type[StrongroomError]]:

@@ -28,7 +28,7 @@ from scripts.samples import (
     seed_models,
     seed_users,
 )
-from shared.passwords.errors import UnknownUser
+from shared.errors import UnknownUser
 from shared.signing.store import TABLE
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -138,7 +138,7 @@ PURE = {
     "passwords": ("characters", "costs", "devices", "foreign", "names", "policy", "throttling"),
     "sql": ("dialects", "paging", "saved", "statements", "values"),
     "blobs": ("conditions", "downloads", "formats", "listing", "media_types", "names", "shares", "summary"),
-    "identity": ("passkeys", "recovery", "totp"),
+    "identity": ("passkeys", "recovery", "sessions", "tickets", "tokens", "totp"),
     "console": ("serving",),
 }
 """The modules that decide and do nothing else: callers pass in the clock and the randomness."""

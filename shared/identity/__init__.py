@@ -1,1 +1,1 @@
-"""Sign-in: second factors, passkeys, sessions, single sign-on, and tokens."""
+"""Sign-in: second factors, passkeys, sessions, single sign-on, and who may use what."""

@@ -1,6 +1,37 @@
 """The errors of sign-in, sessions and factors."""
 
-from shared.errors import Busy, Conflict, NotFound, Refused
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from shared.errors import Busy, Conflict, NotFound, Refused, Unauthorized
+
+
+class InvalidToken(Unauthorized):
+    """The access token is not one of ours, has expired, or its session has ended (RFC 6750, section 3.1)."""
+
+    code = "invalid-token"
+    title = "The access token is not valid"
+    headers: Mapping[str, str] = MappingProxyType({"www-authenticate": 'Bearer error="invalid_token"'})
+
+
+class NotFresh(Unauthorized):
+    """The function needs a recent sign-in, with a second factor if the user has one (RFC 9470, section 3)."""
+
+    code = "insufficient-user-authentication"
+    title = "This call needs a fresh sign-in"
+    headers: Mapping[str, str] = MappingProxyType(
+        {
+            "www-authenticate": 'Bearer error="insufficient_user_authentication", acr_values="2", max_age="300"',
+        }
+    )
+
+
+class UnknownSession(NotFound):
+    """The user has no session with this id."""
+
+    code = "unknown-session"
+    title = "The session does not exist"
+
 
 # Factors
 

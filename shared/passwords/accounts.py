@@ -4,20 +4,17 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from uuid import uuid4
 
 import msgspec
 
-from shared.errors import Busy, FieldError, StrongroomError
-from shared.passwords import hashing
-from shared.passwords.admission import HashingThreads
-from shared.passwords.argon2 import Parameters
-from shared.passwords.blocklist import blocklist
-from shared.passwords.costs import PROFILES
-from shared.passwords.errors import (
+from shared.errors import (
+    Busy,
+    FieldError,
     HashTooLarge,
     SamePassword,
+    StrongroomError,
     UnknownUser,
     UserChanged,
     UserDisabled,
@@ -25,18 +22,23 @@ from shared.passwords.errors import (
     WeakPassword,
     WrongPassword,
 )
+from shared.passwords import hashing
+from shared.passwords.admission import HashingThreads
+from shared.passwords.argon2 import Parameters
+from shared.passwords.blocklist import blocklist
+from shared.passwords.costs import PROFILES
 from shared.passwords.hasher import Hasher
 from shared.passwords.hashing import Argon2Hash
 from shared.passwords.logins import CHANGED, Failure, Logins, Proof
-from shared.passwords.names import fold_name
+from shared.passwords.names import check_name, fold_name
 from shared.passwords.pepper import Encryptor, Pepper, Secret
 from shared.passwords.policy import Policy, Reason, name_parts
 from shared.passwords.settings import PasswordSettings
 from shared.passwords.store.attempts import AttemptStore
 from shared.passwords.store.breaches import BreachedPasswords
-from shared.passwords.store.records import Records
-from shared.passwords.store.users import TABLE, Stored, User, UserStore
-from shared.storage import Storage
+from shared.passwords.store.users import TABLE, Stored, User, UserStore, signed_out
+from shared.storage import Operation, Row, Storage
+from shared.storage.records import Records
 from shared.storage.requests import retry_on_conflict
 
 RULES: dict[Reason, str] = {
@@ -46,6 +48,9 @@ RULES: dict[Reason, str] = {
     "context-word": "The password contains a part of the user's name, or the name of the service. Use another.",
     "breached": "The password is known from a data breach. Use another.",
 }
+
+Also: TypeAlias = Callable[[datetime], Sequence[Operation]]
+"""Further operations on the user's partition, for the write that sets this `signed_out_at`."""
 
 
 class Login(NamedTuple):
@@ -87,6 +92,7 @@ class Position(msgspec.Struct, frozen=True):
     """Where a pass over all users stands, and what it has found so far."""
 
     after: str = ""
+    """The id of a user."""
     all_encrypted: bool = True
     costs: list[Parameters] = []
 
@@ -123,6 +129,10 @@ class Accounts:
             found.append("breached")
         return found
 
+    def _is_short(self, password: str) -> bool:
+        """Whether the password is too short to be the only factor."""
+        return "too-short" in self._policy.reasons(password, blocklist(), None, second_factor=False)
+
     def _check(self, password: str, user: str, *, second_factor: bool) -> None:
         hashing.encode_password(password)
         if found := self.reasons(password, user, second_factor=second_factor):
@@ -132,6 +142,11 @@ class Accounts:
         least = self._policy.least(second_factor=second_factor)
         details = [f"{reason}: {RULES[reason].format(least=least)}" for reason in reasons]
         return WeakPassword(" ".join(details), errors=tuple(FieldError("password", each) for each in details))
+
+    @staticmethod
+    def check_name(name: str) -> str:
+        """A name as it is stored. Raises InvalidRequest, naming the field `user`."""
+        return check_name(name, "user")
 
     # Creating
 
@@ -145,7 +160,23 @@ class Accounts:
             created=self._clock(),
             algorithm="argon2id",
             password_id=_new_password_id(),
+            signed_out_at=self._clock(),
             second_factor=second_factor,
+            short_password=self._is_short(password),
+        )
+        self.users.create(user, self._pepper.seal(user.user_id, text))
+        return user
+
+    def create_without_password(self, name: str) -> User:
+        """Create a user whom no password signs in. Raises UserExists."""
+        text = hashing.encode_hash(self._cost, secrets.token_bytes(16), secrets.token_bytes(32))
+        user = User(
+            user_id=str(uuid4()),
+            name=name,
+            created=self._clock(),
+            algorithm="argon2id",
+            password_id=_new_password_id(),
+            signed_out_at=self._clock(),
         )
         self.users.create(user, self._pepper.seal(user.user_id, text))
         return user
@@ -188,6 +219,7 @@ class Accounts:
             created=new.created or self._clock(),
             algorithm=hashing.algorithm_of(self.hasher.parse(new.hash)),
             password_id=_new_password_id(),
+            signed_out_at=self._clock(),
             imported=True,
             second_factor=new.second_factor,
             disabled=new.disabled,
@@ -219,15 +251,18 @@ class Accounts:
             return False, False
         try:
             text = self.hasher.hash(password, self._cost, for_user=True)
-            self._set_hash(proof.stored, text, self._text_of(proof.stored), proof.stored.user.password_id)
+            self._set_hash(proof.stored, text, self._text_of(proof.stored))
         except (Busy, HashTooLarge, UserChanged, UnknownUser):
             return True, False  # The next login will do it.
         return False, True
 
     # Changing
 
-    def change_password(self, name: str, old_password: str, password: str) -> User:
-        """Raises WrongPassword, SamePassword, WeakPassword, UserDisabled, TooManyAttempts, UserLocked, Busy, …"""
+    def change_password(self, name: str, old_password: str, password: str, also: Also = lambda _: ()) -> User:
+        """Set a password in one write with the operations of `also`, which gets the new `signed_out_at`.
+
+        Raises WrongPassword, SamePassword, WeakPassword, UserDisabled, TooManyAttempts, UserLocked, Busy, …
+        """
         hashing.encode_password(old_password)
         hashing.encode_password(password)
         with self._logins.turn(name) as turn:
@@ -238,8 +273,18 @@ class Accounts:
                 if hashing.encode_password(password) == hashing.encode_password(old_password):
                     raise SamePassword("The new password is the old one. Choose another.")
                 with suppress(UnknownUser):  # Deleted meanwhile.
-                    return self._set_password(result.stored, password, self._text_of(result.stored))
+                    return self._set_password(result.stored, password, self._text_of(result.stored), also)
             raise WrongPassword("The user or the old password is wrong.")
+
+    def change_own_password(self, user_id: str, old_password: str | None, password: str, also: Also) -> User:
+        """Set the password of a user who has signed in. Raises as `change_password` does, and UnknownUser.
+
+        Without `old_password`, none is compared.
+        """
+        stored = self.users.by_id(user_id)
+        if old_password is None:
+            return self._set_password(stored, password, None, also)
+        return self.change_password(stored.user.name, old_password, password, also)
 
     def reset_password(self, name: str, password: str) -> User:
         """Set a password for an operator; it ends the user's wait. Raises UnknownUser, WeakPassword, …"""
@@ -248,49 +293,67 @@ class Accounts:
     def rename(self, name: str, new_name: str) -> User:
         """Raises UnknownUser, UserExists, and WeakPassword if the password is the new name or a part of it."""
         stored = self.users.by_name(name)
-        least = self._policy.least(second_factor=stored.user.second_factor)
+        second_factor = stored.user.needs_second_factor
+        least = self._policy.least(second_factor=second_factor)
         parts = {new_name, fold_name(new_name), new_name.partition("@")[0], *name_parts(new_name)}
         candidates = sorted(each for each in parts if len(each) >= least)
         if candidates and self._logins.password_is_one_of(stored, candidates):
-            raise self._weak(["context-word"], second_factor=stored.user.second_factor)
+            raise self._weak(["context-word"], second_factor=second_factor)
         return retry_on_conflict(lambda: self.users.rename(self.users.by_name(name), new_name))
 
     def set_disabled(self, user_id: str, disabled: bool) -> User:
-        """Raises UnknownUser."""
-        return self.users.change(
-            self.users.by_id(user_id),
-            lambda now: (msgspec.structs.replace(now.user, disabled=disabled), now.secret),
-        ).user
+        """Disabling ends all sessions. Raises UnknownUser."""
+
+        def changed(now: Stored) -> tuple[User, Secret]:
+            user = signed_out(now.user, self._clock()) if disabled else now.user
+            return msgspec.structs.replace(user, disabled=disabled), now.secret
+
+        return self.users.change(self.users.by_id(user_id), changed).user
 
     def delete(self, user_id: str) -> None:
         """Raises UnknownUser."""
         retry_on_conflict(lambda: self.users.delete(self.users.by_id(user_id)))
 
-    def _set_password(self, before: Stored, password: str, old_text: str | None) -> User:
-        user = before.user
-        self._check(password, user.name, second_factor=user.second_factor)
+    def _set_password(self, before: Stored, password: str, old_text: str | None, also: Also = lambda _: ()) -> User:
+        """Set a password, which ends all sessions, but what `also` keeps."""
+        self._check(password, before.user.name, second_factor=before.user.needs_second_factor)
         text = self.hasher.hash(password, self._cost, for_user=True)
-        return self._set_hash(before, text, old_text, _new_password_id())
+        short_password = self._is_short(password)
 
-    def _set_hash(self, before: Stored, text: str, old_text: str | None, password_id: str) -> User:
+        def changed(user: User) -> User:
+            return msgspec.structs.replace(
+                signed_out(user, self._clock()), password_id=_new_password_id(), short_password=short_password
+            )
+
+        return self._set_hash(before, text, old_text, changed, also, forget_failures=True)
+
+    def _set_hash(
+        self,
+        before: Stored,
+        text: str,
+        old_text: str | None,
+        change: Callable[[User], User] = lambda user: user,
+        also: Also = lambda _: (),
+        *,
+        forget_failures: bool = False,
+    ) -> User:
         """Raises UserChanged if the hash is no longer `old_text` (None: any), UnknownUser."""
         secret = self._pepper.seal(before.user.user_id, text)
 
         def changed(now: Stored) -> tuple[User, Secret]:
             if old_text is not None and self._text_of(now) != old_text:
                 raise UserChanged(CHANGED)
-            user = msgspec.structs.replace(
-                now.user, algorithm="argon2id", imported=False, failures=None, password_id=password_id
-            )
-            return user, secret
+            return msgspec.structs.replace(change(now.user), algorithm="argon2id", imported=False), secret
 
-        return self.users.change(before, changed).user
+        return self.users.change(
+            before, changed, forget_failures=forget_failures, also=lambda user: also(user.signed_out_at)
+        ).user
 
     # All users
 
-    def export(self, after: str, limit: int) -> list[tuple[User, str, str]]:
-        """Up to `limit` users with their hash and the key to continue after."""
-        return [(each.user, self._text_of(each), each.key) for each in self.users.page(after, limit)]
+    def export(self, after: str, limit: int) -> list[tuple[User, str]]:
+        """Up to `limit` users by their ids, from the one behind `after`, with their hashes."""
+        return [(each.user, self._text_of(each)) for each in self.users.page(after, limit)]
 
     def rewrap(self, position: Position, limit: int) -> Rewrapped:
         """Store the hashes of up to `limit` users as the pepper now says.
@@ -311,7 +374,7 @@ class Accounts:
             if isinstance(parsed, Argon2Hash) and not stored.user.imported and parsed.cost not in costs:
                 costs.append(parsed.cost)
         if len(page) == limit:
-            following = Position(page[-1].key, encrypted, costs)
+            following = Position(page[-1].user.user_id, encrypted, costs)
             return Rewrapped(len(page), moved, self._is_migrated(), following)
         if self._pepper.key_name and encrypted and not self._is_migrated():
             self.users.set_migrated(self._pepper.key_name)
@@ -346,10 +409,14 @@ def new_accounts(
     threads: HashingThreads | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     table: str = TABLE,
+    removed: Callable[[Sequence[Row]], None] = lambda _: None,
 ) -> Accounts:
-    """Accounts with all their parts. It connects to nothing. `cost` replaces the profile of the settings."""
+    """Accounts with all their parts. It connects to nothing.
+
+    `cost` replaces the profile of the settings. `removed` gets the rows of a deleted user.
+    """
     cost = cost or PROFILES[settings.profile]
-    users = UserStore(storage, Records(lambda: derive_key("users")), table)
+    users = UserStore(storage, Records(lambda: derive_key("users")), table, removed)
     hasher = Hasher(threads or HashingThreads(settings.hash_memory_mib, reserved_kib=cost.memory_kib))
     pepper = Pepper(keys, settings.pepper_key, lambda: settings.pepper_required or bool(users.migrated_to()))
     logins = Logins(users, attempts, hasher, pepper, cost, lambda: derive_key("devices"), settings.spray_names, clock)

@@ -1,6 +1,6 @@
 """Passwords and users: the routes, and how the app builds what serves them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from shared.passwords.accounts import Accounts
     from shared.passwords.pepper import Encryptor
     from shared.passwords.store.attempts import AttemptStore
-    from shared.storage import Storage
+    from shared.storage import Row, Storage
 
 
 class Passwords(msgspec.Struct, frozen=True):
@@ -33,8 +33,11 @@ def build(
     keys: Callable[[], "Encryptor"],
     derive_key: Callable[[str], bytes],
     cursors: Cursors,
+    removed: Callable[[Sequence["Row"]], None],
 ) -> Passwords:
     """Connects to nothing. `keys` encrypts hashes; `derive_key` returns 32 bytes for a purpose.
+
+    `removed` gets the rows of a deleted user, and removes what other partitions hold about the user.
 
     Raises InvalidSetting.
     """
@@ -43,7 +46,7 @@ def build(
     @Once
     def attempts() -> "AttemptStore":
         from shared.passwords.store.attempts import AttemptStore
-        from shared.passwords.store.records import Records
+        from shared.storage.records import Records
 
         return AttemptStore(storage(), Records(lambda: derive_key("users")))
 
@@ -51,7 +54,7 @@ def build(
     def accounts() -> "Accounts":
         from shared.passwords.accounts import new_accounts
 
-        return new_accounts(settings, storage(), attempts(), keys(), derive_key)
+        return new_accounts(settings, storage(), attempts(), keys(), derive_key, removed=removed)
 
     @Once
     def passwords() -> Mapping[str, Operation]:

@@ -6,8 +6,9 @@ PBKDF2-SHA256 in a second at worst, and an Argon2id hash of the profile `owasp` 
 profiles are verified in any case.
 """
 
+from shared.errors import HashTooLarge
 from shared.passwords.argon2 import Parameters
-from shared.passwords.errors import HashTooLarge, HashTooWeak, InvalidHash
+from shared.passwords.errors import HashTooWeak, InvalidHash
 
 PROFILES: dict[str, Parameters] = {
     # OWASP Password Storage Cheat Sheet, Argon2id: two of its equally strong settings.

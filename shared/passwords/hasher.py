@@ -3,10 +3,11 @@
 import secrets
 from functools import partial
 
+from shared.errors import HashTooLarge
 from shared.passwords import hashing
 from shared.passwords.admission import HashingThreads
 from shared.passwords.argon2 import Parameters
-from shared.passwords.errors import HashTooLarge, InvalidHash
+from shared.passwords.errors import InvalidHash
 from shared.passwords.hashing import Hash, Verdict
 
 

@@ -8,9 +8,10 @@ import hmac
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from shared.errors import InvalidPassword
 from shared.passwords import costs
 from shared.passwords.argon2 import Parameters, Variant, argon2
-from shared.passwords.errors import InvalidHash, InvalidPassword
+from shared.passwords.errors import InvalidHash
 
 if TYPE_CHECKING:
     from mmap import mmap

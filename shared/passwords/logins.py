@@ -14,17 +14,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from shared.errors import Busy, InvalidRequest
+from shared.errors import Busy, HashTooLarge, InvalidRequest, TooManyAttempts, UnknownUser, UserChanged, UserLocked
 from shared.passwords import hashing
 from shared.passwords.admission import RETRY_AFTER_SECONDS
 from shared.passwords.argon2 import Parameters
 from shared.passwords.devices import ID_BYTES, issue_token, read_token
-from shared.passwords.errors import HashTooLarge, TooManyAttempts, UnknownUser, UserChanged, UserLocked
 from shared.passwords.hasher import Hasher
 from shared.passwords.hashing import Argon2Hash, Verdict
 from shared.passwords.pepper import Pepper, Secret
 from shared.passwords.store.attempts import AttemptStore
-from shared.passwords.store.users import Stored, StoredName, User, UserStore
+from shared.passwords.store.users import NOBODY, Stored, StoredName, User, UserStore
 from shared.passwords.throttling import (
     LOCKED_RETRY_SECONDS,
     MAX_DEVICE_FAILURES,
@@ -175,17 +174,14 @@ class Logins:
         """Replace the failures of a user, or of a name that no user has. None is lost, however many write at once."""
         if stored is not None:
             with suppress(UnknownUser):
-                self._users.change(
-                    stored,
-                    lambda now: (msgspec.structs.replace(now.user, failures=after(now.user.failures)), now.secret),
-                )
+                self._users.set_failures(stored, after)
             return
         slot = name
 
         def attempt() -> None:
             nonlocal slot
             try:
-                self._users.set_failures(key, slot, after(_failures_of(key, None, slot)))
+                self._users.set_failures_of_name(key, slot, after(_failures_of(key, None, slot)))
             except RowConflict:
                 slot = self._users.find(key)[1]
                 raise
@@ -202,13 +198,12 @@ class Logins:
             if before.user.disabled or self._pepper.open(before.user.user_id, before.secret) != text:
                 raise UserChanged(CHANGED)
             user = msgspec.structs.replace(before.user, last_login=now)
-            if device_id is None:  # With a device, the failures of others stay.
-                user = msgspec.structs.replace(user, failures=None)
             if isinstance(hashing.parse_hash(text), Argon2Hash) and not verdict.needs_rehash:
                 user = msgspec.structs.replace(user, imported=False)  # As good as a hash of ours.
             return user, before.secret
 
-        noted_user = self._users.change(stored, noted)
+        # With a device, the failures of others stay.
+        noted_user = self._users.change(stored, noted, forget_failures=device_id is None)
         if device_id is not None:
             self._attempts.forget_device_failures(device_id)
         user = noted_user.user
@@ -231,7 +226,7 @@ class Logins:
         placeholder = self._placeholders.get(current)
         if placeholder is None:
             secret = self._pepper.seal(self._nobody.user_id, self._impossible_hash)
-            placeholder = self._placeholders[current] = Stored("", self._nobody, secret, "")
+            placeholder = self._placeholders[current] = Stored(self._nobody, secret, "")
         return placeholder
 
     @cached_property
@@ -240,7 +235,7 @@ class Logins:
 
     @cached_property
     def _nobody(self) -> User:
-        return User("00000000-0000-0000-0000-000000000000", "", self._clock(), "argon2id", "")
+        return User(NOBODY, "", self._clock(), "argon2id", "", self._clock())
 
     @cached_property
     def _impossible_hash(self) -> str:
@@ -275,7 +270,7 @@ class _Turn(NamedTuple):
 def _failures_of(key: str, stored: Stored | None, name: StoredName | None) -> Failures | None:
     """The failures of a user; or of a name that no user has, unless its slot is another name's by now."""
     if stored is not None:
-        return stored.user.failures
+        return stored.failures
     return name.name.failures if name is not None and name.name.key == key else None
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
 from shared.errors import StrongroomError, Unavailable
-from shared.passwords.errors import DamagedUser, PepperUnavailable
+from shared.passwords.errors import PepperUnavailable
+from shared.storage.errors import DamagedRow
 
 RETRY_AFTER_SECONDS = 30
 
@@ -62,10 +63,10 @@ class Pepper:
         return Secret(data, self.key_name, version)
 
     def open(self, user_id: str, secret: Secret) -> str:
-        """The hash of this user. Raises PepperUnavailable, and DamagedUser for a plain hash that is refused."""
+        """The hash of this user. Raises PepperUnavailable, and DamagedRow for a plain hash that is refused."""
         if not secret.key_name:
             if self.key_name and self._required():
-                raise DamagedUser(f"The hash of user {user_id} is not encrypted, though all hashes must be.")
+                raise DamagedRow(f"The hash of user {user_id} is not encrypted, though all hashes must be.")
             return secret.data.decode()
         return self._call(
             lambda: self._encryptor.decrypt(secret.key_name, secret.version, secret.data, _bound_to(user_id))

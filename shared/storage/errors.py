@@ -1,6 +1,6 @@
 """Errors of the storage package: what storage refuses, and what it leaves in doubt."""
 
-from shared.errors import Conflict, NotFound, Refused, StorageUnavailable, StrongroomError
+from shared.errors import Conflict, NotFound, Refused, StorageUnavailable, StrongroomError, Unavailable
 
 
 class StorageNotConfigured(StorageUnavailable):
@@ -92,3 +92,11 @@ class UnsupportedByAccount(Refused):
 
     code = "unsupported-by-account"
     title = "The storage account does not support this"
+
+
+class DamagedRow(Unavailable):
+    """A row with a digest was not written by this app, or is not where the app wrote it."""
+
+    code = "damaged-row"
+    title = "A stored row fails its integrity check"
+    advice = "Restore the row that the log names from a backup: something other than this app changed it."

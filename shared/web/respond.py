@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from shared.deadline import DEFAULT_SECONDS, call_limit
-from shared.errors import DuplicateHeader, InternalError, StrongroomError, Unauthorized
+from shared.errors import DuplicateHeader, InternalError, StrongroomError, Unauthorized, invalid_field
 from shared.inflight import inflight
 from shared.web.decoding import MAX_ERRORS, decode
 from shared.web.route import Access, Operation, Request, Response, Route
@@ -109,6 +109,10 @@ def _call(
             result = operation.handle(*arguments)
         return result if isinstance(result, Response) else Response.json(result)
 
+    if operation.single_use and "idempotency-key" in request.headers:
+        raise invalid_field(
+            "idempotency_key", "This function takes no Idempotency-Key, because its response must not be kept."
+        )
     if operation.writes and replays is not None and "idempotency-key" in request.headers:
         return replays().once(route, request, run)
     return run()

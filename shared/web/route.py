@@ -110,6 +110,8 @@ class Operation(msgspec.Struct, frozen=True):
     """The field `timeout_ms` takes the place of STRONGROOM_CALL_SECONDS."""
     writes: bool = False
     """The function changes something, so it accepts an `Idempotency-Key`."""
+    single_use: bool = False
+    """The response holds secrets that only one caller may get, so an `Idempotency-Key` is an error."""
 
     def __post_init__(self) -> None:
         # msgspec examines a type at its first use, and the process can end if many threads do so at the same time.
@@ -133,6 +135,8 @@ class Route(msgspec.Struct, frozen=True):
     """Query parameters, in lower case, that are not fields. The callback of a sign-in reads `code` itself."""
     documented: bool = True
     """Whether the OpenAPI document shows the function."""
+    public_by: str = ""
+    """The setting that makes the access PUBLIC where it is FUNCTION by default; for the documentation."""
     authenticate: Callable[[str], object] | None = None
     """For SESSION: the session of an access token, which `handle` takes as its last argument. Raises Unauthorized."""
 

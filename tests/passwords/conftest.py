@@ -13,12 +13,12 @@ from shared.passwords.admission import HashingThreads
 from shared.passwords.argon2 import Parameters
 from shared.passwords.settings import PasswordSettings
 from shared.passwords.store.attempts import AttemptStore
-from shared.passwords.store.records import Records
 from shared.settings import StorageSettings
 from shared.signing.encryption import NamedKeys
 from shared.signing.master import master_key
 from shared.signing.store import KeyStore
 from shared.storage import Storage
+from shared.storage.records import Records
 
 SMALL = Parameters(64, 1, 1)
 """A cost for tests."""

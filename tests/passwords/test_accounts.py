@@ -12,12 +12,10 @@ from uuid import UUID
 import bcrypt
 import pytest
 
-from shared.errors import StorageUnavailable, StrongroomError
-from shared.passwords.accounts import Accounts, NewUser
-from shared.passwords.argon2 import Parameters
-from shared.passwords.errors import (
+from shared.errors import (
     HashTooLarge,
-    InvalidHash,
+    StorageUnavailable,
+    StrongroomError,
     TooManyAttempts,
     UnknownUser,
     UserChanged,
@@ -25,6 +23,9 @@ from shared.passwords.errors import (
     WeakPassword,
     WrongPassword,
 )
+from shared.passwords.accounts import Accounts, NewUser
+from shared.passwords.argon2 import Parameters
+from shared.passwords.errors import InvalidHash
 from shared.passwords.logins import MAX_WAITING
 from shared.passwords.pepper import Secret
 from shared.passwords.store.users import User
@@ -250,7 +251,8 @@ def test_a_hash_over_the_limit_is_an_error_of_its_own(make: Make) -> None:
     accounts = make()
     text = phc("argon2id", 19, Parameters(128 * 1024, 1, 1), bytes(16), bytes(32))
     accounts.users.create(
-        User("00000000-0000-4000-8000-000000000000", "alice", utc_now(), "argon2id", ""), Secret(text.encode())
+        User("00000000-0000-4000-8000-000000000000", "alice", utc_now(), "argon2id", "", utc_now()),
+        Secret(text.encode()),
     )
     with pytest.raises(HashTooLarge):
         accounts.log_in("alice", PASSWORD)
@@ -263,7 +265,7 @@ def test_a_rehash_does_not_undo_a_change(make: Make) -> None:
     before = new.users.by_name("alice")
     old.change_password("alice", PASSWORD, OTHER)
     with pytest.raises(UserChanged):
-        new._set_hash(before, new.hasher.hash(PASSWORD, SMALL), new._text_of(before), before.user.password_id)
+        new._set_hash(before, new.hasher.hash(PASSWORD, SMALL), new._text_of(before))
     assert old.log_in("alice", OTHER).user
 
 
@@ -299,7 +301,7 @@ def test_pages_hold_every_user_once(accounts: Accounts) -> None:
         while page := accounts.users.page(after, size):
             assert len(page) <= size
             found += [each.user.name for each in page]
-            after = page[-1].key
+            after = page[-1].user.user_id
         assert (len(found), set(found)) == (23, names)
 
 
@@ -320,7 +322,7 @@ from shared.passwords.admission import HashingThreads
 from shared.passwords.argon2 import Parameters
 from shared.passwords.settings import PasswordSettings
 from shared.passwords.store.attempts import AttemptStore
-from shared.passwords.store.records import Records
+from shared.storage.records import Records
 from shared.settings import StorageSettings
 from shared.storage import Storage
 
@@ -369,10 +371,10 @@ def test_two_processes_lose_nothing(make: Make, storage_connection: str, clock: 
     """Concurrent logins, creations, renames, changes and deletions of two processes leave every user intact."""
     accounts = make()
     before = {name: accounts.create(name, PASSWORD, second_factor=False) for name in ("shared", "wanderer", "changing")}
-    table = accounts.users._table._name
+    table = accounts.users.table._name
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROCESS, storage_connection, table, accounts.users._records._key().hex(), seed],
+            [sys.executable, "-c", PROCESS, storage_connection, table, accounts.users.records._key().hex(), seed],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from shared.passwords.errors import WeakPassword
+from shared.errors import WeakPassword
 from shared.passwords.store import breaches
 from shared.passwords.store.breaches import BreachedPasswords
 from tests.passwords.conftest import Make

@@ -12,9 +12,10 @@ from argon2.exceptions import VerifyMismatchError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.errors import InvalidPassword
 from shared.passwords.argon2 import Parameters
 from shared.passwords.costs import LIMITS, PROFILES
-from shared.passwords.errors import InvalidHash, InvalidPassword
+from shared.passwords.errors import InvalidHash
 from shared.passwords.hashing import (
     MAX_PASSWORD_BYTES,
     Profile,

@@ -6,10 +6,9 @@ from collections.abc import Callable
 import bcrypt
 import pytest
 
-from shared.errors import StrongroomError
+from shared.errors import StrongroomError, TooManyAttempts, UserDisabled, UserLocked, WrongPassword
 from shared.passwords.accounts import Accounts, NewUser, Position
 from shared.passwords.argon2 import Parameters
-from shared.passwords.errors import TooManyAttempts, UserDisabled, UserLocked, WrongPassword
 from shared.passwords.store.users import UserStore
 from shared.passwords.throttling import MAX_DEVICE_FAILURES, MAX_FAILURES, Failures
 from shared.signing.keyring import Changes, changed
@@ -171,7 +170,7 @@ def test_spraying_can_be_off(make: Make) -> None:
     accounts = make(spray_names=0)
     for number in range(6):
         accounts.log_in(f"user-{number}", PASSWORD)
-    rows = list(accounts.users._table.query("PartitionKey eq @p", {"p": "passwords"}))
+    rows = list(accounts.users.table.query("PartitionKey eq @p", {"p": "passwords"}))
     assert rows == []
 
 
@@ -179,14 +178,14 @@ def test_nothing_readable_is_kept_of_a_wrong_password(make: Make, clock: Clock) 
     """The table stores wrong passwords and unknown names as truncated keyed digests, and passwords for one hour."""
     accounts = make()
     accounts.log_in("hunter2-as-a-name", "hunter2-as-a-password")
-    stored = [dict(row) for row in accounts.users._table.query("PartitionKey ge @p", {"p": ""})]
-    assert {row["PartitionKey"] for row in stored} == {"users", "passwords"}
+    stored = [dict(row) for row in accounts.users.table.query("PartitionKey ge @p", {"p": ""})]
+    assert {row["PartitionKey"] for row in stored} == {"names", "app", "passwords"}
     assert "hunter2" not in str(stored)
     (row,) = (row for row in stored if row["PartitionKey"] == "passwords")
     assert len(row["RowKey"]) == 4
     clock.forward(3600 + 1)
     accounts.log_in("another-name", "another-password")  # The next failure removes it; the daily task would, too.
-    kept = list(accounts.users._table.query("PartitionKey eq @p", {"p": "passwords"}))
+    kept = list(accounts.users.table.query("PartitionKey eq @p", {"p": "passwords"}))
     assert [each["RowKey"] for each in kept if each["RowKey"] == row["RowKey"]] == []
 
 
@@ -196,7 +195,7 @@ def test_unknown_names_leave_a_bounded_number_of_rows(accounts: Accounts, monkey
     accounts.create("alice", PASSWORD, second_factor=False)
     for number in range(40):
         accounts.log_in(f"user-{number}", f"wrong-{number}")
-    rows = list(accounts.users._table.query("PartitionKey eq @p and kind eq 'unknown-name'", {"p": "users"}))
+    rows = list(accounts.users.table.query("PartitionKey eq @p and kind eq 'unknown-name'", {"p": "names"}))
     assert len(rows) <= 16
     assert accounts.log_in("alice", PASSWORD).user
     assert [each.user.name for each in accounts.users.page("", 10)] == ["alice"]
@@ -334,7 +333,7 @@ def test_no_failure_of_an_unknown_name_is_lost(accounts: Accounts, clock: Clock)
     users: UserStore = accounts.users
     key = users.key("nobody")
     stored = users.find(key)[1]
-    users.set_failures(key, None, Failures(3, clock(), clock()))
+    users.set_failures_of_name(key, None, Failures(3, clock(), clock()))
     accounts._logins._write(
         key, None, stored, lambda before: Failures((before.count if before else 0) + 1, clock(), clock())
     )

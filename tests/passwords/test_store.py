@@ -8,14 +8,14 @@ import msgspec
 import pytest
 
 from scripts.azurite import Azurite
-from shared.errors import StorageUnavailable
+from shared.errors import StorageUnavailable, UnknownUser, UserExists
 from shared.passwords.accounts import Accounts, NewUser, Position
-from shared.passwords.errors import DamagedUser, UnknownUser, UserExists
 from shared.passwords.pepper import Secret
-from shared.passwords.store.records import Records
 from shared.passwords.store.users import User
 from shared.signing.store import KeyStore, NewKey
 from shared.storage import EMULATOR_ACCOUNT, EMULATOR_KEY
+from shared.storage.errors import DamagedRow
+from shared.storage.records import Records
 from shared.storage.tables import Row, Table, put, replace
 from tests.passwords.conftest import SMALL, Clock, Make
 from tests.storage.proxy import LOSE_REQUEST, LOSE_RESPONSE, Proxy, Respond, run_proxy
@@ -26,7 +26,9 @@ PLAIN = "$argon2id$v=19$m=64,t=1,p=1$" + "A" * 22 + "$" + "A" * 43
 
 def row_of(accounts: Accounts, name: str) -> Row:
     """Return the user's row as stored in the table."""
-    row = accounts.users._table.get("users", f"name.{accounts.users.key(name)}")
+    user_id = accounts.users.id_of(name)
+    assert user_id is not None
+    row = accounts.users.table.get(user_id, "user")
     assert row is not None
     return row
 
@@ -39,7 +41,7 @@ def test_a_row_hides_nothing_and_takes_no_change(accounts: Accounts) -> None:
     user = accounts.create("alice", PASSWORD, second_factor=False)
     row = row_of(accounts, "alice")
     assert user.user_id in row["document"]
-    table: Table = accounts.users._table
+    table: Table = accounts.users.table
     changes = {
         "document": row["document"].replace('"disabled":false', '"disabled":true').replace("alice", "alicf"),
         "secret": PLAIN.encode(),
@@ -51,9 +53,9 @@ def test_a_row_hides_nothing_and_takes_no_change(accounts: Accounts) -> None:
     }
     for name, value in changes.items():
         table.write(replace({**row, name: value}))
-        with pytest.raises(DamagedUser):
+        with pytest.raises(DamagedRow):
             accounts.log_in("alice", PASSWORD)
-        with pytest.raises(DamagedUser):
+        with pytest.raises(DamagedRow):
             accounts.users.by_id(user.user_id)
     table.write(replace(row))
     assert accounts.log_in("alice", PASSWORD).user
@@ -62,25 +64,27 @@ def test_a_row_hides_nothing_and_takes_no_change(accounts: Accounts) -> None:
 def test_a_row_cannot_be_moved(accounts: Accounts) -> None:
     """A user's row is refused under another name, and an id does not lead to another user."""
     alice, mallory = (accounts.create(name, PASSWORD, second_factor=False) for name in ("alice", "mallory"))
-    table: Table = accounts.users._table
-    row = row_of(accounts, "mallory")
-    table.write(put({**row, "RowKey": f"name.{accounts.users.key('alice')}"}))
-    with pytest.raises(DamagedUser):
+    table: Table = accounts.users.table
+    table.write(put({**row_of(accounts, "mallory"), "PartitionKey": alice.user_id}))
+    with pytest.raises(DamagedRow):
         accounts.log_in("alice", PASSWORD)
-    pointer = table.get("users", f"id.{mallory.user_id}")
-    assert pointer is not None
-    table.write(put({**pointer, "RowKey": f"id.{alice.user_id}"}))
-    with pytest.raises(DamagedUser):
+    with pytest.raises(DamagedRow):
         accounts.users.by_id(alice.user_id)
+    pointer = table.get("names", accounts.users.key("mallory"))
+    assert pointer is not None
+    table.write(put({**pointer, "RowKey": accounts.users.key("alice")}))
+    with pytest.raises(DamagedRow):
+        accounts.log_in("alice", PASSWORD)
+    assert accounts.log_in("mallory", PASSWORD).user == accounts.users.by_id(mallory.user_id).user
 
 
 def test_counters_take_no_change(accounts: Accounts) -> None:
     """Lowering the count of an unknown name requires the key."""
     accounts.log_in("nobody", "wrong")
-    table: Table = accounts.users._table
-    (row,) = table.query("PartitionKey eq @p and kind eq 'unknown-name'", {"p": "users"})
+    table: Table = accounts.users.table
+    (row,) = table.query("PartitionKey eq @p and kind eq 'unknown-name'", {"p": "names"})
     table.write(replace({**row, "document": row["document"].replace('"count":1', '"count":0')}))
-    with pytest.raises(DamagedUser):
+    with pytest.raises(DamagedRow):
         accounts.log_in("nobody", "wrong")
 
 
@@ -97,9 +101,9 @@ def test_another_key_opens_no_row() -> None:
     decoder = msgspec.json.Decoder(Document)
     row = Row(one.row("p", "r", Document("x"), n=1), "")
     assert one.open(row, decoder).text == "x"
-    with pytest.raises(DamagedUser):
+    with pytest.raises(DamagedRow):
         other.open(row, decoder)
-    with pytest.raises(DamagedUser):
+    with pytest.raises(DamagedRow):
         one.open(Row({name: value for name, value in row.items() if name != "digest"}, ""), decoder)
 
 
@@ -123,7 +127,7 @@ def test_after_the_migration_a_plain_hash_is_refused(make: Make, new_keys: Calla
     assert accounts.rewrap(first.position, 2).migrated
     plain(accounts, "bob")
     for refused in (accounts, make(pepper_key="pepper")):
-        with pytest.raises(DamagedUser):
+        with pytest.raises(DamagedRow):
             refused.log_in("bob", PASSWORD)
     assert accounts.log_in("alice", PASSWORD).user
     without = make()
@@ -140,7 +144,7 @@ def test_a_pepper_can_be_required(make: Make, new_keys: Callable[[], KeyStore]) 
     accounts.create("alice", PASSWORD, second_factor=False)
     assert accounts.log_in("alice", PASSWORD).user
     plain(accounts, "alice")
-    with pytest.raises(DamagedUser):
+    with pytest.raises(DamagedRow):
         accounts.log_in("alice", PASSWORD)
 
 
@@ -179,11 +183,11 @@ def test_an_export_can_be_imported(make: Make, accounts: Accounts, new_keys: Cal
     for number in range(5):
         peppered.create(f"user-{number}", f"{PASSWORD} {number}", second_factor=False)
     exported = [*peppered.export("", 3)]
-    exported += peppered.export(exported[-1][2], 3)
+    exported += peppered.export(exported[-1][0].user_id, 3)
     assert len(exported) == 5
-    for user, _, _ in exported:
+    for user, _ in exported:
         peppered.delete(user.user_id)
-    peppered.import_users([NewUser(user.name, text, user_id=user.user_id) for user, text, _ in exported])
+    peppered.import_users([NewUser(user.name, text, user_id=user.user_id) for user, text in exported])
     for number in range(5):
         assert peppered.log_in(f"user-{number}", f"{PASSWORD} {number}").user
 
@@ -270,7 +274,7 @@ def test_a_wrong_password_counts_once_though_the_response_is_lost(
         proxy.decide = lambda method, _, fates=fates: fates.pop(0) if fates and method != "GET" else None  # type: ignore[misc]
         through.log_in(name, "wrong")
         assert fates == []
-    assert [each.failures.count for each in (accounts.users.by_name("alice").user,) if each.failures] == [1]
+    assert [each.failures.count for each in (accounts.users.by_name("alice"),) if each.failures] == [1]
     name_slot = accounts.users.find(accounts.users.key("nobody"))[1]
     assert name_slot is not None
     assert name_slot.name.failures.count == 1
@@ -296,7 +300,7 @@ def test_storage_that_is_away_creates_nobody(accounts: Accounts, through: Accoun
 
 
 def test_a_batch_that_fails_halfway_says_who_was_created(accounts: Accounts, through: Accounts, proxy: Proxy) -> None:
-    """If storage fails during a batch, the results show which users were created."""
+    """If storage fails during a batch, the results show which users were created: claimed, written and confirmed."""
     text = accounts.hasher.hash(PASSWORD, SMALL)
     users = [NewUser(f"user-{number}", text) for number in range(120)]
     through.log_in("makes", "the table")
@@ -305,13 +309,13 @@ def test_a_batch_that_fails_halfway_says_who_was_created(accounts: Accounts, thr
     def decide(method: str, _: str) -> str | None:
         if method != "GET":
             writes.append(method)
-        return LOSE_REQUEST if method != "GET" and len(writes) > 1 else None
+        return LOSE_REQUEST if method != "GET" and len(writes) > 1 + 100 + 1 else None
 
     proxy.decide = decide
     results = through.import_users(users)
-    assert [isinstance(each, User) for each in results] == [True] * 50 + [False] * 70
-    assert all(isinstance(each, StorageUnavailable) for each in results[50:])
-    assert len(accounts.users.page("", 1000)) == 50
+    assert [isinstance(each, User) for each in results] == [True] * 100 + [False] * 20
+    assert all(isinstance(each, StorageUnavailable) for each in results[100:])
+    assert len(accounts.users.page("", 1000)) == 100
 
 
 def test_known_and_unknown_names_take_the_same_requests(

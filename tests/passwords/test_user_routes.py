@@ -47,7 +47,7 @@ def test_the_life_of_a_user(running_app: App, name: str) -> None:
     assert created.json() == {"user": name, "user_id": user_id}
     assert code(ask("POST", "hash-password", {"password": OTHER, "user": name.upper()})) == (409, "user-exists")
 
-    valid = {"valid": True, "needs_rehash": False, "user_id": user_id, "rehashed": False}
+    valid = {"valid": True, "needs_rehash": False, "user_id": user_id, "rehashed": False, "second_factor": False}
     invalid = {"valid": False, "needs_rehash": False}
     for fields, expected in (
         ({"user": name, "password": PASSWORD}, valid),

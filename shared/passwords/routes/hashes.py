@@ -6,23 +6,23 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.errors import Busy, Unavailable, invalid_field
-from shared.passwords import costs
-from shared.passwords.accounts import Accounts
-from shared.passwords.argon2 import Parameters
-from shared.passwords.costs import MAX_MEMORY_KIB, MAX_PARALLELISM, MAX_TIME_COST, MIN_MEMORY_KIB, PROFILES
-from shared.passwords.errors import (
+from shared.errors import (
+    Busy,
     HashTooLarge,
-    HashTooWeak,
-    InvalidHash,
     InvalidPassword,
-    ProfileOfUser,
     TooManyAttempts,
+    Unavailable,
     UserChanged,
     UserExists,
     UserLocked,
     WeakPassword,
+    invalid_field,
 )
+from shared.passwords import costs
+from shared.passwords.accounts import Accounts
+from shared.passwords.argon2 import Parameters
+from shared.passwords.costs import MAX_MEMORY_KIB, MAX_PARALLELISM, MAX_TIME_COST, MIN_MEMORY_KIB, PROFILES
+from shared.passwords.errors import HashTooWeak, InvalidHash, ProfileOfUser
 from shared.passwords.hashing import Profile
 from shared.passwords.names import check_name
 from shared.passwords.policy import Reason
@@ -113,6 +113,13 @@ class VerifyPasswordResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     ]
     user_id: Annotated[str | UnsetType, Meta(description="With `user`, if valid.")] = UNSET
     rehashed: Annotated[bool | UnsetType, Meta(description="With `user`, if valid.")] = UNSET
+    second_factor: Annotated[
+        bool | UnsetType,
+        Meta(
+            description="With `user`, if valid: whether the password is not the only factor. If a second factor is "
+            "enrolled here, let the user sign in with sign-in, which requires it."
+        ),
+    ] = UNSET
     device: Annotated[
         str | UnsetType,
         Meta(description="With `user`, if valid: a token for the `device` of later calls, valid for 30 days."),
@@ -172,6 +179,7 @@ def verify_password(accounts: Accounts, request: VerifyPasswordRequest) -> Respo
         needs_rehash=login.needs_rehash,
         user_id=login.user.user_id,
         rehashed=login.rehashed,
+        second_factor=login.user.needs_second_factor,
         device=login.device,
     )
 

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.errors import Busy, StrongroomError, Unavailable, invalid_field
-from shared.passwords.accounts import Accounts, NewUser, Position
-from shared.passwords.errors import (
+from shared.errors import (
+    Busy,
     HashTooLarge,
-    InvalidHash,
     InvalidPassword,
     SamePassword,
+    StrongroomError,
     TooManyAttempts,
+    Unavailable,
     UnknownUser,
     UserChanged,
     UserDisabled,
@@ -22,7 +22,10 @@ from shared.passwords.errors import (
     UserLocked,
     WeakPassword,
     WrongPassword,
+    invalid_field,
 )
+from shared.passwords.accounts import Accounts, NewUser, Position
+from shared.passwords.errors import InvalidHash
 from shared.passwords.names import check_name
 from shared.passwords.routes.fields import EXAMPLE_PASSWORD, Cursor, Password, SecondFactor, UserId, UserName
 from shared.passwords.store.users import User, is_user_id
@@ -234,7 +237,7 @@ def list_users(accounts: Accounts, cursors: Cursors, request: ListUsersRequest) 
     after = "" if request.cursor is None else cursors.decode(request.cursor, str, "users")
     found = accounts.users.page(after, request.limit + 1)
     shown = found[: request.limit]
-    cursor = cursors.encode(shown[-1].key, "users") if len(found) > len(shown) else None
+    cursor = cursors.encode(shown[-1].user.user_id, "users") if len(found) > len(shown) else None
     return ListUsersResponse([_described(each.user) for each in shown], cursor)
 
 
@@ -242,8 +245,8 @@ def export_users(accounts: Accounts, cursors: Cursors, request: ExportUsersReque
     after = "" if request.cursor is None else cursors.decode(request.cursor, str, "export-users")
     found = accounts.export(after, request.limit + 1)
     shown = found[: request.limit]
-    cursor = cursors.encode(shown[-1][2], "export-users") if len(found) > len(shown) else None
-    users = [ExportedUser(**msgspec.structs.asdict(_described(user)), hash=text) for user, text, _ in shown]
+    cursor = cursors.encode(shown[-1][0].user_id, "export-users") if len(found) > len(shown) else None
+    users = [ExportedUser(**msgspec.structs.asdict(_described(user)), hash=text) for user, text in shown]
     return ExportUsersResponse(users, cursor)
 
 
@@ -285,7 +288,7 @@ def _described(user: User) -> DescribedUser:
         rfc3339(user.created),
         None if user.last_login is None else rfc3339(user.last_login),
         user.algorithm,
-        user.second_factor,
+        user.needs_second_factor,
         user.disabled,
     )
 
@@ -370,8 +373,8 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
             handle=partial(update_user, accounts),
             request=UpdateUserRequest,
             response=DescribedUser,
-            summary="Disable or enable a user.\n\nThe password of a disabled user is not valid. If it is right, "
-            "verify-password says `reason`: `disabled`.",
+            summary="Disable or enable a user.\n\nDisabling ends all sessions. The password of a disabled user is not "
+            "valid. If it is right, verify-password says `reason`: `disabled`.",
             errors=(UnknownUser, Busy, Unavailable),
             examples=(Example("Enable a user of the sample data", {"user_id": _BOB_ID, "disabled": False}),),
             writes=True,
@@ -380,7 +383,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
             handle=partial(delete_user, accounts),
             request=UserRequest,
             response=None,
-            summary="Delete a user, and the hash.",
+            summary="Delete a user: the hash, sessions and factors.",
             errors=(UnknownUser, Busy, Unavailable),
             examples=(Example("A user of the sample data", {"user_id": _BOB_ID}),),
             statuses={204: "The user was deleted."},

@@ -10,11 +10,11 @@ from threading import Lock
 import msgspec
 
 from shared.passwords.devices import LIFETIME
-from shared.passwords.store.records import Records
 from shared.passwords.store.users import TABLE
 from shared.passwords.throttling import SPRAY_WINDOW, Tried, after_spray, keeps_slot, spray_wait
 from shared.storage import Storage
 from shared.storage.errors import RowConflict
+from shared.storage.records import Records
 from shared.storage.requests import retry_on_conflict
 from shared.storage.tables import Row, Table, create, delete, replace
 from shared.web import rfc3339

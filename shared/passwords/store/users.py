@@ -1,37 +1,51 @@
 """Users and their hashes in Table Storage, and the wrong passwords for names that no user has.
 
-One partition, so that rows change together or not at all. `name.<key>` holds a user, where the key is an HMAC of the
-folded name, because people type passwords into the name field; `id.<user id>` holds the key of the user's name.
-`name.<slot>!` counts the failures of an unknown name. A slot is the first four digits of a key, so unknown names leave
-at most 65,536 rows, and one query finds user and slot, whether or not there is such a user.
+Each user has a partition, keyed by the user id. Its row `user` holds the user and the hash, its row `failures` counts
+wrong passwords. Sign-in keeps its rows there, too: so all that one call changes about a user is one transaction, and
+one request reads all of it.
+
+The partition `names` finds a user by name: the row of a name holds the user id. Its key is an HMAC of the folded name,
+because people type passwords into the name field. It is written before the user, and counts only if it points to a
+user who has this name: otherwise the name is free. So a call that is interrupted leaves nothing that is in the way.
+
+`<slot>!` in the same partition counts the failures of an unknown name. A slot is the first four digits of a key, so
+unknown names leave at most 65,536 rows. A look-up sends the same two requests whether or not there is such a user.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from shared.errors import Busy, StorageUnavailable, StrongroomError
+from shared.errors import Busy, StorageUnavailable, StrongroomError, UnknownUser, UserExists
 from shared.passwords.argon2 import Parameters
-from shared.passwords.errors import UnknownUser, UserExists
 from shared.passwords.names import fold_name
 from shared.passwords.pepper import Secret
-from shared.passwords.store.records import Records
 from shared.passwords.throttling import Failures
 from shared.storage import Storage
 from shared.storage.errors import RowConflict
+from shared.storage.records import Records
 from shared.storage.requests import retry_on_conflict
-from shared.storage.tables import Row, Table, create, delete, put, replace
+from shared.storage.tables import Operation, Row, Table, create, delete, put, replace
 
 TABLE = "strongroomusers"
-PARTITION = "users"
-READS_AT_ONCE = 8
-USERS_PER_WRITE = 50
-"""Two rows each, and Table Storage changes a hundred at once."""
+NAMES, APP = "names", "app"
+"""Partitions: the names of users, and what is known of all users."""
+USER_ROW, FAILURES_ROW = "user", "failures"
+NOBODY = "00000000-0000-0000-0000-000000000000"
+"""A partition without rows, which a look-up of an unknown name reads."""
+REQUESTS_AT_ONCE = 8
+ROWS_PER_WRITE = 100
+SESSIONS = "s|"
+"""Rows of a user that no sign-in depends on, so they may be removed after the user."""
 _SLOT_DIGITS = 4
+
+T = TypeVar("T")
 
 _USER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -42,7 +56,7 @@ def is_user_id(text: str) -> bool:
 
 
 class User(msgspec.Struct, frozen=True):
-    """All that is stored of a user, except for the hash."""
+    """All that is stored of a user, except for the hash and the failures."""
 
     user_id: str
     name: str
@@ -51,24 +65,37 @@ class User(msgspec.Struct, frozen=True):
     """Of the hash: `argon2id`, or that of an imported one."""
     password_id: str
     """Random, new whenever the password is set; a rehash keeps it."""
+    signed_out_at: datetime
+    """Sessions and tickets hold this time. A new value ends them all: a new password, a reset, a disabled user, another
+    set of factors."""
     imported: bool = False
     """Whether the hash was made elsewhere."""
     second_factor: bool = False
-    """Whether the password is not the only factor."""
+    """Whether somebody said that the password is not the only factor: then a shorter one is enough."""
+    has_factor: bool = False
+    """Whether a second factor is enrolled here."""
+    short_password: bool = False
+    """Whether the password is too short to be the only factor."""
     disabled: bool = False
     last_login: datetime | None = None
-    failures: Failures | None = None
-    """Wrong passwords in a row."""
+    roles: tuple[str, ...] = ()
+    subjects: dict[str, Any] = {}
+    """By type: the data of others' systems that this user may see as their own."""
+
+    @property
+    def needs_second_factor(self) -> bool:
+        """Whether the password is not the only factor, wherever the other one is."""
+        return self.second_factor or self.has_factor
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A user as read from the table, and the hash as it is stored."""
+    """A user as read from the table, the hash as it is stored, and the wrong passwords in a row."""
 
-    key: str
-    """The key of the name."""
     user: User
     secret: Secret
     etag: str
+    failures: Failures | None = None
+    failures_etag: str = ""
 
 
 class UnknownName(msgspec.Struct, frozen=True):
@@ -85,8 +112,17 @@ class StoredName(msgspec.Struct, frozen=True):
     etag: str
 
 
-class _Key(msgspec.Struct, frozen=True):
-    key: str
+class _Found(NamedTuple):
+    """What the table has under the key of a name."""
+
+    stored: Stored | None
+    slot: StoredName | None
+    name_etag: str
+    """Of the row of the name; "" without one."""
+
+
+class _Owner(msgspec.Struct, frozen=True):
+    user_id: str
 
 
 class _Costs(msgspec.Struct, frozen=True):
@@ -99,71 +135,102 @@ class _Migrated(msgspec.Struct, frozen=True):
 
 _USERS = msgspec.json.Decoder(User)
 _NAMES = msgspec.json.Decoder(UnknownName)
-_KEYS = msgspec.json.Decoder(_Key)
+_OWNERS = msgspec.json.Decoder(_Owner)
+_FAILURES = msgspec.json.Decoder(Failures)
 _COSTS = msgspec.json.Decoder(_Costs)
 _MIGRATED = msgspec.json.Decoder(_Migrated)
 
 
 class UserStore:
-    """The users of one storage account. Safe to use from many threads."""
+    """The users of one storage account. Safe to use from many threads.
 
-    def __init__(self, storage: Storage, records: Records, table: str = TABLE) -> None:
-        self._table = Table(storage, table)
-        self._records = records
+    `removed` is called with the rows of a deleted user, and removes what other partitions hold about them.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        records: Records,
+        table: str = TABLE,
+        removed: Callable[[Sequence[Row]], None] = lambda _: None,
+    ) -> None:
+        self.table = Table(storage, table)
+        self.records = records
+        self._removed = removed
 
     def key(self, name: str) -> str:
         """The key of a name: 64 hexadecimal digits, equal for names that are the same."""
-        return self._records.mac("name", fold_name(name)).hex()
+        return self.records.mac("name", fold_name(name)).hex()
 
     # Reading
 
     def find(self, key: str) -> tuple[Stored | None, StoredName | None]:
-        """The user with the name of this key, and the slot of the key: one query in any case."""
-        slot = key[:_SLOT_DIGITS]
+        """The user with the name of this key, and the slot of the key: two requests in any case."""
+        found = self._find(key)
+        return found.stored, found.slot
+
+    def _find(self, key: str) -> _Found:
+        digits = key[:_SLOT_DIGITS]
         condition = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
-        parameters = {"partition": PARTITION, "first": f"name.{slot}", "last": f"name.{slot}~"}
-        user = name = None
-        for row in self._table.query(condition, parameters):
-            if row["RowKey"] == f"name.{key}":
-                user = self._stored(row)
-            elif row["RowKey"] == f"name.{slot}!":
-                name = StoredName(self._records.open(row, _NAMES), row.etag)
-        return user, name
+        user_id, slot, name_etag = NOBODY, None, ""
+        for row in self.table.query(condition, {"partition": NAMES, "first": digits, "last": f"{digits}~"}):
+            if row["RowKey"] == key:
+                user_id, name_etag = self.records.open(row, _OWNERS).user_id, row.etag
+            elif row["RowKey"] == f"{digits}!":
+                slot = StoredName(self.records.open(row, _NAMES), row.etag)
+        stored = self._read(user_id)
+        if stored is not None and self.key(stored.user.name) != key:
+            stored = None  # The user has another name: a call was interrupted, and this name is free.
+        return _Found(stored, slot, name_etag)
+
+    def _read(self, user_id: str) -> Stored | None:
+        condition = f"PartitionKey eq @user_id and (RowKey eq '{USER_ROW}' or RowKey eq '{FAILURES_ROW}')"
+        rows = {row["RowKey"]: row for row in self.table.query(condition, {"user_id": user_id})}
+        if USER_ROW not in rows:
+            return None
+        stored, failures = self._stored(rows[USER_ROW]), rows.get(FAILURES_ROW)
+        if failures is None:
+            return stored
+        return msgspec.structs.replace(
+            stored, failures=self.records.open(failures, _FAILURES), failures_etag=failures.etag
+        )
 
     def by_name(self, name: str) -> Stored:
         """Raises UnknownUser."""
-        return self._by_key(self.key(name))
+        stored, _ = self.find(self.key(name))
+        if stored is None:
+            raise _unknown()
+        return stored
+
+    def id_of(self, name: str) -> str | None:
+        """The id of the user with this name, after the same requests whether or not there is one."""
+        stored, _ = self.find(self.key(name))
+        return None if stored is None else stored.user.user_id
 
     def by_id(self, user_id: str) -> Stored:
         """Raises UnknownUser. The case of the id does not matter."""
-        user_id = user_id.lower()
-        if not is_user_id(user_id):
+        stored = self._read(user_id.lower()) if is_user_id(user_id) else None
+        if stored is None:
             raise _unknown()
-        while row := self._table.get(PARTITION, f"id.{user_id}"):
-            stored, _ = self.find(self._records.open(row, _KEYS).key)
-            if stored is not None and stored.user.user_id == user_id:
-                return stored
-            again = self._table.get(PARTITION, f"id.{user_id}", ["PartitionKey"])
-            if again is not None and again.etag == row.etag:
-                break  # Not renamed between the two reads.
-        raise _unknown()
+        return stored
 
     def page(self, after: str, limit: int) -> list[Stored]:
-        """Up to `limit` users in the order of their keys, after the user with the key `after` ("" for the first)."""
-        condition = "PartitionKey eq @partition and RowKey gt @first and RowKey lt @last and kind eq 'user'"
-        parameters = {"partition": PARTITION, "first": f"name.{after}", "last": "name/"}
+        """Up to `limit` users in the order of their ids, after the user with the id `after` ("" for the first)."""
+        condition = "PartitionKey gt @after and RowKey eq @user"
         users = []
-        for row in self._table.query(condition, parameters, page_rows=limit):
+        for row in self.table.query(condition, {"after": after, "user": USER_ROW}, page_rows=limit):
             users.append(self._stored(row))
             if len(users) == limit:
                 break
         return users
 
-    # Writing
+    # Creating
 
     def create(self, user: User, secret: Secret) -> None:
         """Raises UserExists if the name or the id is taken."""
-        self._create([(user, secret)])
+        (failure,) = self._create_chunk([(user, secret)])
+        if failure is not None:
+            raise failure
 
     def create_many(self, users: Sequence[tuple[User, Secret]]) -> list[StrongroomError | None]:
         """Create each user, and return for each None or the reason why it was not created.
@@ -172,146 +239,221 @@ class UserStore:
         """
         results: list[StrongroomError | None] = []
         try:
-            for start in range(0, len(users), USERS_PER_WRITE):
-                chunk = users[start : start + USERS_PER_WRITE]
-                results += self._create_chunk(chunk)
+            for start in range(0, len(users), ROWS_PER_WRITE):
+                results += self._create_chunk(users[start : start + ROWS_PER_WRITE])
         except (StorageUnavailable, Busy) as error:
             if not results:
                 raise
             results += [error] * (len(users) - len(results))
         return results
 
-    def _create_chunk(self, users: Sequence[tuple[User, Secret]]) -> list[UserExists | None]:
-        """All in one write; after a conflict all whose name and id are free, and each by itself after another one."""
-        try:
-            self._create(users)
-        except UserExists:
-            # Many reads, and each waits for storage: eight at a time, within the deadline of this call.
-            with ThreadPoolExecutor(READS_AT_ONCE) as threads:
-                found = [threads.submit(copy_context().run, self._conflict, user) for user, _ in users]
-            conflicts = [each.result() for each in found]
-            free = [each for each, conflict in zip(users, conflicts, strict=True) if conflict is None]
-            if len(free) == len(users):
-                results = iter([self._error_of_creating(each) for each in free])
-            else:
-                results = iter(self._create_chunk(free) if free else [])
-            return [conflict or next(results) for conflict in conflicts]
-        return [None] * len(users)
+    def _create_chunk(self, users: Sequence[tuple[User, Secret]]) -> list[StrongroomError | None]:
+        """Claim the names, create the users, and confirm the names."""
+        claims = self._claim([user for user, _ in users])
 
-    def _error_of_creating(self, user: tuple[User, Secret]) -> UserExists | None:
-        try:
-            self._create([user])
-        except UserExists as error:
-            return error
-        return None
-
-    def _conflict(self, user: User) -> UserExists | None:
-        """Why a user cannot be created, or None."""
-        if self._table.get(PARTITION, f"name.{self.key(user.name)}", ["PartitionKey"]) is not None:
-            return UserExists(f"Another user has the name {user.name}.")
-        if self._table.get(PARTITION, f"id.{user.user_id}", ["PartitionKey"]) is not None:
-            return UserExists(f"Another user has the id {user.user_id}.")
-        return None
-
-    def _create(self, users: Sequence[tuple[User, Secret]]) -> None:
-        operations = []
-        for user, secret in users:
-            operations += [create(self._user_row(user, secret)), create(self._id_row(user))]
-
-        def attempt() -> None:
+        def create_user(pair: tuple[User, Secret], etag: str | UserExists) -> StrongroomError | None:
+            if isinstance(etag, UserExists):
+                return etag
+            user, secret = pair
             try:
-                self._table.write(*operations)
+                self.table.write(create(self._user_row(user, secret)))
             except RowConflict:
-                if len(users) > 1:
-                    raise UserExists from None
-                if conflict := self._conflict(users[0][0]):
-                    raise conflict from None
-                raise  # It was deleted meanwhile.
+                return UserExists(f"Another user has the id {user.user_id}.")
+            except (StorageUnavailable, Busy) as error:
+                return error
+            return None
 
-        retry_on_conflict(attempt)
+        failures = _in_threads(create_user, users, claims)
+        made = [
+            (position, users[position][0], etag)
+            for position, (etag, failure) in enumerate(zip(claims, failures, strict=True))
+            if failure is None and isinstance(etag, str)
+        ]
+        for (position, user, _), confirmed in zip(made, self._confirm([each[1:] for each in made]), strict=True):
+            if not confirmed:
+                self.table.write(delete(_keys(user.user_id, USER_ROW)))
+                failures[position] = UserExists(f"Another user has the name {user.name}.")
+        unavailable = next((each for each in failures if isinstance(each, StorageUnavailable | Busy)), None)
+        if unavailable is not None and not made:
+            raise unavailable
+        return failures
 
-    def change(self, before: Stored, change: Callable[[Stored], tuple[User, Secret]]) -> Stored:
-        """Replace the user by the result of `change`, which is called again after another call's change.
+    def _claim(self, users: Sequence[User]) -> list[str | UserExists]:
+        """Let the rows of the names point to these users: for each the ETag, or the reason why it has not the name."""
 
-        Raises UnknownUser if the user is gone, or has another name now; and the errors of `change`.
+        def claim(user: User) -> str | UserExists:
+            def attempt() -> str | UserExists:
+                found = self._find(self.key(user.name))
+                if found.stored is not None and found.stored.user.user_id != user.user_id:
+                    return UserExists(f"Another user has the name {user.name}.")
+                row = self._name_row(user)
+                return self.table.write(replace(row, found.name_etag) if found.name_etag else create(row))[0]
+
+            return retry_on_conflict(attempt)
+
+        try:
+            return list(self.table.write(*(create(self._name_row(user)) for user in users)))
+        except RowConflict:
+            return _in_threads(claim, users)
+
+    def _confirm(self, claims: Sequence[tuple[User, str]]) -> list[bool]:
+        """Write the rows of the names again, now that the users exist: for each whether it was still as claimed.
+
+        Another call that found the name free, because the user did not exist yet, can no longer claim it after this.
+        """
+
+        def confirm(claim: tuple[User, str]) -> bool:
+            user, etag = claim
+            try:
+                self.table.write(replace(self._name_row(user), etag))
+            except RowConflict:
+                return False
+            return True
+
+        if not claims:
+            return []
+        try:
+            self.table.write(*(replace(self._name_row(user), etag) for user, etag in claims))
+        except RowConflict:
+            return _in_threads(confirm, claims)
+        return [True] * len(claims)
+
+    # Changing
+
+    def change(
+        self,
+        before: Stored,
+        change: Callable[[Stored], tuple[User, Secret]],
+        *,
+        forget_failures: bool = False,
+        also: Callable[[User], Sequence[Operation]] = lambda _: (),
+    ) -> Stored:
+        """Replace the user by the result of `change`, in one write with the operations of `also` on the same partition.
+
+        Both are called again after another call's change. Raises UnknownUser if the user is gone, and their errors.
         """
         stored: Stored | None = before
 
         def attempt() -> Stored:
             nonlocal stored
-            if stored is None:
-                stored = self._by_key(before.key)
-                if stored.user.user_id != before.user.user_id:
-                    raise _unknown()
-            user, secret = change(stored)
-            row, etag = self._user_row(user, secret), stored.etag
+            current = stored or self.by_id(before.user.user_id)
             stored = None  # After a conflict it is read again.
-            (etag,) = self._table.write(replace(row, etag))
-            return Stored(before.key, user, secret, etag)
+            user, secret = change(current)
+            operations = [replace(self._user_row(user, secret), current.etag), *also(user)]
+            if forget_failures and current.failures is not None:
+                operations.append(delete(_keys(user.user_id, FAILURES_ROW), current.failures_etag))
+            etag = self.table.write(*operations)[0]
+            if forget_failures:
+                return Stored(user, secret, etag)
+            return msgspec.structs.replace(current, user=user, secret=secret, etag=etag)
 
         return retry_on_conflict(attempt)
 
     def rename(self, before: Stored, name: str) -> User:
-        """Give the user another name, with the same failures. Raises UserExists, and RowConflict after a change."""
+        """Give the user another name. Raises UserExists, and RowConflict after another call's change."""
         user = msgspec.structs.replace(before.user, name=name)
-        key = self.key(name)
-        if key == before.key:
-            self._table.write(replace(self._user_row(user, before.secret), before.etag))
+        old_key, key = self.key(before.user.name), self.key(name)
+        if key == old_key:
+            self.table.write(replace(self._user_row(user, before.secret), before.etag))
             return user
-        if self.find(key)[0] is not None:
+        (claim,) = self._claim([user])
+        if isinstance(claim, UserExists):
+            raise claim
+        (etag,) = self.table.write(replace(self._user_row(user, before.secret), before.etag))
+        if not self._confirm([(user, claim)])[0]:
+            self.table.write(replace(self._user_row(before.user, before.secret), etag))
             raise UserExists(f"Another user has the name {name}.")
-        self._table.write(
-            delete(_keys_of(f"name.{before.key}"), before.etag),
-            create(self._user_row(user, before.secret)),
-            replace(self._id_row(user)),
-        )
+        self._release(old_key, user.user_id)
         return user
 
     def delete(self, before: Stored) -> None:
-        """Raises RowConflict if the row has changed."""
-        self._table.write(
-            delete(_keys_of(f"name.{before.key}"), before.etag), delete(_keys_of(f"id.{before.user.user_id}"))
+        """Remove the user, all rows of the partition, and what points to it. Raises RowConflict after a change."""
+        user_id = before.user.user_id
+        rows = list(self.table.query("PartitionKey eq @user_id", {"user_id": user_id}))
+        others = sorted((row for row in rows if row["RowKey"] != USER_ROW), key=_is_session)
+        first, later = others[: ROWS_PER_WRITE - 1], others[ROWS_PER_WRITE - 1 :]
+        # Without its user nothing in the partition counts, so the rest may follow.
+        self.table.write(
+            delete(_keys(user_id, USER_ROW), before.etag), *(delete(_keys(user_id, row["RowKey"])) for row in first)
         )
+        for start in range(0, len(later), ROWS_PER_WRITE):
+            with suppress(RowConflict):
+                chunk = later[start : start + ROWS_PER_WRITE]
+                self.table.write(*(delete(_keys(user_id, row["RowKey"])) for row in chunk))
+        self._release(self.key(before.user.name), user_id)
+        self._removed(rows)
 
-    def set_failures(self, key: str, stored: StoredName | None, failures: Failures) -> None:
+    def _release(self, key: str, user_id: str) -> None:
+        """Remove the row of a name that the user no longer has."""
+        row = self.table.get(NAMES, key)
+        if row is not None and self.records.open(row, _OWNERS).user_id == user_id:
+            with suppress(RowConflict):  # Another call has claimed the name.
+                self.table.write(delete(_keys(NAMES, key), row.etag))
+
+    # Failures
+
+    def set_failures(self, before: Stored, after: Callable[[Failures | None], Failures]) -> None:
+        """Replace the failures of a user by `after` them. None is lost, however many calls write at once.
+
+        Raises UnknownUser if the user is gone.
+        """
+        stored: Stored | None = before
+        user_id = before.user.user_id
+
+        def attempt() -> None:
+            nonlocal stored
+            current = stored or self.by_id(user_id)
+            stored = None
+            row = self.records.row(user_id, FAILURES_ROW, after(current.failures), kind="failures")
+            self.table.write(replace(row, current.failures_etag) if current.failures_etag else create(row))
+
+        retry_on_conflict(attempt)
+
+    def set_failures_of_name(self, key: str, stored: StoredName | None, failures: Failures) -> None:
         """Count the failures of an unknown name. Raises RowConflict if the slot has changed."""
-        row = self._records.row(
-            PARTITION, f"name.{key[:_SLOT_DIGITS]}!", UnknownName(key, failures), kind="unknown-name"
-        )
-        self._table.write(create(row) if stored is None else replace(row, stored.etag))
+        row = self.records.row(NAMES, f"{key[:_SLOT_DIGITS]}!", UnknownName(key, failures), kind="unknown-name")
+        self.table.write(create(row) if stored is None else replace(row, stored.etag))
 
     # What is known of all users
 
     def costs(self) -> list[Parameters]:
         """The costs of Argon2id that users' hashes may have."""
-        row = self._table.get(PARTITION, "costs")
-        return [] if row is None else self._records.open(row, _COSTS).costs
+        row = self.table.get(APP, "costs")
+        return [] if row is None else self.records.open(row, _COSTS).costs
 
     def set_costs(self, costs: list[Parameters]) -> None:
         """Record which costs users' hashes may have."""
-        self._table.write(put(self._records.row(PARTITION, "costs", _Costs(costs), kind="costs")))
+        self.table.write(put(self.records.row(APP, "costs", _Costs(costs), kind="costs")))
 
     def migrated_to(self) -> str:
         """The pepper key under which all hashes were once found encrypted; "" before that."""
-        row = self._table.get(PARTITION, "migrated")
-        return "" if row is None else self._records.open(row, _MIGRATED).pepper_key
+        row = self.table.get(APP, "migrated")
+        return "" if row is None else self.records.open(row, _MIGRATED).pepper_key
 
     def set_migrated(self, pepper_key: str) -> None:
         """Record that all hashes are encrypted; "" withdraws it."""
-        self._table.write(put(self._records.row(PARTITION, "migrated", _Migrated(pepper_key), kind="migrated")))
+        self.table.write(put(self.records.row(APP, "migrated", _Migrated(pepper_key), kind="migrated")))
 
     # Rows
 
-    def _by_key(self, key: str) -> Stored:
-        stored, _ = self.find(key)
-        if stored is None:
-            raise _unknown()
-        return stored
+    def opened(self, row: Row) -> User:
+        """The user in a row `user`. Raises DamagedRow."""
+        return self.records.open(row, _USERS)
+
+    def changing(self, row: Row, **changes: Any) -> Operation:
+        """The write that changes members of the user in a row `user`, under its ETag. The hash stays."""
+        stored = self._stored(row)
+        return replace(self._user_row(msgspec.structs.replace(stored.user, **changes), stored.secret), row.etag)
+
+    def signing_out(self, row: Row, now: datetime, **changes: Any) -> tuple[Operation, datetime]:
+        """As `changing`, with a new `signed_out_at`, which ends all sessions and tickets; and that time."""
+        signed_out_at = signed_out(self.opened(row), now).signed_out_at
+        return self.changing(row, signed_out_at=signed_out_at, **changes), signed_out_at
 
     def _user_row(self, user: User, secret: Secret) -> dict[str, object]:
-        return self._records.row(
-            PARTITION,
-            f"name.{self.key(user.name)}",
+        return self.records.row(
+            user.user_id,
+            USER_ROW,
             user,
             kind="user",
             secret=secret.data,
@@ -319,17 +461,35 @@ class UserStore:
             pepper_version=secret.version,
         )
 
-    def _id_row(self, user: User) -> dict[str, object]:
-        return self._records.row(PARTITION, f"id.{user.user_id}", _Key(self.key(user.name)), kind="id")
+    def _name_row(self, user: User) -> dict[str, object]:
+        return self.records.row(NAMES, self.key(user.name), _Owner(user.user_id), kind="name")
 
     def _stored(self, row: Row) -> Stored:
-        user = self._records.open(row, _USERS)
         secret = Secret(row["secret"], row["pepper"], row["pepper_version"])
-        return Stored(row["RowKey"].removeprefix("name."), user, secret, row.etag)
+        return Stored(self.opened(row), secret, row.etag)
 
 
-def _keys_of(row_key: str) -> dict[str, str]:
-    return {"PartitionKey": PARTITION, "RowKey": row_key}
+def signed_out(user: User, now: datetime) -> User:
+    """The user with a new `signed_out_at`: later than the one before, whatever the clocks of the instances say."""
+    later = max(now, user.signed_out_at + timedelta(microseconds=1))
+    return msgspec.structs.replace(user, signed_out_at=later)
+
+
+def _is_session(row: Row) -> bool:
+    return str(row["RowKey"]).startswith(SESSIONS)
+
+
+def _in_threads(call: Callable[..., T], *arguments: Sequence[Any]) -> list[T]:
+    """The results of `call` for each tuple of arguments, some at a time, within the deadline of this call."""
+    if len(arguments[0]) == 1:
+        return [call(*(each[0] for each in arguments))]
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
+        running = [threads.submit(copy_context().run, call, *each) for each in zip(*arguments, strict=True)]
+    return [each.result() for each in running]
+
+
+def _keys(partition: str, row_key: str) -> dict[str, str]:
+    return {"PartitionKey": partition, "RowKey": row_key}
 
 
 def _unknown() -> UnknownUser:

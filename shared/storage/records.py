@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from shared.passwords.errors import DamagedUser
+from shared.storage.errors import DamagedRow
 from shared.storage.tables import WRITE_ID, Row
 
 Document = TypeVar("Document", bound=msgspec.Struct)
@@ -35,10 +35,10 @@ class Records:
         return {**row, _DIGEST: self._digest(row)}
 
     def open(self, row: Row, decoder: "msgspec.json.Decoder[Document]") -> Document:
-        """The document of a row that `row` made. Raises DamagedUser for any other, or if it was moved or changed."""
+        """The document of a row that `row` made. Raises DamagedRow for any other, or if it was moved or changed."""
         digest = row.get(_DIGEST)
         if not isinstance(digest, str) or not hmac.compare_digest(digest.encode(), self._digest(row).encode()):
-            raise DamagedUser(f"The row {row['PartitionKey']}/{row['RowKey']} does not match its digest.")
+            raise DamagedRow(f"The row {row['PartitionKey']}/{row['RowKey']} does not match its digest.")
         return decoder.decode(row["document"])
 
     def _digest(self, row: Mapping[str, Any]) -> str:

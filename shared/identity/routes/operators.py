@@ -1,0 +1,53 @@
+"""`list-sessions` and `end-sessions`: the sessions of any user, for an operator."""
+
+from functools import partial
+
+from shared.errors import Busy, Unavailable, UnknownUser
+from shared.identity.routes.fields import SessionsResponse, UserId, described
+from shared.identity.store.sessions import SessionStore
+from shared.web import Example, Fields, Operation, Response
+
+_BOB_ID = "5eed0000-0000-4000-8000-000000000002"
+"""A user of the sample data."""
+
+
+class UserFields(Fields, frozen=True):
+    user_id: UserId
+
+
+def list_sessions(sessions: SessionStore, fields: UserFields) -> SessionsResponse:
+    found = sessions.listed(fields.user_id.lower())
+    if found is None:
+        raise UnknownUser("No user has this id.")
+    return described(found, "")
+
+
+def end_sessions(sessions: SessionStore, fields: UserFields) -> Response:
+    if not sessions.end_all(fields.user_id.lower()):
+        raise UnknownUser("No user has this id.")
+    return Response(204)
+
+
+def operations(sessions: SessionStore) -> dict[str, Operation]:
+    """The functions for operators."""
+    return {
+        "list-sessions": Operation(
+            handle=partial(list_sessions, sessions),
+            request=UserFields,
+            response=SessionsResponse,
+            summary="List the sessions of a user that have not ended.",
+            errors=(UnknownUser, Unavailable),
+            examples=(Example("A user of the sample data", {"user_id": _BOB_ID}),),
+        ),
+        "end-sessions": Operation(
+            handle=partial(end_sessions, sessions),
+            request=UserFields,
+            response=None,
+            summary="End all sessions of a user.\n\nFunctions with access `session` refuse their access tokens at "
+            "once. Elsewhere an access token is valid until it expires, at most ten minutes.",
+            errors=(UnknownUser, Busy, Unavailable),
+            examples=(Example("A user of the sample data", {"user_id": _BOB_ID}),),
+            statuses={204: "The sessions have ended."},
+            writes=True,
+        ),
+    }
