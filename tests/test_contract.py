@@ -133,6 +133,23 @@ def test_only_public_functions_respond_without_a_key(route: Route, running_app: 
             assert (response.status_code == 401) == (route.access is Access.FUNCTION)
 
 
+def test_the_document_is_compressed_for_those_who_accept_it(running_app: App) -> None:
+    """The OpenAPI document comes as gzip only to callers that accept it, and 304 to those that have it."""
+    path = "/api/openapi.json"
+    with running_app.client(key="") as client:
+        packed = client.get(path, headers={"accept-encoding": "gzip"})
+        plain = client.get(path, headers={"accept-encoding": "identity"})
+        assert (packed.headers["content-encoding"], packed.headers["vary"]) == ("gzip", "Accept-Encoding")
+        assert "content-encoding" not in plain.headers
+        assert packed.json() == plain.json()
+        assert int(packed.headers["content-length"]) < len(plain.content) / 5
+        again = {"accept-encoding": "gzip", "if-none-match": packed.headers["etag"]}
+        current = client.get(path, headers=again)
+        assert (current.status_code, current.content) == (304, b"")
+        assert current.headers["cache-control"] == packed.headers["cache-control"] == "public, max-age=300"
+        assert client.get(path, headers=again | {"accept-encoding": "identity"}).status_code == 200
+
+
 def test_the_public_functions_are_listed() -> None:
     """A function becomes public only if this list names it, too."""
     assert set(names(PUBLIC)) == {

@@ -15,7 +15,7 @@ export const masked = (fields) => JSON.parse(JSON.stringify(fields, (k, v) => SE
 export const isSecret = (name) => SECRET.test(name);
 
 /** The URL, method, headers and JSON body of a call, without the credential. Undefined and null fields are left out. */
-export function request(fn, fields = {}, { method = fn.method ?? fn.methods[0], body } = {}) {
+export function request(fn, fields = {}, { method = fn.method ?? fn.methods[0], body = /** @type {any} */ (undefined) } = {}) {
   const rest = new Map(Object.entries(fields).filter(([, v]) => v !== undefined && v !== null));
   let template = fn.path;
   // A path cannot contain these names of blobs: a browser removes `.`, `..` and what stands before them.
@@ -35,12 +35,9 @@ const inPath = (text) => text.split('/').map(encodeURIComponent).join('/');
 /**
  * Call a function by name. Resolves with the JSON of the response (null without a body), or with the Response itself
  * for `raw: true`. Rejects with Problem, and with AbortError when `signal` aborts.
- * @param {string} name
- * @param {Record<string, any>} [fields]
- * @param {{signal?: AbortSignal, method?: string, body?: BodyInit, headers?: Record<string, string>, raw?: boolean, quiet?: boolean}} [options]
- *   body: bytes, for functions that take them. quiet: not on the tape.
+ * @type {Call}
  */
-export async function call(name, fields = {}, { signal, method, body, headers = {}, raw = false, quiet = false } = {}) {
+export const call = async (name, fields = {}, { signal, method, body, headers = {}, raw = false, quiet = false } = /** @type {CallOptions & {raw?: boolean}} */ ({})) => {
   let fn;
   try { fn = await find(name); } catch (error) { if (error instanceof TypeError && known()) throw error; throw new Problem(offline(error)); }
   signal?.throwIfAborted();
@@ -58,7 +55,7 @@ export async function call(name, fields = {}, { signal, method, body, headers = 
     throw new Problem(problem);
   }
   return settle(fn, response, note, { raw, signal });
-}
+};
 
 async function settle(fn, response, note, { raw, signal }) {
   const id = response.headers.get('x-request-id') ?? '';

@@ -30,7 +30,12 @@ export function headersFor(access) {
   return { ...(held.key ? { 'x-functions-key': held.key } : {}), ...(held.token ? { authorization: `Bearer ${held.token}` } : {}) };
 }
 
-/** Take a credential. `keep`: also in the tab's sessionStorage, so that a reload finds it. */
+/**
+ * Take a credential. `keep`: also in the tab's sessionStorage, so that a reload finds it.
+ * @typedef {{key?: string, token?: string, refresh?: string, user?: string}} Credential
+ * @param {Credential} credential
+ * @param {{from?: string, keep?: boolean, share?: boolean}} [options]
+ */
 export function connect({ key, token, refresh, user }, { from = 'typed', keep = held?.keep ?? false, share = shares } = {}) {
   held = { ...held, ...(key ? { key } : {}), ...(token ? { token, refresh, user } : {}), from, keep };
   shares = share;

@@ -4,6 +4,8 @@ import { exists, may } from './functions.js';
 import { state, tell, watch } from './state.js';
 import { credential } from './credential.js';
 
+/** @typedef {'keys'|'databases'|'containers'|'users'} Kind */
+/** @type {Record<Kind, [FunctionName, any, (response: any) => any[]]>} */
 const LISTS = {
   keys: ['list-keys', { limit: 200 }, (r) => r.keys],
   databases: ['list-databases', {}, (r) => r.databases],
@@ -17,7 +19,7 @@ watch((what) => { if (what === 'credential' && !credential()) cached.clear(); })
 /**
  * The objects of one kind ('keys', 'databases', 'containers', 'users'); `more` if the list goes on behind the first
  * page. Rejects with Problem.
- * @param {keyof LISTS} kind
+ * @param {Kind} kind
  */
 export function objects(kind, { fresh = false, signal = undefined } = {}) {
   const [name, fields, pick] = LISTS[kind];
@@ -28,6 +30,6 @@ export function objects(kind, { fresh = false, signal = undefined } = {}) {
   }
   return /** @type {Promise<{items: any[], more: boolean}>} */ (cached.get(kind));
 }
-/** Whether a list may be worth a call: there is a credential, or the app enforces none. */
+/** Whether a list may be worth a call: there is a credential, or the app enforces none. @param {Kind} kind */
 export const reachable = (kind) => Boolean(credential() || state.open) && exists(LISTS[kind][0]) && may(LISTS[kind][0]);
-export const KINDS = /** @type {(keyof LISTS)[]} */ (Object.keys(LISTS));
+export const KINDS = /** @type {Kind[]} */ (Object.keys(LISTS));

@@ -30,6 +30,7 @@ export const status = (kind, text = kind) => h('span.status', { class: TONES[kin
 
 export const kv = (...pairs) => h('dl.kv', pairs.filter(Boolean).map(([k, ...v]) => h('div', h('dt', k), h('dd', v))));
 
+/** @param {any} label @param {any} control @param {{hint?: any, error?: any, wide?: any, mono?: boolean}} [options] */
 export function field(label, control, { hint, error, wide, mono } = {}) {
   const id = control.id || (control.id = uid('f'));
   const notes = [];
@@ -91,7 +92,10 @@ export function equation(left, right, equal) {
     h('span.sr', equal == null ? 'is not compared with' : equal === false ? 'disagrees with' : equal === true ? 'agrees with' : `agrees ${equal} with`)), right);
 }
 
-/** A secret: hidden behind the envelope pattern, shown for 30 s, never put in an attribute. */
+/**
+ * A secret: hidden behind the envelope pattern, shown for 30 s, never put in an attribute.
+ * @param {string} value @param {{signal?: AbortSignal, label?: string}} [options]
+ */
 export function secret(value, { signal, label = 'secret' } = {}) {
   const text = h('code.secret-text', { 'aria-hidden': 'true' }, '\u2007'.repeat(32));
   const left = h('span.secret-left');

@@ -44,7 +44,7 @@ export function openPalette() {
   };
   const draw = () => {
     const wanted = box.value.toLowerCase().replace(/\s+/g, '');
-    shown = wanted ? all.map((i) => [score(i.name, wanted), i]).filter(([n]) => n >= 0).sort((a, b) => b[0] - a[0]).map(([, i]) => i).slice(0, 40) : all.slice(0, 14);
+    shown = wanted ? all.map((i) => /** @type {[number, any]} */ ([score(i.name, wanted), i])).filter(([n]) => n >= 0).sort((a, b) => b[0] - a[0]).map(([, i]) => i).slice(0, 40) : all.slice(0, 14);
     fill(list, shown.map((i, n) => h('li', { role: 'option', id: `o-${n}`, class: i.shut ? 'shut' : null, onclick: () => pick(n), onmousemove: () => n !== at && mark(n) },
       icon(i.mark, 14), h('span.palette-name', { class: i.kind === 'View' ? null : 'mono' }, i.name), h('span.palette-note.faint.clip', i.note), h('span.faint.small', i.hint ?? i.kind))),
       shown.length ? null : h('li', { role: 'option', 'aria-disabled': 'true', 'aria-selected': 'false' }, 'No match.'));

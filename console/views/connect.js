@@ -11,6 +11,7 @@ import { band, field, head, input, kv, notice, roving, say, select } from '../pa
 import { open } from '../parts/dialog.js';
 import { load } from '../parts/load.js';
 
+/** @param {HTMLElement} root @param {ViewContext} context */
 export default function show(root, { query, signal }) {
   const c = credential();
   root.append(h('div.sheet',

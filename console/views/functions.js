@@ -16,12 +16,13 @@ import { confirm } from '../parts/dialog.js';
 const LONG = new Set(['message', 'sql', 'plaintext', 'private_key', 'public_key', 'certificate', 'data', 'ciphertext', 'signature', 'description', 'receipt']);
 const SHOWN_BYTES = 256 * 1024;
 
+/** @param {HTMLElement} root @param {ViewContext} context */
 export default function show(root, { path, query, signal, call: send }) {
   const host = h('div.view');
   root.append(host);
   root.classList.add('bench');
   load(host, functions, () => null, { signal, title: path[0] ?? 'Functions' })
-    .catch((error) => fill(host, h('div.sheet', head('Functions'), problem({ status: 0, title: 'The list of functions could not be loaded', detail: 'The app cannot be reached.', code: 'offline', reason: String(error) }, () => show(fill(root), { path, query, signal, call: send })))))
+    .catch((error) => fill(host, h('div.sheet', head('Functions'), problem({ status: 0, title: 'The list of functions could not be loaded', detail: 'The app cannot be reached.', code: 'offline', reason: String(error) }, () => show(fill(root), { path, query, signal, call: send, credential: credential() })))))
     .then(() => functions()).then((all) => { if (!signal.aborted) { host.remove(); draw(root, all, { path, query, signal, send }); if (document.activeElement?.id === 'main') root.querySelector('h1')?.focus({ preventScroll: true }); } }, () => {});
 }
 
@@ -151,7 +152,7 @@ function received({ result, data, took }) {
   else if (isText && data.byteLength <= SHOWN_BYTES) {
     let text = new TextDecoder().decode(data);
     if (type.includes('json') && !type.includes('ndjson')) { try { text = pretty(text); } catch { /* as it is */ } }
-    body = secretly(text, result);
+    body = secretly(text);
   } else body = [h('p.dim', `${bytes(data.byteLength)} of ${type || 'unknown type'}.`), h('div.actions', h('button', { type: 'button', onclick: () => save(data, type) }, icon('download', 14), 'Save to a file'))];
   return [h('p.answer-line', status('ok', `${result.status}`), h('span.faint', `${ms(took)}, ${bytes(data.byteLength)}${type ? `, ${type}` : ''}`)),
     body, headers.length ? h('details.fold', h('summary', `${headers.length} headers`), kv(...headers.map(([name, value]) => [h('code', name), h('span.any', value)]))) : null];

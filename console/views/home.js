@@ -11,6 +11,7 @@ import { head, band, notice, status, code, copyButton, segmented } from '../part
 import { load, problem } from '../parts/load.js';
 import { grid } from '../parts/table.js';
 
+/** @type {Record<string, [string, (n: number) => string, string, string]>} */
 const SHOWN = {
   keys: ['key', (n) => n === 1 ? 'key' : 'keys', 'that sign or encrypt', to('functions', ['list-keys'])],
   users: ['person', (n) => n === 1 ? 'user' : 'users', 'with a stored password', to('functions', ['list-users'])],
@@ -25,6 +26,7 @@ const STEPS = [
   ['Call any other function', 'Every function has a form, examples, curl and Python', to('functions')],
 ];
 
+/** @param {HTMLElement} root @param {ViewContext} context */
 export default function show(root, { call, signal, credential }) {
   const health = h('div');
   const here = h('div');
@@ -47,13 +49,13 @@ export default function show(root, { call, signal, credential }) {
     grid('Services', ['Service', 'Status', { text: 'Latency', num: true }], Object.entries(response.services).map(([name, s]) =>
       h('tr', h('th', { scope: 'row' }, name), h('td', status(s.status)), h('td.num', ms(s.latency_ms)))))];
   }, { rows: 5, signal });
-  contents(here, { call, signal, credential });
+  contents(here, { signal, credential });
 }
 
 function contents(host, { signal, credential }) {
   if (!credential && !state.open) {
     fill(host, notice('info', 'You are not connected. These work already: health, public keys, public queries, links to blobs. ', h('a', { href: to('connect') }, 'Connect'), ' with a function key to see the rest.'),
-      h('div.actions', h('button', { type: 'button', onclick: () => { state.open = true; contents(host, { signal, credential, call: null }); } }, icon('eye', 14), 'Look without a key'), h('span.faint.small', 'Works where the app enforces no keys, as on your own machine.')));
+      h('div.actions', h('button', { type: 'button', onclick: () => { state.open = true; contents(host, { signal, credential }); } }, icon('eye', 14), 'Look without a key'), h('span.faint.small', 'Works where the app enforces no keys, as on your own machine.')));
     return;
   }
   const holds = h('div.holds');

@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 from shared.console.files import File
 from shared.web import Response
+from shared.web.encoding import accepts, is_current
 
 YEAR_SECONDS = 365 * 24 * 3600
 
@@ -22,32 +23,9 @@ def policy(blob_url: str) -> str:
     )
 
 
-def accepts_brotli(header: str) -> bool:
-    """Whether an Accept-Encoding (RFC 9110, section 12.5.3) names `br`, and at least as much as the plain form."""
-    weights: dict[str, float] = {}
-    for part in header.split(","):
-        coding, *parameters = [each.strip().lower() for each in part.split(";")]
-        weight = 1.0
-        for parameter in parameters:
-            name, _, value = parameter.partition("=")
-            if name.strip() == "q":
-                try:
-                    weight = float(value)
-                except ValueError:
-                    weight = 0.0
-        weights[coding] = weight
-    return 0 < weights.get("br", 0) <= 1 and weights["br"] >= weights.get("identity", 0)
-
-
-def is_current(if_none_match: str, etag: str) -> bool:
-    """Whether an If-None-Match (RFC 9110, section 13.1.2) names `etag`; the comparison is weak."""
-    tags = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]
-    return etag in tags or tags == ["*"]
-
-
 def send(file: File, content_policy: str, accept_encoding: str, if_none_match: str) -> Response:
     """The response with `file`, or 304 where the caller has it."""
-    packed = file.packed if file.packed is not None and accepts_brotli(accept_encoding) else None
+    packed = file.packed if file.packed is not None and accepts("br", accept_encoding) else None
     etag = file.etag if packed is None else f'{file.etag[:-1]}-br"'
     headers = {
         "etag": etag,

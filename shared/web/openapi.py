@@ -23,9 +23,12 @@ from shared.errors import (
     all_errors,
 )
 from shared.web.decoding import BODY_ONLY, WITH_BODY
-from shared.web.route import Access, Operation, Response, Route
+from shared.web.encoding import accepts, is_current
+from shared.web.route import Access, Operation, Request, Response, Route
 
 REF = "#/components/schemas/"
+
+CACHE_SECONDS = 300
 
 MAX_QUERY_LENGTH = 2000
 """In a URL, the length of the URL itself limits longer texts, so their `maxLength` is left out."""
@@ -74,8 +77,25 @@ def operations(routes: Sequence[Route]) -> dict[str, Operation]:
     """`openapi`, which describes `routes` and itself."""
 
     @cache
-    def serve() -> Response:
-        return Response(body=msgspec.json.encode(document(routes)))
+    def forms() -> tuple[bytes, bytes, str]:
+        """The document, its gzip form, and its ETag."""
+        import gzip
+        import hashlib
+
+        body = msgspec.json.encode(document(routes))
+        return body, gzip.compress(body, mtime=0), hashlib.sha256(body).hexdigest()[:20]
+
+    def serve(request: Request) -> Response:
+        # The host compresses nothing, and the document is over 400 KB.
+        body, packed, digest = forms()
+        is_packed = accepts("gzip", request.headers.get("accept-encoding", ""))
+        etag = f'"{digest}-gzip"' if is_packed else f'"{digest}"'
+        headers = {"etag": etag, "vary": "Accept-Encoding"}
+        if is_current(request.headers.get("if-none-match", ""), etag):
+            return Response(304, headers=headers | {"cache-control": f"public, max-age={CACHE_SECONDS}"})
+        if is_packed:
+            headers["content-encoding"] = "gzip"
+        return Response(200, packed if is_packed else body, headers=headers)
 
     return {
         "openapi": Operation(
@@ -83,7 +103,9 @@ def operations(routes: Sequence[Route]) -> dict[str, Operation]:
             request=None,
             response=None,
             summary="This document (OpenAPI 3.1).",
-            cache_seconds=300,
+            statuses={200: "Success.", 304: "The document is as If-None-Match names it."},
+            with_request=True,
+            cache_seconds=CACHE_SECONDS,
         )
     }
 

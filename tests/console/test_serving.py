@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.console.serving import accepts_brotli, is_current, policy
+from shared.console.serving import policy
 from tests.support import ROOT, App, StartApp
 
 STATIC = ROOT / "shared" / "console" / "static"
@@ -67,33 +67,6 @@ def test_brotli_only_where_it_is_accepted(client: httpx.Client) -> None:
         response = client.get(f"/api/console/{name}", headers=headers)
         assert response.status_code == status
         assert response.headers["etag"] == (packed if encoding == "br" else plain).headers["etag"]
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        ("", False),
-        ("gzip, deflate, br, zstd", True),
-        ("br;q=0", False),
-        ("br; q=0.000", False),
-        ("BR;Q=0.1", True),
-        ("br;q=x", False),
-        ("br;q=0.5, identity", False),
-        ("*", False),
-        ("brotli", False),
-        ("gzip;q=1.0, br ; q=0.2", True),
-    ],
-)
-def test_accept_encoding(header: str, expected: bool) -> None:
-    """Only a header that names `br`, with a weight over 0 and not below the plain form's, gets it."""
-    assert accepts_brotli(header) == expected
-
-
-def test_if_none_match() -> None:
-    """A list of tags, weak tags and `*` match."""
-    assert is_current('"a", W/"b"', '"b"')
-    assert is_current("*", '"b"')
-    assert not is_current('"bb"', '"b"')
 
 
 @pytest.mark.parametrize(
