@@ -63,7 +63,7 @@ package: python  ## build the deployment package .data/strongroom.zip
 venv: python  ## create the virtual environment
 	@$(PYTHON) -m scripts.setup $(VENV) venv
 
-setup: python  ## create the virtual environment and install Azurite and what tests need
+setup: python  ## create the virtual environment and install Azurite
 	@$(PYTHON) -m scripts.setup $(VENV) test
 
 lock: python  ## pin the versions in requirements*.txt and package-lock.json (UPGRADE=--upgrade takes newer versions)

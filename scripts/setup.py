@@ -88,20 +88,14 @@ def check_node() -> None:
         fail(f"Install Node {MINIMUM_NODE} or newer (Azurite needs it); this one is {version or 'broken'}.")
 
 
-def install_npm_packages(*, tests: bool) -> None:
-    """Install the packages of package-lock.json without their install scripts (we want only Core Tools' script).
-
-    Without `tests` only Azurite and Core Tools; packages for tests that are there already stay.
-    """
+def install_npm_packages() -> None:
+    """Install the packages of package-lock.json without their install scripts (we want only Core Tools' script)."""
     stamp_path = ROOT / "node_modules" / "strongroom.json"
     expected = {name: digest(name) for name in ("package.json", "package-lock.json")}
     stamp = read_stamp(stamp_path)
-    tests = tests or stamp.get("packages") == "all"
-    expected["packages"] = "all" if tests else "run"
     if any(stamp.get(name) != value for name, value in expected.items()):
-        print(f"Installing Azurite{' and what tests need' * tests} (only the first time) …", flush=True)
+        print("Installing Azurite (only the first time) …", flush=True)
         command = ["npm", "ci", "--ignore-scripts", "--loglevel=error", "--prefer-offline"]
-        command += [] if tests else ["--omit=dev"]
         # By default npm retries for three minutes without a network.
         command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
         run_quietly(command, "npm.log", "Azurite (npm)")
@@ -144,7 +138,7 @@ def main(folder: str, purpose: str) -> None:
             check_node()
         create_venv(ROOT / folder, {"start": RUNTIME, "infra": INFRA}.get(purpose, EVERYTHING))
         if purpose not in ("venv", "infra"):
-            install_npm_packages(tests=purpose != "start")
+            install_npm_packages()
         if purpose == "start":
             download_core_tools()
 

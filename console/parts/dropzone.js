@@ -15,7 +15,10 @@ export function acceptDrop(target, onfiles) {
   });
 }
 
-/** A button that opens the browser's own dialog for files. */
+/**
+ * A button that opens the browser's own dialog for files.
+ * @param {any} label @param {(files: File[]) => void} onfiles @param {{multiple?: boolean, mark?: string}} [options]
+ */
 export function fileButton(label, onfiles, { multiple = false, mark } = {}) {
   const picker = h('input', { type: 'file', multiple, hidden: true, 'aria-label': label, onchange: () => { const files = [...picker.files]; picker.value = ''; if (files.length) onfiles(files); } });
   return [h('button', { type: 'button', onclick: () => picker.click() }, mark && icon(mark, 14), label), picker];

@@ -40,6 +40,7 @@ async function act(title, task) {
 }
 
 // --- links -------------------------------------------------------------------------------------------------------------
+/** @param {{container: string, name?: string, prefix?: string}} what @param {any} context */
 function share({ container, name, prefix }, { call, signal }) {
   const out = h('div', { 'aria-live': 'polite' });
   const revocable = h('input', { type: 'checkbox', checked: true, onchange: () => fit() }), once = h('input', { type: 'checkbox', onchange: () => fit() });

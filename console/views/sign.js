@@ -209,8 +209,8 @@ export default function show(root, { path, query, signal, call }) {
     let took = 0;
     const there = mode === 'offline' ? null : messageFields(type() ?? '', algorithm(), work.format)
       .then((fields) => call('verify', { key: work.key, ...(work.format === 'jws' ? {} : fields), signature: work.signature.trim(), algorithm: work.algorithm || undefined, version, format: work.format }))
-      .then((server) => ({ server })).catch((error) => ({ error })).finally(() => { took = performance.now() - started; });
-    const [local, result] = await Promise.all([here, there]);
+      .then((server) => /** @type {any} */ ({ server })).catch((error) => /** @type {any} */ ({ error })).finally(() => { took = performance.now() - started; });
+    const [local, result] = /** @type {[any, any]} */ (await Promise.all([here, there]));
     if (mine !== run || signal.aborted || result?.error?.name === 'AbortError') return;
     const negative = local.verdict === 'mismatch' || local.verdict === 'malformed';
     const why = negative ? await explain(question, work.source === 'text' ? work.text : null) : null;

@@ -42,8 +42,9 @@ export function bound(name, text, type) {
 }
 function exactNumber(name, text) {
   if (String(Number(text)) === text || !/^-?\d+$/.test(text)) return Number(text);
-  if (!JSON.rawJSON) throw new SyntaxError(`This browser cannot send the number of ${name} exactly. Choose the type text.`);
-  return JSON.rawJSON(text);
+  const { rawJSON } = /** @type {any} */ (JSON);
+  if (!rawJSON) throw new SyntaxError(`This browser cannot send the number of ${name} exactly. Choose the type text.`);
+  return rawJSON(text);
 }
 /** The place that the database named in its message, counted in characters from 1; 0 without one. */
 const placeOf = (body) => body.code === 'sql-error' ? Number(/ at character (\d+)\)/.exec(body.detail ?? '')?.[1] ?? 0) : 0;
@@ -404,7 +405,7 @@ export default function show(root, { query, signal, call }) {
   function drawBar() {
     root.dataset.mode = mode;
     const names = databases.length ? databases.map((d) => [d.name, `${d.name} · ${d.engine}`]) : [[db, db]];
-    const focused = bar.contains(document.activeElement) ? document.activeElement.dataset.act : null;
+    const focused = bar.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset.act : null;
     fill(bar, h('h1.sr', { tabindex: '-1' }, 'SQL'),
       select(names, db, { 'aria-label': 'Database', class: 'db', onchange: (e) => { const draft = stored().drafts[e.target.value]; chooseDatabase(e.target.value); if (draft != null && !ed.area.value.trim()) ed.set(draft); } }),
       segmented('Mode', [['read', 'Read'], ['write', 'Write', { disabled: !engine()?.writable || !may('execute-sql') }]], mode, setMode),
