@@ -12,6 +12,7 @@ import msgspec
 
 from shared.blobs import capability as blobs_capability
 from shared.console import capability as console_capability
+from shared.data import capability as data_capability
 from shared.errors import StrongroomError
 from shared.identity import capability as identity_capability
 from shared.memory import instance_memory
@@ -90,7 +91,8 @@ def build(environ: Mapping[str, str]) -> App:
         settings,
     )
     blobs = blobs_capability.build(environ, storage, signing.derive_key, signing.cursors, settings)
-    sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link, sandbox)
+    data = data_capability.build(storage, blobs.listings, sandbox)
+    sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link, sandbox, data.queries)
     models = models_capability.build(
         environ,
         storage,
@@ -147,6 +149,7 @@ def build(environ: Mapping[str, str]) -> App:
         *passwords.routes,
         *identity.routes,
         *sql.routes,
+        *data.routes,
         *blobs.routes,
         *console.routes,
         *models.routes,

@@ -14,8 +14,8 @@ StrongroomError
 ├── PreconditionFailed 412
 ├── BodyTooLarge 413
 ├── UnsupportedMediaType 415
-├── Refused 422             KeyReused · InvalidPassword · HashTooLarge · WeakPassword · SamePassword · WrongPassword
-│                           UserDisabled
+├── Refused 422             KeyReused · ReadOnly · SqlError · QueryTimeout · MultipleStatements · RowTooLarge
+│                           InvalidPassword · HashTooLarge · WeakPassword · SamePassword · WrongPassword · UserDisabled
 ├── Busy 429                TooManyAttempts · UserLocked
 ├── InternalError 500
 ├── InvalidSetting          stops the app at start; its message names the setting
@@ -229,6 +229,41 @@ class KeyReused(Refused):
 
     code = "idempotency-key-reused"
     title = "This Idempotency-Key belongs to another request"
+
+
+class ReadOnly(Refused):
+    """The statement would write, and the call may only read."""
+
+    code = "read-only"
+    title = "This statement would write, and this call may only read"
+
+
+class SqlError(Refused):
+    """The database refused the statement; `detail` is its own message."""
+
+    code = "sql-error"
+    title = "The database refused the statement"
+
+
+class QueryTimeout(Refused):
+    """The statement reached its time limit and was stopped."""
+
+    code = "query-timeout"
+    title = "The statement took longer than its time limit"
+
+
+class MultipleStatements(Refused):
+    """The call has more than one statement, and may have one."""
+
+    code = "multiple-statements"
+    title = "A call runs one statement"
+
+
+class RowTooLarge(Refused):
+    """A single row is over the limit of bytes, so no page can contain it."""
+
+    code = "answer-too-large"
+    title = "A row is too large for a response"
 
 
 class StillRunning(Conflict):

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CAPABILITIES = {"signing", "passwords", "sql", "blobs", "console", "identity", "models"}
+CAPABILITIES = {"signing", "passwords", "sql", "blobs", "data", "console", "identity", "models"}
 LAYERS = [
     {"errors", "version", "once", "deadline", "memory"},
-    {"settings", "inflight"},
+    {"settings", "inflight", "datafiles"},
     {"web"},
     {"storage", "sandbox"},
     {"health", "idempotency"},
@@ -137,6 +137,7 @@ PURE = {
     "signing": ("der", "formats", "jwe", "jwk", "jws", "keyring", "pbe", "pem", "rsa_numbers", "strength"),
     "passwords": ("characters", "costs", "devices", "foreign", "names", "policy", "throttling"),
     "sql": ("dialects", "paging", "saved", "statements", "values"),
+    "data": ("functions", "gate", "names", "ranges", "sources", "types"),
     "blobs": ("conditions", "downloads", "formats", "listing", "media_types", "names", "shares", "summary"),
     "identity": ("passkeys", "recovery", "sessions", "tickets", "tokens", "totp"),
     "console": ("serving",),

@@ -12,6 +12,7 @@ from shared.web import DELETE, FUNCTION, GET, GET_POST, POST, PUBLIC, PUT, Curso
 if TYPE_CHECKING:
     from shared.sandbox.process import Sandbox
     from shared.sql.databases import Databases
+    from shared.sql.engines.blobs import Data
     from shared.sql.routes.exports import Link
     from shared.sql.store.files import Files
     from shared.sql.store.queries import QueryStore
@@ -37,11 +38,12 @@ def build(
     cursors: Cursors,
     link: "Link",
     sandbox: Callable[[], "Sandbox"],
+    data: Callable[[], "Data"],
 ) -> Sql:
     """Connects to nothing. Raises InvalidSetting.
 
     `derive_key` returns 32 bytes for a purpose; `link` makes the URL of an exported blob; `sandbox` runs statements of
-    SQLite that can take long.
+    SQLite that can take long; `data` runs statements over data files.
     """
     settings = load_settings(environ)
     public = public_databases(environ)
@@ -56,7 +58,7 @@ def build(
     def databases() -> "Databases":
         from shared.sql.databases import Databases
 
-        return Databases(settings, lambda scope: storage().token(scope), files(), sandbox, derive_key)
+        return Databases(settings, lambda scope: storage().token(scope), files(), sandbox, derive_key, data)
 
     @Once
     def query_store() -> "QueryStore":
@@ -66,11 +68,12 @@ def build(
 
     @Once
     def sql() -> Mapping[str, Operation]:
+        from shared.sql.routes import blobs, exports, queries
         from shared.sql.routes import databases as database_routes
-        from shared.sql.routes import exports, queries
 
         return {
             **database_routes.operations(databases(), cursors),
+            **blobs.operations(data, cursors),
             **exports.operations(databases(), files(), link),
             **queries.operations(databases(), query_store(), cursors, public),
         }
@@ -99,6 +102,7 @@ def build(
     return Sql(
         (
             Route("query-sql", "query-sql", GET_POST, FUNCTION, sql),
+            Route("query-blobs", "query-blobs", GET_POST, FUNCTION, sql),
             Route("execute-sql", "execute-sql", POST, FUNCTION, sql),
             Route("list-databases", "databases", GET, FUNCTION, sql),
             Route("export-sql", "export-sql", POST, FUNCTION, sql),

@@ -16,10 +16,11 @@ from shared.sql.pools import Lease, Pool
 from shared.sql.records import Record
 from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Files
-from shared.sql.urls import Resources, engine_of, opener
+from shared.sql.urls import Resources, engine_of, folder_of, opener
 
 if TYPE_CHECKING:
     from shared.sandbox.process import Sandbox
+    from shared.sql.engines.blobs import Data
 
 READERS, WRITERS, SQLITE_WRITERS = 8, 4, 1
 """The most connections of a database. SQLite has one writer at a time: other calls wait here, in their order."""
@@ -44,6 +45,8 @@ class Database:
         self.engine = engine
         self._reader = reader
         self._writer = writer
+        self.check: Callable[[], None] | None = None
+        """Checks the container of data files."""
 
     @property
     def writable(self) -> bool:
@@ -138,6 +141,8 @@ class Database:
 
     def _writing(self, seconds: float) -> Lease:
         if self._writer is None:
+            if self.engine == "blobs":
+                raise ReadOnly("Data files are only read. put-blob and export-sql write blobs.")
             raise ReadOnly(f"The database has no writer. Set DATABASE_{self.name.upper()}_WRITE to allow writing.")
         return Lease(self._writer, seconds)
 
@@ -153,7 +158,10 @@ class Database:
             return session.warnings()
 
     def ping(self) -> None:
-        """Run an empty query, to see whether the database responds."""
+        """Run an empty query, to see whether the database responds; of data files only the container is checked."""
+        if self.check is not None:
+            self.check()
+            return
         with self.reading(2.0) as session:
             session.query("select 1", (), rows=1, explain=False).fetch(1)
 
@@ -186,6 +194,7 @@ class Databases:
         files: Files,
         sandbox: Callable[[], "Sandbox"] | None = None,
         derive_key: Callable[[str], bytes] | None = None,
+        data: "Callable[[], Data] | None" = None,
     ) -> None:
         """Without a `sandbox` they share one of their own; without `derive_key` the keys last as long as they do."""
         if derive_key is None:
@@ -194,7 +203,7 @@ class Databases:
             def derive_key(purpose: str) -> bytes:
                 return hmac.digest(secret, purpose.encode(), "sha256")
 
-        resources = Resources(token, files, sandbox or Once(_default_sandbox))
+        resources = Resources(token, files, sandbox or Once(_default_sandbox), data)
         self._databases = {
             name: _database(name, each, resources, derive_key) for name, each in sorted(settings.items())
         }
@@ -227,4 +236,7 @@ def _database(
     if settings.write_url is not None:
         size = SQLITE_WRITERS if engine == "sqlite" else WRITERS
         writer = Pool(opener(settings.write_url, resources, writes=True), size)
-    return Database(name, engine, reader, writer, derive_key)
+    database = Database(name, engine, reader, writer, derive_key)
+    if engine == "blobs" and (data := resources.data) is not None:
+        database.check = lambda: data().check_container(folder_of(settings.url)[0])
+    return database

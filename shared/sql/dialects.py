@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-Dialect = Literal["sqlite", "postgresql", "mysql"]
-"""`mysql` is MariaDB, too."""
+Dialect = Literal["sqlite", "postgresql", "mysql", "blobs"]
+"""`mysql` is MariaDB, too; `blobs` are data files, read by DuckDB."""
 
 # Every character outside ASCII is part of a name for all three engines, U+00A0 and other Unicode spaces included. The
 # classes exclude the rest of ASCII, because Python needs 3 ms to compile a class with a range beyond it.
@@ -102,6 +102,25 @@ _MYSQL = rf"""
 | (?P<sign> [-+*/%<>=|,&~.();:!@^{{}}] )
 """
 
+# ---- DuckDB, whose lexer is PostgreSQL's. Its own parser decides what runs; this one only finds the parameters.
+
+_BLOBS = rf"""
+  (?P<blank> [ \t\n\v\r\f]++ )
+| (?P<comment> --[^\n\r]*+ )
+| (?P<nested> /\* )
+| (?P<text> [eE]{_ESCAPED} | '[^']*+(?:''[^']*+)*+' )
+| (?P<name> "[^"]*+(?:""[^"]*+)*+" )
+| (?P<open> [eE]?' | " )
+| (?P<dollar> \$(?:{_START}{_PLAIN}*+)?\$ )
+| (?P<word> {_START}{_PART}*+ )
+| (?P<number> (?:0[xXoObB][0-9a-fA-F_]++|(?:[0-9][0-9_]*+(?:\.(?!\.)[0-9_]*+)?|\.[0-9][0-9_]*+)(?:[eE][-+]?[0-9_]++)?) )
+| (?P<symbol> ::|:= )
+| \?(?P<position> [0-9]*+ )
+| \$(?P<dollar_position> [0-9]++ )(?!{_START})
+| [:$](?P<parameter> {_START}{_PLAIN}*+ )
+| (?P<sign> [-+*/%<>=|,&~.();:!@\#^`\[\]{{}}] )
+"""
+
 _SELECTS = frozenset({"SELECT", "VALUES", "WITH", "TABLE", "SHOW", "EXPLAIN", "DESCRIBE", "DESC"})
 """PostgreSQL's and MySQL's read-only transactions forbid writing tables; commands such as COPY, CALL and DO, which
 reach further than tables, have no business in a query."""
@@ -145,6 +164,17 @@ DIALECTS: Mapping[Dialect, DialectFacts] = {
         relations=frozenset({"pg_stat_activity", "pg_stat_statements"}),
         schemas={"pg_catalog": frozenset({"pg_stat_activity"})},
         records=_RECORDS.format("text"),
+    ),
+    "blobs": DialectFacts(
+        token=re.compile(_BLOBS, re.DOTALL | re.VERBOSE),
+        reads=frozenset({"SELECT", "VALUES", "WITH", "FROM", "TABLE"}),
+        writes=frozenset(),
+        undoable=frozenset(),
+        functions=frozenset(),
+        function_prefixes=(),
+        relations=frozenset(),
+        schemas={},
+        records="",
     ),
     "mysql": DialectFacts(
         token=re.compile(_MYSQL, re.DOTALL | re.VERBOSE),

@@ -1,6 +1,29 @@
-"""The errors of SQL."""
+"""The errors of SQL; those that data files share are in `shared.errors`."""
 
-from shared.errors import NotFound, Refused, Unavailable
+from shared.errors import (
+    MultipleStatements,
+    NotFound,
+    QueryTimeout,
+    ReadOnly,
+    Refused,
+    RowTooLarge,
+    SqlError,
+    Unavailable,
+)
+
+__all__ = [
+    "DatabaseUnavailable",
+    "DatasetTooLarge",
+    "ExportTooLarge",
+    "MultipleStatements",
+    "NotPublic",
+    "QueryTimeout",
+    "ReadOnly",
+    "RowTooLarge",
+    "SqlError",
+    "UnknownDatabase",
+    "UnknownQuery",
+]
 
 
 class UnknownDatabase(NotFound):
@@ -15,41 +38,6 @@ class UnknownQuery(NotFound):
 
     code = "unknown-query"
     title = "There is no such query"
-
-
-class ReadOnly(Refused):
-    """The statement would write, and the call may only read."""
-
-    code = "read-only"
-    title = "This statement would write, and this call may only read"
-
-
-class SqlError(Refused):
-    """The database refused the statement; `detail` is its own message."""
-
-    code = "sql-error"
-    title = "The database refused the statement"
-
-
-class QueryTimeout(Refused):
-    """The statement reached its time limit and was stopped."""
-
-    code = "query-timeout"
-    title = "The statement took longer than its time limit"
-
-
-class MultipleStatements(Refused):
-    """The call has more than one statement, and may have one."""
-
-    code = "multiple-statements"
-    title = "A call runs one statement"
-
-
-class RowTooLarge(Refused):
-    """A single row is over the limit of bytes, so no page can contain it."""
-
-    code = "answer-too-large"
-    title = "A row is too large for a response"
 
 
 class DatabaseUnavailable(Unavailable):

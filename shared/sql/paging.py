@@ -17,7 +17,7 @@ from shared.sql.dialects import Dialect
 from shared.sql.statements import clip
 from shared.sql.values import Column, Compared, Page, Params, Scalar
 
-NULLS_FIRST: Mapping[Dialect, bool] = {"sqlite": True, "postgresql": False, "mysql": True}
+NULLS_FIRST: Mapping[Dialect, bool] = {"sqlite": True, "postgresql": False, "mysql": True, "blobs": False}
 """Whether nulls come first in ascending order."""
 
 _NAME = r'(?:[^\W\d]\w*|"[^"]+"|`[^`]+`)'
@@ -55,6 +55,8 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     order: list[Term] = []
     types: list[str] = []
     """The names of the Arrow types of the first page."""
+    digest: str = ""
+    """Of data files: what identifies their names and ETags."""
 
 
 def order_of(

@@ -7,11 +7,13 @@ from urllib.parse import quote
 
 import msgspec
 
+from shared.datafiles import DataChanged
 from shared.deadline import call_limit
 from shared.errors import StrongroomError, Unavailable
 from shared.sql import arrow
 from shared.sql.databases import Database
 from shared.sql.dialects import Dialect
+from shared.sql.engines.blobs import BlobsSession, Scan
 from shared.sql.errors import RowTooLarge, SqlError
 from shared.sql.paging import Position, continued, order_of, position_after
 from shared.sql.statements import identifiers
@@ -55,6 +57,8 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What the cursors of this query belong to."""
     cursor: str | None = None
     explain: bool = False
+    dry_run: bool = False
+    """On data files, respond with what the statement would read; elsewhere as `explain`."""
     filename: str | None = None
 
 
@@ -89,7 +93,13 @@ def page_response(database: Database, cursors: Cursors, query: PageQuery) -> Res
     if start.key:
         sql, params = continued(sql, database.engine, params, start)
     with database.reading(query.seconds) as session:
-        rows = session.query(sql, params, rows=start.skip + query.limit + 1, explain=query.explain)
+        if query.dry_run and isinstance(session, BlobsSession):
+            return Response.json(session.estimate(sql, params))
+        rows = session.query(sql, params, rows=start.skip + query.limit + 1, explain=query.explain or query.dry_run)
+        if start.digest and start.digest != scan_of(session).digest:
+            raise DataChanged(
+                "Files were added, removed or changed since the first page. Start again without a cursor."
+            )
         _skip(rows, start.skip)
         columns = rows.columns
         types = start.types
@@ -100,14 +110,19 @@ def page_response(database: Database, cursors: Cursors, query: PageQuery) -> Res
                 page = read_page(rows, query.style, query.limit, query.max_bytes)
         except RowOverLimit:
             raise RowTooLarge(f"One row has more than {query.max_bytes} bytes. Select fewer columns.") from None
+        scan = scan_of(session)
     cursor = None
     if page.truncated and not query.explain:
         order = order_of(query.sql, database.engine, columns, texts_are_exact=lambda: _texts_are_exact(database))
-        position = position_after(start, page, order, types)
+        position = msgspec.structs.replace(position_after(start, page, order, types), digest=scan.digest)
         # If the table with the cursors' key is unavailable, the rows are still correct, and `truncated` is true.
         with suppress(Unavailable), call_limit(CURSOR_SECONDS):
             cursor = cursors.encode(position, "query", query.question)
     headers = {}
+    scanned: dict[str, int] = {}
+    if database.engine == "blobs":
+        scanned = {"bytes_scanned": scan.bytes_scanned, "requests": scan.requests}
+        headers = {"x-bytes-scanned": str(scan.bytes_scanned), "x-requests": str(scan.requests)}
     if query.filename is not None:
         headers["content-disposition"] = disposition(query.filename)
     if query.style.format in ("ndjson", "csv", "arrow"):
@@ -123,8 +138,14 @@ def page_response(database: Database, cursors: Cursors, query: PageQuery) -> Res
         "truncated": page.truncated,
         "cursor": cursor,
         "elapsed_ms": round((perf_counter() - started) * 1000, 3),
+        **scanned,
     }
     return Response(body=msgspec.json.encode(response), headers=headers)
+
+
+def scan_of(session: object) -> Scan:
+    """What a statement over data files has read so far; nothing for any other database."""
+    return session.scan if isinstance(session, BlobsSession) else Scan(0, 0, "")
 
 
 def disposition(filename: str) -> str:

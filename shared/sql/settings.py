@@ -1,13 +1,15 @@
 """The settings of SQL: `DATABASE_<NAME>`, `DATABASE_<NAME>_WRITE` and `STRONGROOM_PUBLIC_DATABASES`."""
 
+import re
 from collections.abc import Mapping
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
 from shared.errors import InvalidSetting
+from shared.storage.containers import is_reserved
 
-DATABASE_URLS = ("sqlite:///", "blob://", "postgresql://", "postgres://", "mysql://", "mariadb://")
+DATABASE_URLS = ("sqlite:///", "blob://", "blobs://", "postgresql://", "postgres://", "mysql://", "mariadb://")
 
 
 OPTIONS: Mapping[str, frozenset[str]] = {
@@ -52,8 +54,8 @@ def load_settings(environ: Mapping[str, str]) -> dict[str, DatabaseSettings]:
             databases[name.removeprefix(prefix).lower()] = DatabaseSettings(url, urls.get(name + suffix))
             continue
         reader = name.removesuffix(suffix)
-        if url.startswith("blob://"):
-            raise InvalidSetting(f"{name} must not be a blob: a dataset is only read.")
+        if url.startswith(("blob://", "blobs://")):
+            raise InvalidSetting(f"{name} must not be a blob: datasets and data files are only read.")
         if reader not in urls:
             raise InvalidSetting(f"{name} is set, but {reader} is not: a writer needs a reader.")
         if _kind(url) != _kind(urls[reader]):
@@ -65,6 +67,15 @@ def public_databases(environ: Mapping[str, str]) -> frozenset[str]:
     """The names in `STRONGROOM_PUBLIC_DATABASES`, in lower case: the databases that public queries may read."""
     names = environ.get("STRONGROOM_PUBLIC_DATABASES", "").lower().split(",")
     return frozenset(name.strip() for name in names if name.strip())
+
+
+def _check_folder(name: str, container: str, prefix: str) -> None:
+    if not re.fullmatch(r"(?=.{3,63}\Z)[a-z0-9]+(-[a-z0-9]+)*|\$root|\$web", container):
+        raise InvalidSetting(f"{name} must name a container and a prefix, like blobs://container/path/.")
+    if is_reserved(container):
+        raise InvalidSetting(f"{name} names a container that belongs to the Functions host or to this app.")
+    if any(each in (".", "..") for each in prefix.split("/")) or any(each in prefix for each in "*?[\0"):
+        raise InvalidSetting(f"{name} must be a plain prefix: without `..`, and without *, ? and [.")
 
 
 def _kind(url: str) -> str:
@@ -80,6 +91,9 @@ def _check(name: str, url: str) -> None:
     container, _, blob = rest.partition("/")
     if not rest.strip("/") or (scheme == "blob" and not (container and blob)):
         raise InvalidSetting(f"{name} has nothing after {scheme}://. Write it like blob://container/path/data.sqlite.")
+    if scheme == "blobs":
+        _check_folder(name, container, unquote(blob))
+        return
     if scheme in ("sqlite", "blob"):
         if "%00" in rest or "\0" in rest:
             raise InvalidSetting(f"{name} contains a NUL character.")

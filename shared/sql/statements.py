@@ -203,21 +203,21 @@ _remembered = lru_cache(maxsize=512)(_scan)
 
 
 def _sliced(sql: str, found: Iterator[Token]) -> Iterator[Token]:
-    """`found`, where `:j` in `a[i:j]` is no parameter but a colon and a column: the bound of a slice."""
+    """`found`, where `:j` in `a[i:j]` and in `{i:j}` is no parameter but a colon and a column."""
     open_brackets: list[str] = []
     before = Token("blank", 0, 0)
     for token in found:
         kind = token.kind
         first = sql[token.start]
-        if first in "([" and kind in ("sign", "symbol"):
+        if first in "([{" and kind in ("sign", "symbol"):
             open_brackets.append(first)
-        elif first in ")]" and kind in ("sign", "symbol") and open_brackets:
+        elif first in ")]}" and kind in ("sign", "symbol") and open_brackets:
             open_brackets.pop()
         elif (
             kind == "parameter"
             and first == ":"
             and open_brackets
-            and open_brackets[-1] == "["
+            and open_brackets[-1] in "[{"
             and _is_bound(sql, before)
         ):
             yield Token("sign", token.start, token.start + 1)
@@ -239,7 +239,7 @@ def _is_bound(sql: str, token: Token) -> bool:
 
 def _forbidden(sql: str, code: list[Token], words: tuple[str, ...], dialect: Dialect) -> str:
     """The first function, relation or command in `code` that callers may not run; "" if there is none."""
-    if dialect == "sqlite":
+    if dialect in ("sqlite", "blobs"):
         return ""
     if dialect == "mysql" and (command := _forbidden_command(code, words)):
         return command

@@ -12,6 +12,7 @@ from shared.sql.store.files import Dataset, Files
 
 if TYPE_CHECKING:
     from shared.sandbox.process import Sandbox
+    from shared.sql.engines.blobs import Data
 
 ENGINES: Mapping[str, Dialect] = {
     "sqlite": "sqlite",
@@ -20,6 +21,7 @@ ENGINES: Mapping[str, Dialect] = {
     "postgres": "postgresql",
     "mysql": "mysql",
     "mariadb": "mysql",
+    "blobs": "blobs",
 }
 """By the schemes of URLs."""
 
@@ -31,6 +33,8 @@ class Resources(NamedTuple):
     files: Files
     sandbox: Callable[[], "Sandbox"]
     """The child processes for statements of SQLite that can take long."""
+    data: Callable[[], "Data"] | None = None
+    """Data files; None where the app has none."""
 
 
 def engine_of(url: str) -> Dialect:
@@ -51,6 +55,18 @@ def opener(url: str, resources: Resources, *, writes: bool) -> Callable[[], Sess
 
         return open_sqlite
 
+    if engine == "blobs":
+
+        def open_blobs() -> Session:
+            from shared.sql.engines.blobs import BlobsSession
+
+            assert resources.data is not None  # noqa: S101
+            data = resources.data()
+            container, prefix = folder_of(url)
+            return BlobsSession(data, lambda: data.folder(container, prefix))
+
+        return open_blobs
+
     def open_server() -> Session:
         if engine == "postgresql":
             from shared.sql.engines.postgresql import PostgresSession
@@ -61,6 +77,13 @@ def opener(url: str, resources: Resources, *, writes: bool) -> Callable[[], Sess
         return MysqlSession(url, resources.token, writes=writes)
 
     return open_server
+
+
+def folder_of(url: str) -> tuple[str, str]:
+    """The container of a `blobs://` URL, and its prefix, which is empty or ends with a slash."""
+    container, _, prefix = url.removeprefix("blobs://").partition("/")
+    prefix = unquote(prefix)
+    return container, prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
 
 
 def _dataset(url: str, files: Files) -> Callable[[], str]:

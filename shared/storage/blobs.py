@@ -83,6 +83,30 @@ class Blobs:
         check_name(name)
         return self.service.get_blob_client(container, name, snapshot=snapshot, version_id=version_id)
 
+    def read_range(self, container: str, name: str, etag: str, start: int, end: int) -> bytes:
+        """The bytes from `start` to before `end`, as they are stored, in one request.
+
+        Raises PreconditionFailed where the blob has another ETag, and UnknownBlob.
+        """
+        from azure.core import MatchConditions
+
+        check_container(container)
+        check_name(name)
+        client = self._storage.range_service.get_blob_client(container, name)
+
+        def send(options: dict[str, Any]) -> bytes:
+            stream = client.download_blob(
+                start,
+                end - start,
+                etag=etag,
+                match_condition=MatchConditions.IfNotModified,
+                decompress=False,
+                **options,
+            )
+            return bytes(stream.readall())
+
+        return self.read(send)
+
     def read(self, request: Callable[[dict[str, Any]], T]) -> T:
         """Send a request that changes nothing, or that may be repeated without harm."""
         return retry(lambda: self._send(request))

@@ -80,6 +80,14 @@ class Storage:
     @cached_property
     def blob_service(self) -> "BlobServiceClient":
         """The SDK's client of Blob Storage."""
+        return self._blob_service(FIRST_READ_BYTES)
+
+    @cached_property
+    def range_service(self) -> "BlobServiceClient":
+        """The SDK's client of Blob Storage that reads a range of bytes in one request."""
+        return self._blob_service(MAX_READ_BYTES)
+
+    def _blob_service(self, first_read_bytes: int) -> "BlobServiceClient":
         from azure.core.credentials import AzureNamedKeyCredential
         from azure.storage.blob import BlobServiceClient
 
@@ -90,7 +98,7 @@ class Storage:
             transport=new_transport(),
             permit_redirects=False,
             retry_total=0,
-            max_single_get_size=FIRST_READ_BYTES,
+            max_single_get_size=first_read_bytes,
             max_chunk_get_size=MAX_READ_BYTES,
             max_single_put_size=MAX_READ_BYTES,
             raw_request_hook=partial(_use_exact_urls, account.blob_url),

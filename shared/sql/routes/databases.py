@@ -156,7 +156,8 @@ def query_sql(databases: Databases, cursors: Cursors, request: QuerySqlRequest) 
         max_bytes=most_bytes(request.limit, form),
         seconds=request.timeout_ms / 1000,
         cursor=request.cursor,
-        explain=request.explain or request.dry_run,
+        explain=request.explain,
+        dry_run=request.dry_run,
         filename=request.filename,
         question=(request.database, request.sql, request.params),
     )

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.errors import Busy, Unavailable
+from shared.sandbox.callers import anonymous
 from shared.sql.databases import Databases
 from shared.sql.dialects import Dialect
 from shared.sql.errors import NotPublic, ReadOnly, SqlError, UnknownDatabase, UnknownQuery
@@ -158,7 +159,8 @@ def public_query(
     if not slots.acquire(timeout=PUBLIC_WAIT_SECONDS):
         raise Busy("Too many public queries are running. Try again.", retry_after=1)
     try:
-        return page_response(database, cursors, query)
+        with anonymous():
+            return page_response(database, cursors, query)
     except UnknownDatabase:
         raise unknown from None
     except SqlError as error:

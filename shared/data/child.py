@@ -1,0 +1,416 @@
+"""DuckDB in a child process: it serves the messages of one call, and reads files only through the app.
+
+Messages are MessagePack arrays. The app sends a method and its arguments; the child responds `["ok", value]` or
+`["error", code, detail]`. Before that it may send `["read", file, offset, length]`, to which the app responds with the
+place of the first byte, in eight bytes, and the bytes.
+"""
+
+import json
+import resource
+from collections.abc import Callable, Sequence
+from struct import Struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import duckdb
+import msgspec
+
+from shared.data.filesystem import ROOT, CallFiles, Entry
+from shared.data.gate import Checked, Refused, check
+from shared.data.types import Wire, wire
+from shared.sandbox.child import limit_cpu
+
+if TYPE_CHECKING:
+    from shared.sandbox.child import Channel
+
+START = Struct(">Q")
+HEADROOM_BYTES = 96 * 1024 * 1024
+"""Of the process's address space, for rows, messages and what DuckDB does not count."""
+FETCH_BYTES = 4 * 1024 * 1024
+"""The rows of one message have about this many bytes."""
+MAX_ROW_BYTES = 16 * 1024 * 1024
+BUFFER_BYTES = 4 * 1024 * 1024
+"""What is read of a CSV file at once; a line has at most half of it."""
+FOOTER_BYTES = 256 * 1024
+"""What is read of the end of a Parquet file."""
+MAX_OBJECT_BYTES = 2 * 1024 * 1024
+"""The longest object in a JSON file."""
+SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 1,
+    "async_threads": 0,  # No reads ahead in threads of its own: the app reads ahead.
+    "temp_directory": "",
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "allow_persistent_secrets": False,
+    "python_enable_replacements": False,
+}
+
+
+class Failure(Exception):
+    """The call cannot go on: a code, and a sentence."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+
+def serve(channel: "Channel") -> None:
+    """Serve the messages of one call, until the app closes the pipe."""
+    Engine(channel).serve()
+
+
+class Engine:
+    """A DuckDB without files of its own, and the files of one call."""
+
+    def __init__(self, channel: "Channel") -> None:
+        self._channel = channel
+        self._files = CallFiles(self._fetch)
+        self._db = db = duckdb.connect(":memory:", config=SETTINGS)
+        db.register_filesystem(self._files)
+        db.execute(f"set memory_limit = '{_memory_bytes() // 1024} KiB'")
+        db.execute("set TimeZone = 'UTC'")
+        db.execute(f"set allowed_directories = ['{ROOT}']")
+        db.execute("set enable_external_access = false")
+        db.execute("set lock_configuration = true")
+        # What a first statement loads, loaded before the call comes.
+        db.execute("select json_serialize_sql('select 1'), timestamptz '2000-01-01'").fetchall()
+        channel.on_interrupt(db.interrupt)
+        self._sql = ""
+        self._tree: dict[str, Any] = {}
+        self._wires: list[Wire] = []
+        self._methods: dict[str, Callable[..., Any]] = {
+            "start": limit_cpu,
+            "check": self.check,
+            "prune": self.prune,
+            "open": self.open,
+            "query": self.query,
+            "describe": self.describe,
+            "fetch": self.fetch,
+            "estimate": self.estimate,
+        }
+
+    def serve(self) -> None:
+        while (message := self._channel.receive()) is not None:
+            self._channel.send(msgspec.msgpack.encode(self._response(*msgspec.msgpack.decode(message))))
+
+    def _response(self, method: str, *arguments: Any) -> tuple[Any, ...]:
+        try:
+            return "ok", self._methods[method](*arguments)
+        except Failure as error:
+            return "error", error.code, error.detail
+        except (MemoryError, duckdb.OutOfMemoryException):
+            return "error", "memory", ""
+        except duckdb.InterruptException:
+            return "error", "time", ""
+        except RecursionError:
+            return "error", "refused", "The statement is nested too deeply. Write it with fewer levels."
+        except (duckdb.InternalException, duckdb.FatalException) as error:
+            return "error", "memory" if "allocat" in str(error) else "engine", ""
+        except (duckdb.Error, UnicodeError, OverflowError, ValueError) as error:
+            text = str(error)
+            if "std::bad_alloc" in text or "failed to allocate" in text.lower():
+                return "error", "memory", ""
+            return "error", "sql", text
+
+    def _fetch(self, number: int, offset: int, length: int) -> tuple[int, bytes]:
+        self._channel.send(msgspec.msgpack.encode(("read", number, offset, length)))
+        reply = self._channel.receive()
+        if not reply:
+            raise OSError("The app ended the call.")
+        return START.unpack_from(reply)[0], reply[START.size :]
+
+    # ---- The statement.
+
+    def check(self, sql: str) -> Checked:
+        """The tables that the statement names. Raises Failure where it may not run."""
+        text = self._db.execute("select json_serialize_sql(?)", [sql]).fetchall()[0][0]
+        tree = json.loads(text)
+        if tree["error"]:
+            if tree["error_type"] == "parser":
+                raise Failure("sql", tree["error_message"])
+            if len(self._db.extract_statements(sql)) > 1:
+                raise Failure("many", "Send one statement in each call.")
+            raise Failure("write", "Data files are only read: send one SELECT.")
+        try:
+            checked = check(tree)
+        except Refused as error:
+            raise Failure(error.code, error.reason) from None
+        self._sql, self._tree = sql, tree
+        return checked
+
+    def prune(self, name: str, columns: list[list[str]], rows: list[list[str]], params: list[Any]) -> list[int] | None:
+        """The numbers of the files of the view `name` that the statement can need, by their partitions; None for all.
+
+        `columns` are the names and types of the partitions, `rows` their values for each file.
+        """
+        node = self._tree["statements"][0]["node"]
+        source = node.get("from_table", {})
+        if (
+            node["type"] != "SELECT_NODE"
+            or source.get("type") != "BASE_TABLE"
+            or source["table_name"].lower() != name.lower()
+        ):
+            return None
+        where = node.get("where_clause")
+        parts = where["children"] if where and where["type"] == "CONJUNCTION_AND" else [where] if where else []
+        usable = [each for each in parts if _uses_only(each, {name.lower() for name, _ in columns})]
+        if not usable:
+            return None
+        condition = usable[0] if len(usable) == 1 else {**where, "children": usable}
+        alias = source.get("alias") or source["table_name"]
+        self._db.execute(f"create temp table __files as select * from ({_values(columns, rows)})")
+        select = f"select __file from __files as {_name(alias)} where true"
+        tree = json.loads(self._db.execute("select json_serialize_sql(?)", [select]).fetchall()[0][0])
+        tree["statements"][0]["node"]["where_clause"] = condition
+        text = self._db.execute("select json_deserialize_sql(?)", [json.dumps(tree)]).fetchall()[0][0]
+        used = {name: params[int(name) - 1] for name in _parameters(condition)}
+        found = self._db.execute(text, used) if used else self._db.execute(text)
+        return [row[0] for row in found.fetchall()]
+
+    # ---- The files.
+
+    def open(self, views: list[list[Any]]) -> None:
+        """Make a view of each [name, format, options, partitions, files]; a file is [path below ROOT, size]."""
+        for name, file_format, options, partitions, files in views:
+            paths = [ROOT + path for path, _ in files]
+            self._files.entries += [Entry(path, size) for path, (_, size) in zip(paths, files, strict=True)]
+            if len(paths) > 1 and not options.get("union_by_name"):
+                self._check_columns(file_format, options, paths)
+            source = _source(file_format, options, partitions, paths)
+            try:
+                self._db.execute(f"create view {_name(name)} as select {_selected(file_format, options)} from {source}")
+            except duckdb.Error as error:
+                if isinstance(error, duckdb.OutOfMemoryException | duckdb.InterruptException):
+                    raise
+                raise Failure("unreadable", str(error)) from None
+
+    def _check_columns(self, file_format: str, options: dict[str, Any], paths: list[str]) -> None:
+        first: list[str] | None = None
+        for path in paths:
+            columns = self._columns(file_format, options, path)
+            if first is None:
+                first = columns
+            elif columns != first:
+                missing = [name for name in first if name not in columns]
+                more = [name for name in columns if name not in first]
+                what = f"lacks {', '.join(missing[:5])}" if missing else f"also has {', '.join(more[:5])}"
+                raise Failure(
+                    "columns",
+                    f"The file {path} {what if missing or more else 'has its columns in another order'}, unlike "
+                    f"{paths[0]}. Set union_by_name to true to read all columns by their names.",
+                )
+
+    def _columns(self, file_format: str, options: dict[str, Any], path: str) -> list[str]:
+        try:
+            found = self._db.execute(f"describe select * from {_source(file_format, options, [], [path])}").fetchall()
+        except duckdb.Error as error:
+            if isinstance(error, duckdb.OutOfMemoryException | duckdb.InterruptException):
+                raise
+            raise Failure("unreadable", str(error)) from None
+        names = [str(row[0]) for row in found]
+        return names if file_format == "csv" or file_format == "parquet" else sorted(names)
+
+    # ---- The rows.
+
+    def query(self, sql: str, params: list[Any], explain: bool) -> list[tuple[str, str, str]]:
+        """Start a statement, which `check` has accepted: its columns, each a name, a kind and a detail."""
+        if explain:
+            self._db.execute(f"explain {sql}", params)
+            self._wires = [wire(_TEXT), wire(_TEXT)]
+            return [("kind", "text", ""), ("plan", "text", "")]
+        described = self._db.execute(f"select * from (\n{sql}\n) limit 0", params).description
+        self._wires = [wire(each[1], str(each[1])) for each in described]
+        if any(each.cast for each in self._wires):
+            names = [f"c{number}" for number in range(len(described))]
+            casts = [
+                name if not how.cast else f"{name}::{how.cast}" for name, how in zip(names, self._wires, strict=True)
+            ]
+            sql = f"select {', '.join(casts)} from (\n{sql}\n) as t({', '.join(names)})"
+        self._db.execute(sql, params)
+        return [(str(each[0]), how.kind, how.detail) for each, how in zip(described, self._wires, strict=True)]
+
+    def describe(self, name: str) -> list[tuple[str, str, str]]:
+        """The columns of a view."""
+        return self.query(f"select * from {_name(name)} limit 0", [], explain=False)
+
+    def estimate(self, sql: str, params: list[Any]) -> tuple[str, dict[str, int]]:
+        """The statement's plan, and for each Parquet file about how many bytes the columns of the plan have."""
+        plan = "\n".join(str(row[1]) for row in self._db.execute(f"explain {sql}", params).fetchall())
+        tree = json.loads(self._db.execute(f"explain (format json) {sql}", params).fetchall()[0][1])
+        columns = _projected(tree)
+        paths = [each.path for each in self._files.entries if each.path.endswith(".parquet")]
+        sizes: dict[str, int] = {}
+        if paths:
+            self._db.execute(
+                "select file_name, path_in_schema, total_compressed_size from parquet_metadata(?)", [paths]
+            )
+            while rows := self._db.fetchmany(1024):
+                for path, column, size in rows:
+                    if str(column).partition(", ")[0].lower() in columns:
+                        number = str(self._files.find_entry(path))
+                        sizes[number] = sizes.get(number, 0) + int(size or 0)
+        for path in paths:
+            number = str(self._files.find_entry(path))
+            sizes[number] = sizes.get(number, 0) + FOOTER_BYTES
+        return plan, sizes
+
+    def fetch(self, count: int) -> list[Sequence[Any]]:
+        """The next rows: at most `count`, and at most about FETCH_BYTES; none at the end."""
+        rows: list[Sequence[Any]] = []
+        size, step = 0, 16
+        converts = [(place, how.convert) for place, how in enumerate(self._wires) if how.convert]
+        while len(rows) < count and size < FETCH_BYTES:
+            more: list[Sequence[Any]] = list(self._db.fetchmany(min(step, count - len(rows))))
+            if not more:
+                break
+            if converts:
+                more = [_converted(row, converts) for row in more]
+            for row in more:
+                length = sum([len(value) for value in row if type(value) in _SIZED]) + 9 * len(row)
+                if length > MAX_ROW_BYTES:
+                    raise Failure("row", "One row has more than 16 MiB. Select fewer columns, or parts of them.")
+                size += length
+            rows += more
+            step = max(1, min(1024, (FETCH_BYTES - size) * len(rows) // max(1, size)))
+        return rows
+
+
+_SIZED = frozenset({str, bytes})
+
+
+class _Text(NamedTuple):
+    id: str
+    children: list[tuple[str, Any]]
+
+
+_TEXT = _Text("varchar", [])
+
+
+def _converted(row: Sequence[Any], converts: list[tuple[int, Callable[[Any], Any]]]) -> list[Any]:
+    values = list(row)
+    for place, convert in converts:
+        if values[place] is not None:
+            values[place] = convert(values[place])
+    return values
+
+
+def _memory_bytes() -> int:
+    """What DuckDB may take: this process's address space, less what is taken, less HEADROOM_BYTES."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        limit = 1024 * 1024 * 1024
+    taken = 0
+    try:
+        with open("/proc/self/statm") as file:  # noqa: PTH123
+            taken = int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        pass
+    return max(64 * 1024 * 1024, limit - taken - HEADROOM_BYTES)
+
+
+# ---- SQL of our own.
+
+
+def _name(name: str) -> str:
+    return '"{}"'.format(name.replace('"', '""'))
+
+
+def _literal(text: str) -> str:
+    return "'{}'".format(text.replace("'", "''"))
+
+
+def _list(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(_literal, texts))}]"
+
+
+def _source(file_format: str, options: dict[str, Any], partitions: list[list[str]], paths: list[str]) -> str:
+    """The table function that reads the files; `partitions` are the names and types of their Hive partitions."""
+    arguments = [_list(paths)]
+    if options.get("union_by_name"):
+        arguments.append("union_by_name = true")
+    if partitions:
+        types = ", ".join(f"{_name(name)}: {kind}" for name, kind in partitions)
+        arguments += ["hive_partitioning = true", f"hive_types = {{{types}}}"]
+    else:
+        arguments.append("hive_partitioning = false")
+    if file_format == "parquet":
+        return f"read_parquet({', '.join(arguments)})"
+    if options.get("gzip"):
+        arguments.append("compression = 'gzip'")
+    if file_format != "csv":
+        kind = "newline_delimited" if file_format == "ndjson" else "auto"
+        arguments += [f"format = '{kind}'", f"maximum_object_size = {MAX_OBJECT_BYTES}"]
+        return f"read_json({', '.join(arguments)})"
+    arguments += [f"buffer_size = {BUFFER_BYTES}", f"max_line_size = {BUFFER_BYTES // 2}"]
+    if (delimiter := options.get("delimiter")) is not None:
+        arguments.append(f"delim = {_literal(delimiter)}")
+    if (header := options.get("header")) is not None:
+        arguments.append(f"header = {str(header).lower()}")
+    if (null_values := options.get("null_values")) is not None:
+        arguments.append(f"nullstr = {_list(null_values)}")
+    if kinds := options.get("types"):
+        pairs = ", ".join(f"{_literal(name)}: {_literal(kind)}" for name, kind in kinds.items())
+        arguments.append(f"types = {{{pairs}}}")
+    if options.get("as_text"):
+        arguments += ["all_varchar = true", "allow_quoted_nulls = false"]
+    return f"read_csv({', '.join(arguments)})"
+
+
+def _selected(file_format: str, options: dict[str, Any]) -> str:
+    types = options.get("types")
+    if file_format == "csv" or not types:
+        return "*"
+    replaced = ", ".join(f"{_name(name)}::{kind} as {_name(name)}" for name, kind in types.items())
+    return f"* replace ({replaced})"
+
+
+# ---- The condition on partitions.
+
+
+def _values(columns: list[list[str]], rows: list[list[str]]) -> str:
+    """The partitions of the files as a table, in the types that `hive_types` gives them."""
+    lines = ", ".join(f"({number}, {', '.join(map(_partition, row))})" for number, row in enumerate(rows))
+    names = [_name(name) for name, _ in columns]
+    casts = [f"{name}::{kind} as {name}" for name, (_, kind) in zip(names, columns, strict=True)]
+    return f"select __file, {', '.join(casts)} from (values {lines}) as t(__file, {', '.join(names)})"
+
+
+def _partition(value: str) -> str:
+    return "null" if value == "__HIVE_DEFAULT_PARTITION__" else _literal(value)
+
+
+def _uses_only(node: Any, columns: set[str]) -> bool:
+    """Whether an expression reads partitions alone, and so has one value for all rows of a file."""
+    if isinstance(node, list):
+        return all(_uses_only(each, columns) for each in node)
+    if not isinstance(node, dict):
+        return True
+    if node.get("class") in ("SUBQUERY", "WINDOW", "STAR", "LAMBDA", "POSITIONAL_REFERENCE"):
+        return False
+    if node.get("class") == "FUNCTION" and not node.get("is_operator"):
+        return False
+    if node.get("class") == "COLUMN_REF":
+        return str(node["column_names"][-1]).lower() in columns
+    return all(_uses_only(each, columns) for each in node.values())
+
+
+def _projected(node: Any) -> set[str]:
+    """The columns, in lower case, that the scans of a plan read."""
+    if isinstance(node, list):
+        return set().union(*map(_projected, node))
+    if not isinstance(node, dict):
+        return set()
+    found = _projected(node.get("children", []))
+    projections = node.get("extra_info", {}).get("Projections", []) if isinstance(node.get("extra_info"), dict) else []
+    names = [projections] if isinstance(projections, str) else projections
+    return found | {str(name).strip('"').lower() for name in names}
+
+
+def _parameters(node: Any) -> set[str]:
+    if isinstance(node, list):
+        return set().union(*map(_parameters, node))
+    if not isinstance(node, dict):
+        return set()
+    own = {str(node["identifier"])} if node.get("class") == "PARAMETER" else set()
+    return own.union(*map(_parameters, node.values()))

@@ -1,0 +1,140 @@
+"""The function that describes data files."""
+
+from functools import partial
+from time import monotonic
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from shared.data.queries import Queries
+from shared.data.store.queries import DataQuery
+from shared.datafiles import FILE_ERRORS, FileFormat, Options
+from shared.errors import (
+    Busy,
+    QueryTimeout,
+    RowTooLarge,
+    SqlError,
+    StorageForbidden,
+    StorageUnavailable,
+    UnknownContainer,
+)
+from shared.sandbox.errors import EngineFailed, OutOfMemory
+from shared.storage import ReservedContainer
+from shared.web import Example, Fields, Operation, encode_base64
+
+LISTED_FILES = 100
+SAMPLE_ROWS = 10
+CONTAINER = r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs|\$blobchangefeed)\Z"
+
+
+class DescribeDataRequest(Fields, frozen=True, kw_only=True):
+    container: Annotated[
+        str, Meta(description="The container of the files.", min_length=3, max_length=63, pattern=CONTAINER)
+    ]
+    path: Annotated[
+        str,
+        Meta(
+            description="The name of a blob, else a glob: `*` and `?` stop at a slash, `**` is any folders, `[…]` is "
+            "a set of characters.",
+            min_length=1,
+            max_length=1024,
+        ),
+    ]
+    file_format: (
+        Annotated[FileFormat, Meta(description="The format of the files. By default it follows from their extension.")]
+        | None
+    ) = None
+    options: Options | None = None
+    timeout_ms: Annotated[int, Meta(description="The time limit in milliseconds.", ge=1, le=60_000)] = 5000
+
+
+class DataFile(msgspec.Struct, frozen=True):
+    """A file: its size in bytes, and its ETag with quotes."""
+
+    name: str
+    size: int
+    etag: str
+
+
+class DataColumn(msgspec.Struct, frozen=True):
+    """A column, with its type in `query-sql`."""
+
+    name: str
+    type: str
+
+
+class DescribeDataResponse(msgspec.Struct, frozen=True):
+    """Files, at most 100 of `file_count`. `row_count` is null where the files do not state it, as CSV and JSON."""
+
+    files: list[DataFile]
+    file_count: int
+    row_count: int | None
+    columns: list[DataColumn]
+    format: FileFormat
+    sample: list[dict[str, Any]]
+    bytes_scanned: int
+    requests: int
+
+
+def describe_data(queries: Queries, request: DescribeDataRequest) -> DescribeDataResponse:
+    source = queries.path(request.container, request.path, request.file_format, request.options)
+    with queries.open(source, monotonic() + request.timeout_ms / 1000) as query:
+        query.check("select * from data")
+        columns = query.run(f"select * from data limit {SAMPLE_ROWS}")  # noqa: S608
+        names = [each.name for each in columns]
+        kinds = [each.kind for each in columns]
+        sample = [
+            {name: _jsonable(value, kind) for name, kind, value in zip(names, kinds, row, strict=True)}
+            for row in query.fetch(SAMPLE_ROWS)
+        ]
+        selection = source.selection
+        row_count = _row_count(query) if selection.format == "parquet" else None
+        files = [DataFile(*each) for each in selection.files[:LISTED_FILES]]
+        described = [DataColumn(each.name, each.kind) for each in columns]
+        count = len(selection.files)
+        return DescribeDataResponse(
+            files, count, row_count, described, selection.format, sample, query.bytes_scanned, query.requests
+        )
+
+
+def _row_count(query: DataQuery) -> int:
+    """The number of rows of Parquet files, which their footers state."""
+    query.start("select count(*) from data")
+    ((count,),) = query.fetch(1)
+    return int(count)
+
+
+def _jsonable(value: Any, kind: str) -> Any:
+    if isinstance(value, bytes):
+        return {"base64": encode_base64(value)}
+    if value is not None and isinstance(value, str) and (kind == "json" or kind == "integer"):
+        return msgspec.Raw(value.encode())
+    return value
+
+
+def operations(queries: Queries) -> dict[str, Operation]:
+    """Reading only."""
+    return {
+        "describe-data": Operation(
+            handle=partial(describe_data, queries),
+            request=DescribeDataRequest,
+            response=DescribeDataResponse,
+            summary="Describe data files in Blob Storage: CSV, NDJSON, JSON or Parquet.\n"
+            "The response has the files that match, their columns and the first rows.",
+            errors=(
+                *FILE_ERRORS,
+                QueryTimeout,
+                OutOfMemory,
+                EngineFailed,
+                SqlError,
+                RowTooLarge,
+                UnknownContainer,
+                ReservedContainer,
+                Busy,
+                StorageUnavailable,
+                StorageForbidden,
+            ),
+            examples=(Example("A CSV file", {"container": "samples", "path": "orchard/harvest.csv"}),),
+        )
+    }

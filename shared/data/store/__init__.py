@@ -1,0 +1,1 @@
+"""The blobs of the data files, and the processes that query them."""

@@ -1,0 +1,103 @@
+"""The function that reads data files in Blob Storage by SQL."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
+from msgspec import Meta
+
+from shared.datafiles import FILE_ERRORS, FileFormat, Options
+from shared.errors import UnknownContainer
+from shared.sandbox.errors import EngineFailed, OutOfMemory
+from shared.sql.databases import Database
+from shared.sql.engines.blobs import BlobsSession, Data
+from shared.sql.pools import Pool
+from shared.sql.responses import PageQuery, chosen_format, page_response
+from shared.sql.routes.databases import ERRORS
+from shared.sql.routes.fields import Accept, Limit, PageRequest, Params, QueryResponse, Sql, TimeoutMs, most_bytes
+from shared.sql.statements import read_params
+from shared.storage import ReservedContainer
+from shared.web import Cursors, Example, Operation, Response
+
+CONTAINER = r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs|\$blobchangefeed)\Z"
+
+
+class QueryBlobsRequest(PageRequest, frozen=True, kw_only=True):
+    container: Annotated[
+        str, Meta(description="The container of the files.", min_length=3, max_length=63, pattern=CONTAINER)
+    ]
+    path: Annotated[
+        str,
+        Meta(
+            description="The name of a blob, else a glob: `*` and `?` stop at a slash, `**` is any folders, `[…]` is "
+            "a set of characters. Folders such as `year=2026` become columns.",
+            min_length=1,
+            max_length=1024,
+        ),
+    ]
+    sql: Sql
+    params: Params = None
+    file_format: (
+        Annotated[FileFormat, Meta(description="The format of the files. By default it follows from their extension.")]
+        | None
+    ) = None
+    options: Options | None = None
+    limit: Limit = 1000
+    timeout_ms: TimeoutMs = 5000
+    explain: Annotated[bool, Meta(description="Return DuckDB's plan for the statement, and do not run it.")] = False
+    dry_run: Annotated[bool, Meta(description="Do not run the statement. Return what it would read.")] = False
+    accept: Accept | None = None
+
+
+def query_blobs(data: Callable[[], Data], cursors: Cursors, request: QueryBlobsRequest) -> Response:
+    form = chosen_format(request.format, request.accept)
+    source = data().path(request.container, request.path, request.file_format, request.options)
+    pool = Pool(lambda: BlobsSession(data(), lambda: source), 1)
+    database = Database("data", "blobs", pool, None, lambda _purpose: b"")
+    query = PageQuery(
+        sql=request.sql,
+        params=read_params(request.params),
+        style=request.style(form),
+        limit=request.limit,
+        max_bytes=most_bytes(request.limit, form),
+        seconds=request.timeout_ms / 1000,
+        cursor=request.cursor,
+        explain=request.explain,
+        dry_run=request.dry_run,
+        filename=request.filename,
+        question=(request.container, request.path, request.sql, request.params, request.file_format, request.options),
+    )
+    return page_response(database, cursors, query)
+
+
+def operations(data: Callable[[], Data], cursors: Cursors) -> dict[str, Operation]:
+    """Reading only."""
+    return {
+        "query-blobs": Operation(
+            handle=partial(query_blobs, data, cursors),
+            request=QueryBlobsRequest,
+            response=QueryResponse,
+            summary="Read data files in Blob Storage with one SELECT over the view `data`.\n"
+            "The files are CSV, NDJSON, JSON or Parquet. The statement is DuckDB's SQL, and reads only the files that "
+            "`path` names. Limits, formats and cursors are those of `query-sql`. `bytes_scanned` and `requests` say "
+            "what was read of the files.",
+            errors=(*ERRORS, *FILE_ERRORS, OutOfMemory, EngineFailed, UnknownContainer, ReservedContainer),
+            headers=("accept",),
+            media_types=(
+                "application/json",
+                "application/x-ndjson",
+                "text/csv",
+                "application/vnd.apache.arrow.stream",
+            ),
+            examples=(
+                Example(
+                    "Group the rows of a CSV file",
+                    {
+                        "container": "samples",
+                        "path": "orchard/harvest.csv",
+                        "sql": "select count(*) as days from data",
+                    },
+                ),
+            ),
+        )
+    }
