@@ -165,6 +165,7 @@ def build(environ: Mapping[str, str]) -> App:
             "users": passwords.attempts,
             "sessions": identity.sessions,
             "tickets": identity.tickets,
+            "addresses": identity.addresses,
             "shares": blobs.shares,
             "idempotency": idempotency,
         }

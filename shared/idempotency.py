@@ -62,8 +62,10 @@ class Idempotency:
         self._clock = clock
         self._table_name = table
 
-    def once(self, route: Route, request: Request, call: Callable[[], Response]) -> Response:
+    def once(self, route: Route, request: Request, call: Callable[[], Response], caller: str = "") -> Response:
         """The response to the first such request, which is `call`'s if this is it.
+
+        Each `caller` has keys of their own: the user of a session, "" for all with a function key.
 
         Raises KeyReused if the key came with another request, StillRunning, InvalidRequest, and what `call` raises.
         """
@@ -71,7 +73,7 @@ class Idempotency:
         if not _KEY.fullmatch(key):
             raise invalid_field("idempotency_key", "The header Idempotency-Key has 1 to 200 visible ASCII characters.")
         mac_key = self._derive_key("idempotency")
-        row_key = _mac(mac_key, route.name.encode(), key.encode())
+        row_key = _mac(mac_key, route.name.encode(), key.encode(), caller.encode())
         row = {
             "PartitionKey": PARTITION,
             "RowKey": row_key,

@@ -1,5 +1,7 @@
-"""Filters the calls of schemathesis that never reach the app."""
+"""Filters the calls of schemathesis that never reach the app, and gives sessions to those that need one."""
 
+import json
+import os
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,3 +17,12 @@ def filter_case(context: schemathesis.HookContext, case: "schemathesis.Case[Any]
     query = {str(name): str(value) for name, value in (case.query or {}).items()}
     is_ascii = all(str(value).isascii() for value in (case.headers or {}).values())
     return is_ascii and len(urlencode(query, errors="replace")) <= MAX_QUERY_LENGTH
+
+
+@schemathesis.hook
+def before_call(context: schemathesis.HookContext, case: "schemathesis.Case[Any]", **_: Any) -> None:
+    """Send the access token of a session to the functions that need one, unless the case tests that it is missing."""
+    tokens = json.loads(os.environ.get("SESSION_TOKENS", "{}"))
+    token = tokens.get(case.operation.definition.raw.get("operationId"))
+    if token is not None and case.headers is not None:
+        case.headers["Authorization"] = f"Bearer {token}"

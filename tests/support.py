@@ -72,6 +72,15 @@ class App:
 StartApp = Callable[..., App]
 
 
+def session_token(app: App) -> str:
+    """The access token of a new user's session."""
+    with app.client() as client:
+        fields = {"user": f"user-{secrets.token_hex(8)}", "password": "correct horse battery staple"}
+        response = client.post("/api/sign-up", json=fields)
+        assert response.status_code == 201, response.text
+        return str(response.json()["access_token"])
+
+
 def free_port() -> int:
     """A port that is free now."""
     with socket.socket() as probe:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from shared.identity.tokens import header
 from shared.settings import StorageSettings
 from shared.storage import Account, account_of
 from tests.storage.proxy import HANG, Proxy, Respond, run_proxy
@@ -34,6 +35,14 @@ CALLS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/api/verify-password", {"user": "faults", "password": "a long and unlikely passphrase 17"}),
     ("POST", "/api/reset-password", {"user": "faults", "password": "a long and unlikely passphrase 18"}),
     ("GET", "/api/users", None),
+    ("POST", "/api/sign-up", {"user": "faults-2", "password": "a long and unlikely passphrase 17"}),
+    ("POST", "/api/sign-in", {"user": "faults", "password": "a long and unlikely passphrase 17"}),
+    ("POST", "/api/sign-in", {"ticket": "AAAA", "code": "123456"}),
+    ("POST", "/api/sessions/refresh", {"refresh_token": "AAAA"}),
+    ("GET", "/api/me", None),
+    ("POST", "/api/sign-out", {}),
+    ("GET", "/api/users/5eed0000-0000-4000-8000-000000000001/sessions", None),
+    ("DELETE", "/api/users/5eed0000-0000-4000-8000-000000000001/sessions", None),
     ("PUT", "/api/queries/faults", {"sql": "select 1"}),
     ("GET", "/api/queries/faults", None),
     ("GET", "/api/queries", None),
@@ -47,6 +56,9 @@ CALLS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "/api/shares", None),
 ]
 IDS = [f"{method} {path.partition('?')[0]}" for method, path, _ in CALLS]
+
+TOKEN = f"{header('kid')}.e30.{'A' * 86}"
+"""An access token that only the key can tell from a real one."""
 
 
 class Faulty:
@@ -90,6 +102,7 @@ def test_storage_that_hangs_holds_no_call_longer_than_its_time(faulty: Faulty) -
     faulty.always(HANG)
     late = {}
     with faulty.app.client() as client:
+        client.headers["authorization"] = f"Bearer {TOKEN}"
         for name, (method, path, fields) in zip(IDS, CALLS, strict=True):
             started = time.monotonic()
             response = client.request(method, path, json=fields) if fields is not None else client.request(method, path)
@@ -105,6 +118,7 @@ def test_an_unexpected_status_is_503(faulty: Faulty, status: int) -> None:
     faulty.always(Respond(status, "InjectedFault", b"<Error><Code>InjectedFault</Code></Error>"))
     wrong = {}
     with faulty.app.client() as client:
+        client.headers["authorization"] = f"Bearer {TOKEN}"
         for name, (method, path, fields) in zip(IDS, CALLS, strict=True):
             response = client.request(method, path, json=fields) if fields is not None else client.request(method, path)
             if response.status_code != 503:

@@ -94,6 +94,13 @@ def test_each_function_has_its_own_keys(records: Idempotency) -> None:
     assert records.once(route("break"), request(), lambda: Response(200, b"broken")).body == b"broken"
 
 
+def test_each_user_has_their_own_keys(records: Idempotency) -> None:
+    """Nobody gets the response of another user's request, though key and request are the same."""
+    assert records.once(route(), request(), lambda: Response(200, b"alice's"), "user:alice").body == b"alice's"
+    assert records.once(route(), request(), lambda: Response(200, b"bob's"), "user:bob").body == b"bob's"
+    assert records.once(route(), request(), lambda: Response(200, b"a key's")).body == b"a key's"
+
+
 def test_a_failure_is_not_kept(records: Idempotency) -> None:
     """After an exception, or a response that is not a success, a repetition runs again."""
     with pytest.raises(ZeroDivisionError):

@@ -150,20 +150,6 @@ def is_download(headers: Mapping[str, str]) -> bool:
     )
 
 
-def caller_address(forwarded_for: str, proxies: int) -> str | None:
-    """The caller's address: the entry of X-Forwarded-For that the outermost of `proxies` trusted proxies added.
-
-    None where no proxy is trusted, or the header is shorter than that. Azure adds a port to an address.
-    """
-    entries = [each.strip() for each in forwarded_for.split(",")]
-    if proxies < 1 or len(entries) < proxies:
-        return None
-    entry = entries[-proxies]
-    if entry.startswith("["):
-        return entry[1:].partition("]")[0]
-    return entry.partition(":")[0] if entry.count(":") == 1 else entry
-
-
 def is_allowed(ip_range: str | None, address: str | None) -> bool:
     """Whether an address is within a share's range (an IPv4 address, or the first and last of a range)."""
     if ip_range is None:

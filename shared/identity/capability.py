@@ -9,10 +9,11 @@ import msgspec
 from shared.identity.settings import load_settings
 from shared.once import Once
 from shared.settings import Settings
-from shared.web import DELETE, FUNCTION, GET, POST, PUBLIC, SESSION, Operation, Route
+from shared.web import DELETE, FUNCTION, GET, POST, PUBLIC, SESSION, Operation, Route, Session
 
 if TYPE_CHECKING:
     from shared.identity.factors import Factors
+    from shared.identity.store.addresses import AddressStore
     from shared.identity.store.sessions import SessionStore, TokenKey
     from shared.identity.store.tickets import TicketStore
     from shared.identity.users import Accounts
@@ -27,7 +28,9 @@ class Identity(msgspec.Struct, frozen=True):
     """Has rows that expire."""
     tickets: "Callable[[], TicketStore]"
     """Has rows that expire."""
-    authenticate: Callable[[str], object]
+    addresses: "Callable[[], AddressStore]"
+    """Has rows that expire."""
+    authenticate: Callable[[str], Session]
     """The session of an access token, for the routes with access SESSION of all capabilities. Raises InvalidToken."""
     removed: "Callable[[Sequence[Row]], None]"
     """Removes what other partitions hold about a deleted user, whose rows it gets."""
@@ -63,19 +66,25 @@ def build(
         return TicketStore(storage(), lambda: derive_key("tickets"), now)
 
     @Once
+    def addresses() -> "AddressStore":
+        from shared.identity.store.addresses import AddressStore
+
+        return AddressStore(accounts().users, now)
+
+    @Once
     def factors() -> "Factors":
         from shared.identity.factors import NoFactors
 
         return NoFactors()
 
-    def authenticate(token: str) -> object:
+    def authenticate(token: str) -> Session:
         return sessions().authenticate(token)
 
     @Once
     def signing_in() -> Mapping[str, Operation]:
         from shared.identity.routes import sign_in
 
-        return sign_in.operations(accounts(), sessions(), tickets(), factors(), settings)
+        return sign_in.operations(accounts(), sessions(), tickets(), factors(), addresses(), settings)
 
     @Once
     def own() -> Mapping[str, Operation]:
@@ -110,6 +119,7 @@ def build(
         ),
         sessions,
         tickets,
+        addresses,
         authenticate,
         removed,
     )

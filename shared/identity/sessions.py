@@ -58,6 +58,11 @@ class ActiveSession(msgspec.Struct, frozen=True, kw_only=True):
         """`1` or `2`."""
         return acr_of(self.amr)
 
+    @property
+    def caller(self) -> str:
+        """Who calls, as the log of events names them."""
+        return f"user:{self.user.user_id}"
+
 
 class RefreshToken(NamedTuple):
     """What a refresh token names."""

@@ -21,6 +21,7 @@ from shared.web.route import (
     Request,
     Response,
     Route,
+    Session,
 )
 from shared.web.times import rfc3339
 
@@ -43,6 +44,7 @@ __all__ = [
     "Request",
     "Response",
     "Route",
+    "Session",
     "convert",
     "decode_base64",
     "encode_base64",

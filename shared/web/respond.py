@@ -15,7 +15,7 @@ from shared.deadline import DEFAULT_SECONDS, call_limit
 from shared.errors import DuplicateHeader, InternalError, StrongroomError, Unauthorized, invalid_field
 from shared.inflight import inflight
 from shared.web.decoding import MAX_ERRORS, decode
-from shared.web.route import Access, Operation, Request, Response, Route
+from shared.web.route import Access, Operation, Request, Response, Route, Session
 
 log = logging.getLogger("strongroom")
 
@@ -30,8 +30,8 @@ _WITHOUT_BODY = frozenset({204, 205, 304})
 class Replays(Protocol):
     """Keeps the first success of a request with an `Idempotency-Key`, and returns it to later ones."""
 
-    def once(self, route: Route, request: Request, call: Callable[[], Response]) -> Response:
-        """The response to the first such request. Raises KeyReused, StillRunning, InvalidRequest."""
+    def once(self, route: Route, request: Request, call: Callable[[], Response], caller: str) -> Response:
+        """The response to the first such request of a caller. Raises KeyReused, StillRunning, InvalidRequest."""
         ...
 
 
@@ -114,11 +114,11 @@ def _call(
             "idempotency_key", "This function takes no Idempotency-Key, because its response must not be kept."
         )
     if operation.writes and replays is not None and "idempotency-key" in request.headers:
-        return replays().once(route, request, run)
+        return replays().once(route, request, run, session.caller if session else "")
     return run()
 
 
-def _session(route: Route, request: Request) -> object:
+def _session(route: Route, request: Request) -> Session:
     """The session of the request's bearer token (RFC 6750, section 2.1)."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip() or route.authenticate is None:

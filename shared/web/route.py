@@ -5,7 +5,7 @@ They are msgspec structs: defining a dataclass would take half a millisecond of 
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -120,6 +120,15 @@ class Operation(msgspec.Struct, frozen=True):
             msgspec.json.Decoder(self.request)
 
 
+class Session(Protocol):
+    """The session of a call, as `Route.authenticate` returns it."""
+
+    @property
+    def caller(self) -> str:
+        """Who calls: `user:<user id>`."""
+        ...
+
+
 class Route(msgspec.Struct, frozen=True):
     """One HTTP-triggered function: the facts that the host needs, and how to load the rest."""
 
@@ -137,7 +146,7 @@ class Route(msgspec.Struct, frozen=True):
     """Whether the OpenAPI document shows the function."""
     public_by: str = ""
     """The setting that makes the access PUBLIC where it is FUNCTION by default; for the documentation."""
-    authenticate: Callable[[str], object] | None = None
+    authenticate: Callable[[str], Session] | None = None
     """For SESSION: the session of an access token, which `handle` takes as its last argument. Raises Unauthorized."""
 
     @property

@@ -16,7 +16,6 @@ from shared.blobs.routes.sharing import base_of
 from shared.blobs.shares import (
     MAX_DOWNLOADS,
     Share,
-    caller_address,
     candidates,
     is_allowed,
     is_download,
@@ -28,6 +27,7 @@ from shared.errors import Busy, StorageUnavailable
 from shared.settings import StorageSettings
 from shared.storage import Storage, create
 from shared.web import Request
+from shared.web.addresses import caller_address
 from tests.blobs.support import account_at, container_sas, respond, server
 from tests.support import App, StartApp
 

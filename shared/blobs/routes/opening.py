@@ -23,13 +23,14 @@ from shared.blobs.errors import BlobTooLarge, ScriptDestination, UnknownShare
 from shared.blobs.names import name_in_path
 from shared.blobs.routes.fields import OUTAGES
 from shared.blobs.routes.reading import read_planned
-from shared.blobs.shares import Share, caller_address, candidates, is_allowed, is_download, is_open, spend
+from shared.blobs.shares import Share, candidates, is_allowed, is_download, is_open, spend
 from shared.blobs.store.blobs import BlobStore, Found, Target
 from shared.blobs.store.shares import ShareStore
 from shared.errors import NotUtf8, PreconditionFailed, UnknownContainer
 from shared.storage.blobs import Grant
 from shared.storage.errors import BlobConflict, RangeNotSatisfiable, UnknownBlob
 from shared.web import Fields, Operation, Request, Response
+from shared.web.addresses import caller_address
 
 USE_SECONDS = 60
 """How long the URL is valid to which a use leads."""

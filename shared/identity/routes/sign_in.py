@@ -26,15 +26,18 @@ from shared.errors import (
 )
 from shared.identity.errors import InvalidToken
 from shared.identity.factors import FactorKind, Factors, Proven
+from shared.identity.limits import network_of
 from shared.identity.routes.fields import Methods, Password, SessionId, UserId, UserName
 from shared.identity.sessions import ActiveSession
 from shared.identity.settings import IdentitySettings
+from shared.identity.store.addresses import AddressStore
 from shared.identity.store.partitions import Partition, read_partition
 from shared.identity.store.sessions import Issued, SessionStore
 from shared.identity.store.tickets import TicketStore
 from shared.identity.tickets import MAX_LENGTH, Ticket
 from shared.identity.users import Accounts
 from shared.web import Example, Fields, Operation, Request, Response, encode_base64
+from shared.web.addresses import caller_address
 
 Reason = Literal["wrong-credentials", "wrong-code", "wrong-passkey", "expired", "reused", "disabled"]
 
@@ -161,6 +164,7 @@ class SignIn:
         sessions: SessionStore,
         tickets: TicketStore,
         factors: Factors,
+        addresses: AddressStore,
         settings: IdentitySettings,
     ) -> None:
         self._accounts = accounts
@@ -168,11 +172,16 @@ class SignIn:
         self._sessions = sessions
         self._tickets = tickets
         self._factors = factors
+        self._addresses = addresses
         self._settings = settings
 
     def sign_up(self, request: SignUpRequest, http: Request) -> Response:
         """Create a user, and begin a session."""
         name = self._accounts.check_name(request.user)
+        if self._settings.public_sign_up:  # Each attempt counts: it creates a user, or shows that one exists.
+            address = self._forwarded(http)
+            self._addresses.check(address)
+            self._addresses.count(address)
         user = self._accounts.create(name, request.password, second_factor=False)
         partition = read_partition(self._users, user.user_id)
         if partition is None:
@@ -203,9 +212,14 @@ class SignIn:
 
     def _with_password(self, request: SignInRequest, http: Request) -> Response | SignInResponse:
         name = self._accounts.check_name(request.user or "")
+        address = self._address(request, http)
+        self._addresses.check(address)
         login = self._accounts.log_in(name, request.password or "")
         if login.user is None:
-            return refused("disabled" if login.outcome == "disabled" else "wrong-credentials")
+            if login.outcome == "disabled":
+                return refused("disabled")
+            self._addresses.count(address)
+            return refused("wrong-credentials")
         partition = read_partition(self._users, login.user.user_id)
         if partition is None or partition.user.signed_out_at != login.user.signed_out_at:
             return refused("wrong-credentials")  # The password was changed meanwhile, or the user deleted.
@@ -299,6 +313,17 @@ class SignIn:
         )
         return signed_in(issued)
 
+    def _address(self, request: SignInRequest, http: Request) -> str | None:
+        """The user's address. Raises InvalidRequest if the field `address` is not one."""
+        if self._settings.public_sign_in:
+            return self._forwarded(http)
+        if request.address is not None and network_of(request.address) is None:
+            raise invalid_field("address", "The `address` is an IPv4 or IPv6 address, such as 192.0.2.1.")
+        return request.address
+
+    def _forwarded(self, http: Request) -> str | None:
+        return caller_address(http.headers.get("x-forwarded-for", ""), self._settings.proxies)
+
     def _session_of(self, http: Request) -> ActiveSession | None:
         """The session of the call's access token, if it sent one that is valid now."""
         scheme, _, token = http.headers.get("authorization", "").partition(" ")
@@ -330,10 +355,15 @@ def _combination(request: SignInRequest) -> str:
 
 
 def operations(
-    accounts: Accounts, sessions: SessionStore, tickets: TicketStore, factors: Factors, settings: IdentitySettings
+    accounts: Accounts,
+    sessions: SessionStore,
+    tickets: TicketStore,
+    factors: Factors,
+    addresses: AddressStore,
+    settings: IdentitySettings,
 ) -> dict[str, Operation]:
     """The functions that begin and continue a session."""
-    steps = SignIn(accounts, sessions, tickets, factors, settings)
+    steps = SignIn(accounts, sessions, tickets, factors, addresses, settings)
     password_errors = (InvalidPassword, HashTooLarge, UserChanged, TooManyAttempts, UserLocked, Busy, Unavailable)
     return {
         "sign-up": Operation(
