@@ -21,8 +21,12 @@ import psycopg
 from bench.datasette import HUNDRED, ROW, ROWS, create_orders, datasette_caller
 from bench.report import Figure, in_turns
 from shared.app import build
+from shared.once import Once
+from shared.sandbox.process import Sandbox
+from shared.sandbox.settings import SandboxSettings
 from shared.settings import StorageSettings
 from shared.sql.databases import Database, Databases
+from shared.sql.engines.parquet import ParquetFiles
 from shared.sql.exports import export
 from shared.sql.responses import PageQuery, page_response
 from shared.sql.settings import DatabaseSettings
@@ -33,6 +37,8 @@ from shared.web import Cursors, Request, Response
 from shared.web.respond import respond
 from tests.sql.servers import start_postgresql
 from tests.support import app_environ
+
+PARQUET = ParquetFiles(Once(lambda: Sandbox(SandboxSettings())))
 
 
 def _no_cursors() -> bytes:
@@ -92,7 +98,7 @@ def _in_process(path: Path) -> Iterator[Figure]:
 
     def to_csv() -> None:
         with database.reading(60) as session:
-            export(session.query(many, (), rows=2**62, explain=False), "csv", "sqlite", _Nowhere())
+            export(session.query(many, (), rows=2**62, explain=False), "csv", _Nowhere(), PARQUET)
 
     app_value, baseline = in_turns(to_csv, lambda: raw.execute(many).fetchall(), 7, 1)
     yield Figure("100,000 rows to CSV", app_value * 1000, "fetchall alone", baseline * 1000, "ms", "at most 1.5")

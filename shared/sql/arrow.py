@@ -122,8 +122,10 @@ def _filled(values: Sequence[Any], blank: Any) -> list[Any]:
 class Batch:
     """Rows on their way to one record batch, packed as they come: Python's objects take five times as much memory."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, *, json: bool = False) -> None:
+        """With `json`, columns of JSON have the type `arrow.json` instead of text."""
         self.columns = columns
+        self._json = json
         self._parts: list[list[_Part]] = [[] for _ in columns]
         self.row_count = 0
         self.size = 0
@@ -155,7 +157,7 @@ class Batch:
 
     def types(self) -> list[str]:
         """The names of the columns' types: the declared ones where all values fit, otherwise those of the values."""
-        return [_type(column, parts) for column, parts in zip(self.columns, self._parts, strict=True)]
+        return [_type(column, parts, json=self._json) for column, parts in zip(self.columns, self._parts, strict=True)]
 
     def array(self, types: Sequence[str]) -> "CArray":
         """The record batch. Raises SqlError if a value does not have the type of its column."""
@@ -210,25 +212,30 @@ def read_page(cursor: Cursor, max_rows: int, max_bytes: int, types: Sequence[str
         wanted = min(max_rows + 1 - batch.row_count, max(1, min(MOST_ROWS, most)))
     names = list(types) or batch.types()
     described = [dict(each) for each in batch.columns.described]
-    body = written([batch.array(names)])
+    body = b"".join(pieces([batch.array(names)]))
     return Page(described, body, batch.row_count, truncated, last, following), names
 
 
-def written(batches: Iterable["CArray"]) -> bytes:
-    """The Arrow IPC stream of record batches of one schema; at least one."""
+def pieces(batches: Iterable["CArray"]) -> Iterator[bytes]:
+    """The Arrow IPC stream of record batches of one schema (at least one), a piece for each."""
     from nanoarrow.ipc import StreamWriter  # type: ignore[import-untyped]
 
     sink = io.BytesIO()
     with StreamWriter.from_writable(sink) as writer:
         for each in batches:
             writer.write_array(each)
-    return sink.getvalue()
+            yield sink.getvalue()
+            sink.seek(0)
+            sink.truncate()
+    yield sink.getvalue()
 
 
 # ---- Types.
 
 
-def _type(column: Column, parts: list[_Part]) -> str:
+def _type(column: Column, parts: list[_Part], *, json: bool) -> str:
+    if json and column.kind == "json" and not any(part.kind in ("q", "d", "text") for part in parts):
+        return "json"
     for name in _candidates(column, parts):
         try:
             _array(name, parts)
@@ -295,6 +302,8 @@ def _schema(name: str) -> "na.Schema":
         "bool": na.bool_,
         "binary": na.binary,
         "string": na.string,
+        # https://arrow.apache.org/docs/format/CanonicalExtensions.html#json
+        "json": lambda: na.extension_type(na.string(), "arrow.json", ""),
         "date32": na.date32,
         "time64": lambda: na.time64("us"),
         "timestamp": lambda: na.timestamp("us"),
@@ -332,7 +341,9 @@ def _buffers(name: str, parts: list[_Part]) -> tuple[bytes, list[Any]]:
                 numbers.extend(_numbers(name, part))
             present += part.present or b"\1" * part.length
         return bytes(present), [numbers]
-    if name == "string":
+    if name == "json" and any(part.kind in ("q", "d", "text") for part in parts):
+        raise Misfit  # A text of SQLite that is not JSON.
+    if name in ("string", "json"):
         return _texts(parts)
     encode = _ENCODERS.get(name)
     if encode is None:

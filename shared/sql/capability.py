@@ -68,13 +68,14 @@ def build(
 
     @Once
     def sql() -> Mapping[str, Operation]:
+        from shared.sql.engines.parquet import ParquetFiles
         from shared.sql.routes import blobs, exports, queries
         from shared.sql.routes import databases as database_routes
 
         return {
             **database_routes.operations(databases(), cursors),
             **blobs.operations(data, cursors),
-            **exports.operations(databases(), files(), link),
+            **exports.operations(databases(), files(), ParquetFiles(sandbox), link),
             **queries.operations(databases(), query_store(), cursors, public),
         }
 

@@ -10,27 +10,37 @@ import sqlite3
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
+import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
+from shared.once import Once
+from shared.sandbox.errors import OutOfMemory
+from shared.sandbox.process import Sandbox
+from shared.sandbox.settings import SandboxSettings
 from shared.settings import StorageSettings
 from shared.sql.databases import Database, Databases
+from shared.sql.engines.parquet import ParquetFiles
 from shared.sql.errors import DatasetTooLarge, ExportTooLarge, SqlError
 from shared.sql.exports import ExportFormat, export
 from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Dataset, Files
-from shared.sql.values import Column, Rows, sqlite_column
+from shared.sql.values import Column, Columns, Rows, sqlite_column
 from shared.storage import Storage
 from shared.storage.errors import BlobConflict
 from tests.sql.conftest import no_token
 from tests.support import App, StartApp
 
+PARQUET = ParquetFiles(Once(lambda: Sandbox(SandboxSettings())))
 MANY = (
     "with recursive t(i) as (select 1 union all select i + 1 from t where i < {}) select i, 'row ' || i as word from t"
 )
@@ -248,49 +258,118 @@ def test_an_export_takes_constant_memory(tmp_path: Path, storage_connection: str
     sink = Counter()
     with database.reading(60) as session:
         rows = session.query(sql, (), rows=2**62, explain=False)
-        export(Rows(rows.columns, rows.fetch(10)), form, "sqlite", Counter())  # Loads modules before the measurement.
+        export(Rows(rows.columns, rows.fetch(10)), form, Counter(), PARQUET)  # Loads modules before the measurement.
         tracemalloc.start()
-        assert export(rows, form, "sqlite", sink) == 100_000 - 10
+        assert export(rows, form, sink, PARQUET) == 100_000 - 10
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert sink.size > 100_000
     assert peak < 10 * 1024 * 1024
 
 
+def parquet(columns: tuple[Column, ...], rows: list[tuple[Any, ...]]) -> pa.Table:
+    """The rows in a Parquet file, which polars reads as the same rows; JSON is bytes to it."""
+    sink = io.BytesIO()
+    assert export(Rows(columns, rows), "parquet", sink, PARQUET) == len(rows)
+    table = pq.read_table(io.BytesIO(sink.getvalue()))
+    second = pl.read_parquet(io.BytesIO(sink.getvalue()))
+    second = second.with_columns(pl.col(name).cast(pl.String) for name in ("j",) if name in second.columns)
+    assert second.rows() == [tuple(row.values()) for row in table.to_pylist()]
+    return table
+
+
 def test_parquet_keeps_types() -> None:
-    """Parquet columns have the declared types, and the error for a value that does not fit names its column."""
+    """Parquet columns have the declared types: decimals are exact, JSON is JSON, and null is null."""
     names = {"i": "INTEGER", "r": "REAL", "t": "TEXT", "b": "BLOB", "f": "BOOLEAN", "d": "DECIMAL(9,2)", "j": "JSON"}
     columns = tuple(sqlite_column(name, declared) for name, declared in names.items())
-    sink = io.BytesIO()
     row = (2**62, 1.5, "é", b"\x00", 1, 1.5, '{"a": 1}')
-    assert export(Rows(columns, [row, (None,) * 7]), "parquet", "sqlite", sink) == 2
-    table = pq.read_table(io.BytesIO(sink.getvalue()))
+    table = parquet(columns, [row, (None,) * 7])
     assert [str(field.type) for field in table.schema] == [
-        "int64", "double", "string", "binary", "bool", "string", "string",
+        "int64", "double", "string", "binary", "bool", "decimal128(9, 2)", "extension<arrow.json>",
     ]  # fmt: skip
     assert table.to_pylist()[0] == {
-        "i": 2**62, "r": 1.5, "t": "é", "b": b"\x00", "f": True, "d": "1.50", "j": '{"a": 1}',
+        "i": 2**62, "r": 1.5, "t": "é", "b": b"\x00", "f": True, "d": Decimal("1.50"), "j": '{"a": 1}',
     }  # fmt: skip
     assert set(table.to_pylist()[1].values()) == {None}
+
+
+def test_parquet_keeps_dates_and_times() -> None:
+    """Dates, times, and timestamps with and without a time zone are those types, to the microsecond."""
+    columns = (
+        Column("d", "date"),
+        Column("t", "time"),
+        Column("z", "time", None, None, "zone"),
+        Column("m", "timestamp"),
+        Column("u", "timestamp", None, None, "utc"),
+    )
+    row = ("2024-02-29", "23:59:59.000001", "09:30:00+02:00", "2024-01-31T09:30:00.5", "1969-12-31T23:59:59.999999Z")
+    table = parquet(columns, [row])
+    assert [str(field.type) for field in table.schema] == [
+        "date32[day]", "time64[us]", "string", "timestamp[us]", "timestamp[us, tz=UTC]",
+    ]  # fmt: skip
+    assert [str(value) for value in table.to_pylist()[0].values()] == [
+        "2024-02-29", "23:59:59.000001", "09:30:00+02:00", "2024-01-31 09:30:00.500000",
+        "1969-12-31 23:59:59.999999+00:00",
+    ]  # fmt: skip
+
+
+def test_a_type_holds_for_the_whole_file() -> None:
+    """The first rows decide on a column that the database does not check; a later value that does not fit is refused,
+    naming the column."""
+    assert parquet((Column("i", "integer"),), [(1,), ("x",)]).to_pylist() == [{"i": "1"}, {"i": "x"}]
+    many = Rows((Column("i", "integer"),), [(1,)] * 30_000 + [("x",)])
+    many.first_rows = 1000
     with pytest.raises(SqlError, match="A value of the column i is not of its type, int64"):
-        export(Rows((Column("i", "integer"),), [("x",)]), "parquet", "sqlite", io.BytesIO())
-    moments = (Column("d", "date"), Column("m", "timestamp"))
+        export(many, "parquet", io.BytesIO(), PARQUET)
+
+
+def test_many_rows_keep_their_order() -> None:
+    """Row groups end by their bytes, and the rows keep their order."""
+    rows = [(number, "x" * 1000) for number in range(25_000)]
     sink = io.BytesIO()
-    export(Rows(moments, [("2024-01-31", "2024-01-31T09:30:00Z")]), "parquet", "postgresql", sink)
-    assert [str(field.type) for field in pq.read_table(io.BytesIO(sink.getvalue())).schema] == [
-        "date32[day]",
-        "timestamp[us]",
-    ]
+    source = Rows((Column("i"), Column("t")), rows)
+    source.first_rows = 1000
+    export(source, "parquet", sink, PARQUET)
+    file = pq.ParquetFile(io.BytesIO(sink.getvalue()))
+    assert file.num_row_groups > 1
+    assert file.read()["i"].to_pylist() == list(range(25_000))
+
+
+def _same(sandbox: Sandbox) -> Sandbox:
+    return sandbox
+
+
+class Large:
+    """A cursor over 20 rows of 15 MB."""
+
+    first_rows = 1
+    columns = Columns([Column("b")])
+    left = 20
+
+    def fetch(self, _count: int) -> list[tuple[Any, ...]]:
+        """The next row."""
+        self.left -= 1
+        return [(bytes(15_000_000),)] if self.left >= 0 else []
+
+
+def test_memory_that_does_not_suffice() -> None:
+    """Values that the process cannot hold are `out-of-memory`; values of many MiB that it can hold are written."""
+    for mebibytes in (230, 256):
+        sandbox = Sandbox(SandboxSettings(1, mebibytes * 2**20))
+        small = ParquetFiles(Once(partial(_same, sandbox)))
+        with pytest.raises(OutOfMemory):
+            export(Large(), "parquet", io.BytesIO(), small)
+    assert export(Large(), "parquet", io.BytesIO(), PARQUET) == 20
 
 
 def test_no_rows_are_a_file_too() -> None:
     """An empty result is still a file, with its columns."""
     for form, expected in (("csv", b"a,b\r\n"), ("ndjson", b"")):
         sink = io.BytesIO()
-        assert export(Rows((Column("a"), Column("b")), []), form, "sqlite", sink) == 0  # type: ignore[arg-type]
+        assert export(Rows((Column("a"), Column("b")), []), form, sink, PARQUET) == 0  # type: ignore[arg-type]
         assert sink.getvalue() == expected
     sink = io.BytesIO()
-    export(Rows((Column("a"), Column("b")), []), "parquet", "sqlite", sink)
+    export(Rows((Column("a"), Column("b")), []), "parquet", sink, PARQUET)
     assert pq.read_table(io.BytesIO(sink.getvalue())).column_names == ["a", "b"]
 
 

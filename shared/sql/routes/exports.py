@@ -1,6 +1,7 @@
 """The function that writes the result of a query to a blob."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from threading import BoundedSemaphore
 from time import perf_counter
@@ -11,9 +12,10 @@ from msgspec import Meta
 
 from shared.deadline import seconds_left
 from shared.errors import Busy, Unavailable, UnknownContainer
+from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sql.databases import Databases
 from shared.sql.errors import ExportTooLarge
-from shared.sql.exports import CONTENT_TYPES, ExportFormat, export
+from shared.sql.exports import CONTENT_TYPES, ExportFormat, ParquetWriter, export
 from shared.sql.responses import check_tables, disposition
 from shared.sql.routes.databases import ERRORS
 from shared.sql.routes.fields import BigIntegers, DatabaseName, DefuseFormulas, Params, Sql
@@ -26,6 +28,8 @@ from shared.web import Example, Fields, Operation, Response
 
 EXPORTS_AT_ONCE = 2
 """Each export holds a connection, a thread and a few MiB as long as it runs."""
+PARQUET_AT_ONCE = 1
+"""Each holds one of the child processes, of which an instance has two by default."""
 EXPORT_WAIT_SECONDS = 5.0
 EVERY_ROW = 2**62
 Link = Callable[[str, str], str]
@@ -80,7 +84,12 @@ class ExportSqlResponse(msgspec.Struct, frozen=True):
 
 
 def export_sql(
-    databases: Databases, files: Files, link: Link, slots: BoundedSemaphore, request: ExportSqlRequest
+    databases: Databases,
+    files: Files,
+    parquet: ParquetWriter,
+    link: Link,
+    slots: Mapping[str, BoundedSemaphore],
+    request: ExportSqlRequest,
 ) -> Response:
     started = perf_counter()
     check_container(request.container)
@@ -88,36 +97,46 @@ def export_sql(
     database = databases.get(request.database)
     check_tables(request.sql, database.engine)
     style = Style(big_integers_as_text=request.big_integers == "string", defuse_formulas=request.defuse_formulas)
-    if not slots.acquire(timeout=EXPORT_WAIT_SECONDS):
-        raise Busy("Too many exports are running. Try again.", retry_after=10)
-    try:
+    with ExitStack() as held:
+        for name in ("parquet", "any") if request.format == "parquet" else ("any",):
+            if not slots[name].acquire(timeout=EXPORT_WAIT_SECONDS):
+                raise Busy("Too many exports are running. Try again.", retry_after=10)
+            held.callback(slots[name].release)
         files.check_container(request.container)
         header = None if request.filename is None else disposition(request.filename)
         with files.write(request.container, request.name) as upload:
             with database.reading(max(seconds_left(), 0.001)) as session:
                 rows = session.query(request.sql, params, rows=EVERY_ROW, explain=False)
-                row_count = export(rows, request.format, database.engine, upload, style)
+                row_count = export(rows, request.format, upload, parquet, style)
             digest = upload.commit(CONTENT_TYPES[request.format], row_count, header)
-    finally:
-        slots.release()
     url = link(request.container, request.name)
     elapsed = round((perf_counter() - started) * 1000, 3)
     response = ExportSqlResponse(request.name, request.container, row_count, upload.size, digest, url, elapsed)
     return Response.json(response, 201)
 
 
-def operations(databases: Databases, files: Files, link: Link) -> dict[str, Operation]:
+def operations(databases: Databases, files: Files, parquet: ParquetWriter, link: Link) -> dict[str, Operation]:
     """`link` makes the URL in the response."""
+    slots = {"any": BoundedSemaphore(EXPORTS_AT_ONCE), "parquet": BoundedSemaphore(PARQUET_AT_ONCE)}
     return {
         "export-sql": Operation(
             writes=True,
             timeout_bounds_call=True,
-            handle=partial(export_sql, databases, files, link, BoundedSemaphore(EXPORTS_AT_ONCE)),
+            handle=partial(export_sql, databases, files, parquet, link, slots),
             request=ExportSqlRequest,
             response=ExportSqlResponse,
             summary="Write the whole result of a query to a blob, as CSV, NDJSON or Parquet.\n"
             "The blob appears when it is complete; until then a blob with that name keeps its content.",
-            errors=(*ERRORS, ExportTooLarge, BlobConflict, UnknownContainer, ReservedContainer, Unavailable),
+            errors=(
+                *ERRORS,
+                OutOfMemory,
+                EngineFailed,
+                ExportTooLarge,
+                BlobConflict,
+                UnknownContainer,
+                ReservedContainer,
+                Unavailable,
+            ),
             statuses={201: "The blob was written."},
             examples=(
                 Example(
