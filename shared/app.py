@@ -29,6 +29,7 @@ from shared.web.respond import log, respond
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from shared.blobs.routes.writing import Identifier
     from shared.idempotency import Idempotency
     from shared.sandbox.process import Sandbox
     from shared.storage import Row, Storage
@@ -90,7 +91,11 @@ def build(environ: Mapping[str, str]) -> App:
         signing.derive_key,
         settings,
     )
-    blobs = blobs_capability.build(environ, storage, signing.derive_key, signing.cursors, settings)
+
+    def identifier() -> "Identifier":
+        return models.identifier()
+
+    blobs = blobs_capability.build(environ, storage, signing.derive_key, signing.cursors, settings, identifier)
     data = data_capability.build(storage, blobs.listings, sandbox)
     sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link, sandbox, data.queries)
     models = models_capability.build(

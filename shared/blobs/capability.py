@@ -12,6 +12,7 @@ from shared.settings import Settings
 from shared.web import DELETE, FUNCTION, GET, GET_HEAD, GET_POST, POST, PUBLIC, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
+    from shared.blobs.routes.writing import Identifier
     from shared.blobs.store.blobs import BlobStore
     from shared.blobs.store.listings import ListingStore
     from shared.blobs.store.shares import ShareStore
@@ -34,8 +35,11 @@ def build(
     derive_key: Callable[[str], bytes],
     cursors: Cursors,
     core: Settings,
+    identifier: Callable[[], "Identifier"],
 ) -> Blobs:
     """Connects to nothing. `derive_key` returns 32 bytes for a purpose; `core` are the settings of the core.
+
+    `identifier` says what the bytes of a blob are.
 
     Raises InvalidSetting.
     """
@@ -73,7 +77,7 @@ def build(
         delivery = Delivery(core.max_body_bytes, settings.inline_html, settings.storage_private, core.url, core.proxies)
         return {
             **reading.operations(blob_store(), delivery),
-            **writing.operations(blob_store(), core.max_body_bytes),
+            **writing.operations(blob_store(), core.max_body_bytes, identifier),
             **changing.operations(blob_store()),
             **containers.operations(blob_store(), listings()),
             **sharing.operations(blob_store(), shares(), cursors, delivery),

@@ -44,3 +44,10 @@ class ScriptDestination(StrongroomError):
     status = 403
     code = "script-destination"
     title = "A blob cannot be a script, a style sheet or a worker of a page"
+
+
+class ContentMismatch(Refused):
+    """The bytes are of another kind than the name or the Content-Type says. Nothing was stored."""
+
+    code = "content-mismatch"
+    title = "The content is not what the name says"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from shared.models.routes.predicting import Models as Predicting
     from shared.models.store.engine import Engine
     from shared.models.store.files import ModelFiles
+    from shared.models.store.identifying import Identifier
     from shared.models.store.records import RecordStore, SigningKey
     from shared.sandbox.process import Sandbox
     from shared.storage import Storage
@@ -24,6 +25,8 @@ class Models(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...]
     records: Callable[[], "RecordStore"]
     files: Callable[[], "ModelFiles"]
+    identifier: Callable[[], "Identifier"]
+    """Says what bytes are."""
 
 
 def build(
@@ -59,6 +62,12 @@ def build(
         return Engine(sandbox())
 
     @Once
+    def identifier() -> "Identifier":
+        from shared.models.store.identifying import Identifier
+
+        return Identifier(storage(), engine)
+
+    @Once
     def saving() -> Mapping[str, Operation]:
         from shared.models.routes.saving import operations
 
@@ -76,6 +85,12 @@ def build(
 
         return operations(models())
 
+    @Once
+    def identifying() -> Mapping[str, Operation]:
+        from shared.models.routes.identifying import operations
+
+        return operations(identifier(), cursors)
+
     return Models(
         (
             Route("save-model", "models/{name}", PUT, FUNCTION, saving),
@@ -83,7 +98,9 @@ def build(
             Route("get-model", "models/{name}", GET, FUNCTION, saving),
             Route("delete-model", "models/{name}", DELETE, FUNCTION, saving),
             Route("predict", "predict", POST, FUNCTION, predicting),
+            Route("identify-blobs", "identify-blobs", POST, FUNCTION, identifying),
         ),
         records,
         files,
+        identifier,
     )

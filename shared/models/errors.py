@@ -31,20 +31,6 @@ class ModelTimeout(Refused):
     title = "The model takes too long"
 
 
-class OutOfMemory(Refused):
-    """The model needs more memory than its process may take."""
-
-    code = "out-of-memory"
-    title = "The model needs too much memory"
-
-
-class EngineFailed(Refused):
-    """The engine failed while it ran the model, or its process ended."""
-
-    code = "engine-failed"
-    title = "The engine failed to run the model"
-
-
 class OutputTooLarge(Refused):
     """The outputs of a call have more bytes than a response may have."""
 

@@ -3,14 +3,16 @@
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
 
 from shared.blobs.conditions import Conditions, check_for_write
 from shared.blobs.downloads import is_visible
+from shared.blobs.errors import ContentMismatch
 from shared.blobs.media_types import FORM_TYPE, essence, implied
 from shared.blobs.routes.fields import (
     IN_CONTAINER,
@@ -40,6 +42,37 @@ Header = Annotated[str, Meta(max_length=4096)]
 StoredHeader = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
+TYPE_KEY = "strongroom_type"
+"""The metadata of a blob whose content was identified."""
+
+
+class Identified(Protocol):
+    """What bytes are."""
+
+    @property
+    def label(self) -> str:
+        """The name of the type, such as `png`."""
+        ...
+
+    @property
+    def mime_type(self) -> str:
+        """Its media type."""
+        ...
+
+    @property
+    def mismatch(self) -> bool:
+        """Whether it is of another kind than the name or the Content-Type says."""
+        ...
+
+
+class Identifier(Protocol):
+    """Identifies bytes."""
+
+    def identify(self, data: bytes, name: str, content_type: str) -> Identified:
+        """What `data` is, compared with a name and a Content-Type."""
+        ...
+
+
 class PutBlob(Fields, frozen=True):
     """Which blob, with which properties, and on what condition; the body is its bytes."""
 
@@ -47,6 +80,16 @@ class PutBlob(Fields, frozen=True):
     name: PathName | None = None
     tier: Annotated[Tier, Meta(description="Without one, the account's default.")] | None = None
     metadata: Metadata | None = None
+    identify: (
+        Annotated[
+            Literal["mark", "refuse"],
+            Meta(
+                description="`mark` stores the type of the content as the metadata `strongroom_type`; `refuse` stores "
+                "nothing where it is of another kind than the name's ending or the Content-Type says (422)."
+            ),
+        ]
+        | None
+    ) = None
     content_type: (
         Annotated[str, Meta(max_length=256, description="Without one, the type that the name's extension implies.")]
         | None
@@ -80,7 +123,9 @@ class StoredBlob(msgspec.Struct, frozen=True):
     url: str
 
 
-def put_blob(blobs: BlobStore, most: int, fields: PutBlob, request: Request) -> Response:
+def put_blob(
+    blobs: BlobStore, most: int, identifier: Callable[[], Identifier], fields: PutBlob, request: Request
+) -> Response:
     name = blob_name(fields.name, request)
     data = request.body
     if not _NEW_NAME.fullmatch(name):
@@ -103,6 +148,16 @@ def put_blob(blobs: BlobStore, most: int, fields: PutBlob, request: Request) -> 
     target = Target(fields.container, name)
     conditions = Conditions(fields.if_match, fields.if_none_match, if_unmodified_since=fields.if_unmodified_since)
     check_for_write(conditions)
+    if fields.identify is not None:
+        identified = identifier().identify(data, name, properties.content_type)
+        if fields.identify == "refuse" and identified.mismatch:
+            raise ContentMismatch(
+                f"The content is {identified.label} ({identified.mime_type}), which the name or the Content-Type does "
+                "not say. Correct them, or store it without identify=refuse."
+            )
+        if fields.identify == "mark":
+            metadata = {**properties.metadata, TYPE_KEY: identified.label}
+            properties = msgspec.structs.replace(properties, metadata=metadata)
     stored = blobs.put(target, data, properties, conditions, fields.x_ms_content_crc64)
     return Response.json(
         StoredBlob(
@@ -191,18 +246,25 @@ def delete_blob(blobs: BlobStore, fields: DeleteBlob, request: Request) -> Respo
     return Response(204)
 
 
-def operations(blobs: BlobStore, most: int) -> dict[str, Operation]:
+def operations(blobs: BlobStore, most: int, identifier: Callable[[], Identifier]) -> dict[str, Operation]:
     """The functions that store and delete one blob."""
     return {
         "put-blob": Operation(
-            handle=partial(put_blob, blobs, most),
+            handle=partial(put_blob, blobs, most, identifier),
             request=PutBlob,
             response=StoredBlob,
             summary="Store a blob: the body is its bytes.\nIt is stored whole or not at all, and storage checks its "
             "MD5. `If-None-Match: *` stores it only where none exists, `If-Match` only over the one with this ETag. "
             "Content-Type, Content-Encoding, Content-Language, Content-Disposition, Cache-Control and `x-ms-meta-*` "
             "are stored and returned.",
-            errors=(*IN_CONTAINER, PreconditionFailed, BlobConflict, UnsupportedByAccount, *OUTAGES),
+            errors=(
+                *IN_CONTAINER,
+                PreconditionFailed,
+                BlobConflict,
+                ContentMismatch,
+                UnsupportedByAccount,
+                *OUTAGES,
+            ),
             examples=(Example("A file", {"container": "samples", "name": "hello.txt"}),),
             statuses={201: "Stored."},
             headers=(
