@@ -17,6 +17,13 @@ START, END = "<!-- calls: python -m scripts.portal -->\n", "<!-- end of calls --
 BODIES = ("POST", "PUT", "PATCH")
 WRITERS = ("execute-sql",)
 """Functions that need a database server: the SQLite file that the template reads is read-only."""
+RAW_BODIES = {
+    "put-blob": "hello",
+    "v2-infer": json.dumps(
+        {"inputs": [{"name": "X", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}]}
+    ),
+}
+"""The bodies of the calls whose fields are all in the path, the query and the headers."""
 AFTER_DELETIONS = ("restore-key", "restore-blob")
 
 
@@ -44,7 +51,7 @@ def call(route: Route) -> Call | None:
         return Call(route, method, in_path | fields, "")
     if route.operation.request is None:
         return Call(route, method, in_path, "")
-    body = "hello" if route.name == "put-blob" else json.dumps(fields, ensure_ascii=False)
+    body = RAW_BODIES.get(route.name) or json.dumps(fields, ensure_ascii=False)
     return Call(route, method, in_path, body)
 
 

@@ -105,6 +105,7 @@ def build(environ: Mapping[str, str]) -> App:
         signing.derive_key,
         signing.cursors,
         sandbox,
+        settings.max_body_bytes,
     )
 
     def blob_url() -> str:

@@ -36,6 +36,7 @@ def build(
     derive_key: Callable[[str], bytes],
     cursors: Cursors,
     sandbox: Callable[[], "Sandbox"],
+    max_body_bytes: int,
 ) -> Models:
     """Connects to nothing. Raises InvalidSetting.
 
@@ -76,14 +77,21 @@ def build(
     @Once
     def models() -> "Predicting":
         from shared.models.routes.predicting import Models
+        from shared.models.store.endpoints import Endpoints
 
-        return Models(records(), files(), engine)
+        return Models(records(), files(), engine, Endpoints(lambda scope: storage().token(scope)), settings)
 
     @Once
     def predicting() -> Mapping[str, Operation]:
         from shared.models.routes.predicting import operations
 
         return operations(models())
+
+    @Once
+    def protocol() -> Mapping[str, Operation]:
+        from shared.models.routes.protocol import operations
+
+        return operations(models(), max_body_bytes)
 
     @Once
     def identifying() -> Mapping[str, Operation]:
@@ -98,6 +106,8 @@ def build(
             Route("get-model", "models/{name}", GET, FUNCTION, saving),
             Route("delete-model", "models/{name}", DELETE, FUNCTION, saving),
             Route("predict", "predict", POST, FUNCTION, predicting),
+            Route("v2-metadata", "v2/{*path}", GET, FUNCTION, protocol),
+            Route("v2-infer", "v2/models/{model}/{*rest}", POST, FUNCTION, protocol),
             Route("identify-blobs", "identify-blobs", POST, FUNCTION, identifying),
         ),
         records,

@@ -1,7 +1,7 @@
 """The child's side of a model: loads one ONNX file with onnxruntime, and runs it.
 
-Messages are MessagePack arrays: a method and its arguments, or true and a value, or false, a kind of error and a text.
-`load` is followed by the file's bytes, in pieces.
+Messages are MessagePack arrays: a method, the seconds that it may take and its arguments; or true and a value; or
+false, a kind of error and a text. `load` is followed by the file's bytes, in pieces.
 """
 
 import os
@@ -46,10 +46,13 @@ def serve(channel: "Channel") -> None:
 
     onnxruntime.set_default_logger_severity(4)
     onnxruntime.disable_telemetry_events()
+    run_options = onnxruntime.RunOptions()
+    channel.on_interrupt(lambda: setattr(run_options, "terminate", True))
     session: Any = None
     while (message := channel.receive()) is not None:
         method, seconds, *arguments = msgspec.msgpack.decode(message)
         limit_cpu(seconds)
+        run_options.terminate = False
         reply: tuple[Any, ...]
         try:
             if method == "load":
@@ -57,7 +60,7 @@ def serve(channel: "Channel") -> None:
                 session = _load(channel, *arguments)
                 reply = True, None
             else:
-                reply = True, _run(session, *arguments)
+                reply = True, _run(session, run_options, *arguments)
         except MemoryError:
             reply = False, "memory", ""
         except TooLarge as error:
@@ -65,7 +68,7 @@ def serve(channel: "Channel") -> None:
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no useful base class.
             text = " ".join(str(error).split())[:MAX_MESSAGE]
             is_memory = "bad_alloc" in text or "Failed to allocate memory" in text or "BFCArena" in text
-            reply = False, "memory" if is_memory else "engine", text
+            reply = False, "time" if run_options.terminate else "memory" if is_memory else "engine", text
         channel.send(msgspec.msgpack.encode(reply))
 
 
@@ -87,7 +90,7 @@ def _load(channel: "Channel", size: int) -> Any:
     return onnxruntime.InferenceSession(bytes(data), options, providers=["CPUExecutionProvider"])
 
 
-def _run(session: Any, inputs: list[Any], outputs: list[str], max_bytes: int) -> list[Any]:
+def _run(session: Any, run_options: Any, inputs: list[Any], outputs: list[str], max_bytes: int) -> list[Any]:
     import numpy as np
 
     feed = {}
@@ -96,7 +99,7 @@ def _run(session: Any, inputs: list[Any], outputs: list[str], max_bytes: int) ->
             feed[name] = np.array(texts, dtype=object).reshape(shape)
         else:
             feed[name] = np.frombuffer(data, _TYPES[datatype]).reshape(shape)
-    results = session.run(outputs, feed)
+    results = session.run(outputs, feed, run_options)
     encoded = []
     total = 0
     for name, result in zip(outputs, results, strict=True):

@@ -1,6 +1,6 @@
 """The errors of models and predictions."""
 
-from shared.errors import Conflict, NotFound, Refused, StrongroomError
+from shared.errors import Conflict, NotFound, Refused, StrongroomError, Unavailable
 
 
 class UnknownModel(NotFound):
@@ -8,6 +8,13 @@ class UnknownModel(NotFound):
 
     code = "unknown-model"
     title = "The model does not exist"
+
+
+class UnknownPath(NotFound):
+    """A path below `v2/` that the app does not serve."""
+
+    code = "unknown-path"
+    title = "The app does not serve this path of the protocol"
 
 
 class UnsupportedModel(Refused):
@@ -44,6 +51,25 @@ class EndpointFailed(StrongroomError):
     status = 424
     code = "model-error"
     title = "The endpoint's model reports an error"
+
+
+class EndpointUnavailable(Unavailable):
+    """A managed endpoint cannot be reached, or reports a fault of its own."""
+
+    code = "endpoint-unavailable"
+    title = "The endpoint is unavailable"
+    advice = "Nothing was changed. Try again after the seconds in Retry-After, and check the endpoint's deployment."
+
+
+class EndpointForbidden(Unavailable):
+    """A managed endpoint refuses the app's token or key."""
+
+    code = "endpoint-forbidden"
+    title = "The endpoint refuses this app"
+    advice = (
+        "Give the app's identity the role AzureML Data Scientist on the endpoint, or save the model again with a "
+        "current key of it."
+    )
 
 
 class EndpointTimeout(StrongroomError):

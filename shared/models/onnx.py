@@ -151,6 +151,7 @@ class _Walk:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.nodes = 0
+        self.domains: set[str] = set()
         self.classes: list[list[str | int]] = []
 
     def run(self) -> _Message:
@@ -225,7 +226,7 @@ class _Walk:
             self.nodes += 1
             if self.nodes > MAX_NODES:
                 raise UnsupportedModel(f"The model has more than {MAX_NODES} nodes. Export a smaller one.")
-            _check_domain(message.text("domain"))
+            self.domains.add(message.text("domain"))
             operator = message.text("op_type")
             if operator == "ZipMap":
                 raise UnsupportedModel("The model returns its scores as maps. Convert it with zipmap=False.")
@@ -239,11 +240,14 @@ def describe(data: bytes) -> Description:
         raise UnsupportedModel(f"The model has {len(data)} bytes, and may have {MAX_MODEL_BYTES}.")
     walk = _Walk(data)
     model = walk.run()
-    domains = sorted({each.text("domain") for each in model.all("opset_import")})
-    if len(model.all("graph")) != 1 or not domains:
+    imported = {each.text("domain") for each in model.all("opset_import")}
+    if len(model.all("graph")) != 1 or not imported:
         raise UnsupportedModel("The blob is not an ONNX model: it has no graph or names no operator set.")
-    for domain in domains:
-        _check_domain(domain)
+    for domain in sorted(imported | walk.domains):
+        if domain not in OPERATOR_SETS:
+            raise UnsupportedModel(
+                f"The model uses the operator set {domain[:MAX_NAME]!r}. Only ai.onnx, ai.onnx.ml and com.microsoft run."
+            )
     graph = model.all("graph")[0]
     constants = {each.text("name") for each in graph.all("initializer")}
     constants |= {values.text("name") for each in graph.all("sparse_initializer") for values in each.all("values")}
@@ -284,15 +288,9 @@ def _spec(value: _Message, kind: str) -> TensorSpec:
 
 
 def _dimension(dimension: _Message) -> int:
+    """Its size; -1 where it has a name, or the 0 or -1 that some exporters write for "any"."""
     values = dimension.all("dim_value")
-    return int(values[-1]) if values and 1 <= values[-1] <= MAX_ELEMENTS else -1
-
-
-def _check_domain(domain: str) -> None:
-    if domain not in OPERATOR_SETS:
-        raise UnsupportedModel(
-            f"The model uses the operator set {domain[:MAX_NAME]!r}. Only ai.onnx, ai.onnx.ml and com.microsoft run."
-        )
+    return int(values[-1]) if values and 1 <= values[-1] < 2**63 else -1
 
 
 def _keep_numbers(message: _Message, data: bytes, end: int) -> None:

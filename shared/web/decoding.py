@@ -145,7 +145,7 @@ def _from_body(route: Route, operation: Operation, request: Request) -> Fields |
         is_missing = not content_type and route.access is not Access.SESSION
         if not is_missing and (request.body or route.access is Access.SESSION) and not _is_json(content_type):
             raise UnsupportedMediaType("Send JSON in UTF-8, with the header Content-Type: application/json.")
-    parsed = _parse(request.body or b"{}")
+    parsed = parse_json(request.body or b"{}")
     if not isinstance(parsed, dict):
         raise NotAnObject('Send an object, such as {"key": "default"}.')
     if operation.request is None:
@@ -161,7 +161,8 @@ def _is_json(content_type: str) -> bool:
     return is_json and (charset is None or charset[1] in ("utf-8", "utf8", "us-ascii"))
 
 
-def _parse(body: bytes) -> object:
+def parse_json(body: bytes) -> object:
+    """The value of a JSON body. Raises InvalidJson, NotUtf8, NestedTooDeep, DuplicateKey or TooManyValues."""
     if len(body) > MAX_VALUES:
         _refuse_too_many_values(body)
     try:

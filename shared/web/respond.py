@@ -52,17 +52,19 @@ def respond(
     sent_id = "x-request-id" in request.headers and _SANE_REQUEST_ID.fullmatch(request.headers["x-request-id"])
     request_id = sent_id[0] if sent_id else os.urandom(16).hex()
     cache_seconds = 0
+    error_member = False
     try:
         operation = route.operation
+        error_member = operation.error_member
         with call_limit(call_seconds), inflight.call():
             response = _call(route, operation, request, max_body_bytes, replays)
         cache_seconds = operation.cache_seconds
     except StrongroomError as error:
-        response = problem(error, request_id)
+        response = problem(error, request_id, error_member=error_member)
         if error.status >= 500:
             log_cause(error, request_id)
     except Exception as error:  # noqa: BLE001 - the last resort: the caller gets a problem in any case.
-        response = problem(InternalError(), request_id)
+        response = problem(InternalError(), request_id, error_member=error_member)
         log_cause(error, request_id)
     cacheable = cache_seconds and response.status == 200
     headers = {
@@ -134,9 +136,11 @@ def _record(route: Route, request: Request, response: Response, request_id: str,
         log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, _LINE, log_fields, None))
 
 
-def problem(error: StrongroomError, request_id: str) -> Response:
+def problem(error: StrongroomError, request_id: str, *, error_member: bool = False) -> Response:
     """`error` as problem details (RFC 9457). A 5xx shows nothing of the exception."""
     body = problem_fields(error)
+    if error_member:
+        body["error"] = body["detail"] or body["title"]
     if error.status >= 500:
         body["request_id"] = request_id
     headers = dict(error.headers)

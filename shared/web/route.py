@@ -106,6 +106,8 @@ class Operation(msgspec.Struct, frozen=True):
     """The body may also be a form (application/x-www-form-urlencoded)."""
     ignore_query: bool = False
     """Query parameters are ignored, whatever their names: others append their own (`utm_source`) to a public link."""
+    error_member: bool = False
+    """Problems carry their detail as `error`, too: clients of the Open Inference Protocol read it there."""
     timeout_bounds_call: bool = False
     """The field `timeout_ms` takes the place of STRONGROOM_CALL_SECONDS."""
     writes: bool = False

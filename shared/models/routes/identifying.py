@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from shared.errors import StrongroomError, UnknownContainer, invalid_field
+from shared.errors import StrongroomError, Unavailable, UnknownContainer, invalid_field
 from shared.models.errors import EngineFailed, ModelTimeout, OutOfMemory
 from shared.models.routes.fields import OUTAGES, BlobName, ContainerName
 from shared.models.store.identifying import Identifier
@@ -53,6 +53,9 @@ def identify_blobs(identifier: Identifier, cursors: Cursors, fields: IdentifyBlo
     results = identifier.identify_blobs(fields.container, names)
     if all(isinstance(each, UnknownContainer) for each in results) and results:
         raise UnknownContainer("The storage account has no container of this name. list-blobs lists them.")
+    for result in results:
+        if isinstance(result, Unavailable):
+            raise result  # Then the whole call should be repeated.
     blobs: list[dict[str, Any]] = []
     for name, result in zip(names, results, strict=True):
         described = problem_fields(result) if isinstance(result, StrongroomError) else msgspec.structs.asdict(result)

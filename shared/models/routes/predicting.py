@@ -1,5 +1,6 @@
 """`predict`."""
 
+import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
@@ -9,13 +10,24 @@ from msgspec import Meta
 
 from shared.errors import invalid_field
 from shared.inflight import inflight
-from shared.models.errors import EndpointFailed, EndpointTimeout, OutputTooLarge
-from shared.models.manifest import Manifest
+from shared.models.azureml import check_url, predictions_in, request_body
+from shared.models.errors import (
+    EndpointFailed,
+    EndpointForbidden,
+    EndpointTimeout,
+    EndpointUnavailable,
+    ModelNotTrusted,
+    OutputTooLarge,
+)
+from shared.models.manifest import SAVE_AGAIN, Manifest
+from shared.models.onnx import TensorSpec
 from shared.models.predictions import Prediction, predictions_of
 from shared.models.routes.fields import MODEL_ERRORS, OUTAGES, RUNNING, ModelName, TimeoutMs, Version
+from shared.models.settings import ModelSettings
+from shared.models.store.endpoints import Endpoints
 from shared.models.store.engine import Engine
 from shared.models.store.files import ModelFiles
-from shared.models.store.records import RecordStore
+from shared.models.store.records import RecordStore, Stored
 from shared.models.tensors import MAX_OUTPUT_BYTES, MAX_ROWS, Tensor, from_inputs, from_rows, nested, values_of
 from shared.web import Example, Fields, Operation, Response
 
@@ -46,8 +58,8 @@ class Predicted(msgspec.Struct, frozen=True):
 
     model: str
     version: int
-    outputs: dict[str, Any] | None
-    """Null for an endpoint, whose response has no names."""
+    outputs: dict[str, Any]
+    """Of an endpoint: its whole response, as `response`."""
     predictions: list[Prediction] | None
     """Null where the outputs have no line for each row."""
 
@@ -55,16 +67,25 @@ class Predicted(msgspec.Struct, frozen=True):
 class Models:
     """Runs saved models: what the functions that predict share."""
 
-    def __init__(self, records: RecordStore, files: ModelFiles, engine: Callable[[], Engine]) -> None:
+    def __init__(
+        self,
+        records: RecordStore,
+        files: ModelFiles,
+        engine: Callable[[], Engine],
+        endpoints: Endpoints,
+        settings: ModelSettings,
+    ) -> None:
         self.records = records
         self.files = files
         self.engine = engine
+        self.endpoints = endpoints
+        self.settings = settings
 
-    def run(self, manifest: Manifest, inputs: list[Tensor], *, max_bytes: int = MAX_OUTPUT_BYTES) -> list[Tensor]:
-        """The outputs of an ONNX model. Raises as `Engine.run` and ModelFiles.load do."""
+    def run(self, manifest: Manifest, inputs: list[Tensor], outputs: list[TensorSpec] | None = None) -> list[Tensor]:
+        """Outputs of an ONNX model, all of them by default. Raises as `Engine.run` and ModelFiles.load do."""
         sha256 = manifest.sha256 or ""
         return self.engine().run(
-            sha256, partial(self.files.load, sha256), inputs, manifest.outputs or [], max_bytes=max_bytes
+            sha256, partial(self.files.load, sha256), inputs, manifest.outputs or [] if outputs is None else outputs
         )
 
 
@@ -73,6 +94,8 @@ def predict(models: Models, fields: Predict) -> Response:
         raise invalid_field("rows", "Send exactly one of `rows` and `inputs`.")
     stored = models.records.get(fields.model, fields.version)
     manifest = stored.manifest
+    if manifest.kind == "azureml":
+        return _score(models, stored, fields)
     if fields.rows is not None:
         tensors = from_rows(manifest.inputs or [], manifest.features or [], fields.rows)
         count = len(fields.rows)
@@ -82,6 +105,21 @@ def predict(models: Models, fields: Predict) -> Response:
     results = models.run(manifest, tensors)
     inflight.book(sum(len(each.data) for each in results))
     return respond(manifest, results, count)
+
+
+def _score(models: Models, stored: Stored, fields: Predict) -> Response:
+    """The response of an endpoint."""
+    manifest = stored.manifest
+    sealed_sha256 = hashlib.sha256(stored.sealed_key).hexdigest() if stored.sealed_key else None
+    if sealed_sha256 != manifest.key_sha256:
+        raise ModelNotTrusted(f"The key of the endpoint was changed. {SAVE_AGAIN}")
+    check_url(manifest.url or "", models.settings.azureml_hosts)
+    body = request_body(fields.rows, fields.inputs, manifest.features)
+    key = models.records.open(stored.sealed_key, manifest.name) if stored.sealed_key else ""
+    result = models.endpoints.score(manifest.url or "", manifest.deployment, key, body)
+    count = None if fields.rows is None else len(fields.rows)
+    found = predictions_in(result, manifest.labels or [], count)
+    return Response.json(Predicted(manifest.name, manifest.version, {"response": result}, found))
 
 
 def respond(manifest: Manifest, results: list[Tensor], count: int) -> Response:
@@ -103,7 +141,16 @@ def operations(models: Models) -> dict[str, Operation]:
             response=Predicted,
             summary="Predict with a saved model.\nThe app checks names, types and shapes before the model runs, in a "
             "process of its own. A classifier returns a label with its score, a regression a value.",
-            errors=(*MODEL_ERRORS, *RUNNING, OutputTooLarge, EndpointFailed, EndpointTimeout, *OUTAGES),
+            errors=(
+                *MODEL_ERRORS,
+                *RUNNING,
+                OutputTooLarge,
+                EndpointFailed,
+                EndpointTimeout,
+                EndpointForbidden,
+                EndpointUnavailable,
+                *OUTAGES,
+            ),
             examples=(
                 Example("An iris", {"model": "iris", "rows": [[5.1, 3.5, 1.4, 0.2]]}),
                 Example(

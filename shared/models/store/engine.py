@@ -12,9 +12,10 @@ from shared.models.child import ENTRY, PIECE_BYTES
 from shared.models.errors import EngineFailed, ModelTimeout, OutOfMemory, OutputTooLarge, UnsupportedModel
 from shared.models.onnx import TensorSpec
 from shared.models.tensors import MAX_OUTPUT_BYTES, Tensor
-from shared.sandbox.process import FAILURES, Child, ChildDied, ChildLate, Sandbox
+from shared.sandbox.process import MEMORY, TIME, Child, ChildDied, ChildLate, Sandbox
 
 _REPLY = msgspec.msgpack.Decoder(list[Any])
+_LATE = "The model did not respond in time, and was ended. Send a larger timeout_ms or fewer rows."
 _MEMORY = "The model needs more memory than its process may take. Send fewer rows, or use a smaller model."
 
 
@@ -50,15 +51,15 @@ class Engine:
             reply = _REPLY.decode(child.receive(ends))
             is_good = True
         except ChildLate:
-            raise ModelTimeout(
-                "The model did not respond in time, and its process was ended. Send a larger timeout_ms or fewer rows."
-            ) from None
+            raise ModelTimeout(_LATE) from None
         except ChildDied as error:
             raise _death(error) from error
         finally:
             self._sandbox.give(child, reusable=is_good)
         if not reply[0]:
             _, kind, text = reply
+            if kind == "time":
+                raise ModelTimeout(_LATE)
             if kind == "memory":
                 raise OutOfMemory(_MEMORY)
             if kind == "too-large":
@@ -73,6 +74,8 @@ class Engine:
         reply = _REPLY.decode(child.receive(ends))
         if not reply[0]:
             _, kind, text = reply
+            if kind == "time":
+                raise ModelTimeout(_LATE)
             if kind == "memory":
                 raise OutOfMemory(_MEMORY)
             raise UnsupportedModel(f"onnxruntime does not load the model: {text}")
@@ -85,8 +88,8 @@ def _left(ends: float) -> float:
 
 def _death(error: ChildDied) -> Exception:
     reason = str(error)
-    if reason == FAILURES[-9]:
+    if reason == MEMORY:
         return OutOfMemory(_MEMORY)
-    if reason == FAILURES[-24]:
+    if reason == TIME:
         return ModelTimeout("The model took more CPU time than the call has, and its process was ended.")
     return EngineFailed("The model ended the process that ran it. Save a model that onnxruntime can run.")

@@ -26,8 +26,6 @@ MODEL = "standard_v3_3"
 INPUT, OUTPUT = "bytes", TensorSpec("target_label", "FP32", None)
 READERS = 16
 """Blobs that are read at the same time."""
-BATCH = 1
-"""Blobs in one run of the model: larger runs take more time for each, and much more memory."""
 
 
 class Ends(NamedTuple):
@@ -81,7 +79,7 @@ class Identifier:
 
     def _read(self, container: str, name: str) -> Ends:
         """The ends of a blob, in one request or two."""
-        client = self._blobs.blob(container, name)
+        client: Any = self._blobs.blob(container, name)
         block = self._magika.config.block_size
 
         def download(options: dict[str, Any], offset: int, etag: str | None) -> tuple[bytes, Any]:
@@ -107,6 +105,7 @@ class Identifier:
             label, score = magika.without_model(ends.size, ends.first)
         else:
             tensor = Tensor(INPUT, "INT32", [1, len(features)], array("i", features).tobytes())
+            # One blob in each run: a run of many takes more time for each, and much more memory.
             (output,) = self._engine().run(self._sha256, lambda: self._model, [tensor], [OUTPUT])
             label, score = magika.verdict(values_of(output))
         return magika.identified(label, score, name, ends.content_type)
