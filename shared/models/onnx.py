@@ -246,7 +246,8 @@ def describe(data: bytes) -> Description:
     for domain in sorted(imported | walk.domains):
         if domain not in OPERATOR_SETS:
             raise UnsupportedModel(
-                f"The model uses the operator set {domain[:MAX_NAME]!r}. Only ai.onnx, ai.onnx.ml and com.microsoft run."
+                f"The model uses the operator set {domain[:MAX_NAME]!r}. Only ai.onnx, ai.onnx.ml and com.microsoft "
+                "run here."
             )
     graph = model.all("graph")[0]
     constants = {each.text("name") for each in graph.all("initializer")}

@@ -1,6 +1,7 @@
 """ONNX files for tests: small sound models, and hostile ones."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -272,7 +273,7 @@ def large_constants(size: int) -> bytes:
 def many_nodes(count: int) -> bytes:
     """A chain of so many nodes."""
     names = ["x", *(f"v{number}" for number in range(count - 1)), "y"]
-    return model([node("Identity", [a], [b]) for a, b in zip(names, names[1:], strict=False)], [X], [Y])
+    return model([node("Identity", [a], [b]) for a, b in pairwise(names)], [X], [Y])
 
 
 def unknown_domain() -> bytes:
