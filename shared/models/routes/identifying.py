@@ -7,9 +7,10 @@ import msgspec
 from msgspec import Meta
 
 from shared.errors import StrongroomError, Unavailable, UnknownContainer, invalid_field
-from shared.models.errors import EngineFailed, ModelTimeout, OutOfMemory
+from shared.models.errors import ModelTimeout
 from shared.models.routes.fields import OUTAGES, BlobName, ContainerName
 from shared.models.store.identifying import Identifier
+from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.storage.errors import ReservedContainer
 from shared.web import Cursors, Example, Fields, Operation
 from shared.web.respond import problem_fields

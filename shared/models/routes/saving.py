@@ -13,7 +13,7 @@ from shared.deadline import call_limit, seconds_left
 from shared.errors import UnknownContainer, invalid_field
 from shared.models import onnx, predictions
 from shared.models.azureml import check_url
-from shared.models.errors import EngineFailed, UnsupportedModel
+from shared.models.errors import UnsupportedModel
 from shared.models.manifest import Manifest
 from shared.models.onnx import TensorSpec
 from shared.models.routes.fields import (
@@ -30,6 +30,7 @@ from shared.models.store.engine import Engine
 from shared.models.store.files import ModelFiles
 from shared.models.store.records import RecordStore, Stored
 from shared.models.tensors import Tensor, zeros
+from shared.sandbox.errors import EngineFailed
 from shared.storage.errors import ReservedContainer, UnknownBlob
 from shared.web import Cursors, Example, Fields, Operation, Response, rfc3339
 

@@ -9,9 +9,10 @@ import msgspec
 
 from shared.deadline import deadline
 from shared.models.child import ENTRY, PIECE_BYTES
-from shared.models.errors import EngineFailed, ModelTimeout, OutOfMemory, OutputTooLarge, UnsupportedModel
+from shared.models.errors import ModelTimeout, OutputTooLarge, UnsupportedModel
 from shared.models.onnx import TensorSpec
 from shared.models.tensors import MAX_OUTPUT_BYTES, Tensor
+from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sandbox.process import MEMORY, TIME, Child, ChildDied, ChildLate, Sandbox
 
 _REPLY = msgspec.msgpack.Decoder(list[Any])
