@@ -21,10 +21,14 @@ const WHY = {
 };
 
 /** What the person works on. It is kept while the page is open, so that signing leads on to verifying; it is stored nowhere. */
-const work = { source: 'text', text: '', file: null, data: null, digest: '', key: '', algorithm: '', format: 'raw', version: '', signature: '', publicKeys: '' };
+const work = { source: 'text', text: '', file: null, data: null, digests: {}, digest: '', key: '', algorithm: '', format: 'raw', version: '', signature: '', publicKeys: '' };
 
 /** The message as bytes; null where only its digest is known. */
 const message = () => work.source === 'text' ? toBytes(work.text) : work.source === 'file' ? work.data : null;
+
+/** A digest of the file, computed once: some browsers hash without letting the page go on. */
+const digestOf = async (hash) => work.digests[hash] ??= new Uint8Array(await crypto.subtle.digest(hash, work.data));
+const painted = () => new Promise((resolve) => { requestAnimationFrame(() => setTimeout(resolve)); });
 
 class Refused extends Error {}
 /** The message as the fields of sign and verify. Throws Refused with a sentence for the person. */
@@ -37,7 +41,7 @@ async function messageFields(type, algorithm, format) {
     return { message_base64: toBase64url(readDigest(hash)), prehashed: true };
   }
   if (!work.data) throw new Refused('Choose a file first.');
-  if (hash && !format.startsWith('jws')) return { message_base64: toBase64url(new Uint8Array(await crypto.subtle.digest(hash, work.data))), prehashed: true };
+  if (hash && !format.startsWith('jws')) return { message_base64: toBase64url(await digestOf(hash)), prehashed: true };
   if (work.data.length > MOST_IN_A_REQUEST) throw new Refused(`${format.startsWith('jws') ? 'A JWS' : type} signs the message itself, and a request carries at most ${bytes(MOST_IN_A_REQUEST)}. An RSA or ECDSA key with the format raw or DER signs the digest of a file of this size.`);
   return { message_base64: toBase64url(work.data) };
 }
@@ -65,7 +69,7 @@ function messageBand({ withDigest = true, onchange }) {
       fill(host, field('Digest', box, { hint: 'Hexadecimal or base64. For a file on a server, or one over 256 MiB:' }), code('openssl dgst -sha256 -binary file | openssl base64 -A', 'Digest of a file'));
     } else {
       fill(host, work.file
-        ? h('div.drop.chosen', icon('file'), h('span', h('b.any', work.file.name), h('span.faint', ` ${bytes(work.file.size)}`)), h('button.quiet', { type: 'button', onclick: () => { work.file = work.data = null; draw(); onchange?.(); } }, 'Remove'))
+        ? h('div.drop.chosen', icon('file'), h('span', h('b.any', work.file.name), h('span.faint', ` ${bytes(work.file.size)}`)), h('button.quiet', { type: 'button', onclick: () => { Object.assign(work, { file: null, data: null, digests: {} }); draw(); onchange?.(); } }, 'Remove'))
         : dropzone('Drop a file here. It stays in this browser where the key allows it: only its digest is sent.', take), status);
     }
   }
@@ -75,13 +79,13 @@ function messageBand({ withDigest = true, onchange }) {
     if (file.size > MOST_IN_ONE_CALL) return fill(status, notice('warn', h('b', `${bytes(file.size)} is too large to hash here. `), `A browser hashes at most ${bytes(MOST_IN_ONE_CALL)} in one call. Hash it with OpenSSL, and paste the digest under “Digest”.`));
     work.file = file;
     draw();
-    fill(status, h('p.hint', 'Reading …'));
+    fill(status, h('p.hint', 'Reading and hashing …'));
     try {
       const data = new Uint8Array(await file.arrayBuffer());
-      const digest = await crypto.subtle.digest('SHA-256', data);
+      await painted();
       if (work.file !== file) return;
-      work.data = data;
-      fill(status, kv(['SHA-256', exact(hex(new Uint8Array(digest)))]));
+      Object.assign(work, { data, digests: {} });
+      fill(status, kv(['SHA-256', exact(hex(await digestOf('SHA-256')))]));
       say(`${file.name} is read`);
     } catch { work.file = null; draw(); fill(status, notice('bad', 'The browser could not read this file. It may have been moved or changed meanwhile.')); }
     onchange?.();
@@ -94,7 +98,7 @@ function messageBand({ withDigest = true, onchange }) {
 
 /** Change one bit of the message: enough to make every verdict negative. */
 function flip() {
-  if (work.source === 'file' && work.data?.length) { work.data = work.data.slice(); work.data[0] ^= 1; return 'The lowest bit of the first byte is flipped, in memory only.'; }
+  if (work.source === 'file' && work.data?.length) { Object.assign(work, { data: work.data.slice(), digests: {} }); work.data[0] ^= 1; return 'The lowest bit of the first byte is flipped, in memory only.'; }
   if (work.source === 'digest' || !work.text) return null;
   work.text = String.fromCharCode(work.text.charCodeAt(0) ^ 1) + work.text.slice(1);
   return 'The lowest bit of the first character is flipped.';
@@ -152,8 +156,8 @@ export default function show(root, { path, query, signal, call }) {
     const typed = !signers.length;
     const named = typed ? input({ class: 'mono', value: work.key, oninput: (e) => { work.key = e.target.value; stale(); }, onchange: () => { ready = loadKey(); } })
       : select(names.map((n) => [n, `${n} · ${signers.find((k) => k.name === n)?.type ?? 'not created yet'}`]), work.key, { onchange: (e) => { work.key = e.target.value; work.algorithm = work.version = ''; replace('sign', [mode], { name: work.key }); stale(); ready = loadKey(); } });
-    const all = type() ? algorithmsOf(type()) : [];
-    if (work.algorithm && !all.includes(work.algorithm)) work.algorithm = '';
+    const all = type() ? algorithmsOf(type()) : work.algorithm ? [work.algorithm] : [];
+    if (!all.includes(work.algorithm)) work.algorithm = '';
     fill(keyHost, field('Key', named, typed ? { hint: 'This credential may not list keys: type the name.' } : {}),
       field('Algorithm', select([['', `the key’s own${all.length ? `, ${key?.algorithm ?? all[0]}` : ''}`], ...all], work.algorithm, { onchange: (e) => { work.algorithm = e.target.value; stale(); } })),
       field('Format', select(FORMATS, work.format, { onchange: (e) => { work.format = e.target.value; stale(); } })),
@@ -221,7 +225,7 @@ export default function show(root, { path, query, signal, call }) {
     } else if (result.error) {
       const shown = refusal(result.error);
       if (!shown) throw result.error;
-      fill(out, equation(verdict('unknown', 'Server', 'There is no verdict of the server.', shown), browserPanel(local, null, why), null));
+      fill(out, equation(verdict('unknown', 'Server', 'There is no verdict of the server.', shown), browserPanel(local, null, why), null), h('p.small.dim.timing', 'Only the browser gave a verdict, and it cannot know everything.'));
       say('There is no verdict of the server');
     } else {
       const { server } = result;

@@ -112,7 +112,7 @@ export default function show(root, { query, signal, call }) {
     running = new AbortController();
     const mine = ++runs, controller = running;
     const own = AbortSignal.any([signal, controller.signal]);
-    return { own, live: () => mine === runs && !own.aborted, end: () => { if (mine === runs) { running = null; drawBar(); } } };
+    return { own, live: () => mine === runs && !own.aborted, end: () => { if (mine === runs) { running = null; drawBar(); drawTail(); } } };
   }
   function cancel() {
     if (!running) return;
@@ -192,7 +192,7 @@ export default function show(root, { query, signal, call }) {
     store((s) => { s.history.unshift({ sql: what.sql.slice(0, 20000), db: what.database, at: what.started, ok: false, error: found.code }); });
     const place = placeOf(found);
     if (place) ed.mark([...ed.area.value.slice(0, what.from)].length + place);
-    const switches = found.code === 'read-only' && mode === 'read' && engine()?.writable;
+    const switches = found.code === 'read-only' && mode === 'read' && (engine()?.writable ?? true);
     fill(results, h('div.pad', problem(found, () => run()), switches && h('div.actions', h('button', { type: 'button', onclick: () => { setMode('write'); ed.area.focus(); } }, 'Switch to Write'), h('span.faint.small', 'A dry run comes first.'))));
     drawTabs();
     say(`${found.title}. ${found.detail ?? ''}`);
