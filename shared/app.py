@@ -172,6 +172,7 @@ def build(environ: Mapping[str, str]) -> App:
             "sessions": identity.sessions,
             "tickets": identity.tickets,
             "addresses": identity.addresses,
+            "factors": identity.factors,
             "shares": blobs.shares,
             "idempotency": idempotency,
         }

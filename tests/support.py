@@ -120,8 +120,11 @@ def app_environ(folder: Path, storage: str) -> dict[str, str]:
 
 
 @contextmanager
-def run_app(folder: Path, environ: Mapping[str, str], *, auth: bool = True) -> Iterator[App]:
-    """Run the app with its files in `folder` until the context ends. With `auth` the host enforces keys."""
+def run_app(folder: Path, environ: Mapping[str, str], *, auth: bool = True, port: int = 0) -> Iterator[App]:
+    """Run the app with its files in `folder` until the context ends. With `auth` the host enforces keys.
+
+    Port 0 takes a free one.
+    """
     app_root = folder / "app"
     if not app_root.exists():
         # Links, so that the app does not read the local.settings.json of the user.
@@ -142,7 +145,7 @@ def run_app(folder: Path, environ: Mapping[str, str], *, auth: bool = True) -> I
                 "--app-root",
                 app_root,
                 "--port",
-                "0",
+                str(port),
                 "--stop-seconds",
                 "2",
                 *(["--enable-auth", "--keys", str(keys)] if auth else []),

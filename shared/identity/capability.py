@@ -9,11 +9,11 @@ import msgspec
 from shared.identity.settings import load_settings
 from shared.once import Once
 from shared.settings import Settings
-from shared.web import DELETE, FUNCTION, GET, POST, PUBLIC, SESSION, Operation, Route, Session
+from shared.web import DELETE, FUNCTION, GET, PATCH, POST, PUBLIC, SESSION, Operation, Route, Session
 
 if TYPE_CHECKING:
-    from shared.identity.factors import Factors
     from shared.identity.store.addresses import AddressStore
+    from shared.identity.store.factors import Factors
     from shared.identity.store.sessions import SessionStore, TokenKey
     from shared.identity.store.tickets import TicketStore
     from shared.identity.users import Accounts
@@ -29,6 +29,8 @@ class Identity(msgspec.Struct, frozen=True):
     tickets: "Callable[[], TicketStore]"
     """Has rows that expire."""
     addresses: "Callable[[], AddressStore]"
+    """Has rows that expire."""
+    factors: "Callable[[], Factors]"
     """Has rows that expire."""
     authenticate: Callable[[str], Session]
     """The session of an access token, for the routes with access SESSION of all capabilities. Raises InvalidToken."""
@@ -73,9 +75,20 @@ def build(
 
     @Once
     def factors() -> "Factors":
-        from shared.identity.factors import NoFactors
+        from shared.identity.passkeys import RelyingParty
+        from shared.identity.store.credentials import CredentialIndex
+        from shared.identity.store.factors import Factors
 
-        return NoFactors()
+        users = accounts().users
+        return Factors(
+            users,
+            sessions(),
+            CredentialIndex(users, now),
+            lambda: derive_key("totp-seeds"),
+            RelyingParty(settings.rp_id, settings.origins),
+            settings.totp_skew,
+            now,
+        )
 
     def authenticate(token: str) -> Session:
         return sessions().authenticate(token)
@@ -98,8 +111,14 @@ def build(
 
         return operators.operations(sessions())
 
+    @Once
+    def factoring() -> Mapping[str, Operation]:
+        from shared.identity.routes.factors import operations
+
+        return operations(factors(), tickets(), accounts())
+
     def removed(rows: "Sequence[Row]") -> None:
-        pass
+        factors().forget(rows)
 
     sign_in_access = PUBLIC if settings.public_sign_in else FUNCTION
     sign_up_access = PUBLIC if settings.public_sign_up else FUNCTION
@@ -114,12 +133,24 @@ def build(
             Route("change-my-password", "me/password", POST, SESSION, own, authenticate=authenticate),
             Route("my-sessions", "me/sessions", GET, SESSION, own, authenticate=authenticate),
             Route("end-my-session", "me/sessions/{session_id}", DELETE, SESSION, own, authenticate=authenticate),
+            Route("begin-passkey-sign-in", "sign-in/passkey", POST, sign_in_access, factoring, public_by=by),
+            Route("enroll-totp", "me/totp", POST, SESSION, factoring, authenticate=authenticate),
+            Route("confirm-totp", "me/totp/{factor_id}/confirm", POST, SESSION, factoring, authenticate=authenticate),
+            Route("begin-passkey", "me/passkeys/begin", POST, SESSION, factoring, authenticate=authenticate),
+            Route("register-passkey", "me/passkeys", POST, SESSION, factoring, authenticate=authenticate),
+            Route("my-factors", "me/factors", GET, SESSION, factoring, authenticate=authenticate),
+            Route("rename-factor", "me/factors/{factor_id}", PATCH, SESSION, factoring, authenticate=authenticate),
+            Route("delete-factor", "me/factors/{factor_id}", DELETE, SESSION, factoring, authenticate=authenticate),
+            Route("new-recovery-codes", "me/recovery-codes", POST, SESSION, factoring, authenticate=authenticate),
+            Route("list-factors", "users/{user_id}/factors", GET, FUNCTION, factoring),
+            Route("reset-factors", "users/{user_id}/factors", DELETE, FUNCTION, factoring),
             Route("list-sessions", "users/{user_id}/sessions", GET, FUNCTION, operating),
             Route("end-sessions", "users/{user_id}/sessions", DELETE, FUNCTION, operating),
         ),
         sessions,
         tickets,
         addresses,
+        factors,
         authenticate,
         removed,
     )

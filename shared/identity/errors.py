@@ -76,3 +76,24 @@ class TooManyCodes(Busy):
 
     code = "too-many-codes"
     title = "Too many wrong codes"
+
+
+class NoFactor(Conflict):
+    """Recovery codes only replace another factor."""
+
+    code = "no-factor"
+    title = "The user has no second factor"
+
+
+class NoPasskey(Refused):
+    """The user of the ticket has no passkey that this app accepts."""
+
+    code = "no-passkey"
+    title = "The user has no passkey"
+
+
+class TicketExpired(Refused):
+    """The ticket was not issued for this function, has expired, or was used."""
+
+    code = "ticket-expired"
+    title = "The ticket is no longer valid"

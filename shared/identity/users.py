@@ -83,6 +83,10 @@ class UserStore(Protocol):
         """As `changing`, with a new `signed_out_at`, which ends all sessions and tickets; and that time."""
         ...
 
+    def key(self, name: str) -> str:
+        """A keyed digest of a name, equal for names that are the same."""
+        ...
+
     def id_of(self, name: str) -> str | None:
         """The id of the user with this name, after the same two reads whether or not there is one."""
         ...

@@ -7,7 +7,7 @@ the session begins. Of many calls with one ticket, one spends it.
 import hashlib
 import hmac
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -24,13 +24,14 @@ from shared.errors import (
     WeakPassword,
     invalid_field,
 )
-from shared.identity.errors import InvalidToken
-from shared.identity.factors import FactorKind, Factors, Proven
+from shared.identity.errors import InvalidToken, TooManyCodes
 from shared.identity.limits import network_of
+from shared.identity.passkeys import AssertionCredential
 from shared.identity.routes.fields import Methods, Password, SessionId, UserId, UserName
 from shared.identity.sessions import ActiveSession
 from shared.identity.settings import IdentitySettings
 from shared.identity.store.addresses import AddressStore
+from shared.identity.store.factors import FactorKind, Factors, Proven
 from shared.identity.store.partitions import Partition, read_partition
 from shared.identity.store.sessions import Issued, SessionStore
 from shared.identity.store.tickets import TicketStore
@@ -81,8 +82,11 @@ class SignInRequest(Fields, frozen=True):
         Meta(description="One of the user's recovery codes. Case, spaces and dashes are ignored."),
     ] = None
     passkey: Annotated[
-        dict[str, Any] | None,
-        Meta(description="What `navigator.credentials.get` returned, as `PublicKeyCredential.toJSON` writes it."),
+        AssertionCredential | None,
+        Meta(
+            description="AuthenticationResponseJSON: what `navigator.credentials.get` returned, as "
+            "`PublicKeyCredential.toJSON` writes it. Further members are ignored."
+        ),
     ] = None
     code_verifier: Annotated[
         Annotated[str, Meta(min_length=43, max_length=128)] | None,
@@ -132,7 +136,9 @@ class SignInResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     ticket: Annotated[
         str | UnsetType, Meta(description="Send it back with one of the user's factors, within five minutes.")
     ] = UNSET
-    factors: Annotated[list[FactorKind] | UnsetType, Meta(description="The factors that the ticket takes.")] = UNSET
+    factors: Annotated[tuple[FactorKind, ...] | UnsetType, Meta(description="The factors that the ticket takes.")] = (
+        UNSET
+    )
     reason: Annotated[Reason | UnsetType, Meta(description=_REASONS)] = UNSET
 
 
@@ -223,8 +229,8 @@ class SignIn:
         partition = read_partition(self._users, login.user.user_id)
         if partition is None or partition.user.signed_out_at != login.user.signed_out_at:
             return refused("wrong-credentials")  # The password was changed meanwhile, or the user deleted.
-        if kinds := self._factors.kinds(partition):
-            return self._next_step(partition, "password", ("pwd",), kinds)
+        if partition.user.has_factor:
+            return self._next_step(partition, "password", ("pwd",))
         return self._begin(partition, ("pwd",), login.user.signed_out_at, request, http)
 
     def _next_step(
@@ -232,7 +238,6 @@ class SignIn:
         partition: Partition,
         kind: Literal["password", "sso"],
         amr: tuple[str, ...],
-        kinds: tuple[FactorKind, ...],
         ticket_id: bytes = b"",
     ) -> SignInResponse:
         ticket = self._tickets.issue(
@@ -242,7 +247,7 @@ class SignIn:
             signed_out_at=partition.user.signed_out_at,
             amr=amr,
         )
-        return SignInResponse(signed_in=False, ticket=ticket, factors=list(kinds))
+        return SignInResponse(signed_in=False, ticket=ticket, factors=self._factors.kinds(partition))
 
     def _with_code(self, ticket: Ticket, request: SignInRequest, http: Request) -> Response | SignInResponse:
         if ticket.kind not in ("password", "sso") or ticket.code_challenge:
@@ -254,20 +259,12 @@ class SignIn:
             proven = self._factors.check_code(partition, ticket, request.code)
         else:
             proven = self._factors.check_recovery_code(partition, ticket, request.recovery_code or "")
-        return self._complete(ticket, partition, proven, request, http)
+        return self._complete(ticket, proven, request, http)
 
     def _with_passkey(self, ticket: Ticket, request: SignInRequest, http: Request) -> Response | SignInResponse:
-        if ticket.kind != "passkey":
+        if ticket.kind != "passkey" or request.passkey is None:
             return refused("wrong-passkey")
-        proven = self._factors.check_passkey(ticket, request.passkey or {})
-        if proven.outcome:
-            return refused(proven.outcome)
-        if ticket.user_id and ticket.user_id != proven.user_id:
-            return refused("wrong-passkey")
-        partition = self._partition_of(ticket) if ticket.user_id else read_partition(self._users, proven.user_id)
-        if partition is None:
-            return refused("expired")
-        return self._complete(ticket, partition, proven, request, http)
+        return self._complete(ticket, self._factors.check_passkey(ticket, request.passkey), request, http)
 
     def _after_sso(self, ticket: Ticket, request: SignInRequest, http: Request) -> Response | SignInResponse:
         digest = encode_base64(hashlib.sha256((request.code_verifier or "").encode()).digest())
@@ -278,9 +275,9 @@ class SignIn:
         partition = self._partition_of(ticket)
         if partition is None:
             return refused("expired")
-        if ticket.second_factor and (kinds := self._factors.kinds(partition)):
-            return self._next_step(partition, "sso", ticket.amr, kinds, ticket.id)
-        return self._complete(ticket, partition, Proven("", ()), request, http)
+        if ticket.second_factor and partition.user.has_factor:
+            return self._next_step(partition, "sso", ticket.amr, ticket.id)
+        return self._complete(ticket, Proven("", (), partition), request, http)
 
     def _partition_of(self, ticket: Ticket) -> Partition | None:
         """The rows of a ticket's user; None if the user was signed out since. A disabled user gets to the factor."""
@@ -291,10 +288,11 @@ class SignIn:
         return partition if is_current or partition.user.disabled else None
 
     def _complete(
-        self, ticket: Ticket, partition: Partition, proven: Proven, request: SignInRequest, http: Request
+        self, ticket: Ticket, proven: Proven, request: SignInRequest, http: Request
     ) -> Response | SignInResponse:
-        if proven.outcome:
-            return refused(proven.outcome)
+        partition = proven.partition
+        if proven.outcome or partition is None:
+            return refused(proven.outcome or "expired")
         if partition.user.disabled:
             return refused("disabled")
         if not self._tickets.spend(ticket):
@@ -302,7 +300,8 @@ class SignIn:
         amr = tuple(dict.fromkeys((*ticket.amr, *proven.amr)))
         if ticket.amr and proven.amr and "mfa" not in amr:
             amr = (*amr, "mfa")
-        return self._begin(partition, amr, partition.user.signed_out_at, request, http)
+        response = self._begin(partition, amr, partition.user.signed_out_at, request, http)
+        return Response.json(response, outcome=proven.note)
 
     def _begin(
         self, partition: Partition, amr: tuple[str, ...], signed_out_at: datetime, request: SignInRequest, http: Request
@@ -385,7 +384,7 @@ def operations(
             "factor gets a `ticket` for it first. A wrong password, and a user who does not exist, get the same "
             "response in the same time. With the access token of a session of the same user, the session is renewed: "
             "its sign-in is fresh again.",
-            errors=password_errors,
+            errors=(*password_errors, TooManyCodes),
             examples=(Example("A user of the sample data", {"user": "bob@example.org", "password": EXAMPLE_PASSWORD}),),
             with_request=True,
             single_use=True,
