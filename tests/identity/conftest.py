@@ -1,6 +1,5 @@
 """A running app with users, and the steps of a sign-in over HTTP."""
 
-from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -34,10 +33,10 @@ class Caller:
         assert response.is_success, response.text
         return response.json()
 
-    def sign_up(self) -> tuple[str, dict[str, Any]]:
+    def sign_up(self, password: str = PASSWORD) -> tuple[str, dict[str, Any]]:
         """A new user's name, and the tokens of the first session."""
         name = f"user-{uuid4().hex[:12]}"
-        return name, self.post("sign-up", user=name, password=PASSWORD)
+        return name, self.post("sign-up", user=name, password=password)
 
     def sign_in(self, name: str, password: str = PASSWORD) -> Any:
         """The response to a password."""
@@ -48,6 +47,3 @@ class Caller:
 def caller(running_app: App) -> Caller:
     """A back end of the shared app."""
     return Caller(running_app)
-
-
-Race = Callable[[Callable[[int], object], int], list[object]]
