@@ -33,14 +33,14 @@ _ES256 = ECDSA(SHA256())
 Reason = Literal["malformed", "bad-signature", "expired", "not-yet-valid", "unknown-issuer", "wrong-audience"]
 
 
-class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """The claims of an access token (RFC 9068, section 2.2). Times are in seconds since 1970."""
 
     iss: str
     aud: str
     sub: str
     """The user id."""
-    client_id: str = msgspec.field(default_factory=lambda: CLIENT_ID)
+    client_id: str = CLIENT_ID
     sid: str
     """The id of the session."""
     iat: int
@@ -51,7 +51,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`1` for one factor, `2` for two."""
     amr: tuple[str, ...]
     """The methods (RFC 8176): of `pwd`, `otp`, `pop`, `user`, `fed`, `mfa`."""
-    roles: tuple[str, ...] = msgspec.field(default_factory=tuple)
+    roles: tuple[str, ...] = ()
 
 
 class TokenRefused(Exception):
