@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from shared.blobs.routes.writing import Identifier
     from shared.idempotency import Idempotency
+    from shared.identity.checking import CallerLists
     from shared.sandbox.process import Sandbox
     from shared.storage import Row, Storage
 
@@ -70,7 +71,10 @@ def build(environ: Mapping[str, str]) -> App:
 
         return Sandbox(sandbox_settings)
 
-    signing = signing_capability.build(environ, storage)
+    def callers() -> "CallerLists":
+        return identity.callers()
+
+    signing = signing_capability.build(environ, storage, callers)
 
     def removed(rows: "Sequence[Row]") -> None:
         identity.removed(rows)
@@ -97,7 +101,9 @@ def build(environ: Mapping[str, str]) -> App:
 
     blobs = blobs_capability.build(environ, storage, signing.derive_key, signing.cursors, settings, identifier)
     data = data_capability.build(storage, blobs.listings, sandbox)
-    sql = sql_capability.build(environ, storage, signing.derive_key, signing.cursors, blobs.link, sandbox, data.queries)
+    sql = sql_capability.build(
+        environ, storage, signing.derive_key, callers, signing.cursors, blobs.link, sandbox, data.queries
+    )
     models = models_capability.build(
         environ,
         storage,

@@ -8,6 +8,7 @@ StrongroomError
 │                           DuplicateKey · DuplicateHeader · TooManyValues · QueryBesideBody · UnexpectedBody
 │                           SecretInUrl
 ├── Unauthorized 401
+├── NotAllowed 403
 ├── NotFound 404            UnknownContainer · UnknownUser
 ├── Conflict 409            StillRunning · ResponseNotKept · UserExists · UserChanged
 ├── LengthRequired 411
@@ -165,6 +166,14 @@ class Unauthorized(StrongroomError):
     code = "unauthorized"
     title = "This call needs the access token of a session"
     headers: Mapping[str, str] = MappingProxyType({"www-authenticate": "Bearer"})
+
+
+class NotAllowed(StrongroomError):
+    """The key or saved query has a list of callers, and the call has no token of one of them."""
+
+    status = 403
+    code = "not-allowed"
+    title = "Only callers on a list may do this"
 
 
 class NotFound(StrongroomError):

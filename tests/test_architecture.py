@@ -139,7 +139,20 @@ PURE = {
     "sql": ("dialects", "paging", "saved", "statements", "values"),
     "data": ("functions", "gate", "names", "ranges", "sources", "types"),
     "blobs": ("conditions", "downloads", "formats", "listing", "media_types", "names", "shares", "summary"),
-    "identity": ("limits", "passkeys", "recovery", "sessions", "tickets", "tokens", "totp", "wrong_codes"),
+    "identity": (
+        "callers",
+        "issuers",
+        "jwt",
+        "limits",
+        "passkeys",
+        "recovery",
+        "sessions",
+        "sso",
+        "tickets",
+        "tokens",
+        "totp",
+        "wrong_codes",
+    ),
     "console": ("serving",),
 }
 """The modules that decide and do nothing else: callers pass in the clock and the randomness."""

@@ -166,6 +166,11 @@ def test_the_public_functions_are_listed() -> None:
         "jwks",
         "key-jwks",
         "console",
+        "openid-configuration",
+        "token-keys",
+        "list-providers",
+        "start-sso",
+        "finish-sso",
     }
 
 

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.identity.settings import load_settings
+from shared.identity.settings import load_other_issuers, load_settings
 from shared.once import Once
 from shared.settings import Settings
 from shared.web import DELETE, FUNCTION, GET, PATCH, POST, PUBLIC, SESSION, Operation, Route, Session
 
 if TYPE_CHECKING:
+    from shared.identity.checking import CallerLists, ForeignTokens
     from shared.identity.store.addresses import AddressStore
     from shared.identity.store.factors import Factors
+    from shared.identity.store.providers import Providers
     from shared.identity.store.sessions import SessionStore, TokenKey
+    from shared.identity.store.subjects import Subjects
     from shared.identity.store.tickets import TicketStore
     from shared.identity.users import Accounts
     from shared.storage import Row, Storage
@@ -36,6 +39,8 @@ class Identity(msgspec.Struct, frozen=True):
     """The session of an access token, for the routes with access SESSION of all capabilities. Raises InvalidToken."""
     removed: "Callable[[Sequence[Row]], None]"
     """Removes what other partitions hold about a deleted user, whose rows it gets."""
+    callers: "Callable[[], CallerLists]"
+    """Reads the lists of who may use a key or a saved query, and the tokens of those who call."""
 
 
 def build(
@@ -51,6 +56,7 @@ def build(
     Raises InvalidSetting.
     """
     settings = load_settings(environ, core)
+    others = load_other_issuers(environ)
 
     def now() -> datetime:
         return datetime.now(UTC)
@@ -90,6 +96,30 @@ def build(
             now,
         )
 
+    @Once
+    def providers() -> "Providers":
+        from shared.identity.store.providers import Providers
+
+        return Providers(storage(), derive_key)
+
+    @Once
+    def foreign() -> "ForeignTokens":
+        from shared.identity.checking import ForeignTokens
+
+        return ForeignTokens(others.trusted, settings.audience, providers, lambda: now().timestamp())
+
+    @Once
+    def callers() -> "CallerLists":
+        from shared.identity.checking import CallerLists
+
+        return CallerLists(settings.issuer, lambda token: sessions().check_token(token), foreign())
+
+    @Once
+    def subjects() -> "Subjects":
+        from shared.identity.store.subjects import Subjects
+
+        return Subjects(accounts())
+
     def authenticate(token: str) -> Session:
         return sessions().authenticate(token)
 
@@ -117,8 +147,32 @@ def build(
 
         return operations(factors(), tickets(), accounts())
 
+    @Once
+    def tokens() -> Mapping[str, Operation]:
+        from shared.identity.routes import tokens
+
+        return tokens.operations(settings, sessions(), foreign(), token_key)
+
+    @Once
+    def single_sign_on() -> Mapping[str, Operation]:
+        from shared.identity.routes import sso
+        from shared.identity.store.fetching import Fetcher
+
+        flows = sso.SingleSignOn(
+            others.providers,
+            settings,
+            providers(),
+            Fetcher(),
+            subjects(),
+            tickets(),
+            lambda: derive_key("single-sign-on"),
+            lambda: now().timestamp(),
+        )
+        return sso.operations(flows)
+
     def removed(rows: "Sequence[Row]") -> None:
         factors().forget(rows)
+        subjects().forget(rows)
 
     sign_in_access = PUBLIC if settings.public_sign_in else FUNCTION
     sign_up_access = PUBLIC if settings.public_sign_up else FUNCTION
@@ -146,6 +200,12 @@ def build(
             Route("reset-factors", "users/{user_id}/factors", DELETE, FUNCTION, factoring),
             Route("list-sessions", "users/{user_id}/sessions", GET, FUNCTION, operating),
             Route("end-sessions", "users/{user_id}/sessions", DELETE, FUNCTION, operating),
+            Route("check-token", "check-token", POST, FUNCTION, tokens),
+            Route("openid-configuration", ".well-known/openid-configuration", GET, PUBLIC, tokens),
+            Route("token-keys", "tokens/jwks", GET, PUBLIC, tokens),
+            Route("list-providers", "sso", GET, PUBLIC, single_sign_on),
+            Route("start-sso", "sso/{provider}", GET, PUBLIC, single_sign_on),
+            Route("finish-sso", "sso/{provider}/callback", GET, PUBLIC, single_sign_on),
         ),
         sessions,
         tickets,
@@ -153,4 +213,5 @@ def build(
         factors,
         authenticate,
         removed,
+        callers,
     )

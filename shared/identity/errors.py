@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from shared.errors import Busy, Conflict, NotFound, Refused, Unauthorized
+from shared.errors import BadRequest, Busy, Conflict, NotFound, Refused, Unauthorized, Unavailable
 
 
 class InvalidToken(Unauthorized):
@@ -97,3 +97,32 @@ class TicketExpired(Refused):
 
     code = "ticket-expired"
     title = "The ticket is no longer valid"
+
+
+# Other issuers
+
+
+class IssuerUnavailable(Unavailable):
+    """Another issuer's metadata or keys cannot be fetched, and none are kept."""
+
+    code = "issuer-unavailable"
+    title = "The issuer of the token does not respond"
+    advice = "Nothing was changed. Try again after the seconds in Retry-After."
+
+
+class IssuerMismatch(IssuerUnavailable):
+    """The metadata at an issuer's URL name another issuer (OpenID Connect Discovery, section 4.3)."""
+
+
+class UnknownProvider(NotFound):
+    """The settings name no provider of single sign-on of this name."""
+
+    code = "unknown-provider"
+    title = "There is no such provider"
+
+
+class FlowMismatch(BadRequest):
+    """The browser that returns from a provider is not the one that began, or it took too long."""
+
+    code = "sign-in-mismatch"
+    title = "This browser did not begin this sign-in"

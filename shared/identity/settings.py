@@ -7,9 +7,12 @@ from datetime import timedelta
 import msgspec
 
 from shared.errors import InvalidSetting
+from shared.identity.issuers import ANY_TENANT, Issuer, is_allowed_url, is_entra_url, is_tenant
+from shared.identity.sso import SsoProvider
 from shared.settings import Settings, read_flag, read_list, read_number, read_text
 
 _ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]{1,5})?|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?")
+_ISSUER_NAME = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
@@ -73,3 +76,92 @@ def _origins(environ: Mapping[str, str], url: str) -> tuple[str, ...]:
         if origin not in origins:
             origins.append(origin)
     return tuple(origins)
+
+
+class OtherIssuers(msgspec.Struct, frozen=True):
+    """Who else signs tokens and people in. NAME is of letters, digits and underscores."""
+
+    trusted: tuple[Issuer, ...] = ()
+    """`TRUSTED_ISSUER_<NAME>`: an issuer whose access tokens `check-token` and lists of callers accept, exactly as in
+    the claim `iss`; `TRUSTED_ISSUER_<NAME>_AUDIENCE`: for whom its tokens are (default: STRONGROOM_AUDIENCE);
+    `TRUSTED_ISSUER_<NAME>_TENANTS`: the tenants of Entra ID whose tokens are accepted, or `*`."""
+    providers: tuple[SsoProvider, ...] = ()
+    """`SSO_<NAME>_ISSUER`: a provider of single sign-on; `SSO_<NAME>_CLIENT_ID` and `SSO_<NAME>_CLIENT_SECRET`, of this
+    app's registration there; `SSO_<NAME>_SCOPES`: the scopes to request (default `openid`, for Entra ID `openid
+    profile`); `SSO_<NAME>_CREATE_USERS`: whether a first sign-in creates a user; `SSO_<NAME>_SECOND_FACTOR`: whether
+    the user's second factor here is required where the provider shows none; `SSO_<NAME>_TENANTS`: the tenants that may
+    sign in at an endpoint of Entra ID for several."""
+
+
+def load_other_issuers(environ: Mapping[str, str]) -> OtherIssuers:
+    """Raises InvalidSetting, naming the variable."""
+    trusted = [
+        Issuer(
+            name,
+            _issuer(environ, f"TRUSTED_ISSUER_{name}"),
+            read_list(environ, f"TRUSTED_ISSUER_{name}_AUDIENCE"),
+            _tenants(environ, f"TRUSTED_ISSUER_{name}_TENANTS"),
+        )
+        for name in _names(environ, "TRUSTED_ISSUER_", "", ("_AUDIENCE", "_TENANTS"))
+    ]
+    providers = [_provider(environ, name) for name in _names(environ, "SSO_", "_ISSUER", _PROVIDER_SETTINGS)]
+    return OtherIssuers(tuple(trusted), tuple(providers))
+
+
+_PROVIDER_SETTINGS = ("_CLIENT_ID", "_CLIENT_SECRET", "_SCOPES", "_CREATE_USERS", "_SECOND_FACTOR", "_TENANTS")
+
+
+def _names(environ: Mapping[str, str], prefix: str, main: str, others: tuple[str, ...]) -> list[str]:
+    """The NAMEs of settings `<prefix><NAME><main>`, whose other settings end in `others`."""
+    present = [each.removeprefix(prefix) for each in environ if each.startswith(prefix) and environ[each].strip()]
+    is_other = {each: next((suffix for suffix in others if each.endswith(suffix)), None) for each in present}
+    names = sorted(
+        each.removesuffix(main) for each, suffix in is_other.items() if suffix is None and each.endswith(main)
+    )
+    for each, suffix in is_other.items():
+        if suffix is not None and each.removesuffix(suffix) not in names:
+            raise InvalidSetting(f"{prefix}{each} is set, but {prefix}{each.removesuffix(suffix)}{main} is not.")
+    for name in names:
+        if not _ISSUER_NAME.fullmatch(name):
+            raise InvalidSetting(f"{prefix}{name}{main} must have a NAME of letters, digits and underscores.")
+    return names
+
+
+def _issuer(environ: Mapping[str, str], variable: str) -> str:
+    url = read_text(environ, variable)
+    if not is_allowed_url(url) or "?" in url:
+        raise InvalidSetting(
+            f"{variable} must be the issuer's URL, such as https://login.example.org; http:// only for localhost."
+        )
+    return url
+
+
+def _tenants(environ: Mapping[str, str], variable: str) -> frozenset[str]:
+    tenants = frozenset(each.lower() for each in read_list(environ, variable))
+    if not all(each == ANY_TENANT or is_tenant(each) for each in tenants):
+        raise InvalidSetting(f"{variable} must be ids of tenants (GUIDs), separated by commas, or * for any tenant.")
+    return tenants
+
+
+def _provider(environ: Mapping[str, str], name: str) -> SsoProvider:
+    prefix = f"SSO_{name}"
+    client_id = read_text(environ, f"{prefix}_CLIENT_ID")
+    if not client_id:
+        raise InvalidSetting(
+            f"{prefix}_ISSUER is set, but {prefix}_CLIENT_ID is not: the id of this app's registration at the provider."
+        )
+    issuer = Issuer(name, _issuer(environ, f"{prefix}_ISSUER"), (client_id,), _tenants(environ, f"{prefix}_TENANTS"))
+    # Entra ID puts the user's object id into an ID token only with the scope `profile`.
+    default = ("openid", "profile") if issuer.is_shared or is_entra_url(issuer.url) else ("openid",)
+    scopes = tuple(environ.get(f"{prefix}_SCOPES", "").replace(",", " ").split()) or default
+    if "openid" not in scopes:
+        raise InvalidSetting(f"{prefix}_SCOPES must contain openid.")
+    return SsoProvider(
+        name.lower(),
+        issuer,
+        client_id,
+        read_text(environ, f"{prefix}_CLIENT_SECRET"),
+        scopes,
+        read_flag(environ, f"{prefix}_CREATE_USERS"),
+        read_flag(environ, f"{prefix}_SECOND_FACTOR"),
+    )

@@ -7,7 +7,7 @@ there is nothing to parse in it, and nothing in it can choose a key or an algori
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from shared.errors import InvalidRequest
+from shared.identity.jwt import TokenRefused
 from shared.web import decode_base64, encode_base64
 
 if TYPE_CHECKING:
@@ -30,17 +31,15 @@ CLOCK_SKEW_SECONDS = 60
 SIGNATURE_BYTES = 64
 _ES256 = ECDSA(SHA256())
 
-Reason = Literal["malformed", "bad-signature", "expired", "not-yet-valid", "unknown-issuer", "wrong-audience"]
 
-
-class Claims(msgspec.Struct, frozen=True, kw_only=True):
+class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The claims of an access token (RFC 9068, section 2.2). Times are in seconds since 1970."""
 
     iss: str
     aud: str
     sub: str
     """The user id."""
-    client_id: str = CLIENT_ID
+    client_id: str = msgspec.field(default_factory=lambda: CLIENT_ID)
     sid: str
     """The id of the session."""
     iat: int
@@ -51,15 +50,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """`1` for one factor, `2` for two."""
     amr: tuple[str, ...]
     """The methods (RFC 8176): of `pwd`, `otp`, `pop`, `user`, `fed`, `mfa`."""
-    roles: tuple[str, ...] = ()
-
-
-class TokenRefused(Exception):
-    """The token is not valid; `reason` says why."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason)
-        self.reason: Reason = reason
+    roles: tuple[str, ...] = msgspec.field(default_factory=tuple)
 
 
 _DECODER = msgspec.json.Decoder(Claims)

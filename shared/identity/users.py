@@ -106,7 +106,7 @@ class Accounts(Protocol):
         """Raises WeakPassword, UserExists, InvalidPassword, HashTooLarge, Busy."""
         ...
 
-    def create_without_password(self, name: str) -> User:
+    def create_without_password(self, name: str, user_id: str) -> User:
         """Create a user whom no password signs in. Raises UserExists."""
         ...
 

@@ -167,11 +167,11 @@ class Accounts:
         self.users.create(user, self._pepper.seal(user.user_id, text))
         return user
 
-    def create_without_password(self, name: str) -> User:
+    def create_without_password(self, name: str, user_id: str) -> User:
         """Create a user whom no password signs in. Raises UserExists."""
         text = hashing.encode_hash(self._cost, secrets.token_bytes(16), secrets.token_bytes(32))
         user = User(
-            user_id=str(uuid4()),
+            user_id=user_id,
             name=name,
             created=self._clock(),
             algorithm="argon2id",

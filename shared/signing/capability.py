@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from shared.signing.encryption import NamedKeys
     from shared.signing.keyring import KeyType
     from shared.signing.own import OwnKey
+    from shared.signing.routes.fields import CallerLists
     from shared.signing.store import KeyStore
     from shared.storage import Storage
 
@@ -31,8 +32,10 @@ class Signing(msgspec.Struct, frozen=True):
     """One of the app's own signing keys, such as `_tokens`, and its type."""
 
 
-def build(environ: Mapping[str, str], storage: Callable[[], "Storage"]) -> Signing:
-    """Connects to nothing. Raises InvalidSetting."""
+def build(
+    environ: Mapping[str, str], storage: Callable[[], "Storage"], callers: Callable[[], "CallerLists"]
+) -> Signing:
+    """Connects to nothing. Raises InvalidSetting. `callers` reads the lists of who may use a key."""
     settings = load_settings(environ)
     cursors = Cursors(lambda: keys().derive_key("cursors"))
 
@@ -60,19 +63,19 @@ def build(environ: Mapping[str, str], storage: Callable[[], "Storage"]) -> Signi
     def signatures() -> Mapping[str, Operation]:
         from shared.signing.routes.signatures import operations
 
-        return operations(keys())
+        return operations(keys(), callers())
 
     @Once
     def encryption() -> Mapping[str, Operation]:
         from shared.signing.routes.ciphertexts import operations
 
-        return operations(keys())
+        return operations(keys(), callers())
 
     @Once
     def management() -> Mapping[str, Operation]:
         from shared.signing.routes.keys import operations
 
-        return operations(keys(), cursors)
+        return operations(keys(), callers(), cursors)
 
     @Once
     def published() -> Mapping[str, Operation]:

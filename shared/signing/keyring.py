@@ -96,6 +96,8 @@ class KeyMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     deletable: bool = False
     rotation_days: int | None = None
     tags: dict[str, str] = {}
+    callers: list[str] | None = None
+    """Who may use the private key; None: everybody with a function key."""
     minimum_sign_version: int = 1
     minimum_verify_version: int = 1
     disabled: dict[int, datetime] = {}
@@ -116,6 +118,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     algorithm: str | msgspec.UnsetType | None = msgspec.UNSET
     rotation_days: int | msgspec.UnsetType | None = msgspec.UNSET
     tags: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    callers: list[str] | msgspec.UnsetType | None = msgspec.UNSET
     minimum_sign_version: int | msgspec.UnsetType = msgspec.UNSET
     minimum_verify_version: int | msgspec.UnsetType = msgspec.UNSET
     disabled_versions: list[int] | msgspec.UnsetType = msgspec.UNSET
@@ -380,7 +383,7 @@ def _settled(before: KeyMetadata, after: KeyMetadata, now: datetime) -> KeyMetad
 def _checked(key: KeyMetadata) -> KeyMetadata:
     check_tags(key.tags)
     if _size(key) > MAX_DOCUMENT:
-        raise KeyTooLarge("The key's metadata is full. Shorten its tags.")
+        raise KeyTooLarge("The key's metadata is full. Shorten its tags or its list of callers.")
     return key
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shared.sql.databases import Databases
     from shared.sql.engines.blobs import Data
     from shared.sql.routes.exports import Link
+    from shared.sql.routes.queries import CallerLists
     from shared.sql.store.files import Files
     from shared.sql.store.queries import QueryStore
     from shared.storage import Storage
@@ -35,6 +36,7 @@ def build(
     environ: Mapping[str, str],
     storage: Callable[[], "Storage"],
     derive_key: Callable[[str], bytes],
+    callers: Callable[[], "CallerLists"],
     cursors: Cursors,
     link: "Link",
     sandbox: Callable[[], "Sandbox"],
@@ -42,8 +44,8 @@ def build(
 ) -> Sql:
     """Connects to nothing. Raises InvalidSetting.
 
-    `derive_key` returns 32 bytes for a purpose; `link` makes the URL of an exported blob; `sandbox` runs statements of
-    SQLite that can take long; `data` runs statements over data files.
+    `derive_key` returns 32 bytes for a purpose; `callers` reads the lists of who may run a query; `link` makes the URL
+    of an exported blob; `sandbox` runs statements of SQLite that can take long; `data` runs statements over data files.
     """
     settings = load_settings(environ)
     public = public_databases(environ)
@@ -76,7 +78,7 @@ def build(
             **database_routes.operations(databases(), cursors),
             **blobs.operations(data, cursors),
             **exports.operations(databases(), files(), ParquetFiles(sandbox), link),
-            **queries.operations(databases(), query_store(), cursors, public),
+            **queries.operations(databases(), query_store(), callers(), cursors, public),
         }
 
     def warnings() -> Iterator[tuple[str, str, str]]:

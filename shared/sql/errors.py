@@ -48,10 +48,10 @@ class DatabaseUnavailable(Unavailable):
 
 
 class NotPublic(Refused):
-    """The settings do not open this database to public queries."""
+    """The settings do not open this database to public queries, or the query has a list of callers."""
 
     code = "not-public"
-    title = "Public queries may not read this database"
+    title = "This query cannot be public"
 
 
 class ExportTooLarge(Refused):

@@ -59,6 +59,8 @@ class SavedQuery(msgspec.Struct, frozen=True):
     public: bool
     description: str
     updated: str
+    callers: list[str] | None = None
+    """Who may run it; null if no list limits it."""
 
 
 def check(sql: str, dialect: Dialect, parameters: list[Parameter]) -> None:

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jwk
 from joserfc import jwt as joserfc_jwt
 
-from shared.identity.tokens import Claims, TokenRefused, check, header, issue, key_id_of
+from shared.identity.jwt import TokenRefused
+from shared.identity.tokens import Claims, check, header, issue, key_id_of
 from shared.signing import algorithms
 from shared.web import decode_base64, encode_base64
 

@@ -15,10 +15,11 @@ import msgspec
 
 from shared.identity import sessions, tokens
 from shared.identity.errors import InvalidToken, UnknownSession
+from shared.identity.jwt import TokenRefused
 from shared.identity.sessions import MAX_SESSIONS, MAX_USER_AGENT, PREFIX, ActiveSession, RefreshToken, Session
 from shared.identity.settings import IdentitySettings
 from shared.identity.store.partitions import Partition, read_partition
-from shared.identity.tokens import Claims, TokenRefused
+from shared.identity.tokens import Claims
 from shared.identity.users import User, UserStore
 from shared.storage import Operation, Row, RowConflict, create, delete, replace, retry_on_conflict
 from shared.web import encode_base64, rfc3339
@@ -39,6 +40,10 @@ class TokenKey(Protocol):
 
     def public_key(self, key_id: str, began: float) -> "EllipticCurvePublicKey | None":
         """The public key of a `kid`, as it is known at or after `began` (monotonic clock); None without one."""
+        ...
+
+    def public_jwks(self) -> list[dict[str, str]]:
+        """The public keys of all versions that are trusted, as JWKs (RFC 7517)."""
         ...
 
 

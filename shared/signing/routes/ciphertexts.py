@@ -1,14 +1,13 @@
 """`encrypt`, `decrypt`, `generate-data-key` and `rewrap`: JWE with stored keys."""
 
 import secrets
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Annotated, Any
 
 import msgspec
 
-from shared.errors import invalid_field
+from shared.errors import NotAllowed, invalid_field
 from shared.signing import jwe, keyring
 from shared.signing.errors import (
     KeyHasOtherPurpose,
@@ -20,18 +19,22 @@ from shared.signing.errors import (
 )
 from shared.signing.jwe import Ciphertext
 from shared.signing.routes.fields import (
-    KEY_ERRORS,
+    NOBODY,
+    USE_ERRORS,
     BatchResponse,
+    Caller,
+    CallerLists,
     Effort,
     KeyName,
     Reference,
     batch_of,
     refuse_beside_batch,
     refuse_own,
+    refuse_unlisted,
     respond_batch,
 )
 from shared.signing.store import Key, KeyStore
-from shared.web import Example, Fields, Operation, decode_base64, encode_base64
+from shared.web import Example, Fields, Operation, Request, decode_base64, encode_base64
 
 DATA_KEY_BYTES = 32
 MAX_UNKNOWN_KIDS = 3
@@ -163,15 +166,15 @@ class RewrapResponse(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | msgspec.UnsetType = msgspec.UNSET
 
 
-def encrypt(keys: KeyStore, fields: EncryptFields) -> EncryptResponse | BatchResponse:
+def encrypt(keys: KeyStore, fields: EncryptFields, caller: Caller = NOBODY) -> EncryptResponse | BatchResponse:
     if fields.batch is None:
-        return _encrypt(keys, fields, fields)
+        return _encrypt(keys, caller, fields, fields)
     refuse_beside_batch(fields, "plaintext", "plaintext_base64", "associated_data")
-    return respond_batch(fields.batch, EncryptItem, lambda item: _encrypt(keys, item, fields))
+    return respond_batch(fields.batch, EncryptItem, lambda item: _encrypt(keys, caller, item, fields))
 
 
-def _encrypt(keys: KeyStore, item: EncryptShared, common: EncryptFields) -> EncryptResponse:
-    key, number = _encrypting(keys, item.key or common.key)
+def _encrypt(keys: KeyStore, caller: Caller, item: EncryptShared, common: EncryptFields) -> EncryptResponse:
+    key, number = _encrypting(keys, caller, item.key or common.key)
     if (item.plaintext is None) == (item.plaintext_base64 is None):
         raise invalid_field("plaintext", "Send exactly one of `plaintext` and `plaintext_base64`.")
     if item.plaintext is not None:
@@ -189,8 +192,8 @@ def _encrypt(keys: KeyStore, item: EncryptShared, common: EncryptFields) -> Encr
     )
 
 
-def decrypt(keys: KeyStore, fields: DecryptFields) -> DecryptResponse | BatchResponse:
-    finder = Finder(keys)
+def decrypt(keys: KeyStore, fields: DecryptFields, caller: Caller = NOBODY) -> DecryptResponse | BatchResponse:
+    finder = Finder(keys, caller)
     if fields.batch is None:
         return _decrypt(finder, fields, fields)
     refuse_beside_batch(fields, "ciphertext", "associated_data")
@@ -215,15 +218,17 @@ def _decrypt(finder: "Finder", item: DecryptShared, common: DecryptFields) -> De
     )
 
 
-def generate_data_key(keys: KeyStore, fields: DataKeyFields) -> DataKeyResponse | BatchResponse:
+def generate_data_key(
+    keys: KeyStore, fields: DataKeyFields, caller: Caller = NOBODY
+) -> DataKeyResponse | BatchResponse:
     if fields.batch is None:
-        return _generate_data_key(keys, fields, fields)
+        return _generate_data_key(keys, caller, fields, fields)
     refuse_beside_batch(fields, "associated_data")
-    return respond_batch(fields.batch, DataKeyItem, lambda item: _generate_data_key(keys, item, fields))
+    return respond_batch(fields.batch, DataKeyItem, lambda item: _generate_data_key(keys, caller, item, fields))
 
 
-def _generate_data_key(keys: KeyStore, item: DataKeyShared, common: DataKeyFields) -> DataKeyResponse:
-    key, number = _encrypting(keys, item.key or common.key)
+def _generate_data_key(keys: KeyStore, caller: Caller, item: DataKeyShared, common: DataKeyFields) -> DataKeyResponse:
+    key, number = _encrypting(keys, caller, item.key or common.key)
     wrapped_only = common.wrapped_only if item.wrapped_only is None else item.wrapped_only
     data_key = secrets.token_bytes(DATA_KEY_BYTES)
     return DataKeyResponse(
@@ -235,8 +240,8 @@ def _generate_data_key(keys: KeyStore, item: DataKeyShared, common: DataKeyField
     )
 
 
-def rewrap(keys: KeyStore, fields: RewrapFields) -> RewrapResponse | BatchResponse:
-    finder = Finder(keys)
+def rewrap(keys: KeyStore, fields: RewrapFields, caller: Caller = NOBODY) -> RewrapResponse | BatchResponse:
+    finder = Finder(keys, caller)
     if fields.batch is None:
         return _rewrap(finder, fields, fields)
     refuse_beside_batch(fields, "ciphertext")
@@ -246,7 +251,7 @@ def rewrap(keys: KeyStore, fields: RewrapFields) -> RewrapResponse | BatchRespon
 def _rewrap(finder: "Finder", item: RewrapShared, common: RewrapFields) -> RewrapResponse:
     ciphertext, envelope = _read(item.ciphertext)
     key, _, plaintext = _opened(finder, item.key or common.key, ciphertext, envelope)
-    key, number = _encrypting(finder.keys, key.name)
+    key, number = _encrypting(finder.keys, finder.caller, key.name)
     return RewrapResponse(
         key=key.name,
         version=number,
@@ -255,12 +260,13 @@ def _rewrap(finder: "Finder", item: RewrapShared, common: RewrapFields) -> Rewra
     )
 
 
-def _encrypting(keys: KeyStore, name: str | None) -> tuple[Key, int]:
+def _encrypting(keys: KeyStore, caller: Caller, name: str | None) -> tuple[Key, int]:
     """The key, and the version that encrypts."""
     if name is None:
         raise invalid_field("key", "`key` is missing.")
     refuse_own(name)
     key = keys.get(name)
+    refuse_unlisted(key, caller)
     if key.metadata.rotation_days is not None:
         key = keys.rotate_if_due(key)
     _refuse_other_purpose(key)
@@ -273,10 +279,11 @@ def _sealed(key: Key, number: int, plaintext: bytes, associated_data: bytes | No
 
 
 class Finder:
-    """Finds the keys for the ciphertexts of one call, and bounds the cost of all of them together."""
+    """Finds the keys for the ciphertexts of one call by `caller`, and bounds the cost of all of them together."""
 
-    def __init__(self, keys: KeyStore) -> None:
+    def __init__(self, keys: KeyStore, caller: Caller) -> None:
         self.keys = keys
+        self.caller = caller
         self.effort = Effort()
         self._began = monotonic()
         self._unknown: set[str] = set()
@@ -309,21 +316,23 @@ def _opened(finder: Finder, name: str | None, ciphertext: Ciphertext, envelope: 
     """The key, the number of the version and the plaintext."""
     if name is not None:
         key, candidates = finder.by_name(name, envelope.key_id)
-        return _opened_by(finder.effort, key, candidates, ciphertext, envelope)
+        return _opened_by(finder, key, candidates, ciphertext, envelope)
     if envelope.key_id is None:
         raise invalid_field("key", "Send `key`: the ciphertext has no kid that names one.")
     refusal: Exception | None = None
     for key, number in finder.by_kid(envelope.key_id):
         try:
-            return _opened_by(finder.effort, key, [number], ciphertext, envelope)
+            return _opened_by(finder, key, [number], ciphertext, envelope)
         except _REFUSALS as error:  # The same key may have another name, under which it may decrypt.
-            refusal = refusal or error
+            if refusal is None or isinstance(error, NotAllowed):
+                refusal = error
     raise refusal or NotDecryptable(_REFUSED)
 
 
 def _opened_by(
-    effort: Effort, key: Key, candidates: list[int], ciphertext: Ciphertext, envelope: jwe.Envelope
+    finder: Finder, key: Key, candidates: list[int], ciphertext: Ciphertext, envelope: jwe.Envelope
 ) -> tuple[Key, int, bytes]:
+    refuse_unlisted(key, finder.caller)
     _refuse_other_purpose(key)
     metadata = key.metadata
     if not metadata.has_private:
@@ -335,7 +344,9 @@ def _opened_by(
             f"Version {candidates[0]} of key {key.name} is disabled or below minimum_verify_version. "
             "Enable it to decrypt."
         )
-    for number in effort.over(usable, "The ciphertext names no version by its kid, and the key has many. Send a kid."):
+    for number in finder.effort.over(
+        usable, "The ciphertext names no version by its kid, and the key has many. Send a kid."
+    ):
         try:
             return key, number, jwe.decrypt(ciphertext, key.versions[number].private_key, metadata.type)
         except NotDecryptable:
@@ -343,7 +354,7 @@ def _opened_by(
     raise NotDecryptable(_REFUSED)
 
 
-_REFUSALS = (KeyHasOtherPurpose, NotDecryptable, UnfitAlgorithm, UnsupportedKey, UnusableVersion)
+_REFUSALS = (KeyHasOtherPurpose, NotAllowed, NotDecryptable, UnfitAlgorithm, UnsupportedKey, UnusableVersion)
 
 
 def _read(given: Ciphertext | None) -> tuple[Ciphertext, jwe.Envelope]:
@@ -371,13 +382,18 @@ _SAMPLE = (
 )
 
 
-def operations(keys: KeyStore) -> dict[str, Operation]:
+def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
     """Encryption with stored keys."""
-    errors = (*KEY_ERRORS, KeyHasOtherPurpose, UnusableVersion)
+
+    def by_caller(handle: Callable[..., object]) -> Callable[[Fields, Request], object]:
+        return lambda fields, request: handle(keys, fields, lists.caller(request.headers))
+
+    errors = (*USE_ERRORS, KeyHasOtherPurpose, UnusableVersion)
     decrypting = (*errors, NotDecryptable, TooCostly, UnfitAlgorithm, UnsupportedKey)
     return {
         "encrypt": Operation(
-            handle=partial(encrypt, keys),
+            handle=by_caller(encrypt),
+            with_request=True,
             request=EncryptFields,
             response=(EncryptResponse, BatchResponse),
             summary="Encrypt with a stored key, as a JWE (RFC 7516), or up to 1000 plaintexts in a batch.",
@@ -388,7 +404,8 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             ),
         ),
         "decrypt": Operation(
-            handle=partial(decrypt, keys),
+            handle=by_caller(decrypt),
+            with_request=True,
             request=DecryptFields,
             response=(DecryptResponse, BatchResponse),
             summary="Decrypt a JWE with the key and version that its kid names, or up to 1000 in a batch.",
@@ -396,7 +413,8 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             examples=(Example("A text", {"key": "sample-aes", "ciphertext": _SAMPLE}),),
         ),
         "generate-data-key": Operation(
-            handle=partial(generate_data_key, keys),
+            handle=by_caller(generate_data_key),
+            with_request=True,
             request=DataKeyFields,
             response=(DataKeyResponse, BatchResponse),
             summary="Create a data key for encrypting large data where it is, and a JWE of it to store with the data.",
@@ -404,7 +422,8 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
             examples=(Example("For a large file", {"key": "sample-aes"}),),
         ),
         "rewrap": Operation(
-            handle=partial(rewrap, keys),
+            handle=by_caller(rewrap),
+            with_request=True,
             request=RewrapFields,
             response=(RewrapResponse, BatchResponse),
             summary="Encrypt the plaintext of a JWE again, with the current version of its key, without showing it.",

@@ -44,6 +44,8 @@ class KeyHead(msgspec.Struct, frozen=True, kw_only=True):
     deletable: bool
     rotation_days: int | None
     tags: dict[str, str]
+    callers: list[str] | None
+    """Who may use the private key; null if no list limits it."""
 
 
 class ListedKey(KeyHead, frozen=True, kw_only=True):
@@ -85,6 +87,7 @@ def head(name: str, metadata: KeyMetadata) -> dict[str, Any]:
         "deletable": metadata.deletable,
         "rotation_days": metadata.rotation_days,
         "tags": metadata.tags,
+        "callers": metadata.callers,
     }
 
 

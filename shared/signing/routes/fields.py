@@ -1,8 +1,8 @@
 """Fields that several functions share, batches, and the bounds on what one call may cost."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import thread_time
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -10,6 +10,7 @@ from shared.errors import (
     Busy,
     InternalError,
     InvalidRequest,
+    NotAllowed,
     StorageForbidden,
     StorageUnavailable,
     StrongroomError,
@@ -17,6 +18,7 @@ from shared.errors import (
     invalid_field,
 )
 from shared.signing.errors import DamagedKey, MasterKeyUnavailable, ReservedKey, TooCostly, UnknownKey
+from shared.signing.store import Key
 from shared.signing.store.keys import OWN_PREFIX
 from shared.web import Fields, convert
 from shared.web.respond import log_cause, problem_fields
@@ -35,8 +37,21 @@ KeyName = Annotated[
 VersionNumber = Annotated[int, msgspec.Meta(description="A version of the key.", ge=1, le=99999999)]
 Reference = Annotated[str, msgspec.Meta(description="Returned with the item's result.", max_length=256)]
 
+CallerList = Annotated[
+    list[str],
+    msgspec.Meta(
+        description="Who may sign, encrypt, decrypt and export with the key: `user:<user_id>`, `role:<name>`, or of a "
+        "trusted issuer `user:<ISSUER>/<subject>`, `role:<ISSUER>/<name>`, `app:<ISSUER>/<client id>`. Such a call "
+        "needs the bearer token of one of them, beside the function key. An empty list allows nobody; null removes it.",
+        max_length=100,
+        examples=[["role:billing"]],
+    ),
+]
+
 STORE_ERRORS = (Busy, DamagedKey, MasterKeyUnavailable, StorageUnavailable, StorageForbidden)
 KEY_ERRORS = (UnknownKey, ReservedKey, *STORE_ERRORS)
+USE_ERRORS = (*KEY_ERRORS, NotAllowed)
+"""The errors of the functions for which a list of callers counts."""
 
 MAX_BATCH = 1000
 EFFORT_SECONDS = 0.1
@@ -101,6 +116,45 @@ def refuse_own(name: str) -> None:
     """Raise ReservedKey for the app's own keys."""
     if name.startswith(OWN_PREFIX):
         raise ReservedKey(f"Key {name} belongs to the app. Names of other keys do not begin with an underscore.")
+
+
+class Caller(Protocol):
+    """Who makes a call, by its bearer token."""
+
+    def is_one_of(self, entries: Iterable[str]) -> bool:
+        """Whether the entries of a list of callers name this caller."""
+        ...
+
+
+class CallerLists(Protocol):
+    """Reads lists of callers, and the tokens of those who call."""
+
+    def check(self, entries: Sequence[str]) -> None:
+        """Raise InvalidRequest for a list with an entry that names no kind of caller."""
+        ...
+
+    def caller(self, headers: Mapping[str, str]) -> Caller:
+        """The caller of a request. It costs nothing until a list is compared."""
+        ...
+
+
+class _Nobody:
+    def is_one_of(self, entries: Iterable[str]) -> bool:  # noqa: ARG002 - the protocol's signature.
+        return False
+
+
+NOBODY: Caller = _Nobody()
+"""A caller without a token."""
+
+
+def refuse_unlisted(key: Key, caller: Caller) -> None:
+    """Raise NotAllowed if the key has a list of callers without this one, with the same words in every case."""
+    callers = key.metadata.callers
+    if callers is not None and not caller.is_one_of(callers):
+        raise NotAllowed(
+            f"Key {key.name} is for the callers on its list. Send the access token of one of them in the header "
+            "Authorization: Bearer, beside the function key."
+        )
 
 
 class Effort:

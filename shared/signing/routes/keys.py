@@ -33,7 +33,19 @@ from shared.signing.errors import (
 from shared.signing.formats import Imported
 from shared.signing.keyring import Changes, KeyType, Purpose
 from shared.signing.routes.describe import KeyResponse, ListedKey, described, listed
-from shared.signing.routes.fields import KEY_ERRORS, STORE_ERRORS, KeyName, VersionNumber, refuse_own
+from shared.signing.routes.fields import (
+    KEY_ERRORS,
+    NOBODY,
+    STORE_ERRORS,
+    USE_ERRORS,
+    Caller,
+    CallerList,
+    CallerLists,
+    KeyName,
+    VersionNumber,
+    refuse_own,
+    refuse_unlisted,
+)
 from shared.signing.store import Key, KeyStore, NewKey
 from shared.web import Cursors, Example, Fields, Operation, Response
 
@@ -80,6 +92,7 @@ class CreateKeyFields(Fields, frozen=True, kw_only=True):
     deletable: Deletable = False
     rotation_days: RotationDays | None = None
     tags: Tags = msgspec.field(default_factory=dict)
+    callers: CallerList | None = None
 
 
 class ImportKeyFields(Fields, frozen=True, kw_only=True):
@@ -133,6 +146,7 @@ class ImportKeyFields(Fields, frozen=True, kw_only=True):
     deletable: Deletable = False
     rotation_days: RotationDays | None = None
     tags: Tags = msgspec.field(default_factory=dict)
+    callers: CallerList | None = None
 
 
 class ListKeysFields(Fields, frozen=True, kw_only=True):
@@ -179,6 +193,7 @@ class UpdateKeyFields(Fields, frozen=True, kw_only=True):
     algorithm: BoundAlgorithm | msgspec.UnsetType | None = msgspec.UNSET
     rotation_days: RotationDays | msgspec.UnsetType | None = msgspec.UNSET
     tags: Tags | msgspec.UnsetType = msgspec.UNSET
+    callers: CallerList | msgspec.UnsetType | None = msgspec.UNSET
     minimum_sign_version: (
         Annotated[int, msgspec.Meta(description="Older versions no longer sign or encrypt.", ge=1)] | msgspec.UnsetType
     ) = msgspec.UNSET
@@ -243,14 +258,16 @@ class MasterKeyResponse(msgspec.Struct, frozen=True):
     master_key_version: str
 
 
-def create_key(keys: KeyStore, fields: CreateKeyFields) -> Response:
+def create_key(keys: KeyStore, lists: CallerLists, fields: CreateKeyFields) -> Response:
     refuse_own(fields.name)
+    lists.check(fields.callers or ())
     purpose = keyring.purpose_of(fields.type, fields.purpose)
     _refuse_exportable_aes(fields, fields.type)
     return _response(keys.create(fields.name, _new_key(fields, fields.type, purpose, fields.algorithm)), 201)
 
 
-def import_key(keys: KeyStore, fields: ImportKeyFields) -> Response:
+def import_key(keys: KeyStore, lists: CallerLists, fields: ImportKeyFields) -> Response:
+    lists.check(fields.callers or ())
     name = fields.version_of or fields.name
     if name is None or (fields.version_of is not None and fields.name not in (None, fields.version_of)):
         raise invalid_field("name", "Send either `name` for a new key, or `version_of` for a new version.")
@@ -287,8 +304,8 @@ def _imported(keys: KeyStore, fields: ImportKeyFields) -> Imported:
 
 
 def _import_version(keys: KeyStore, fields: ImportKeyFields, key_type: KeyType, imported: Imported) -> Key:
-    for field in ("algorithm", "published", "exportable", "deletable", "rotation_days", "tags"):
-        if getattr(fields, field):
+    for field in ("algorithm", "published", "exportable", "deletable", "rotation_days", "tags", "callers"):
+        if getattr(fields, field) not in (None, False, {}):
             raise invalid_field(field, f"The key exists, with its own `{field}`. Leave it out, or use update-key.")
     metadata = keys.refresh(fields.version_of or "").metadata
     if fields.purpose not in (None, metadata.purpose):
@@ -324,6 +341,7 @@ def _new_key(
         deletable=fields.deletable,
         rotation_days=fields.rotation_days,
         tags=fields.tags,
+        callers=fields.callers,
     )
 
 
@@ -358,8 +376,10 @@ def rotate_key(keys: KeyStore, fields: RotateKeyFields) -> Response:
     )
 
 
-def update_key(keys: KeyStore, fields: UpdateKeyFields) -> Response:
+def update_key(keys: KeyStore, lists: CallerLists, fields: UpdateKeyFields) -> Response:
     refuse_own(fields.name)
+    if isinstance(fields.callers, list):
+        lists.check(fields.callers)
     values = {name: getattr(fields, name) for name in Changes.__struct_fields__}
     changes = Changes(**values)
 
@@ -389,9 +409,10 @@ def restore_key(keys: KeyStore, fields: NamedKeyFields) -> Response:
     return _response(keys.restore(fields.name))
 
 
-def export_key(keys: KeyStore, fields: ExportKeyFields) -> ExportKeyResponse:
+def export_key(keys: KeyStore, fields: ExportKeyFields, caller: Caller = NOBODY) -> ExportKeyResponse:
     refuse_own(fields.name)
     key = keys.refresh(fields.name)
+    refuse_unlisted(key, caller)
     if not key.metadata.exportable:
         raise NotExportable(f"Key {fields.name} was not created as exportable, and this cannot be changed.")
     number = fields.version or key.metadata.latest_version
@@ -416,19 +437,19 @@ def _response(key: Key, status: int = 200) -> Response:
     return Response(status, body.body, headers={"etag": key.etag})
 
 
-def operations(keys: KeyStore, cursors: Cursors) -> dict[str, Operation]:
+def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str, Operation]:
     """The functions that manage keys."""
 
     def managing(handle: Callable[..., object], request: type[Fields], summary: str, **more: Any) -> Operation:
         """A function that changes a key and returns it."""
         return Operation(
-            **{"writes": True, "handle": partial(handle, keys), "request": request, "response": KeyResponse, **more},
+            **{"writes": True, "handle": handle, "request": request, "response": KeyResponse, **more},
             summary=summary,
         )
 
     return {
         "create-key": managing(
-            create_key,
+            partial(create_key, keys, lists),
             CreateKeyFields,
             "Create a key.",
             statuses={201: "The key was created."},
@@ -444,7 +465,7 @@ def operations(keys: KeyStore, cursors: Cursors) -> dict[str, Operation]:
             examples=(Example("All keys", {"limit": 10}),),
         ),
         "import-key": managing(
-            import_key,
+            partial(import_key, keys, lists),
             ImportKeyFields,
             "Import a key that was created elsewhere, as a new key or as the next version of one.",
             statuses={201: "The key was imported."},
@@ -477,7 +498,7 @@ def operations(keys: KeyStore, cursors: Cursors) -> dict[str, Operation]:
             ),
         ),
         "get-key": managing(
-            get_key,
+            partial(get_key, keys),
             NamedKeyFields,
             "A key: its options, its versions and their public keys. The ETag changes with each change of the key.",
             writes=False,
@@ -485,7 +506,7 @@ def operations(keys: KeyStore, cursors: Cursors) -> dict[str, Operation]:
             examples=(Example("A key", {"name": "sample-ed25519"}),),
         ),
         "update-key": managing(
-            update_key,
+            partial(update_key, keys, lists),
             UpdateKeyFields,
             "Change options of a key, or disable and enable versions.",
             headers=("if-match",),
@@ -493,7 +514,7 @@ def operations(keys: KeyStore, cursors: Cursors) -> dict[str, Operation]:
             examples=(Example("Rotate every year", {"name": "sample-ed25519", "rotation_days": 365}),),
         ),
         "delete-key": managing(
-            delete_key,
+            partial(delete_key, keys),
             DeleteKeyFields,
             "Delete a key that is deletable. It can be restored for 30 days.\n"
             "A damaged key is removed for good; if its metadata are damaged, whether or not it was deletable.",
@@ -504,7 +525,7 @@ def operations(keys: KeyStore, cursors: Cursors) -> dict[str, Operation]:
             examples=(Example("A key", {"name": "sample-ed25519"}),),
         ),
         "rotate-key": managing(
-            rotate_key,
+            partial(rotate_key, keys),
             RotateKeyFields,
             "Create a new version of a key, which signs and encrypts from now on.\n"
             "Older versions still verify and decrypt.",
@@ -521,7 +542,7 @@ def operations(keys: KeyStore, cursors: Cursors) -> dict[str, Operation]:
             examples=(Example("A key", {"name": "sample-ed25519"}),),
         ),
         "revoke-key": managing(
-            revoke_key,
+            partial(revoke_key, keys),
             RevokeKeyFields,
             "Revoke a version permanently.\n"
             "It no longer signs or encrypts, and its signatures are not trusted, whenever they were made: a signature "
@@ -531,18 +552,19 @@ def operations(keys: KeyStore, cursors: Cursors) -> dict[str, Operation]:
             examples=(Example("A lost laptop", {"name": "sample-ed25519", "version": 1, "reason": "laptop lost"}),),
         ),
         "restore-key": managing(
-            restore_key,
+            partial(restore_key, keys),
             NamedKeyFields,
             "Restore a deleted key.",
             errors=(*KEY_ERRORS, KeyExists),
             examples=(Example("A deleted key", {"name": "sample-deleted"}),),
         ),
         "export-key": managing(
-            export_key,
+            lambda fields, request: export_key(keys, fields, lists.caller(request.headers)),
             ExportKeyFields,
             "The private key of a version (default: the latest), encrypted, if the key is exportable.",
             response=ExportKeyResponse,
-            errors=(*KEY_ERRORS, NotExportable),
+            with_request=True,
+            errors=(*USE_ERRORS, NotExportable),
             examples=(Example("A key", {"name": "sample-ed25519", "passphrase": "correct horse battery staple"}),),
         ),
         "rotate-master-key": Operation(

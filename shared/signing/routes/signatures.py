@@ -22,7 +22,11 @@ from shared.signing.errors import (
 )
 from shared.signing.routes.fields import (
     KEY_ERRORS,
+    NOBODY,
+    USE_ERRORS,
     BatchResponse,
+    Caller,
+    CallerLists,
     Effort,
     KeyName,
     Reference,
@@ -30,6 +34,7 @@ from shared.signing.routes.fields import (
     batch_of,
     refuse_beside_batch,
     refuse_own,
+    refuse_unlisted,
     respond_batch,
 )
 from shared.signing.store import DEFAULT_KEY, Key, KeyStore
@@ -179,21 +184,21 @@ _PEM = "public_key"
 _NO_MESSAGE = "Send the message as `message` or `message_base64`."
 
 
-def sign(keys: KeyStore, fields: SignFields) -> SignResponse | BatchResponse:
+def sign(keys: KeyStore, fields: SignFields, caller: Caller = NOBODY) -> SignResponse | BatchResponse:
     if fields.batch is None:
-        return _sign(keys, fields, fields)
+        return _sign(keys, caller, fields, fields)
     refuse_beside_batch(fields, "message", "message_base64")
-    return respond_batch(fields.batch, SignItem, lambda item: _sign(keys, item, fields))
+    return respond_batch(fields.batch, SignItem, lambda item: _sign(keys, caller, item, fields))
 
 
-def _sign(keys: KeyStore, item: SignShared, common: SignFields) -> SignResponse:
+def _sign(keys: KeyStore, caller: Caller, item: SignShared, common: SignFields) -> SignResponse:
     name = item.key or common.key
     prehashed = common.prehashed if item.prehashed is None else item.prehashed
     form = item.format or common.format
     message = _message(item.message, item.message_base64)
     if message is None:
         raise invalid_field("message", _NO_MESSAGE)
-    key, number = _signing_version(keys, name, item.version or common.version)
+    key, number = _signing_version(keys, caller, name, item.version or common.version)
     algorithm = algorithms.choose(key.metadata.type, item.algorithm or common.algorithm, key.metadata.algorithm)
     version = key.versions[number]
     document = version.document
@@ -214,10 +219,11 @@ def _sign(keys: KeyStore, item: SignShared, common: SignFields) -> SignResponse:
     return SignResponse(name, number, document.key_id, algorithm, signature, reference)
 
 
-def _signing_version(keys: KeyStore, name: str, wanted: int | None) -> tuple[Key, int]:
+def _signing_version(keys: KeyStore, caller: Caller, name: str, wanted: int | None) -> tuple[Key, int]:
     """The key, and the version that signs: `wanted`, else the current one."""
     refuse_own(name)
     key = keys.get_or_create_default() if name == DEFAULT_KEY else keys.get(name)
+    refuse_unlisted(key, caller)
     if key.metadata.rotation_days is not None:
         key = keys.rotate_if_due(key)
     _refuse_other_purpose(key)
@@ -481,16 +487,17 @@ _EXAMPLE_FROM_OUTSIDE = {
 }
 
 
-def operations(keys: KeyStore) -> dict[str, Operation]:
+def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
     """`sign` and `verify`, with the keys of the store."""
     return {
         "sign": Operation(
-            handle=partial(sign, keys),
+            handle=lambda fields, request: sign(keys, fields, lists.caller(request.headers)),
+            with_request=True,
             request=SignFields,
             response=(SignResponse, BatchResponse),
             summary="Sign a message with a stored key, or up to 1000 in a batch.\n"
             "The first call with the key `default` creates it (RSA-3072, bound to PS256).",
-            errors=(*KEY_ERRORS, KeyHasOtherPurpose, UnfitAlgorithm, UnsupportedKey, UnusableVersion),
+            errors=(*USE_ERRORS, KeyHasOtherPurpose, UnfitAlgorithm, UnsupportedKey, UnusableVersion),
             examples=(
                 Example("With the default key", {"message": "hello"}),
                 Example("Bytes", {"message_base64": "aGVsbG8", "algorithm": "PS256"}),

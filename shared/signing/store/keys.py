@@ -76,6 +76,7 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     deletable: bool = False
     rotation_days: int | None = None
     tags: dict[str, str] = {}
+    callers: list[str] | None = None
 
 
 class Material(NamedTuple):

@@ -1,15 +1,15 @@
 """The functions that save queries and run saved ones."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from functools import partial
 from threading import BoundedSemaphore
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta
 
-from shared.errors import Busy, Unavailable
+from shared.errors import Busy, NotAllowed, Unavailable
 from shared.sandbox.callers import anonymous
 from shared.sql.databases import Databases
 from shared.sql.dialects import Dialect
@@ -44,6 +44,26 @@ QueryName = Annotated[
 ]
 
 
+class Caller(Protocol):
+    """Who makes a call, by its bearer token."""
+
+    def is_one_of(self, entries: Iterable[str]) -> bool:
+        """Whether the entries of a list of callers name this caller."""
+        ...
+
+
+class CallerLists(Protocol):
+    """Reads lists of callers, and the tokens of those who call."""
+
+    def check(self, entries: Sequence[str]) -> None:
+        """Raise InvalidRequest for a list with an entry that names no kind of caller."""
+        ...
+
+    def caller(self, headers: Mapping[str, str]) -> Caller:
+        """The caller of a request. It costs nothing until a list is compared."""
+        ...
+
+
 class SaveQueryRequest(Fields, frozen=True):
     query_name: QueryName
     sql: Annotated[
@@ -55,6 +75,18 @@ class SaveQueryRequest(Fields, frozen=True):
     )
     public: Annotated[bool, Meta(description="Let anyone run the query by public-query, without a key.")] = False
     description: Annotated[str, Meta(max_length=1000)] = ""
+    callers: (
+        Annotated[
+            list[str],
+            Meta(
+                description="Who may run the query: `user:<user_id>`, `role:<name>`, or of a trusted issuer "
+                "`user:<ISSUER>/<subject>`, `role:<ISSUER>/<name>`, `app:<ISSUER>/<client id>`. run-query then needs "
+                "the bearer token of one of them, beside the function key. An empty list allows nobody.",
+                max_length=100,
+            ),
+        ]
+        | None
+    ) = None
 
 
 class DeleteQueryRequest(Fields, frozen=True):
@@ -94,8 +126,11 @@ class ListQueriesResponse(msgspec.Struct, frozen=True):
 
 
 def save_query(
-    databases: Databases, store: QueryStore, public_databases: Set[str], request: SaveQueryRequest
+    databases: Databases, store: QueryStore, lists: CallerLists, public_databases: Set[str], request: SaveQueryRequest
 ) -> Response:
+    lists.check(request.callers or ())
+    if request.public and request.callers is not None:
+        raise NotPublic("A public query has no list of callers. Leave out either `public` or `callers`.")
     check(request.sql, databases.get(request.database).engine, request.parameters)
     if request.public and request.database not in public_databases:
         raise NotPublic(
@@ -109,6 +144,7 @@ def save_query(
         request.public,
         request.description,
         rfc3339(datetime.now(UTC)),
+        request.callers,
     )
     created = store.save(query)
     return Response.json(query, 201 if created else 200)
@@ -128,9 +164,19 @@ def list_queries(store: QueryStore, cursors: Cursors, request: ListQueriesReques
 
 
 def run_query(
-    databases: Databases, store: QueryStore, cursors: Cursors, request: RunQueryRequest, http: Request
+    databases: Databases,
+    store: QueryStore,
+    lists: CallerLists,
+    cursors: Cursors,
+    request: RunQueryRequest,
+    http: Request,
 ) -> Response:
     saved = store.get(request.query_name)
+    if saved.callers is not None and not lists.caller(http.headers).is_one_of(saved.callers):
+        raise NotAllowed(
+            f"Query {saved.name} is for the callers on its list. Send the access token of one of them in the header "
+            "Authorization: Bearer, beside the function key."
+        )
     database = databases.get(saved.database)
     form = chosen_format(request.format, request.accept)
     most = most_bytes(request.limit, form)
@@ -153,7 +199,7 @@ def public_query(
         database = databases.get(saved.database)
     except (UnknownQuery, UnknownDatabase):
         raise unknown from None
-    if not saved.public or saved.database not in public_databases:
+    if not saved.public or saved.callers is not None or saved.database not in public_databases:
         raise unknown
     query = _page_query(saved, database.engine, request, http, request.format or "json", PUBLIC_BYTES)
     if not slots.acquire(timeout=PUBLIC_WAIT_SECONDS):
@@ -201,7 +247,7 @@ def _parameters(request: RunQueryRequest | PublicQueryRequest, http: Request) ->
 
 
 def operations(
-    databases: Databases, store: QueryStore, cursors: Cursors, public_databases: Set[str]
+    databases: Databases, store: QueryStore, lists: CallerLists, cursors: Cursors, public_databases: Set[str]
 ) -> dict[str, Operation]:
     """A key for `run-query` runs saved queries only; `public-query` runs those that were saved as public."""
     cheap: Mapping[str, Any] = {
@@ -214,7 +260,7 @@ def operations(
     return {
         "save-query": Operation(
             writes=True,
-            handle=partial(save_query, databases, store, public_databases),
+            handle=partial(save_query, databases, store, lists, public_databases),
             request=SaveQueryRequest,
             response=SavedQuery,
             summary="Save a query under a name. A query with that name is replaced.\n"
@@ -242,12 +288,12 @@ def operations(
             examples=(Example("By its name", {"query_name": "cheap-fruit"}),),
         ),
         "run-query": Operation(
-            handle=partial(run_query, databases, store, cursors),
+            handle=partial(run_query, databases, store, lists, cursors),
             request=RunQueryRequest,
             response=QueryResponse,
             summary="Run a saved query. Its parameters are fields of this call.\n"
             "Limits, formats and cursors are those of `query-sql`.",
-            errors=(UnknownQuery, *ERRORS, Unavailable),
+            errors=(UnknownQuery, NotAllowed, *ERRORS, Unavailable),
             headers=("accept",),
             with_request=True,
             media_types=MEDIA_TYPES,
