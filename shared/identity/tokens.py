@@ -32,14 +32,14 @@ SIGNATURE_BYTES = 64
 _ES256 = ECDSA(SHA256())
 
 
-class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """The claims of an access token (RFC 9068, section 2.2). Times are in seconds since 1970."""
 
     iss: str
     aud: str
     sub: str
     """The user id."""
-    client_id: str = msgspec.field(default_factory=lambda: CLIENT_ID)
+    client_id: str = CLIENT_ID
     sid: str
     """The id of the session."""
     iat: int
@@ -50,7 +50,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`1` for one factor, `2` for two."""
     amr: tuple[str, ...]
     """The methods (RFC 8176): of `pwd`, `otp`, `pop`, `user`, `fed`, `mfa`."""
-    roles: tuple[str, ...] = msgspec.field(default_factory=tuple)
+    roles: tuple[str, ...] = ()
 
 
 _DECODER = msgspec.json.Decoder(Claims)
