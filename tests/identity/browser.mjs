@@ -1,0 +1,142 @@
+// Drives Chromium with its virtual authenticator (WebAuthn section 11.2) through the real endpoints, and prints what
+// each step returned as JSON. test_browser.py checks it.
+//
+// node browser.mjs <chromium> <app origin> <other origin> <function key> <user>
+import { chromium } from "playwright-core";
+
+const [executablePath, origin, otherOrigin, functionKey, user] = process.argv.slice(2);
+const password = "correct horse battery staple";
+const results = {};
+let signCount = 0;
+
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+const context = await browser.newContext();
+const page = await context.newPage();
+// The pages are empty. All other requests reach the app.
+for (const each of [origin, otherOrigin]) {
+  await context.route(`${each}/page`, (route) => route.fulfill({ contentType: "text/html", body: "<title>page</title>" }));
+}
+await page.goto(`${origin}/page`);
+const cdp = await context.newCDPSession(page);
+await cdp.send("WebAuthn.enable");
+const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", {
+  options: {
+    protocol: "ctap2",
+    ctap2Version: "ctap2_1",
+    transport: "internal",
+    hasResidentKey: true,
+    hasUserVerification: true,
+    isUserVerified: true,
+    automaticPresenceSimulation: true,
+  },
+});
+
+async function call(path, fields, token, method = "POST") {
+  return page.evaluate(
+    async ({ path, fields, token, method, functionKey }) => {
+      const headers = { "content-type": "application/json", "x-functions-key": functionKey };
+      if (token) headers.authorization = `Bearer ${token}`;
+      const body = method === "POST" ? JSON.stringify(fields) : undefined;
+      const response = await fetch(`/api/${path}`, { method, headers, body });
+      const text = await response.text();
+      return { status: response.status, ...(text ? JSON.parse(text) : {}) };
+    },
+    { path, fields, token, method, functionKey },
+  );
+}
+
+const create = (options) =>
+  page.evaluate(async (options) => {
+    const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(options);
+    return (await navigator.credentials.create({ publicKey, signal: AbortSignal.timeout(10_000) })).toJSON();
+  }, options);
+
+const get = (options, on = page) =>
+  on.evaluate(async (options) => {
+    const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options);
+    return (await navigator.credentials.get({ publicKey, signal: AbortSignal.timeout(10_000) })).toJSON();
+  }, options);
+
+async function passkeySignIn(fields, change = (options) => options, token = undefined) {
+  const begun = await call("sign-in/passkey", fields);
+  return call("sign-in", { ticket: begun.ticket, passkey: await get(change(begun.options)) }, token);
+}
+
+// A page with an authenticator of its own, which has a copy of the credential.
+async function pageWithCopy(origin, options) {
+  const copy = await context.newPage();
+  await copy.goto(`${origin}/page`);
+  const session = await context.newCDPSession(copy);
+  await session.send("WebAuthn.enable");
+  const added = await session.send("WebAuthn.addVirtualAuthenticator", {
+    options: { protocol: "ctap2", hasResidentKey: true, automaticPresenceSimulation: true, ...options },
+  });
+  // Its counter is far ahead, so that the counter of the original does not matter.
+  const [credential] = (await cdp.send("WebAuthn.getCredentials", { authenticatorId })).credentials;
+  signCount += 100;
+  await session.send("WebAuthn.addCredential", {
+    authenticatorId: added.authenticatorId,
+    credential: { ...credential, signCount },
+  });
+  return copy;
+}
+
+async function setSignCount(count) {
+  const [credential] = (await cdp.send("WebAuthn.getCredentials", { authenticatorId })).credentials;
+  await cdp.send("WebAuthn.removeCredential", { authenticatorId, credentialId: credential.credentialId });
+  await cdp.send("WebAuthn.addCredential", { authenticatorId, credential: { ...credential, signCount: count } });
+}
+
+try {
+  const signedUp = await call("sign-up", { user, password });
+  results.signUp = signedUp;
+  const begun = await call("me/passkeys/begin", {}, signedUp.access_token);
+  const credential = await create(begun.options);
+  const registration = { ticket: begun.ticket, credential, label: "Laptop" };
+  results.register = await call("me/passkeys", registration, signedUp.access_token);
+  results.registerAgain = await call("sign-in", { ticket: begun.ticket, passkey: await get({ ...(await call("sign-in/passkey", {})).options, challenge: begun.options.challenge }) });
+  results.withoutName = await passkeySignIn({});
+  results.withName = await passkeySignIn({ user });
+  results.factors = await call("me/factors", undefined, results.withName.access_token, "GET");
+
+  results.passwordAlone = await call("sign-in", { user, password });
+  results.secondFactor = await passkeySignIn({ ticket: results.passwordAlone.ticket });
+  results.spentTicket = await passkeySignIn({ ticket: results.passwordAlone.ticket }).catch((error) => ({ error: String(error) }));
+
+  // A second passkey, after a sign-in with the first: the authenticator refuses the excluded one.
+  const again = await call("me/passkeys/begin", {}, results.secondFactor.access_token);
+  results.excluded = await create(again.options).then(() => "created", (error) => /InvalidStateError/.exec(error.message)?.[0]);
+
+  // An authenticator without user verification has the same credential.
+  await cdp.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified: false });
+  results.unverifiedRefusedByBrowser = await passkeySignIn({}).then(() => "signed in", (error) => /NotAllowedError/.exec(error.message)?.[0]);
+  await cdp.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified: true });
+  const plain = await pageWithCopy(origin, { hasUserVerification: false, transport: "internal" });
+  const discouraged = (options) => ({ ...options, userVerification: "discouraged" });
+  const unverified = await call("sign-in/passkey", { user });
+  results.unverified = await call("sign-in", { ticket: unverified.ticket, passkey: await get(discouraged(unverified.options), plain) });
+  const ticket = (await call("sign-in", { user, password })).ticket;
+  const second = await call("sign-in/passkey", { ticket });
+  results.unverifiedSecondFactor = await call("sign-in", { ticket: second.ticket, passkey: await get(second.options, plain) });
+  await plain.close();
+  await page.bringToFront();
+
+  // A page of another origin of the same RP id uses the challenge of a sign-in.
+  const other = await pageWithCopy(otherOrigin, { hasUserVerification: true, isUserVerified: true, transport: "internal" });
+  const challenge = await call("sign-in/passkey", {});
+  results.otherOrigin = await call("sign-in", { ticket: challenge.ticket, passkey: await get(challenge.options, other) });
+  await other.close();
+  await page.bringToFront();
+
+  // A copy of the credential, with the counter of before.
+  await setSignCount(signCount + 100);
+  results.beforeClone = await passkeySignIn({});
+  results.afterCopy = await passkeySignIn({});
+  await setSignCount(signCount + 100);
+  results.clone = await passkeySignIn({});
+} catch (error) {
+  results.error = String(error.stack ?? error);
+} finally {
+  console.log(JSON.stringify(results));
+  await browser.close();
+}
