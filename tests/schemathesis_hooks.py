@@ -19,10 +19,16 @@ def filter_case(context: schemathesis.HookContext, case: "schemathesis.Case[Any]
     return is_ascii and len(urlencode(query, errors="replace")) <= MAX_QUERY_LENGTH
 
 
-@schemathesis.hook
-def before_call(context: schemathesis.HookContext, case: "schemathesis.Case[Any]", **_: Any) -> None:
-    """Send the access token of a session to the functions that need one, unless the case tests that it is missing."""
-    tokens = json.loads(os.environ.get("SESSION_TOKENS", "{}"))
-    token = tokens.get(case.operation.definition.raw.get("operationId"))
-    if token is not None and case.headers is not None:
-        case.headers["Authorization"] = f"Bearer {token}"
+@schemathesis.auth(refresh_interval=None)
+class Sessions:
+    """The access token of a session for each function that needs one; checks of the authentication leave it out."""
+
+    def get(self, case: "schemathesis.Case[Any]", context: schemathesis.AuthContext) -> str | None:  # noqa: ARG002
+        """The token for the case's function."""
+        tokens: dict[str, str] = json.loads(os.environ.get("SESSION_TOKENS", "{}"))
+        return tokens.get(case.operation.definition.raw.get("operationId"))
+
+    def set(self, case: "schemathesis.Case[Any]", data: str | None, context: schemathesis.AuthContext) -> None:  # noqa: ARG002
+        """Send the token."""
+        if data is not None:
+            case.headers["Authorization"] = f"Bearer {data}"
