@@ -31,6 +31,7 @@ function publicKey(jwk) {
 }
 
 // The object identifiers of RFC 3279, 5480 and 8410, as hexadecimal of their DER.
+/** @type {[string, any][]} */
 const OIDS = [['2a864886f70d010101', { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }], ['2a8648ce3d030107', { name: 'ECDSA', namedCurve: 'P-256' }],
   ['2b81040022', { name: 'ECDSA', namedCurve: 'P-384' }], ['2b81040023', { name: 'ECDSA', namedCurve: 'P-521' }], ['2b6570', { name: 'Ed25519' }]];
 

@@ -18,8 +18,8 @@ export const isSecret = (name) => SECRET.test(name);
 export function request(fn, fields = {}, { method = fn.method ?? fn.methods[0], body = /** @type {any} */ (undefined) } = {}) {
   const rest = new Map(Object.entries(fields).filter(([, v]) => v !== undefined && v !== null));
   let template = fn.path;
-  // A path cannot contain these names of blobs: a browser removes `.`, `..` and what stands before them.
-  if (template === '/blobs/{container}/{name}' && /(^|\/)(\.{0,2})(\/|$)/.test(String(rest.get('name') ?? ''))) template = '/blobs/{container}';
+  // A path cannot contain these names of blobs: a browser removes `.`, `..` and what stands before them, and the host reads `%252F` as a slash.
+  if (template === '/blobs/{container}/{name}' && /(^|\/)(\.{0,2})(\/|$)|%2f/i.test(String(rest.get('name') ?? ''))) template = '/blobs/{container}';
   const path = template.replace(/\{(\w+)\}/g, (_, f) => { const v = String(rest.get(f) ?? ''); rest.delete(f); return inPath(v); });
   const url = new URL(path.slice(1), base);
   const headers = {};

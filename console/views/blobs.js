@@ -158,6 +158,7 @@ async function download(b, container, { call }) {
 }
 
 // --- the view ------------------------------------------------------------------------------------------------------------
+/** @param {HTMLElement} root @param {ViewContext} context */
 export default function show(root, context) {
   const { path, query, signal, call } = context;
   const [container, section] = path;
@@ -263,7 +264,7 @@ export default function show(root, context) {
       h('div.pad', h('div.actions', b.deleted ? h('button', { type: 'button', onclick: () => act('Not restored', async () => { await call('restore-blob', { container, name: b.name }); say('Restored'); draw(); }) }, icon('rotate', 14), 'Restore')
         : [h('button', { type: 'button', onclick: () => download(b, container, own) }, icon('download', 14), 'Download'), h('button', { type: 'button', onclick: () => share({ container, name: b.name }, context) }, icon('link', 14), 'Link…'), h('button.danger', { type: 'button', onclick: del }, icon('trash', 14), 'Delete…')]), shown,
       kv(['Name', h('div.exact', h('code.any', b.name), copyButton(b.name))], ['Size', [bytes(b.size), h('span.n', `${count(b.size)} bytes`)]], ['Type', b.content_type ?? '–'], ['Changed', [h('span.nowrap', b.last_modified), ' ', h('span.faint', ago(b.last_modified))]], !b.deleted && ['Tier', tier], ['ETag', h('code.any', b.etag)]), more));
-    act('No preview', () => preview(shown, b, container, own)).catch(() => {});
+    tryOrShow(shown, () => preview(shown, b, container, own));
     history(more, b, own);
   }
   /** Metadata, versions and snapshots of one blob. */

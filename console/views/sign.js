@@ -21,6 +21,7 @@ const WHY = {
 };
 
 /** What the person works on. It is kept while the page is open, so that signing leads on to verifying; it is stored nowhere. */
+/** @type {{ source: string, text: string, file: File | null, data: Uint8Array<ArrayBuffer> | null, digests: Record<string, Uint8Array>, digest: string, key: string, algorithm: any, format: any, version: string, signature: string, publicKeys: string }} */
 const work = { source: 'text', text: '', file: null, data: null, digests: {}, digest: '', key: '', algorithm: '', format: 'raw', version: '', signature: '', publicKeys: '' };
 
 /** The message as bytes; null where only its digest is known. */
@@ -128,6 +129,7 @@ async function elsewhere(keys, local, server) {
   } catch { return h('p.dim', 'The signature cannot be decoded, so there is nothing to verify elsewhere.'); }
 }
 
+/** @param {HTMLElement} root @param {ViewContext} context */
 export default function show(root, { path, query, signal, call }) {
   const mode = ['verify', 'sign', 'offline'].includes(path[0]) ? path[0] : 'verify';
   if (query.get('name')) work.key = query.get('name');

@@ -49,6 +49,7 @@ function exactNumber(name, text) {
 /** The place that the database named in its message, counted in characters from 1; 0 without one. */
 const placeOf = (body) => body.code === 'sql-error' ? Number(/ at character (\d+)\)/.exec(body.detail ?? '')?.[1] ?? 0) : 0;
 
+/** @param {HTMLElement} root @param {ViewContext} context */
 export default function show(root, { query, signal, call }) {
   const wanted = { db: query.get('db'), sql: query.get('sql'), table: query.get('table'), saved: query.get('q') };
   let db = wanted.db ?? 'main', mode = 'read', tab = 'rows', seconds = 5;

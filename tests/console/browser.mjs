@@ -39,7 +39,7 @@ class Tools {
     await page.addInitScript(() => addEventListener('securitypolicyviolation', (e) => console.error(`CSP report: ${e.violatedDirective} ${e.blockedURI} ${e.sample}`), true));
     page.on('console', (message) => {
       // Chromium itself logs each response with an error status; a check of errors has them.
-      if (message.type() === 'error' && !/^Failed to load resource: (the server responded with a status of|net::)/.test(message.text())) this.faults.push(`console: ${message.text()}`);
+      if (message.type() === 'error' && !this.options.expected?.test(message.text()) && !/^Failed to load resource: (the server responded with a status of|net::)/.test(message.text())) this.faults.push(`console: ${message.text()}`);
     });
     page.on('pageerror', (error) => this.faults.push(`page error: ${error.stack}`));
     page.on('request', (request) => {
