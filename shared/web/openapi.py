@@ -199,7 +199,8 @@ def _describe(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
         described["description"] = more.strip()
     if operation.request is None:
         if method in WITH_BODY and not operation.raw:
-            content = {"application/json": {"schema": {"type": "object", "maxProperties": 0}}}
+            empty = {"schema": {"type": "object", "maxProperties": 0}, "examples": {"No fields": {"value": {}}}}
+            content = {"application/json": empty}
             described["requestBody"] = {"required": route.access is Access.SESSION, "content": content}
         return described | ({"parameters": [_IDEMPOTENCY_KEY]} if operation.writes else {})
     in_path = [part.strip("{*?}") for part in route.path.split("/") if part.startswith("{")]

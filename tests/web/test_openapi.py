@@ -42,12 +42,15 @@ def test_every_function_is_described(described: dict[str, Any]) -> None:
 
 
 def test_access_is_described(described: dict[str, Any]) -> None:
-    """A function that needs a key names both ways to send it, and the 401; a public one names neither."""
+    """A function that needs a key names both ways to send it, one with a session the token; a public one nothing."""
     for route in ROUTES:
         for method in route.methods:
             operation = described["paths"][path_of(route)][method.lower()]
             if route.access is Access.FUNCTION:
                 assert operation["security"] == [{"key": []}, {"code": []}]
+                assert "401" in operation["responses"]
+            elif route.access is Access.SESSION:
+                assert operation["security"] == [{"session": []}]
                 assert "401" in operation["responses"]
             else:
                 assert operation["security"] == []
