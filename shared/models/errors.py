@@ -1,6 +1,6 @@
 """The errors of models and predictions."""
 
-from shared.errors import Conflict, NotFound, Refused, StrongroomError, Unavailable
+from shared.errors import NotFound, Refused, StrongroomError, Unavailable
 
 
 class UnknownModel(NotFound):
@@ -79,13 +79,6 @@ class EndpointTimeout(StrongroomError):
     code = "endpoint-timeout"
     title = "The endpoint did not respond in time"
     advice = "The endpoint may have run the model. Send a larger timeout_ms, or fewer rows."
-
-
-class DataChanged(Conflict):
-    """The files changed since the first call with this cursor."""
-
-    code = "data-changed"
-    title = "The files have changed"
 
 
 class BatchTooLarge(Refused):

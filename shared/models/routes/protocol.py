@@ -140,9 +140,11 @@ def _body(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
     try:
         data = inflater.decompress(body, max_bytes)
     except zlib.error:
-        raise invalid_field("content-encoding", "The body is not compressed as Content-Encoding says.") from None
+        data = b""
+    if len(data) == max_bytes and not inflater.eof:
+        raise BodyTooLarge(f"The body has more than {max_bytes} bytes when it is decompressed.")
     if not inflater.eof:
-        raise BodyTooLarge(f"The body is cut off, or has more than {max_bytes} bytes when decompressed.")
+        raise invalid_field("content-encoding", "The body is not compressed as Content-Encoding says, or is cut off.")
     inflight.book(len(data))
     return data
 
