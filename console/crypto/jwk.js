@@ -40,7 +40,7 @@ async function fromPem(text) {
   if (!found || found[1] !== 'PUBLIC KEY') throw new UnreadableKey(found?.[1].includes('PRIVATE') ? 'This is a private key. Remove it, and paste the public key only.' : 'Only PEM of the kind PUBLIC KEY can be read here.');
   const der = fromBase64(found[2].replace(/\s/g, ''));
   const head = Array.from(der.subarray(0, 40), (b) => b.toString(16).padStart(2, '0')).join('');
-  const algorithm = /** @type {any} */ (OIDS.find(([oid]) => head.includes(oid))?.[1]);
+  const algorithm = /** @type {[string, any][]} */ (OIDS).find(([oid]) => head.includes(oid))?.[1];
   if (!algorithm) throw new UnreadableKey('This PEM has a type of key that this page does not know.');
   const key = await crypto.subtle.importKey('spki', der, algorithm, true, ['verify']);
   const { kty, crv, x, y, n, e } = await crypto.subtle.exportKey('jwk', key);

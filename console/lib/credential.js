@@ -66,20 +66,21 @@ function drop({ lock = false } = {}) {
 /** Drop the credential of this tab. Drafts stay. */
 export const lock = () => held && drop({ lock: true });
 
-/** Take over a key of the address (`#key=` or `?code=`) and erase it there, before anything else reads the address. */
+/**
+ * Take over a key of the address and erase it there, before anything else reads the address: `#key=…` (with `&to=%2Fsql`
+ * also a page), or `?code=…`. A field named `key` in the query of a page (`#/functions/sign?key=invoices`) is no credential.
+ */
 export function liftFromAddress() {
   const search = new URLSearchParams(location.search);
   const code = search.get('code');
-  const hash = location.hash.slice(1);
-  const inHash = /(?:^|[?&])key=([^&]*)/.exec(hash);
-  if (code === null && !inHash) return false;
+  const linked = location.hash.startsWith('#key=') ? new URLSearchParams(location.hash.slice(1).replaceAll('+', '%2B')) : null;
+  if (code === null && !linked) return false;
   search.delete('code');
-  const rest = inHash ? hash.replace(inHash[0], (m) => m.startsWith('?') ? '?' : '').replace(/\?$|^&/, '').replace('?&', '?') : hash;
-  history.replaceState(null, '', `${location.pathname}${search.size ? `?${search}` : ''}${rest ? `#${rest}` : ''}`);
-  let key = code;
-  if (inHash) { try { key = decodeURIComponent(inHash[1]); } catch { key = inHash[1]; } }
-  if (key) connect({ key }, { from: inHash ? 'link' : 'code' });
-  if (code) warned = true;
+  const page = linked ? linked.get('to') ?? '' : location.hash.slice(1);
+  history.replaceState(null, '', `${location.pathname}${search.size ? `?${search}` : ''}${page ? `#${page}` : ''}`);
+  const key = linked?.get('key') || code;
+  if (key) connect({ key }, { from: linked ? 'link' : 'code' });
+  warned = Boolean(code);
   return Boolean(key);
 }
 

@@ -44,7 +44,7 @@ function form(query) {
   const keep = h('input', { type: 'checkbox', name: 'keep' }), shared = h('input', { type: 'checkbox', name: 'share' });
   const minutes = select([['5', '5 minutes'], ['15', '15 minutes'], ['60', '1 hour']], String(idleMinutes()), { name: 'idle' });
   const said = h('div');
-  return h('form', { onsubmit: async (e) => {
+  return h('div.connect-form', h('form', { onsubmit: (e) => {
     e.preventDefault();
     const value = key.value.trim();
     if (!value) return;
@@ -56,12 +56,12 @@ function form(query) {
     say('Connected');
     location.hash = back ? `#${back}` : to('home');
   } },
-  h('div.fields', field('Function key', key, { wide: true, hint: ['Azure portal: the function app, ', h('b', 'App keys'), '. On your machine: ', h('code', 'AUTH=true make start'), ' prints one; without AUTH no key is needed.'] }),
+  h('div.fields', field('Function key', key, { wide: true, hint: h('span', 'Azure portal: the function app, ', h('b', 'App keys'), '. On your machine: ', h('code', 'AUTH=true make start'), ' prints one; without AUTH no key is needed.') }),
     field('Lock after', minutes)),
   h('label.check', keep, 'Keep it until this tab closes (else until the page is reloaded)'),
   h('label.check', shared, 'Share it with other tabs of this console'),
   said,
-  h('div.actions', h('button.primary', { type: 'submit' }, icon('plug', 14), 'Connect')));
+  h('div.actions', h('button.primary', { type: 'submit' }, icon('plug', 14), 'Connect'))));
 }
 
 function reach(signal) {
@@ -96,6 +96,7 @@ function reach(signal) {
     draw(all);
   }
   load(list, () => functions(), (all) => { queueMicrotask(() => draw(all)); return null; }, { signal, rows: 8 }).catch(() => fill(list, notice('bad', 'The list of functions could not be loaded. The app cannot be reached.')));
+  host.classList.add('reach');
   fill(host, !credential() && !state.open ? notice('info', 'Without a credential only public functions work. The others are shown with a lock.') : null, h('div.actions', button, line), list);
   return host;
 }

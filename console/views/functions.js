@@ -10,7 +10,7 @@ import { credential } from '../lib/credential.js';
 import { grouped, groupName } from '../lib/groups.js';
 import { viewOf } from '../views.js';
 import { chip, code, field, head, input, kv, notice, roving, segmented, select, status } from '../parts/bits.js';
-import { blank, load, problem } from '../parts/load.js';
+import { blank, inked, load, problem } from '../parts/load.js';
 import { confirm } from '../parts/dialog.js';
 
 const LONG = new Set(['message', 'sql', 'plaintext', 'private_key', 'public_key', 'certificate', 'data', 'ciphertext', 'signature', 'description', 'receipt']);
@@ -60,8 +60,9 @@ function limits(schema) {
   if (kinds.filter(Boolean).length && !(kinds.length === 1 && kinds[0] === 'string')) words.push(kinds.join(' or '));
   if (s.minimum !== undefined || s.maximum !== undefined) words.push(s.maximum === undefined ? `at least ${s.minimum}` : s.minimum === undefined ? `at most ${s.maximum}` : `${s.minimum} to ${s.maximum}`);
   const preset = s.default ?? schema.default;
-  if (preset !== undefined && preset !== null && preset !== '' && typeof preset !== 'object') words.push(`default ${String(preset)}`);
-  return words.join(', ');
+  if (preset !== undefined && preset !== null && preset !== '' && typeof preset !== 'object' && typeof preset !== 'boolean' && !s.enum) words.push(`default ${String(preset)}`);
+  const text = words.join(', ');
+  return text && `${text[0].toUpperCase()}${text.slice(1)}.`;
 }
 
 function form(root, fn, { query, signal, send }) {
@@ -80,30 +81,33 @@ function form(root, fn, { query, signal, send }) {
   const set = (name, value) => { if (value === undefined || value === '') delete values[name]; else values[name] = value; drawSnippet(); };
   const control = (f) => {
     const s = resolve(f.schema);
-    const hint = [f.description, limits(f.schema)].filter(Boolean).map((t, i) => [i ? ' ' : '', i || !f.description ? h('span.faint', t, '.') : t]);
+    const words = [f.description, s.type === 'boolean' ? '' : limits(f.schema)].filter(Boolean).join(' ');
+    const hint = words ? h('span', inked(words)) : undefined;
     const label = [h('code', f.name), ' ', h('span.needed', f.in === 'path' ? 'in the path' : f.in === 'header' ? 'header' : f.required ? 'required' : '')];
     if (s.type === 'boolean' || s.enum) {
       const options = s.enum ? s.enum.filter((o) => o !== null).map(String) : ['true', 'false'];
       const preset = s.default ?? f.schema.default;
       const box = select([['', f.required ? 'Choose' : preset === undefined || preset === null ? 'not set' : `${preset}, the default`], ...options.map((o) => /** @type {[string, string]} */ ([o, o]))], textOf(values[f.name]), { class: 'mono', name: f.name, required: f.required, onchange: (e) => set(f.name, e.target.value === '' ? undefined : s.type === 'boolean' ? e.target.value === 'true' : valueOf(f.schema, e.target.value)) });
-      return field(label, box, { hint: hint.length ? hint : undefined });
+      return field(label, box, { hint });
     }
     const kinds = s.anyOf ? s.anyOf.map((k) => resolve(k).type) : [s.type];
     const long = !isSecret(f.name) && (LONG.has(f.name) || kinds.includes('array') || kinds.includes('object')) || f.name === 'private_key';
     const number = kinds.length === 1 && (kinds[0] === 'integer' || kinds[0] === 'number');
     const props = { class: 'mono', name: f.name, required: f.required && !(s.default === ''), autocomplete: isSecret(f.name) ? 'new-password' : 'off', oninput: (e) => set(f.name, e.target.value === '' ? undefined : valueOf(f.schema, e.target.value)) };
-    const box = long ? h('textarea', { rows: '3', spellcheck: 'false', ...props }) : input({ type: isSecret(f.name) ? 'password' : 'text', inputmode: number ? 'numeric' : null, ...props });
+    const box = long ? h('textarea', { rows: '3', spellcheck: 'false', ...props }) : input({ type: isSecret(f.name) ? 'password' : 'text', inputmode: number ? 'numeric' : null, placeholder: typeof (s.default ?? f.schema.default) === 'string' ? s.default ?? f.schema.default : null, ...props });
     box.value = textOf(values[f.name]);
-    return field(label, box, { wide: long, hint: hint.length ? hint : undefined });
+    return field(label, box, { wide: long, hint });
   };
   const drawFields = () => {
-    const needed = fn.fields.filter((f) => f.required || f.in === 'path' || f.name in values), others = fn.fields.filter((f) => !needed.includes(f));
-    // Where few are needed, the first of the others are at hand, too.
-    const first = needed.length < 3 ? others.splice(0, Math.min(others.length, others.length + needed.length <= 8 ? 8 : 3 - needed.length)) : [];
+    // Required ones first, headers last; where there are many, the rarer ones are one press away.
+    const rank = (f) => f.in === 'path' ? 0 : f.required ? 1 : f.in === 'header' ? 4 : fn.examples.some((e) => f.name in e.fields) ? 2 : 3;
+    const sorted = fn.fields.map((f, i) => ({ f, i })).sort((a, b) => rank(a.f) - rank(b.f) || a.i - b.i).map(({ f }) => f);
+    const most = sorted.length > 9 ? 6 : 9;
+    const first = sorted.filter((f, i) => i < most || rank(f) < 2 || f.name in values), others = sorted.filter((f) => !first.includes(f));
     fill(fields,
       fn.raw && method !== 'DELETE' ? h('div.fields', field('Body', h('input', { type: 'file', name: 'body', onchange: (e) => { file = e.target.files[0] ?? null; drawSnippet(); } }), { wide: true, hint: 'The bytes of this file are the body of the request.' })) : null,
-      fn.fields.length ? h('div.fields', [...needed, ...first].map(control)) : fn.raw ? null : h('p.dim', 'This function has no fields.'),
-      others.length ? h('details.fold', h('summary', `${others.length} more optional fields`), h('div.fields', others.map(control))) : null);
+      fn.fields.length ? h('div.fields', first.map(control)) : fn.raw ? null : h('p.dim', 'This function has no fields.'),
+      others.length ? h('details.more', h('summary', `${others.length} more optional ${others.length === 1 ? 'field' : 'fields'}`), h('div.fields', others.map(control))) : null);
   };
   const clearSecrets = () => { for (const box of fields.querySelectorAll('[type="password"], [name="private_key"]')) box.value = ''; for (const f of fn.fields) if (isSecret(f.name)) delete values[f.name]; drawSnippet(); };
 
@@ -127,20 +131,23 @@ function form(root, fn, { query, signal, send }) {
 
   const shut = !may(fn.name);
   root.append(
-    h('div.pane.doc', h('div.pad', h('header.fn', h('h1.mono', { tabindex: '-1' }, fn.name), h('p', fn.summary), fn.description && h('p.dim', fn.description), h('p.fn-path', fn.methods.map((m) => chip(m, 'mono')), h('code.any', `/api${fn.path}`)),
+    h('div.pane.doc', h('div.pad', h('header.fn', h('h1.mono', { tabindex: '-1' }, fn.name), h('p', inked(fn.summary)), fn.description && h('p.dim', inked(fn.description)), h('p.fn-path', fn.methods.map((m) => chip(m, 'mono')), h('code.any', `/api${fn.path}`)),
       h('p.small.dim', fn.access === 'public' ? 'Open to everyone.' : fn.access === 'session' ? 'Needs the access token of a session.' : ['Needs a function key. ', credential() || shut ? (shut ? h('b', 'Yours does not allow it.') : '') : state.open ? '' : h('a', { href: to('connect') }, 'Connect')]),
       own && h('p.small', h('a', { href: to(own.id) }, `${own.name}`), ' is the view for this function.')),
     h('div.actions.fn-tools', fn.methods.length > 1 && segmented('Method', fn.methods.map((m) => [m, m]), method, (m) => { method = m; drawFields(); drawSnippet(); }),
-      fn.examples.map((e) => h('button.quiet', { type: 'button', onclick: () => { values = structuredClone(e.fields); drawFields(); drawSnippet(); } }, icon('book', 12), h('span', 'Example', h('span.sr', ': '), fn.examples.length > 1 || true ? h('span.faint', ` ${e.summary}`) : null)))),
+      fn.examples.length ? h('span.faint.small', fn.examples.length > 1 ? 'Examples' : 'Example') : null, fn.examples.map((e) => h('button.quiet', { type: 'button', onclick: () => { values = structuredClone(e.fields); drawFields(); drawSnippet(); } }, icon('book', 12), e.summary))),
     h('form', { novalidate: false, onsubmit: (e) => { e.preventDefault(); submit(); } }, fields, h('div.actions', h('button.primary', { type: 'submit' }, icon('play', 12), 'Send'), destructive && h('span.bad.small', 'This cannot be undone everywhere.'))),
-    h('h2', 'Statuses'), h('ul.statuses', Object.entries(fn.responses).sort(([a], [b]) => Number(a) - Number(b)).map(([n, r]) => h('li', h('b', n), h('span.dim', inked(r.description))))))),
+    h('h2', 'Statuses'), h('ul.statuses', Object.entries(fn.responses).sort(([a], [b]) => Number(a) - Number(b)).map(([n, r]) => h('li', h('b', n), problems(r.description)))))),
     h('div.pane.answer', h('div.pad', snippet, h('h2', 'Response'), response)));
   fill(response, blank('play', 'Not sent yet', 'The response appears here, with its status, headers and time.'));
   drawFields();
   drawSnippet();
 }
-/** `code` in backticks as code. */
-const inked = (text) => String(text).split('`').map((t, i) => i % 2 ? h('code', t) : t);
+/** The meaning of a status; where it lists many codes, they are folded. */
+function problems(text) {
+  const lines = String(text).split(/(?<=\.) (?=`)/);
+  return lines.length < 4 ? h('span.dim', inked(text)) : h('details.more', h('summary', `${lines.length} codes`), h('ul', lines.map((line) => h('li', h('span.dim', inked(line))))));
+}
 
 /** The real response: status, headers, and the body as text where it is text. */
 function received({ result, data, took }) {
@@ -155,7 +162,7 @@ function received({ result, data, took }) {
     body = secretly(text);
   } else body = [h('p.dim', `${bytes(data.byteLength)} of ${type || 'unknown type'}.`), h('div.actions', h('button', { type: 'button', onclick: () => save(data, type) }, icon('download', 14), 'Save to a file'))];
   return [h('p.answer-line', status('ok', `${result.status}`), h('span.faint', `${ms(took)}, ${bytes(data.byteLength)}${type ? `, ${type}` : ''}`)),
-    body, headers.length ? h('details.fold', h('summary', `${headers.length} headers`), kv(...headers.map(([name, value]) => [h('code', name), h('span.any', value)]))) : null];
+    body, headers.length ? h('details.more', h('summary', `${headers.length} headers`), kv(...headers.map(([name, value]) => [h('code', name), h('span.any', value)]))) : null];
 }
 /** JSON with line breaks, and every number exactly as it came. */
 function pretty(text) {

@@ -15,7 +15,7 @@ import { grid } from '../parts/table.js';
 const SHOWN = {
   keys: ['key', (n) => n === 1 ? 'key' : 'keys', 'that sign or encrypt', to('functions', ['list-keys'])],
   users: ['person', (n) => n === 1 ? 'user' : 'users', 'with a stored password', to('functions', ['list-users'])],
-  databases: ['table', (n) => n === 1 ? 'database' : 'databases', '', to('sql')],
+  databases: ['table', (n) => n === 1 ? 'database' : 'databases', 'with their tables', to('sql')],
   containers: ['box', (n) => n === 1 ? 'container' : 'containers', 'of blobs', to('blobs')],
 };
 const STEPS = [
@@ -28,7 +28,7 @@ const STEPS = [
 
 /** @param {HTMLElement} root @param {ViewContext} context */
 export default function show(root, { call, signal, credential }) {
-  const health = h('div');
+  const health = h('div.health');
   const here = h('div');
   root.append(h('div.sheet',
     head(location.host, 'Health, contents and first steps of this app.', h('a.button', { href: to('functions') }, icon('book', 14), 'All functions')),
@@ -69,7 +69,7 @@ function contents(host, { signal, credential }) {
     if (!reachable(kind)) { set('–', 'not allowed by this credential'); continue; }
     objects(kind).then(({ items, more }) => {
       const tables = items.reduce((n, d) => n + (d.tables?.length ?? 0), 0);
-      set(`${count(items.length)}${more ? '+' : ''}`, kind === 'databases' ? `with ${count(tables)} tables` : note);
+      set(`${count(items.length)}${more ? '+' : ''}`, kind === 'databases' ? `with ${count(tables)} ${tables === 1 ? 'table' : 'tables'}` : note);
     }, (error) => {
       if (!error.body) throw error;
       set('–', error.body.status === 401 ? (credential ? 'not allowed by this credential' : 'needs a key') : error.body.title);

@@ -54,7 +54,7 @@ class Tools {
 
   /** Open an address of the console (`#/sql`), connected by the app's key, or by `key`; "" connects by none. */
   async open(hash = '#/home', { key = this.key, page = this.page } = {}) {
-    const joined = !key ? hash : `${hash}${hash.includes('?') ? '&' : '?'}key=${encodeURIComponent(key)}`;
+    const joined = !key ? hash : `#key=${encodeURIComponent(key)}&to=${encodeURIComponent(hash.slice(1))}`;
     await page.goto('about:blank');
     await page.goto(this.url + joined);
     await page.locator('#main[data-ready] h1').first().waitFor();
@@ -76,8 +76,8 @@ class Tools {
     for (let n = 0; n < 200; n++) { const result = await test(); if (result) return result; await new Promise((r) => setTimeout(r, 50)); }
     throw new assert.AssertionError({ message: `Not within 10 s: ${what}` });
   }
-  /** The visible text of the page, or of what a selector finds. */
-  text(selector = 'body', page = this.page) { return page.locator(selector).first().innerText(); }
+  /** The visible text of the page, or of what a selector finds, with single spaces. */
+  async text(selector = 'body', page = this.page) { return (await page.locator(selector).first().innerText()).replace(/\s+/g, ' '); }
 
   /** No finding of axe-core in the page as it is now. */
   async accessible(what, page = this.page) {

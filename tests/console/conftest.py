@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def run_check(chromium: str, running_app: App, open_app: App, storage_connection
     with subprocess.Popen(
         ["node", HERE / "browser.mjs"],
         cwd=ROOT,
-        env=clean_environ() | {"CHROMIUM": chromium},
+        env=clean_environ() | {"CHROMIUM": chromium, "PYTHON": sys.executable},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
