@@ -67,7 +67,6 @@ function drawTop() {
 // --- views ----------------------------------------------------------------------------------------------------------
 let current;
 async function mount() {
-  if (liftFromAddress()) { const here = parse(); return go(here.view, here.path, Object.fromEntries(here.query)); } // A link with a key, opened in a tab that was here already.
   const { view, path, query } = parse();
   current?.abort(new DOMException('The view was left', 'AbortError'));
   current = new AbortController();
@@ -107,7 +106,7 @@ addEventListener('keydown', (e) => {
 });
 $('#skip').addEventListener('click', (e) => { e.preventDefault(); $('#main').focus(); });
 $('#shell').addEventListener('click', (e) => { if (e.target === e.currentTarget) closeMenu(); });
-addEventListener('hashchange', mount);
+addEventListener('hashchange', () => { liftFromAddress(); mount(); }); // A link with a key may open in a tab that was here already.
 
 let before = null;
 watch((what) => {

@@ -23,6 +23,11 @@ check('a key in #key= or ?code= is taken over and erased, and nothing shows it',
   await t.page.reload();
   await t.page.locator('#main[data-ready]').waitFor();
   t.assert.match(await t.text('#top'), /Not connected/);
+  await t.page.evaluate((key) => { location.hash = `#key=${key}&to=%2Ffunctions%2Fsign%3Fkey%3Dinvoices`; }, t.key);
+  await t.page.getByRole('heading', { level: 1, name: 'sign', exact: true }).waitFor();
+  t.assert.equal(new URL(t.page.url()).hash, '#/functions/sign?key=invoices');
+  t.assert.equal(await t.page.locator('[name="key"]').inputValue(), 'invoices');
+  t.assert.match(await t.text('#top'), /Function key/);
   t.assert.deepEqual(logged, []);
 });
 
