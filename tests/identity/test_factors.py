@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Barrier, Thread
@@ -12,6 +13,7 @@ import msgspec
 import pyotp
 import pytest
 
+from shared.deadline import call_limit
 from shared.errors import StrongroomError, WeakPassword
 from shared.identity.errors import (
     InvalidToken,
@@ -33,14 +35,16 @@ from shared.identity.passkeys import (
     creation_options,
     request_options,
 )
+from shared.identity.sessions import ActiveSession
 from shared.identity.store.factors import Proven
 from shared.identity.tickets import Ticket
 from shared.settings import StorageSettings
 from shared.signing.master import master_key
 from shared.signing.store import KeyStore
-from shared.storage import Storage
+from shared.storage import Storage, account_of
 from tests.identity.authenticator import BE, UP, UV, Authenticator
 from tests.identity.instances import ORIGIN, RP_ID, Clock, Instance
+from tests.storage.proxy import LOSE_REQUEST, LOSE_RESPONSE, run_proxy
 
 CHALLENGE = bytes(range(32))
 Result = TypeVar("Result")
@@ -660,3 +664,89 @@ def test_twenty_factors(app: Instance) -> None:
         app.add_totp(user_id)
     assert app.factors.reset(user_id)
     assert app.factors.of(app.partition(user_id)) == []
+
+
+# An instance that dies
+
+Act = Callable[[Instance, ActiveSession, str], object]
+
+
+def _delete_passkey(app: Instance, session: ActiveSession, _pending: str) -> None:
+    factor = next(each for each in app.factors.of(app.partition(session.user.user_id)) if each.kind == "passkey")
+    app.factors.delete(session, factor.factor_id, last=False)
+
+
+ACTS: dict[str, Act] = {
+    "enroll-totp": lambda app, session, _: app.factors.enroll_totp(session, "Tablet"),
+    "confirm-totp": lambda app, session, pending: app.factors.confirm_totp(session, *pending.split()),
+    "register-passkey": lambda app, session, _: app.factors.add_passkey(
+        session, registered(app, session.user.user_id, Authenticator(ORIGIN, RP_ID)), "Key"
+    ),
+    "new-recovery-codes": lambda app, session, _: app.factors.new_recovery_codes(session),
+    "delete-factor": _delete_passkey,
+    "reset-factors": lambda app, session, _: app.factors.reset(session.user.user_id),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_an_instance_that_dies_locks_nobody_out(
+    act: str, new_instance: Instances, storage_connection: str, clock: Clock
+) -> None:
+    """Whichever write of a change is the last one that reaches storage, the user signs in with what they have."""
+    account = account_of(StorageSettings(storage_connection))
+    app = new_instance()
+    with run_proxy(account.table_url) as proxy:
+        dying = new_instance(
+            f"AccountName={account.name};AccountKey={account.key};BlobEndpoint={account.blob_url};"
+            f"TableEndpoint={proxy.url}"
+        )
+        for survivors in range(3):
+            user_id, key = app.new_user(), Authenticator(ORIGIN, RP_ID)
+            add_passkey(app, user_id, key)
+            totp, _ = app.add_totp(user_id)
+            session = app.session(user_id)
+            pending, seed = app.factors.enroll_totp(session, "Tablet")
+            code = pyotp.TOTP(base64.b32encode(seed).decode()).at(clock.now)
+            dying.partition(user_id)  # Its key and connection are ready.
+            writes: list[str] = []
+
+            def decide(method: str, path: str, writes: list[str] = writes, survivors: int = survivors) -> str | None:
+                if method != "GET":
+                    writes.append(path)
+                return LOSE_REQUEST if len(writes) > survivors else None
+
+            proxy.decide = decide
+            with call_limit(1), suppress(StrongroomError):
+                ACTS[act](dying, session, f"{pending} {code}")
+            proxy.always(None)
+            clock.forward(30)
+            partition = app.partition(user_id)
+            kinds = app.factors.kinds(partition)
+            assert bool(kinds) == partition.user.has_factor
+            if "totp" in kinds:
+                assert check_code(app, app.ticket(user_id), totp.at(clock.now)).outcome == ""
+            if "passkey" in kinds:
+                ticket = passkey_ticket(app, user_id=user_id, amr=("pwd",))
+                assert app.factors.check_passkey(ticket, signed(key)).outcome == ""
+            if act != "reset-factors":
+                assert "totp" in kinds
+
+
+def test_a_code_whose_response_is_lost(new_instance: Instances, storage_connection: str, clock: Clock) -> None:
+    """If the response to the write of a right code is lost, the call that spent it still gets through, once."""
+    account = account_of(StorageSettings(storage_connection))
+    app = new_instance()
+    user_id = app.new_user()
+    totp, codes = app.add_totp(user_id)
+    clock.forward(30)
+    with run_proxy(account.table_url) as proxy:
+        lossy = new_instance(
+            f"AccountName={account.name};AccountKey={account.key};BlobEndpoint={account.blob_url};"
+            f"TableEndpoint={proxy.url}"
+        )
+        for check, code in ((check_code, totp.at(clock.now)), (check_recovery_code, codes[0])):
+            ticket = app.ticket(user_id)
+            lossy.partition(user_id)
+            proxy.fail(LOSE_RESPONSE, method="POST")
+            assert check(lossy, ticket, code).outcome == ""
+            assert check(app, ticket, code).outcome == "wrong-code"

@@ -23,6 +23,13 @@ from tests.storage.proxy import LOSE_REQUEST, Proxy, run_proxy
 from tests.support import app_environ, run_app
 
 CALLS = 8
+WELL_FORMED = {
+    "id": "AAAA",
+    "rawId": "AAAA",
+    "type": "public-key",
+    "response": {"clientDataJSON": "AAAA", "authenticatorData": "AAAA", "signature": "AAAA"},
+}
+"""A passkey that no user has."""
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +133,7 @@ def test_a_ticket_opens_only_for_what_it_is(caller: Caller, tickets: TicketStore
     assert reason(ticket=ticket, code_verifier="w" * 43) == "wrong-credentials"
     assert reason(ticket=ticket, code="123456") == "wrong-code"
     assert reason(ticket=ticket, recovery_code="AAAA") == "wrong-code"
-    assert reason(ticket=ticket, passkey={}) == "wrong-passkey"
+    assert reason(ticket=ticket, passkey=WELL_FORMED) == "wrong-passkey"
     late, _ = sso_ticket(tickets, tokens["user_id"], lifetime=timedelta(0))
     assert reason(ticket=late, code_verifier=verifier) == "expired"
     assert reason(ticket="AAAA", code_verifier=verifier) == "expired"
@@ -134,7 +141,7 @@ def test_a_ticket_opens_only_for_what_it_is(caller: Caller, tickets: TicketStore
     others: list[dict[str, object]] = [
         {"code": "1"},
         {"recovery_code": "1"},
-        {"passkey": {}},
+        {"passkey": WELL_FORMED},
         {"code_verifier": verifier},
     ]
     for fields in others:
