@@ -1,7 +1,7 @@
 """Users with passwords: creating, verifying, changing, importing and exporting them."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
@@ -309,6 +309,20 @@ class Accounts:
             return msgspec.structs.replace(user, disabled=disabled), now.secret
 
         return self.users.change(self.users.by_id(user_id), changed).user
+
+    def set_roles(self, user_id: str, roles: Sequence[str]) -> User:
+        """Each role once. Access tokens that exist keep the former roles. Raises UnknownUser."""
+        return self._replace(user_id, roles=tuple(dict.fromkeys(roles)))
+
+    def set_subjects(self, user_id: str, subjects: Sequence[Mapping[str, str | int | float]]) -> User:
+        """Raises UnknownUser."""
+        return self._replace(user_id, subjects=tuple(dict(each) for each in subjects))
+
+    def _replace(self, user_id: str, **changes: object) -> User:
+        return self.users.change(
+            self.users.by_id(user_id),
+            lambda now: (msgspec.structs.replace(now.user, **changes), now.secret),
+        ).user
 
     def delete(self, user_id: str) -> None:
         """Raises UnknownUser."""

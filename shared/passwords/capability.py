@@ -7,7 +7,7 @@ import msgspec
 
 from shared.once import Once
 from shared.passwords.settings import load_settings
-from shared.web import DELETE, FUNCTION, GET, PATCH, POST, Cursors, Operation, Route
+from shared.web import DELETE, FUNCTION, GET, PATCH, POST, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
     from shared.passwords.accounts import Accounts
@@ -75,6 +75,8 @@ def build(
             Route("list-users", "users", GET, FUNCTION, passwords),
             Route("get-user", "users/{user_id}", GET, FUNCTION, passwords),
             Route("update-user", "users/{user_id}", PATCH, FUNCTION, passwords),
+            Route("set-roles", "users/{user_id}/roles", PUT, FUNCTION, passwords),
+            Route("link-subject", "users/{user_id}/subjects", PUT, FUNCTION, passwords),
             Route("delete-user", "users/{user_id}", DELETE, FUNCTION, passwords),
             Route("rewrap-passwords", "rewrap-passwords", POST, FUNCTION, passwords),
         ),

@@ -121,6 +121,10 @@ class DescribedUser(msgspec.Struct, frozen=True):
     algorithm: Annotated[str, Meta(description="Of the stored hash: `argon2id`, or that of an imported one.")]
     second_factor: bool
     disabled: bool
+    roles: tuple[str, ...]
+    subjects: Annotated[
+        tuple[dict[str, str | int | float], ...], Meta(description="The data that this user may see as their own.")
+    ]
 
 
 class ListUsersResponse(msgspec.Struct, frozen=True):
@@ -149,6 +153,33 @@ class UserRequest(Fields, frozen=True):
 class UpdateUserRequest(Fields, frozen=True):
     user_id: Annotated[str, Meta(description="The id of a user.", examples=[_ALICE_ID])]
     disabled: Disabled | UnsetType = UNSET
+
+
+class SetRolesRequest(Fields, frozen=True):
+    user_id: Annotated[str, Meta(description="The id of a user.", examples=[_ALICE_ID])]
+    roles: Annotated[
+        list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]],
+        Meta(
+            description="All roles of the user, which access tokens contain. Lists of callers name them.", max_length=50
+        ),
+    ]
+
+
+SubjectText = Annotated[str, Meta(min_length=1, max_length=256)]
+SubjectType = Annotated[str, Meta(min_length=1, max_length=64)]
+SubjectMap = Annotated[dict[SubjectType, SubjectText | int | float], Meta(min_length=1, max_length=20)]
+
+
+class LinkSubjectRequest(Fields, frozen=True):
+    user_id: Annotated[str, Meta(description="The id of a user.", examples=[_ALICE_ID])]
+    subjects: Annotated[
+        Annotated[list[SubjectText | SubjectMap], Meta(max_length=20)] | SubjectMap,
+        Meta(
+            description="All data that this user may see as their own: each a text (an e-mail address), or an object "
+            "that maps types to values.",
+            examples=[["alice@example.org", {"customer_id": 7}]],
+        ),
+    ]
 
 
 class RewrapPasswordsRequest(Fields, frozen=True):
@@ -260,6 +291,16 @@ def update_user(accounts: Accounts, request: UpdateUserRequest) -> DescribedUser
     return _described(accounts.set_disabled(request.user_id, request.disabled))
 
 
+def set_roles(accounts: Accounts, request: SetRolesRequest) -> DescribedUser:
+    return _described(accounts.set_roles(request.user_id, request.roles))
+
+
+def link_subject(accounts: Accounts, request: LinkSubjectRequest) -> DescribedUser:
+    given = request.subjects if isinstance(request.subjects, list) else [request.subjects]
+    subjects = [{"email": each} if isinstance(each, str) else each for each in given]
+    return _described(accounts.set_subjects(request.user_id, subjects))
+
+
 def delete_user(accounts: Accounts, request: UserRequest) -> Response:
     accounts.delete(request.user_id)
     return Response(204)
@@ -290,6 +331,8 @@ def _described(user: User) -> DescribedUser:
         user.algorithm,
         user.needs_second_factor,
         user.disabled,
+        user.roles,
+        user.subjects,
     )
 
 
@@ -377,6 +420,25 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
             "valid. If it is right, verify-password says `reason`: `disabled`.",
             errors=(UnknownUser, Busy, Unavailable),
             examples=(Example("Enable a user of the sample data", {"user_id": _BOB_ID, "disabled": False}),),
+            writes=True,
+        ),
+        "set-roles": Operation(
+            handle=partial(set_roles, accounts),
+            request=SetRolesRequest,
+            response=DescribedUser,
+            summary="Replace the roles of a user.\n\nAccess tokens that were issued before keep the former roles until "
+            "they expire, at most ten minutes.",
+            errors=(UnknownUser, Busy, Unavailable),
+            examples=(Example("A role", {"user_id": _ALICE_ID, "roles": ["billing"]}),),
+            writes=True,
+        ),
+        "link-subject": Operation(
+            handle=partial(link_subject, accounts),
+            request=LinkSubjectRequest,
+            response=DescribedUser,
+            summary="Replace the subjects of a user: the data that the user may see as their own.",
+            errors=(UnknownUser, Busy, Unavailable),
+            examples=(Example("A customer", {"user_id": _ALICE_ID, "subjects": [{"customer_id": 7}]}),),
             writes=True,
         ),
         "delete-user": Operation(

@@ -79,8 +79,8 @@ class User(msgspec.Struct, frozen=True):
     disabled: bool = False
     last_login: datetime | None = None
     roles: tuple[str, ...] = ()
-    subjects: dict[str, Any] = {}
-    """By type: the data of others' systems that this user may see as their own."""
+    subjects: tuple[dict[str, str | int | float], ...] = ()
+    """The data that this user may see as their own: each maps types, such as `email`, to values."""
 
     @property
     def needs_second_factor(self) -> bool:
