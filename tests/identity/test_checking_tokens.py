@@ -229,6 +229,18 @@ def test_subjects_are_replaced(back_end: Caller) -> None:
     assert back_end.send("GET", f"users/{user_id}").json()["subjects"] == linked.json()["subjects"]
     assert back_end.send("PUT", path, {"subjects": {"customer_id": 8}}).json()["subjects"] == [{"customer_id": 8}]
     assert back_end.send("PUT", path, {"subjects": []}).json()["subjects"] == []
-    for wrong in ("x", [""], [{}], [{"a": ""}], [{"a": True}], [{"a": None}], [{"a": ["x"]}], [1], None, {"": "x"}):
+    malformed: tuple[Any, ...] = (
+        "x",
+        [""],
+        [{}],
+        [{"a": ""}],
+        [{"a": True}],
+        [{"a": None}],
+        [{"a": ["x"]}],
+        [1],
+        None,
+        {"": "x"},
+    )
+    for wrong in malformed:
         assert back_end.send("PUT", path, {"subjects": wrong}).status_code == 400, wrong
     assert back_end.send("PUT", f"users/{uuid4()}/subjects", {"subjects": []}).status_code == 404
