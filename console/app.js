@@ -133,7 +133,9 @@ function onask() {
 
 const scheme = sessionStorage.getItem('console.scheme');
 if (scheme === 'light' || scheme === 'dark') document.documentElement.dataset.scheme = scheme;
-if (parse().query.has('open')) state.open = true; // The link that `make start` prints where no key is enforced.
+// On a developer's machine the host may enforce no keys; the page's own response says so.
+const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType('navigation'));
+state.open = Boolean(navigation?.serverTiming?.some((t) => t.name === 'open'));
 start({ onask });
 before = credential()?.kind ?? null;
 tape($('#tape'));

@@ -274,10 +274,12 @@ def start_host(port: int, storage: str, settings: Settings, *, requires_keys: bo
     command += ["--port", str(port)]
     if origins := cors_origins(settings):
         command += ["--cors", origins]
-    if requires_keys and func:
+    if not requires_keys:
+        environ.setdefault("STRONGROOM_CONSOLE_OPEN", "true")
+    elif func:
         command.append("--enableAuth")
         environ |= write_core_tools_keys()
-    elif requires_keys:
+    else:
         command += ["--enable-auth", "--keys", str(KEYS)]
     return subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, start_new_session=True)
 
@@ -357,8 +359,8 @@ def is_alive(port: int) -> bool:
 
 
 def console_link(api: str, key: str) -> str:
-    """The address of the console: with the key in its fragment, which no server sees, or a word that none is needed."""
-    return f"{api}/console/#key={key}" if key else f"{api}/console/#/home?open"
+    """The address of the console, with the key in its fragment, which no server sees."""
+    return f"{api}/console/#key={key}" if key else f"{api}/console/"
 
 
 def print_examples(port: int, key: str, *, console: bool) -> None:

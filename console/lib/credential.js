@@ -57,7 +57,6 @@ function drop({ lock = false } = {}) {
   locked = lock;
   warned = false;
   state.allowed.clear();
-  state.open = false;
   state.calls.length = 0;
   if (lock) sessionStorage.removeItem(STORED); else for (const name of Object.keys(sessionStorage)) if (name.startsWith('strongroom.')) sessionStorage.removeItem(name);
   tell('credential');

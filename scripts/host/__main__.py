@@ -48,6 +48,8 @@ def _serve(options: argparse.Namespace) -> None:
     # Core Tools sets these, too: an app reads in them that it runs locally.
     os.environ.setdefault("AZURE_FUNCTIONS_ENVIRONMENT", "Development")
     os.environ.setdefault("WEBSITE_HOSTNAME", f"localhost:{port}")
+    if not options.enable_auth and not os.environ.get("STRONGROOM_CONSOLE_OPEN"):
+        os.environ["STRONGROOM_CONSOLE_OPEN"] = "true"
     os.chdir(app_root)
     functions = index(app_root)
     keys = _keys(options.keys, app_root) if options.enable_auth else None

@@ -25,6 +25,6 @@ def build(environ: Mapping[str, str], blob_url: Callable[[], str]) -> Console:
         from shared.console.routes import operations
         from shared.console.serving import policy
 
-        return operations(load(settings.mode), policy(blob_url()))
+        return operations(load(settings.mode), policy(blob_url()), is_open=settings.open)
 
     return Console((Route("console", "console/{*path}", GET_HEAD, PUBLIC, console),))

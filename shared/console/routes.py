@@ -21,7 +21,9 @@ class GetFile(Fields, frozen=True):
     path: Annotated[str, Meta(description="The name of a file of the console. Without one, its first page.")] = ""
 
 
-def get_file(files: Mapping[str, Callable[[], File]], policy: str, fields: GetFile, request: Request) -> Response:
+def get_file(
+    files: Mapping[str, Callable[[], File]], policy: str, is_open: bool, fields: GetFile, request: Request
+) -> Response:
     path = urlsplit(request.url).path
     if not files:
         raise UnknownFile("The console is switched off in this app.")
@@ -33,14 +35,18 @@ def get_file(files: Mapping[str, Callable[[], File]], policy: str, fields: GetFi
     if name not in files or (fields.path and path.endswith("/")):
         raise UnknownFile("The console has no file of this name. It begins at /api/console/.")
     headers = request.headers
-    return send(files[name](), policy, headers.get("accept-encoding", ""), headers.get("if-none-match", ""))
+    response = send(files[name](), policy, headers.get("accept-encoding", ""), headers.get("if-none-match", ""))
+    if is_open:
+        # The page reads this header of its own navigation. A call to find out would be an error in its console.
+        response.headers["server-timing"] = "open"
+    return response
 
 
-def operations(files: Mapping[str, Callable[[], File]], policy: str) -> dict[str, Operation]:
+def operations(files: Mapping[str, Callable[[], File]], policy: str, *, is_open: bool) -> dict[str, Operation]:
     """`console`."""
     return {
         "console": Operation(
-            handle=partial(get_file, files, policy),
+            handle=partial(get_file, files, policy, is_open),
             request=GetFile,
             response=None,
             summary="The console: a page that calls the other functions, with a key or session that you provide.\n"

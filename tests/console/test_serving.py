@@ -124,6 +124,13 @@ def test_it_can_be_switched_off(start_app: StartApp) -> None:
             assert (response.status_code, response.json()["code"]) == (404, "unknown-file")
 
 
+def test_it_says_where_no_keys_are_enforced(open_app: App, running_app: App) -> None:
+    """The page says that no keys are enforced where the local host enforces none, and only there."""
+    with open_app.client(key="") as client, running_app.client(key="") as other:
+        assert client.get("/api/console/").headers["server-timing"] == "open"
+        assert "server-timing" not in other.get("/api/console/").headers
+
+
 def test_the_sources_can_be_served(start_app: StartApp) -> None:
     """With STRONGROOM_CONSOLE=modules the app serves the sources, so that an edit shows after a reload."""
     with start_app({"STRONGROOM_CONSOLE": "modules"}).client(key="") as client:
