@@ -1,10 +1,12 @@
 // Drives Chromium with its virtual authenticator (WebAuthn section 11.2) through the real endpoints, and prints what
 // each step returned as JSON. test_browser.py checks it.
 //
-// node browser.mjs <chromium> <app origin> <other origin> <function key> <user>
+// node browser.mjs <chromium> <app origin> <other origin> <function key> <user> <example page>
+import { createHmac } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { chromium } from "playwright-core";
 
-const [executablePath, origin, otherOrigin, functionKey, user] = process.argv.slice(2);
+const [executablePath, origin, otherOrigin, functionKey, user, example] = process.argv.slice(2);
 const password = "correct horse battery staple";
 const results = {};
 let signCount = 0;
@@ -87,6 +89,75 @@ async function setSignCount(count) {
   await cdp.send("WebAuthn.addCredential", { authenticatorId, credential: { ...credential, signCount: count } });
 }
 
+// The code of an authenticator app (RFC 6238).
+function codeNow(secret) {
+  const bits = [...secret].map((each) => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(each).toString(2).padStart(5, "0")).join("");
+  const seed = Buffer.from(bits.match(/.{8}/g).map((each) => Number.parseInt(each, 2)));
+  const step = Buffer.alloc(8);
+  step.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000)));
+  const mac = createHmac("sha1", seed).update(step).digest();
+  const offset = mac.at(-1) & 15;
+  return String((mac.readUInt32BE(offset) & 0x7fffffff) % 1_000_000).padStart(6, "0");
+}
+
+// The example page of the documentation, as a person uses it.
+async function tryExample() {
+  const errors = [];
+  const shown = await context.newPage();
+  shown.on("pageerror", (error) => errors.push(String(error)));
+  await context.route((url) => url.origin === origin && url.pathname === "/example", (route) => route.fulfill({ contentType: "text/html", body: readFileSync(example) }));
+  await shown.goto(`${origin}/example?api=${origin}/api`);
+  const session = await context.newCDPSession(shown);
+  await session.send("WebAuthn.enable");
+  await session.send("WebAuthn.addVirtualAuthenticator", {
+    options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+  });
+  const steps = {};
+  const signedIn = async (step) => {
+    await shown.waitForSelector("#signed-in:not([hidden])", { timeout: 15_000 });
+    await shown.waitForFunction(() => document.getElementById("amr").textContent !== "", { timeout: 15_000 });
+    steps[step] = await shown.textContent("#amr");
+  };
+  const signOut = async () => {
+    await shown.click("#sign-out");
+    await shown.waitForSelector("#signed-out:not([hidden])", { timeout: 15_000 });
+    await shown.evaluate(() => (document.getElementById("amr").textContent = ""));
+  };
+  const withPassword = async () => {
+    await shown.fill("#password-form [name=user]", `example-${user}`);
+    await shown.fill("#password-form [name=password]", password);
+    await shown.click("#password-form button:not([type])");
+    await shown.waitForSelector("#factor-form:not([hidden])", { timeout: 15_000 });
+  };
+  await shown.fill("#password-form [name=user]", `example-${user}`);
+  await shown.fill("#password-form [name=password]", password);
+  await shown.click("#sign-up");
+  await signedIn("signUp");
+  await shown.click("#add-totp");
+  await shown.waitForSelector("#qr svg", { timeout: 15_000 });
+  await shown.fill("#totp-form [name=code]", codeNow(await shown.textContent("#secret")));
+  await shown.click("#totp-form button");
+  await shown.waitForSelector("#recovery:not([hidden])", { timeout: 15_000 });
+  const codes = (await shown.textContent("#codes")).split("\n");
+  await signOut();
+  await withPassword();
+  await shown.fill("#factor-form [name=code]", codes[0]);
+  await shown.click("#factor-form button:not([type])");
+  await signedIn("recoveryCode");
+  await shown.click("#add-passkey");
+  await shown.waitForFunction(() => document.querySelectorAll("#factors li").length === 2, { timeout: 15_000 });
+  steps.factors = await shown.locator("#factors li").allTextContents();
+  await signOut();
+  await shown.click("#passkey");
+  await signedIn("passkey");
+  await signOut();
+  await withPassword();
+  await shown.click("#factor-passkey");
+  await signedIn("second");
+  await shown.close();
+  return { codes: codes.length, errors, ...steps };
+}
+
 try {
   const signedUp = await call("sign-up", { user, password });
   results.signUp = signedUp;
@@ -134,6 +205,8 @@ try {
   results.afterCopy = await passkeySignIn({});
   await setSignCount(signCount + 100);
   results.clone = await passkeySignIn({});
+
+  results.example = await tryExample();
 } catch (error) {
   results.error = String(error.stack ?? error);
 } finally {

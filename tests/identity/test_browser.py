@@ -28,7 +28,11 @@ pytestmark = pytest.mark.skipif(
 def app(storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An app whose origin, and RP id, are those of its URL on localhost."""
     folder, port = tmp_path_factory.mktemp("app"), free_port()
-    environ = app_environ(folder, storage_connection) | {"STRONGROOM_URL": f"http://localhost:{port}"}
+    environ = app_environ(folder, storage_connection) | {
+        "STRONGROOM_URL": f"http://localhost:{port}",
+        "STRONGROOM_PUBLIC_SIGN_IN": "true",
+        "STRONGROOM_PUBLIC_SIGN_UP": "true",
+    }
     with run_app(folder, environ, port=port) as running:
         yield running
 
@@ -48,6 +52,7 @@ def results(app: App, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
             f"http://localhost:{free_port()}",
             app.function_key,
             f"{uuid4().hex}@example.org",
+            ROOT / "docs" / "examples" / "sign-in.html",
         ],
         cwd=ROOT,
         env=clean_environ() | {"HOME": os.fspath(tmp_path_factory.mktemp("home"))},
@@ -123,3 +128,15 @@ def test_a_clone(results: dict[str, Any]) -> None:
     assert results["beforeClone"]["signed_in"] is True
     assert results["afterCopy"]["signed_in"] is True
     assert results["clone"] == {"status": 200, "signed_in": False, "reason": "wrong-passkey"}
+
+
+def test_the_example_page(results: dict[str, Any]) -> None:
+    """The page of the documentation signs up and in with each factor, and adds factors, without a function key."""
+    example = results["example"]
+    assert example["errors"] == []
+    assert example["codes"] == 10
+    assert example["signUp"] == "pwd"
+    assert example["recoveryCode"] == "pwd, otp, mfa"
+    assert example["factors"] == ["Phone (totp)", "Passkey (passkey)"]
+    assert example["passkey"] == "pop, user, mfa"
+    assert example["second"] == "pwd, pop, user, mfa"

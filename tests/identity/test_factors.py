@@ -35,6 +35,7 @@ from shared.identity.passkeys import (
     creation_options,
     request_options,
 )
+from shared.identity.routes.factors import BeginPasskeySignInRequest, begin_passkey_sign_in
 from shared.identity.sessions import ActiveSession
 from shared.identity.store.factors import Proven
 from shared.identity.tickets import Ticket
@@ -750,3 +751,35 @@ def test_a_code_whose_response_is_lost(new_instance: Instances, storage_connecti
             proxy.fail(LOSE_RESPONSE, method="POST")
             assert check(lossy, ticket, code).outcome == ""
             assert check(app, ticket, code).outcome == "wrong-code"
+
+
+def test_begin_passkey_sign_in_makes_no_write(
+    new_instance: Instances, storage_connection: str, passkey: Authenticator
+) -> None:
+    """It reads nothing without a name, as often for an unknown name as for a known one, and never writes."""
+    account = account_of(StorageSettings(storage_connection))
+    app = new_instance()
+    user_id = app.new_user()
+    add_passkey(app, user_id, passkey)
+    name = app.partition(user_id).user.name
+    with run_proxy(account.table_url) as proxy:
+        watched = new_instance(
+            f"AccountName={account.name};AccountKey={account.key};BlobEndpoint={account.blob_url};"
+            f"TableEndpoint={proxy.url}"
+        )
+        watched.accounts.users.id_of(name)  # Its keys are read.
+        watched.tickets.issue("passkey")
+
+        def requests(**fields: str) -> list[str]:
+            proxy.requests.clear()
+            begin_passkey_sign_in(
+                watched.factors, watched.tickets, watched.accounts, BeginPasskeySignInRequest(**fields)
+            )
+            return [method for method, _ in proxy.requests]
+
+        assert requests() == []
+        known = requests(user=name)
+        assert known == requests(user="nobody@example.org")
+        assert set(known) == {"GET"}
+        ticket = app.tickets.issue("password", user_id=user_id, amr=("pwd",))
+        assert requests(ticket=ticket) == ["GET", "GET"]
