@@ -43,6 +43,17 @@ param url string = ''
 @maxValue(9)
 param proxies int = 0
 
+// Sign-in.
+
+@description('Optional. Origins of your web pages that call the app and use passkeys, such as https://app.example.org, or several of them separated by commas.')
+param origins string[] = []
+
+@description('Optional. Browsers may call sign-in and refresh-session without a function key.')
+param publicSignIn bool = false
+
+@description('Optional. Anybody may create a user with sign-up.')
+param publicSignUp bool = false
+
 // The hosting.
 
 @description('Optional. The platform that runs the app: flex runs the package, the others run the image. docs/hosting.md compares them.')
@@ -180,6 +191,7 @@ var workspaceId = resourceId('Microsoft.OperationalInsights/workspaces', workspa
 var appSubnetId = privateNetwork ? '' : resourceId('Microsoft.Network/virtualNetworks/subnets', networkName, 'app')
 
 var ranges = siteRanges(allowedIpRanges)
+var pages = filter(map(flatten(map(origins, text => split(text, ','))), text => trim(text)), text => !empty(text))
 var emails = filter(map(flatten(map(alertEmails, text => split(text, ','))), text => trim(text)), text => !empty(text))
 
 var server = databases(
@@ -385,10 +397,14 @@ module app 'modules/hosting/app.bicep' = if (hosting == 'flex' || deployContaine
       privateSite: privateSite
       networkName: networkName
       workspaceId: workspaceId
-      origins: [cloud.portal]
+      origins: union([cloud.portal], pages)
       tokenIssuer: '${cloud.login}/${tenant().tenantId}/v2.0'
       entraClientId: signInClientId
-      publicPaths: loadJsonContent('public-paths.json')
+      publicPaths: concat(
+        loadJsonContent('public-paths.json'),
+        publicSignIn ? ['/api/sign-in', '/api/sign-in/*', '/api/sessions/refresh'] : [],
+        publicSignUp ? ['/api/sign-up'] : []
+      )
     }
     options: {
       pythonVersion: pythonVersion
@@ -414,6 +430,9 @@ module app 'modules/hosting/app.bicep' = if (hosting == 'flex' || deployContaine
     sqliteFile: '${datasetContainer}/main.sqlite'
     url: publicUrl
     proxies: proxies
+    pages: pages
+    publicSignIn: publicSignIn
+    publicSignUp: publicSignUp
   }
 }
 

@@ -1,11 +1,16 @@
 """The likely sets of parameters, and the exact resources that each one deploys."""
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 NAME = "ywshwzmuw2ogm"
 """What `uniqueString` makes of the subscription, the resource group and the environment name of the tests."""
 ADMINISTRATOR = "33333333-3333-3333-3333-333333333333"
 CLIENT = "44444444-4444-4444-4444-444444444444"
+
+PUBLIC_PATHS = json.loads((Path(__file__).parents[2] / "infra" / "public-paths.json").read_text())
+"""Paths that need no sign-in; test_settings.py compares them with the app's routes."""
 
 BLOB_OWNER = "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"
 BLOB_CONTRIBUTOR = "ba92f5b4-2d11-453d-a403-e96b0029c9fe"
@@ -160,6 +165,23 @@ class Case:
         return self.parameters.get(name, default)
 
     @property
+    def origins(self) -> list[str]:
+        """The origins of web pages, from lists separated by commas."""
+        texts = self.parameter("origins", [])
+        assert isinstance(texts, list)
+        return [each.strip() for text in texts for each in text.split(",") if each.strip()]
+
+    @property
+    def public_paths(self) -> list[str]:
+        """The paths that need no sign-in with Entra ID."""
+        paths = list(PUBLIC_PATHS)
+        if self.parameter("publicSignIn", False):
+            paths += ["/api/sign-in", "/api/sign-in/*", "/api/sessions/refresh"]
+        if self.parameter("publicSignUp", False):
+            paths.append("/api/sign-up")
+        return paths
+
+    @property
     def hosting(self) -> str:
         return str(self.parameter("hosting", "flex"))
 
@@ -253,6 +275,9 @@ CASES = [
             "instanceMemoryMB": 512,
             "url": "https://keys.example.org",
             "proxies": 1,
+            "origins": ["https://app.example.org, https://www.example.org", ""],
+            "publicSignIn": True,
+            "publicSignUp": True,
             "maximumInstanceCount": 100,
             "storageRedundancy": "Standard_GZRS",
             "retentionDays": 60,

@@ -57,6 +57,15 @@ param url string
 @description('Required. Number of your own proxies in front of the app.')
 param proxies int
 
+@description('Required. Origins of the web pages that call the app.')
+param pages string[]
+
+@description('Required. Browsers may sign users in without a function key.')
+param publicSignIn bool
+
+@description('Required. Anybody may create a user.')
+param publicSignUp bool
+
 var cloud = loadJsonContent('../../cloud.json')
 var abbreviations = loadJsonContent('../../abbreviations.json')
 var inContainer = hosting != 'flex'
@@ -89,6 +98,9 @@ var settings setting[] = concat(
   // Trusted entries at the end of X-Forwarded-For: one from the platform's front end, if it has one, and those of your proxies.
   [{ name: 'STRONGROOM_PROXIES', value: string((hostings[hosting].private ? 0 : 1) + proxies) }],
   empty(url) ? [] : [{ name: 'STRONGROOM_URL', value: url }],
+  empty(pages) ? [] : [{ name: 'STRONGROOM_ORIGINS', value: join(pages, ',') }],
+  publicSignIn ? [{ name: 'STRONGROOM_PUBLIC_SIGN_IN', value: 'true' }] : [],
+  publicSignUp ? [{ name: 'STRONGROOM_PUBLIC_SIGN_UP', value: 'true' }] : [],
   // Callers outside the network cannot follow a redirect to a private storage account.
   privateStorage ? [{ name: 'STRONGROOM_STORAGE_PRIVATE', value: 'true' }] : [],
   // The host passes no more calls than this to the app at once, in step with what Flex Consumption sends to an instance.

@@ -72,7 +72,13 @@ resource containerApp 'Microsoft.App/containerApps@2026-01-01' = {
         transport: 'http'
         allowInsecure: false
         traffic: [{ latestRevision: true, weight: 100 }]
-        corsPolicy: { allowedOrigins: app.origins, allowCredentials: false }
+        // By name: the wildcard for headers does not cover Authorization (Fetch standard).
+        corsPolicy: {
+          allowedOrigins: app.origins
+          allowedMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
+          allowedHeaders: ['authorization', 'content-type', 'idempotency-key', 'if-match', 'if-none-match', 'range', 'x-functions-key', 'x-request-id']
+          allowCredentials: false
+        }
         // Without any rule everyone could call the app. A rule that no outside caller matches closes it.
         ipSecurityRestrictions: [
           for (range, i) in empty(app.allowedIpRanges) ? ['127.0.0.1/32'] : app.allowedIpRanges: {

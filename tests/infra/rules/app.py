@@ -98,6 +98,11 @@ def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
         wanted["STRONGROOM_URL"] = str(url)
     elif case.hosting == "containerApp":
         wanted["STRONGROOM_URL"] = ENVIRONMENT_ADDRESS
+    if origins := case.origins:
+        wanted["STRONGROOM_ORIGINS"] = ",".join(origins)
+    for name, parameter in (("SIGN_IN", "publicSignIn"), ("SIGN_UP", "publicSignUp")):
+        if case.parameter(parameter, False):
+            wanted[f"STRONGROOM_PUBLIC_{name}"] = "true"
     if case.private_network:
         wanted["STRONGROOM_STORAGE_PRIVATE"] = "true"
     if case.database == "none":

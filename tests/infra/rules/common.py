@@ -1,10 +1,9 @@
 """Shared helpers of the rules: identifiers of the test deployment, and functions that read resources."""
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.infra.bicep import GROUP, INFRA, Resource, Snapshot
+from tests.infra.bicep import GROUP, Resource, Snapshot
 from tests.infra.cases import ENVIRONMENT, NAME, NETWORK, Case
 
 Rule = Callable[[Snapshot, Case], Iterator[str]]
@@ -19,8 +18,6 @@ ENVIRONMENT_ADDRESS = (
 )
 MYSQL_PASSWORD = "[if(empty(parameters('unusedPassword')), null(), parameters('unusedPassword'))]"
 """A secure parameter stays an expression. A deployment without a password keeps the server's present one."""
-PUBLIC_PATHS = json.loads((INFRA / "public-paths.json").read_text())
-"""Paths that need no sign-in; test_settings.py compares them with the app's routes."""
 
 
 def short(identifier: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tests.infra.bicep import TENANT, Snapshot
 from tests.infra.cases import CLIENT, IMAGE, NAME, Case
 
-from .common import APP_IDENTITY, APP_SUBNET, PUBLIC_PATHS, different
+from .common import APP_IDENTITY, APP_SUBNET, different
 
 
 def registry_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
@@ -35,7 +35,18 @@ def container_app_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
                 "configuration.ingress.allowInsecure": False,
                 "configuration.ingress.targetPort": 8080,
                 "configuration.ingress.corsPolicy": {
-                    "allowedOrigins": ["https://portal.azure.com"],
+                    "allowedOrigins": ["https://portal.azure.com", *case.origins],
+                    "allowedMethods": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+                    "allowedHeaders": [
+                        "authorization",
+                        "content-type",
+                        "idempotency-key",
+                        "if-match",
+                        "if-none-match",
+                        "range",
+                        "x-functions-key",
+                        "x-request-id",
+                    ],
                     "allowCredentials": False,
                 },
                 "configuration.ingress.ipSecurityRestrictions": [
@@ -70,7 +81,7 @@ def container_app_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
             config,
             {
                 "platform.enabled": True,
-                "globalValidation": {"unauthenticatedClientAction": "Return401", "excludedPaths": PUBLIC_PATHS},
+                "globalValidation": {"unauthenticatedClientAction": "Return401", "excludedPaths": case.public_paths},
                 "httpSettings.requireHttps": True,
                 "identityProviders.azureActiveDirectory.registration": {
                     "openIdIssuer": f"https://login.microsoftonline.com/{TENANT}/v2.0",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from tests.infra.bicep import TENANT, Resource, Snapshot
 from tests.infra.cases import CLIENT, PULL, ROLES, Case
 
-from .common import PREFIX, PRINCIPAL_ID, PUBLIC_PATHS, different, short
+from .common import PREFIX, PRINCIPAL_ID, different, short
 
 
 def scope_of(assignment: Resource) -> str:
@@ -50,7 +50,7 @@ def sign_in_has_no_secret(snapshot: Snapshot, case: Case) -> Iterator[str]:
                 "globalValidation": {
                     "requireAuthentication": True,
                     "unauthenticatedClientAction": "Return401",
-                    "excludedPaths": PUBLIC_PATHS,
+                    "excludedPaths": case.public_paths,
                 },
                 "httpSettings.requireHttps": True,
                 "login.tokenStore.enabled": False,

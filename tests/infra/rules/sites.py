@@ -47,7 +47,10 @@ def site_is_closed(snapshot: Snapshot, case: Case) -> Iterator[str]:
             "siteConfig.ipSecurityRestrictionsDefaultAction": "Deny",
             "siteConfig.scmIpSecurityRestrictionsDefaultAction": "Deny",
             "siteConfig.scmIpSecurityRestrictionsUseMain": True,
-            "siteConfig.cors": {"allowedOrigins": ["https://portal.azure.com"], "supportCredentials": False},
+            "siteConfig.cors": {
+                "allowedOrigins": ["https://portal.azure.com", *case.origins],
+                "supportCredentials": False,
+            },
         },
     )
     rules = site["properties"]["siteConfig"].get("ipSecurityRestrictions")
