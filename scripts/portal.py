@@ -39,7 +39,9 @@ class Call(NamedTuple):
 
 
 def call(route: Route) -> Call | None:
-    """The call of a route's first example; None where the example depends on what an earlier call returned."""
+    """The call of a route's first example; None where it depends on what an earlier call returned, or on a session."""
+    if route.access is Access.SESSION:
+        return None
     method = next((each for each in route.methods if each in BODIES), route.methods[0])
     fields = dict(route.operation.examples[0].fields) if route.operation.examples else {}
     in_path = {}
@@ -86,8 +88,8 @@ def table() -> str:
     listed = "".join(row(each) + "\n" for each in calls)
     names = ", ".join(f"`{route.name}` ({route.methods[0]} `/api/{route.path}`)" for route in others)
     return (
-        f"{head}{listed}\nNot in the table: {names}, which need a name or an id of a call of yours; and `execute-sql`, "
-        "which needs a database server.\n"
+        f"{head}{listed}\nNot in the table: {names}, which need a name, an id or an access token of a call of yours; "
+        "and `execute-sql`, which needs a database server.\n"
     )
 
 

@@ -44,7 +44,7 @@ MAX_LABEL = 64
 MAX_URI_NAME = 64
 """Of the user's name in a QR code, which holds some 2,300 bytes."""
 DEFAULT_LABELS = {"totp": "Authenticator app", "passkey": "Passkey"}
-_BOB_ID = "5eed0000-0000-4000-8000-000000000002"
+_ALICE_ID = "5eed0000-0000-4000-8000-000000000001"
 """A user of the sample data."""
 _EXAMPLE_FACTOR = "3f2a9c0d51b24e6f8a7b6c5d4e3f2a1b"
 
@@ -380,7 +380,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
             summary="Add the passkey that the browser has created.\n\nOther sessions of the user end. Needs a fresh "
             "sign-in.",
             errors=(PasskeyRefused, TooManyFactors, *changing),
-            examples=(),
+            examples=(Example("A passkey", {"ticket": "…", "credential": {"id": "…", "type": "public-key"}}),),
             statuses={201: "The passkey was added."},
             single_use=True,
         ),
@@ -428,7 +428,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
             response=FactorsResponse,
             summary="List the second factors of a user.",
             errors=(UnknownUser, Unavailable),
-            examples=(Example("A user of the sample data", {"user_id": _BOB_ID}),),
+            examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
         ),
         "reset-factors": Operation(
             handle=partial(reset_factors, factors),
@@ -437,7 +437,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
             summary="Remove all second factors and recovery codes of a user who has lost them.\n\nAll sessions of the "
             "user end. Then the password alone signs in: verify who asks for this.",
             errors=(UnknownUser, Busy, Unavailable),
-            examples=(Example("A user of the sample data", {"user_id": _BOB_ID}),),
+            examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
             statuses={204: "The user has no second factor."},
             writes=True,
         ),
