@@ -76,8 +76,8 @@ function links(main, { call, signal }) {
     const what = `${s.container}/${s.name ?? s.prefix}`;
     return h('tr', h('th', { scope: 'row' }, h('span.mono.any', `${s.container}/`, named(s.name ?? s.prefix)), s.prefix != null && h('span.n', 'all blobs that begin so'), s.one_shot && h('span.n', 'single use')),
       h('td.ends', s.open ? meter(part, h('span', { class: soon && 'warn' }, ago(s.expires)), soon ? 'warn' : null) : h('span.faint', 'spent')), h('td.nowrap', s.max_uses ? `${count(s.uses)} of ${count(s.max_uses)}` : count(s.uses)), h('td.any', s.owner ?? h('span.faint', '–')), h('td', h('code', short(s.id, 8))),
-      h('td.num.nowrap', s.open && copyButton(s.url, 'Copy link'), h('button.quiet', { type: 'button', onclick: () => confirm({ title: 'Revoke a link', object: s.id.slice(0, 8), typed: false, verb: 'Revoke', consequences: [`Nobody opens ${what} by it from now on.`], keeps: ['The blob. A download that began within the last minute ends by itself.'],
-        onconfirm: () => act('Not revoked', async () => { await call('revoke-share', { id: s.id }); say('Revoked'); draw(); }) }) }, 'Revoke', h('span.sr', ` the link to ${what}`))));
+      h('td', h('div.actions.ends-row', s.open && copyButton(s.url, 'Copy link'), h('button.quiet', { type: 'button', onclick: () => confirm({ title: 'Revoke a link', object: s.id.slice(0, 8), typed: false, verb: 'Revoke', consequences: [`Nobody opens ${what} by it from now on.`], keeps: ['The blob. A download that began within the last minute ends by itself.'],
+        onconfirm: () => act('Not revoked', async () => { await call('revoke-share', { id: s.id }); say('Revoked'); draw(); }) }) }, 'Revoke', h('span.sr', ` the link to ${what}`)))));
   })), h('div.more-row', cursor && h('button', { type: 'button', onclick: () => draw() }, 'First page'), a.cursor && h('button', { type: 'button', onclick: () => draw(a.cursor) }, 'Next page'))],
   { signal, isEmpty: (a) => !a.shares.length && !cursor, empty: () => blank('link', 'No links', 'Revocable links are listed here until they expire. Create one from a blob or a folder.') });
   draw();
@@ -161,14 +161,15 @@ async function download(b, container, { call }) {
 /** @param {HTMLElement} root @param {ViewContext} context */
 export default function show(root, context) {
   const { path, query, signal, call } = context;
-  const [container, section] = path;
+  const [container] = path;
+  const showsLinks = query.get('show') === 'links';
   const prefix = query.get('prefix') ?? '';
   const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1);
   root.classList.add('bench');
   const side = h('div.list'), main = h('div.pane.work'), detail = h('aside.pane.detail', { 'aria-label': 'The chosen blob', hidden: true });
   root.append(h('aside.pane.containers', { 'aria-label': 'Containers' }, h('div.pane-head', h('h2', 'Containers'), h('button.quiet.icononly', { type: 'button', 'aria-label': 'Create a container', onclick: createContainer }, icon('plus', 14))), side), main, detail);
   const drawSide = () => load(side, () => call('list-blobs', { limit: 5000 }), (a) => [a.containers.map((c) => h('a', { href: to('blobs', [c.name]), 'aria-current': c.name === container ? 'true' : null }, icon('box', 14), h('span.clip', c.name))), a.cursor && h('p.small.faint.pad-s', 'There are more containers.'),
-    h('h3', 'Across containers'), h('a', { href: to('blobs', ['*', 'links']), 'aria-current': section === 'links' ? 'true' : null }, icon('link', 14), 'Links')], { signal, rows: 4 });
+    h('h3', 'Across containers'), h('a', { href: to('blobs', [], { show: 'links' }), 'aria-current': showsLinks ? 'true' : null }, icon('link', 14), 'Links')], { signal, rows: 4 });
   drawSide();
 
   function createContainer() {
@@ -180,7 +181,7 @@ export default function show(root, context) {
   const deleteContainer = (name) => confirm({ title: 'Delete a container', object: name, verb: 'Delete', consequences: [`${name} and every blob in it disappear at once.`, 'Links to its blobs stop working.'], keeps: ['Where the account has soft delete for containers, it can be restored for its retention.'],
     onconfirm: () => act('Not deleted', async () => { await call('delete-container', { container: name, force: true }); say('Deleted'); go('blobs'); drawSide(); if (!container) containers(); }) });
 
-  if (section === 'links') return void links(main, context);
+  if (showsLinks) return void links(main, context);
   if (!container) return void containers();
 
   function containers() {
@@ -202,12 +203,13 @@ export default function show(root, context) {
   const filter = input({ type: 'search', value: prefix.slice(folder.length), 'aria-label': 'Names here that start with', placeholder: 'Starts with', class: 'filter', oninput: () => { clearTimeout(timer); timer = setTimeout(() => { now = folder + filter.value; cursors.length = 0; replace('blobs', [container], { prefix: now }); draw(); }, 150); } });
   const upload = (files) => { add(container, folder, files); };
   fill(main, h('div.pane-head', crumbs, filter, h('label.check', h('input', { type: 'checkbox', onchange: (e) => { withDeleted = e.target.checked; cursors.length = 0; draw(); } }), 'Deleted'), h('button.quiet', { type: 'button', onclick: () => costs(container, context, folder) }, 'Cost'),
-    h('button.quiet', { type: 'button', onclick: () => share({ container, prefix: folder }, context), disabled: !folder, title: folder ? null : 'Open a folder first' }, icon('link', 14), 'Link to folder'), fileButton('Upload', upload, { multiple: true, mark: 'upload' })), host, pages, queueNode());
+    folder && h('button.quiet', { type: 'button', onclick: () => share({ container, prefix: folder }, context) }, icon('link', 14), 'Link to folder'), fileButton('Upload', upload, { multiple: true, mark: 'upload' })), host, pages, queueNode());
   acceptDrop(main, upload);
 
   function queueNode() {
     const heading = h('h2'), list = h('ul'), node = h('section.queue', { 'aria-label': 'Uploads' }, heading, list);
     const rows = new Map();
+    let stored = false; // something came into this folder since it was listed
     const head = () => { const done = uploads.filter((u) => u.state === 'done').length; fill(heading, 'Uploads', h('span.n', `${done} of ${uploads.length} stored`), uploads.length > 0 && done === uploads.length && h('button.quiet', { type: 'button', onclick: () => { for (const u of [...uploads]) remove(u); } }, 'Clear')); };
     const item = (u) => {
       const li = rows.get(u) ?? h('li'), percent = u.file.size ? Math.min(99, Math.floor(u.sent / u.file.size * 100)) : 0;
@@ -237,7 +239,8 @@ export default function show(root, context) {
       if (!u) return all();
       item(u);
       head();
-      if (u.state === 'done' && u.container === container && u.name.startsWith(folder) && !uploads.some((x) => x.state === 'sending' || x.state === 'storing' || x.state === 'waiting')) draw();
+      if (u.state === 'done' && u.container === container && u.name.startsWith(folder)) stored = true;
+      if (stored && !uploads.some((x) => ['sending', 'storing', 'waiting'].includes(x.state))) { stored = false; draw(cursors.at(-1)); }
       if (u.state === 'done') say(`${u.name} is stored`); else if (['failed', 'exists', 'refused'].includes(u.state)) say(`${u.name}: ${u.note}`);
     }, signal);
     all();

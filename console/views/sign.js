@@ -246,7 +246,7 @@ export default function show(root, { path, query, signal, call }) {
   const verifyBands = () => [
     msg.node,
     mode === 'offline' && band('Public keys', 'A JWKS, one JWK, or PEM. Nothing is fetched.', field('Public keys', Object.assign(h('textarea.mono', { rows: '6', spellcheck: 'false', oninput: (e) => { work.publicKeys = e.target.value; stale(); } }), { value: work.publicKeys })),
-      h('div.fields', field('Algorithm', select([['', 'what the key says, else its type’s default'], 'ES256', 'ES384', 'ES512', 'EdDSA', 'PS256', 'PS384', 'PS512', 'RS256', 'RS384', 'RS512'], work.algorithm, { onchange: (e) => { work.algorithm = e.target.value; stale(); } })), field('Format', select(FORMATS, work.format, { onchange: (e) => { work.format = e.target.value; stale(); } }))),
+      h('div.fields', field('Algorithm', select([['', 'the key’s own'], 'ES256', 'ES384', 'ES512', 'EdDSA', 'PS256', 'PS384', 'PS512', 'RS256', 'RS384', 'RS512'], work.algorithm, { onchange: (e) => { work.algorithm = e.target.value; stale(); } })), field('Format', select(FORMATS, work.format, { onchange: (e) => { work.format = e.target.value; stale(); } }))),
       h('div.actions', h('button', { type: 'button', onclick: async (e) => {
         const area = e.target.closest('.band').querySelector('textarea');
         try { area.value = work.publicKeys = JSON.stringify(await call('jwks'), null, 2); stale(); } catch (error) { const shown = refusal(error); if (shown) fill(out, shown); else throw error; }

@@ -190,7 +190,7 @@ check('links are created with limits and an end, listed, and revoked; a download
   t.assert.equal((await asked).postDataJSON().minutes, 5);
   t.assert.equal(download.suggestedFilename(), 'report.txt');
   t.assert.equal(readFileSync(await download.path(), 'utf8'), 'for Ada');
-  await t.go('#/blobs/*/links');
+  await t.go('#/blobs?show=links');
   const row = t.page.locator('tr', { hasText: `${box}/shared/report.txt` });
   await row.waitFor();
   t.assert.match(await row.innerText(), /1 of 3/);
