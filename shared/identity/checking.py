@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from shared.errors import StrongroomError
 from shared.identity import issuers
 from shared.identity.callers import OwnCaller, check_entries, is_listed
-from shared.identity.errors import IssuerMismatch
+from shared.identity.errors import IssuerMismatch, IssuerUnavailable
 from shared.identity.issuers import Identity, Issuer
 from shared.identity.jwt import Parsed, TokenRefused, parse
 
@@ -42,11 +43,8 @@ class ForeignTokens:
 
     def check(self, token: Parsed, audience: str | None = None, scopes: Iterable[str] = ()) -> Identity:
         """Raises TokenRefused, and IssuerUnavailable where the issuer's keys cannot be fetched."""
-        try:
-            issuer, provider = self._issuer_of(token)
-        except IssuerMismatch:
-            raise TokenRefused("unknown-issuer") from None
-        if not issuers.is_accepted_tenant(issuer, token.claims):
+        issuer, provider = self._issuer_of(token)
+        if not issuers.is_accepted_tenant(issuer, provider.metadata, token.claims):
             raise TokenRefused("unknown-issuer")
         if token.algorithm not in issuers.ALGORITHMS:
             raise TokenRefused("bad-signature")
@@ -59,15 +57,20 @@ class ForeignTokens:
         url = token.claims.get("iss")
         if not isinstance(url, str):
             raise TokenRefused("malformed")
-        for issuer in self.trusted:
-            if not issuer.is_shared:
-                if issuer.url == url:
-                    return issuer, self._providers().get(issuer.url)
-            elif "tid" in token.claims:
+        exact = [issuer for issuer in self.trusted if issuer.url == url]
+        shared = [issuer for issuer in self.trusted if issuer.may_be_shared and "tid" in token.claims]
+        failure: StrongroomError = TokenRefused("unknown-issuer")
+        for issuer in exact + shared:
+            try:
                 provider = self._providers().get(issuer.url)
-                if issuers.names_issuer(provider.metadata.issuer, token.claims):
-                    return issuer, provider
-        raise TokenRefused("unknown-issuer")
+            except IssuerMismatch:
+                continue
+            except IssuerUnavailable as error:
+                failure = error
+                continue
+            if issuers.names_issuer(provider.metadata.issuer, token.claims):
+                return issuer, provider
+        raise failure
 
 
 class CallerLists:

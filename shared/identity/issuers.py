@@ -45,8 +45,8 @@ ALGORITHMS: Mapping[str, tuple[str, str]] = {
 
 _PUBLIC = ("kty", "kid", "use", "key_ops", "alg", "crv", "x", "y", "n", "e", "issuer")
 _TENANT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_ENTRA_ISSUER = re.compile(rf"https?://[^/]+/({_TENANT.pattern})(/v2\.0|/)", re.IGNORECASE)
-_SHARED_ENDPOINT = re.compile(r"https?://[^/]+/(common|organizations|consumers)(/v2\.0)?/?")
+_ENTRA_ISSUER = re.compile(rf"https?://\S+/({_TENANT.pattern})(/v2\.0|/)", re.IGNORECASE)
+_SHARED_ENDPOINT = re.compile(r"https?://\S+/(common|organizations|consumers)(/v2\.0)?/?")
 _LOOPBACK = re.compile(r"127(\.(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}", re.ASCII)
 TENANT_PLACEHOLDER = "{tenantid}"
 ANY_TENANT = "*"
@@ -73,8 +73,8 @@ class Issuer(msgspec.Struct, frozen=True):
     """The tenants of Entra ID whose tokens are accepted, in lower case; `*` is any."""
 
     @property
-    def is_shared(self) -> bool:
-        """Whether it is an endpoint that many tenants of Entra ID share."""
+    def may_be_shared(self) -> bool:
+        """Whether many tenants of Entra ID may share it: then its metadata say so, by a placeholder."""
         return bool(_SHARED_ENDPOINT.fullmatch(self.url)) or TENANT_PLACEHOLDER in self.url
 
 
@@ -145,7 +145,7 @@ def discovery_url(issuer: str) -> str:
 def is_metadata_of(metadata: Metadata, issuer: str) -> bool:
     """Whether the metadata are of this issuer: exactly, or with the tenant's placeholder at a shared endpoint."""
     if TENANT_PLACEHOLDER in metadata.issuer:
-        return Issuer("", issuer).is_shared
+        return Issuer("", issuer).may_be_shared
     return metadata.issuer == issuer
 
 
@@ -278,9 +278,9 @@ def check_claims(
     )
 
 
-def is_accepted_tenant(issuer: Issuer, claims: Mapping[str, Any]) -> bool:
+def is_accepted_tenant(issuer: Issuer, metadata: Metadata, claims: Mapping[str, Any]) -> bool:
     """Whether the token is of a tenant that the operator allows. A shared endpoint without a list allows none."""
-    if not issuer.tenants and not issuer.is_shared:
+    if not issuer.tenants and TENANT_PLACEHOLDER not in metadata.issuer:
         return True
     tenant = claims.get("tid")
     if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):

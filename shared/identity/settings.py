@@ -152,7 +152,7 @@ def _provider(environ: Mapping[str, str], name: str) -> SsoProvider:
         )
     issuer = Issuer(name, _issuer(environ, f"{prefix}_ISSUER"), (client_id,), _tenants(environ, f"{prefix}_TENANTS"))
     # Entra ID puts the user's object id into an ID token only with the scope `profile`.
-    default = ("openid", "profile") if issuer.is_shared or is_entra_url(issuer.url) else ("openid",)
+    default = ("openid", "profile") if issuer.may_be_shared or is_entra_url(issuer.url) else ("openid",)
     scopes = tuple(environ.get(f"{prefix}_SCOPES", "").replace(",", " ").split()) or default
     if "openid" not in scopes:
         raise InvalidSetting(f"{prefix}_SCOPES must contain openid.")

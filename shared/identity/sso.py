@@ -212,7 +212,9 @@ def person(
     Raises TokenRefused.
     """
     claims = token.claims
-    if not issuers.names_issuer(metadata.issuer, claims) or not issuers.is_accepted_tenant(provider.issuer, claims):
+    if not issuers.names_issuer(metadata.issuer, claims) or not issuers.is_accepted_tenant(
+        provider.issuer, metadata, claims
+    ):
         raise TokenRefused("unknown-issuer")
     if response_issuer is not None and claims["iss"] != response_issuer:
         raise TokenRefused("unknown-issuer")
