@@ -258,13 +258,15 @@ def check_claims(
     subject = subject_of(claims)
     expires = numeric_date(claims, "exp")
     starts = [value for name in ("nbf", "iat") if (value := numeric_date(claims, name)) is not None]
-    if subject is None or expires is None or is_id_token(token):
+    if subject is None or expires is None:
         raise TokenRefused("malformed")
     if now >= expires + CLOCK_SKEW_SECONDS:
         raise TokenRefused("expired")
     if any(value > now + CLOCK_SKEW_SECONDS for value in starts):
         raise TokenRefused("not-yet-valid")
     check_audience(claims, audiences)
+    if is_id_token(token):
+        raise TokenRefused("malformed")
     check_scopes(claims, scopes)
     return Identity(
         issuer,

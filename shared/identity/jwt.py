@@ -72,9 +72,9 @@ class Parsed(msgspec.Struct, frozen=True):
 
 def parse(text: str) -> Parsed:
     """Raises TokenRefused (`malformed`)."""
-    parts = text.split(".")
-    if len(text) > MAX_CHARACTERS or len(parts) != 3:
+    if len(text) > MAX_CHARACTERS or text.count(".") != 2:
         raise TokenRefused("malformed")
+    parts = text.split(".")
     header, claims, signature = _object(_decoded(parts[0])), _object(_decoded(parts[1])), _decoded(parts[2])
     if not isinstance(header.get("alg"), str) or REFUSED_HEADERS & header.keys():
         raise TokenRefused("malformed")

@@ -142,7 +142,9 @@ def is_challenge(text: str) -> bool:
 def is_return_to(url: str, origins: Sequence[str]) -> bool:
     """Whether the browser may be sent to `url`: its origin is on the list, and no parser reads it otherwise."""
     found = _RETURN_TO.fullmatch(url)
-    return len(url) <= MAX_RETURN_TO and found is not None and url.isprintable() and found[1].lower() in origins
+    # The host's response header is ASCII, without control characters.
+    is_header = url.isascii() and url.isprintable()
+    return len(url) <= MAX_RETURN_TO and is_header and found is not None and found[1].lower() in origins
 
 
 def with_parameters(url: str, parameters: Mapping[str, str]) -> str:

@@ -180,6 +180,7 @@ def forged(provider: Provider) -> dict[str, tuple[str, str]]:
         "not yet valid": (key.sign(claims | {"nbf": now + 120}), "not-yet-valid"),
         "issued in the future": (key.sign(claims | {"iat": now + 120}), "not-yet-valid"),
         "nbf as text": (key.sign(claims | {"nbf": "0"}), "malformed"),
+        "ID token for another": (key.sign(claims | {"nonce": "n", "aud": "client"}), "wrong-audience"),
         "ID token, by nonce": (key.sign(claims | {"nonce": "n"}), "malformed"),
         "ID token, by at_hash": (key.sign(claims | {"at_hash": "h"}), "malformed"),
         "ID token of Keycloak": (key.sign(claims | {"typ": "ID"}), "malformed"),

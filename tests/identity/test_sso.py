@@ -290,6 +290,8 @@ def test_a_foreign_response_is_400(browser: Browser, provider: Provider, change:
         ({"return_to": "https://app.example.org\\@evil.example/"}, 400),
         ({"return_to": "https://app.example.org/\r\nx: y"}, 400),
         ({"return_to": "https://app.example.org/\té"}, 400),
+        ({"return_to": "https://app.example.org/é"}, 400),
+        ({"return_to": "https://app.example.org/\x7f"}, 400),
         ({"return_to": "https://app.example.org/#fragment"}, 400),
         ({"return_to": " https://app.example.org/"}, 400),
         ({"return_to": "https://app.example.org/" + "x" * 489}, 400),
