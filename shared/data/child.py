@@ -17,7 +17,7 @@ import msgspec
 from shared.data.filesystem import ROOT, CallFiles, Entry
 from shared.data.gate import Checked, Refused, check
 from shared.data.types import Wire, wire
-from shared.sandbox.child import limit_cpu
+from shared.sandbox.child import forbid_system_calls, limit_cpu, limit_files
 
 if TYPE_CHECKING:
     from shared.sandbox.child import Channel
@@ -57,6 +57,8 @@ class Failure(Exception):
 
 def serve(channel: "Channel") -> None:
     """Serve the messages of one call, until the app closes the pipe."""
+    forbid_system_calls()
+    limit_files(0)
     Engine(channel).serve()
 
 

@@ -34,7 +34,7 @@ _INTEGERS = frozenset({"tinyint", "smallint", "integer", "bigint", "utinyint", "
 _BIG = frozenset({"hugeint", "uhugeint", "bignum"})
 _TIMESTAMPS = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"})
 _ZONED = frozenset({"timestamp with time zone", "timestamptz_ns"})
-_MOMENT = re.compile(r"([0-9]+-[0-9]{2}-[0-9]{2}) ([0-9:.]+)(?:\+00)?( \(BC\))?")
+_MOMENT = re.compile(r"([0-9]+-[0-9]{2}-[0-9]{2})(?: \((BC)\))? ([0-9:.]+)(?:\+00)?")
 _TIME_ZONED = re.compile(r"([0-9:.]+)\+00(?::00)?")
 
 
@@ -61,7 +61,7 @@ def wire(type_: DuckType, name: str = "") -> Wire:
     if kind == "blob":
         return Wire("bytes", "", None)
     if kind == "date":
-        return Wire("date", "", "VARCHAR")
+        return Wire("date", "", "VARCHAR", _date)
     if kind in ("time", "time_ns"):
         return Wire("time", "", "VARCHAR")
     if kind == "time with time zone":
@@ -84,14 +84,18 @@ def _integer(text: str) -> int | str:
     return value if -(2**63) <= value < 2**64 else text
 
 
+def _date(text: str) -> str:
+    return f"{text[:-5]} BC" if text.endswith(" (BC)") else text
+
+
 def _timestamp(text: str) -> str:
     found = _MOMENT.fullmatch(text)
-    return f"{found[1]}T{found[2]}{' BC' if found[3] else ''}" if found else text
+    return f"{found[1]}T{found[3]}{' BC' if found[2] else ''}" if found else text
 
 
 def _timestamp_utc(text: str) -> str:
     found = _MOMENT.fullmatch(text)
-    return f"{found[1]}T{found[2]}Z{' BC' if found[3] else ''}" if found else text
+    return f"{found[1]}T{found[3]}Z{' BC' if found[2] else ''}" if found else text
 
 
 def _time_with_zone(text: str) -> str:

@@ -318,7 +318,11 @@ class Sandbox:
                 self._schedule(IDLE_SECONDS)
             self._changed.notify_all()
         if spare and not keep:
-            self._starter.submit(self._start_spare, child.entry)
+            self.start_spare(child.entry)
+
+    def start_spare(self, entry: str) -> None:
+        """Start a child for the next call of `entry`, in the background, where there is room and none waits."""
+        self._starter.submit(self._start_spare, entry)
 
     def _start_spare(self, entry: str) -> None:
         with self._changed:

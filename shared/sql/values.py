@@ -181,6 +181,12 @@ class Json:
             return cls(text.replace("\r", " ").replace("\n", " "))
 
 
+class BigInteger(Json):
+    """An integer of more digits than 64 bits hold, which JSON writes as a number."""
+
+    __slots__ = ()
+
+
 def json_or_text(value: Any) -> Any:
     """Return JSON as it is stored, digit by digit; text that is not JSON stays text."""
     if type(value) is not str:
@@ -387,6 +393,8 @@ def _has_infinite(values: Sequence[Any]) -> bool:
 
 
 def _small(value: Any) -> Any:
+    if type(value) is BigInteger:
+        return value.text
     return str(value) if type(value) is int and not -(2**53) <= value <= 2**53 else value
 
 
@@ -428,7 +436,7 @@ def kind_of(types: set[type]) -> Kind:
 
 def as_text(value: Any) -> str:
     """Return the JSON text of values that are neither text nor number: JSON, and PostgreSQL arrays and records."""
-    return value.text if type(value) is Json else _arrays([], [(value,)])[1:-1].decode()
+    return value.text if isinstance(value, Json) else _arrays([], [(value,)])[1:-1].decode()
 
 
 def _default(value: object) -> object:

@@ -4,11 +4,13 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from errno import EPERM
 
 import msgspec
 import pytest
 
 from shared.errors import Busy, InvalidSetting
+from shared.sandbox.callers import anonymous
 from shared.sandbox.process import Child, ChildDied, ChildLate, Sandbox
 from shared.sandbox.settings import MIB, SandboxSettings, load_settings
 
@@ -71,6 +73,58 @@ def test_a_child_that_is_late_is_killed(child: Child) -> None:
     assert not child.alive
     with pytest.raises(ProcessLookupError):
         os.kill(child.pid, 0)
+
+
+def test_an_engine_is_interrupted_before_it_is_killed(child: Child) -> None:
+    """At the deadline the engine may end the call by itself: the child then lives on."""
+    assert call(child, "sleep", 60, seconds=0.5) is True
+    assert call(child, "echo", 1) == 1
+
+
+def test_system_calls_are_refused(child: Child) -> None:
+    """Where the kernel filters calls, there is no socket, no other program, and no file to write."""
+    calls = ("socket", "open to write", "open to read")
+    assert [call(child, name) for name in calls] == [0, 0, 0]
+    if not call(child, "forbid"):
+        pytest.skip("This kernel does not filter system calls.")
+    names = ("socket", "program", "open to write", "open to read")
+    assert [call(child, name) for name in names] == [EPERM, EPERM, EPERM, 0]
+
+
+def test_calls_without_a_key_leave_a_child(sandbox: Sandbox) -> None:
+    """Public queries take all children but one, and none where there is only one."""
+    with anonymous(), pytest.raises(Busy):
+        sandbox.take(ENTRY, time.monotonic() + SECONDS)
+    pair = Sandbox(SandboxSettings(processes=2, memory_bytes=256 * MIB))
+    with anonymous():
+        public = pair.take(ENTRY, time.monotonic() + SECONDS)
+        with pytest.raises(Busy):
+            pair.take(ENTRY, time.monotonic() + 0.01)
+    keyed = pair.take(ENTRY, time.monotonic() + SECONDS)
+    pair.give(public, reusable=True)
+    with anonymous():
+        again = pair.take(ENTRY, time.monotonic() + SECONDS)
+    assert again.pid == public.pid
+    pair.give(again, reusable=False)
+    pair.give(keyed, reusable=False)
+    pair.close()
+
+
+def test_a_spare_is_started_ahead() -> None:
+    """After a child that serves one call, another waits for the next; never more than the limit live."""
+    pair = Sandbox(SandboxSettings(processes=2, memory_bytes=256 * MIB))
+    first = pair.take(ENTRY, time.monotonic() + SECONDS)
+    other = pair.take(ENTRY, time.monotonic() + SECONDS)
+    pair.give(first, reusable=False, spare=True)
+    pair.start_spare(ENTRY)
+    pair._starter.submit(int).result()  # Whatever the starter has begun is done.
+    assert [each.child.entry for each in pair._idle] == [ENTRY]
+    spare = pair.take(ENTRY, time.monotonic() + SECONDS)
+    assert spare.pid not in (first.pid, other.pid)
+    assert call(spare, "echo", 1) == 1
+    for each in (spare, other):
+        pair.give(each, reusable=False)
+    pair.close()
 
 
 def test_a_child_that_dies_says_so(child: Child) -> None:

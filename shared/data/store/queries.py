@@ -1,8 +1,8 @@
 """Runs a statement over data files in a child process, and serves the child the bytes that it may read."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from struct import Struct
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
@@ -37,6 +37,7 @@ from shared.errors import (
 )
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sandbox.process import MEMORY, TIME, Child, ChildDied, ChildLate, Sandbox
+from shared.storage.requests import PAUSE_SECONDS
 
 ENTRY = "shared.data.child:serve"
 START = Struct(">Q")
@@ -303,8 +304,16 @@ class DataQuery:
 
     # ---- The child.
 
-    def _limit(self) -> call_limit:
-        return call_limit(max(0.0, self._deadline - monotonic()))
+    @contextmanager
+    def _limit(self) -> Iterator[None]:
+        """Limit requests to storage to the statement's time. Raises QueryTimeout where that is what ends them."""
+        try:
+            with call_limit(max(0.0, self._deadline - monotonic())):
+                yield
+        except Unavailable:
+            if self._deadline - monotonic() < PAUSE_SECONDS[-1]:  # With less, a failed request is not repeated.
+                raise QueryTimeout(LATE) from None
+            raise
 
     def _call(self, *message: Any) -> Any:
         child = self._child
@@ -338,12 +347,7 @@ class DataQuery:
         if not (number >= 0 and 0 <= offset < file.size and length > 0):
             raise EngineFailed(FAILED)
         with self._limit():
-            try:
-                start, data = self._budget.read(number, file, offset, min(length, 4 * 1024 * 1024))
-            except Unavailable:
-                if monotonic() > self._deadline:
-                    raise QueryTimeout(LATE) from None
-                raise
+            start, data = self._budget.read(number, file, offset, min(length, WINDOW_BYTES))
         return START.pack(start) + data
 
     def _error(self, code: str, detail: str) -> StrongroomError:

@@ -9,7 +9,7 @@ from shared.errors import StrongroomError
 from shared.sql.engines import WRITES_ELSEWHERE, Outcome, Statement, Table
 from shared.sql.errors import ReadOnly
 from shared.sql.statements import check_params, clip, numbered, scan
-from shared.sql.values import Column, Columns, Json, Params, Row
+from shared.sql.values import BigInteger, Column, Columns, Json, Params, Row
 
 
 class ResultColumn(Protocol):
@@ -156,7 +156,7 @@ class BlobsSession:
 
 
 def _integer(value: Any) -> Any:
-    return Json(value) if type(value) is str else value  # More digits than 64 bits hold.
+    return BigInteger(value) if type(value) is str else value  # More digits than 64 bits hold.
 
 
 def _json(value: Any) -> Any:

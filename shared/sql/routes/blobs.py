@@ -14,7 +14,17 @@ from shared.sql.engines.blobs import BlobsSession, Data
 from shared.sql.pools import Pool
 from shared.sql.responses import PageQuery, chosen_format, page_response
 from shared.sql.routes.databases import ERRORS
-from shared.sql.routes.fields import Accept, Limit, PageRequest, Params, QueryResponse, Sql, TimeoutMs, most_bytes
+from shared.sql.routes.fields import (
+    Accept,
+    DryRunResponse,
+    Limit,
+    PageRequest,
+    Params,
+    QueryResponse,
+    Sql,
+    TimeoutMs,
+    most_bytes,
+)
 from shared.sql.statements import read_params
 from shared.storage import ReservedContainer
 from shared.web import Cursors, Example, Operation, Response
@@ -76,7 +86,7 @@ def operations(data: Callable[[], Data], cursors: Cursors) -> dict[str, Operatio
         "query-blobs": Operation(
             handle=partial(query_blobs, data, cursors),
             request=QueryBlobsRequest,
-            response=QueryResponse,
+            response=(QueryResponse, DryRunResponse),
             summary="Read data files in Blob Storage with one SELECT over the view `data`.\n"
             "The files are CSV, NDJSON, JSON or Parquet. The statement is DuckDB's SQL, and reads only the files that "
             "`path` names. Limits, formats and cursors are those of `query-sql`. `bytes_scanned` and `requests` say "

@@ -29,6 +29,7 @@ from shared.sql.routes.fields import (
     Accept,
     ColumnResponse,
     DatabaseName,
+    DryRunResponse,
     Limit,
     PageRequest,
     Params,
@@ -231,7 +232,7 @@ def operations(databases: Databases, cursors: Cursors) -> dict[str, Operation]:
         "query-sql": Operation(
             handle=partial(query_sql, databases, cursors),
             request=QuerySqlRequest,
-            response=QueryResponse,
+            response=(QueryResponse, DryRunResponse),
             summary="Read a database with one SQL statement and bound parameters.\n"
             "The database itself refuses any write. If a limit cuts rows off, the response says so: in `truncated` and "
             "`cursor`, for `ndjson`, `csv` and `arrow` in the headers `x-truncated` and `x-cursor`. If the statement "

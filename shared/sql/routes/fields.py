@@ -93,8 +93,29 @@ class ColumnResponse(msgspec.Struct, frozen=True):
     note: str | UnsetType = msgspec.UNSET
 
 
+class ReadFile(msgspec.Struct, frozen=True):
+    """A data file: its size in bytes, and its ETag with quotes."""
+
+    name: str
+    size: int
+    etag: str
+
+
+class DryRunResponse(msgspec.Struct, frozen=True):
+    """What a statement over data files would read, at most. `files` has at most 100 of `file_count`."""
+
+    files: list[ReadFile]
+    file_count: int
+    bytes_to_read: int
+    requests_to_make: int
+    plan: str
+
+
 class QueryResponse(msgspec.Struct, frozen=True):
-    """A page of rows. If `truncated`, more rows follow; `cursor` fetches them."""
+    """A page of rows. If `truncated`, more rows follow; `cursor` fetches them.
+
+    `bytes_scanned` and `requests` say what was read of data files.
+    """
 
     columns: list[ColumnResponse]
     rows: list[list[Any] | dict[str, Any]]
@@ -102,3 +123,5 @@ class QueryResponse(msgspec.Struct, frozen=True):
     truncated: bool
     cursor: str | None
     elapsed_ms: float
+    bytes_scanned: int | UnsetType = msgspec.UNSET
+    requests: int | UnsetType = msgspec.UNSET
