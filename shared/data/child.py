@@ -16,6 +16,7 @@ import msgspec
 
 from shared.data.filesystem import ROOT, CallFiles, Entry
 from shared.data.gate import Checked, Refused, check
+from shared.data.names import path_text
 from shared.data.types import Wire, wire
 from shared.sandbox.child import forbid_system_calls, limit_cpu, limit_files
 
@@ -44,6 +45,9 @@ SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "allow_persistent_secrets": False,
     "python_enable_replacements": False,
 }
+
+
+TOO_DEEP = "The statement is nested too deeply. Write it with fewer levels."
 
 
 class Failure(Exception):
@@ -106,11 +110,13 @@ class Engine:
         except duckdb.InterruptException:
             return "error", "time", ""
         except RecursionError:
-            return "error", "refused", "The statement is nested too deeply. Write it with fewer levels."
+            return "error", "refused", TOO_DEEP
         except (duckdb.InternalException, duckdb.FatalException) as error:
             return "error", "memory" if "allocat" in str(error) else "engine", ""
         except (duckdb.Error, UnicodeError, OverflowError, ValueError) as error:
             text = str(error)
+            if "max_expression_depth" in text:
+                return "error", "refused", TOO_DEEP
             if "std::bad_alloc" in text or "failed to allocate" in text.lower():
                 return "error", "memory", ""
             return "error", "sql", text
@@ -177,15 +183,28 @@ class Engine:
         for name, file_format, options, partitions, files in views:
             paths = [ROOT + path for path, _ in files]
             self._files.entries += [Entry(path, size) for path, (_, size) in zip(paths, files, strict=True)]
+            if file_format == "parquet":
+                self._refuse_brotli(paths)
             if len(paths) > 1 and not options.get("union_by_name"):
                 self._check_columns(file_format, options, paths)
             source = _source(file_format, options, partitions, paths)
             try:
-                self._db.execute(f"create view {_name(name)} as select {_selected(file_format, options)} from {source}")
+                self._db.execute(
+                    f"create view {_name(name)} as select {_selected(file_format, options, partitions)} from {source}"
+                )
             except duckdb.Error as error:
-                if isinstance(error, duckdb.OutOfMemoryException | duckdb.InterruptException):
-                    raise
-                raise Failure("unreadable", str(error)) from None
+                raise _unreadable(error) from None
+
+    def _refuse_brotli(self, paths: list[str]) -> None:
+        """DuckDB's Brotli decoder has known faults that a file can use, so its files are not read (CVE-2026-111497)."""
+        try:
+            packed = self._db.execute(
+                "select file_name from parquet_metadata(?) where compression = 'BROTLI' limit 1", [paths]
+            ).fetchall()
+        except duckdb.Error as error:
+            raise _unreadable(error) from None
+        if packed:
+            raise Failure("unreadable", f"The file {packed[0][0]} is packed by Brotli. Write it with zstd or snappy.")
 
     def _check_columns(self, file_format: str, options: dict[str, Any], paths: list[str]) -> None:
         first: list[str] | None = None
@@ -207,9 +226,7 @@ class Engine:
         try:
             found = self._db.execute(f"describe select * from {_source(file_format, options, [], [path])}").fetchall()
         except duckdb.Error as error:
-            if isinstance(error, duckdb.OutOfMemoryException | duckdb.InterruptException):
-                raise
-            raise Failure("unreadable", str(error)) from None
+            raise _unreadable(error) from None
         names = [str(row[0]) for row in found]
         return names if file_format == "csv" or file_format == "parquet" else sorted(names)
 
@@ -281,6 +298,13 @@ class Engine:
 _SIZED = frozenset({str, bytes})
 
 
+def _unreadable(error: duckdb.Error) -> Exception:
+    """The failure for a file that cannot be opened; `error` itself, where its cause is another."""
+    if isinstance(error, duckdb.OutOfMemoryException | duckdb.InterruptException):
+        return error
+    return Failure("unreadable", str(error))
+
+
 class _Text(NamedTuple):
     id: str
     children: list[tuple[str, Any]]
@@ -332,7 +356,7 @@ def _source(file_format: str, options: dict[str, Any], partitions: list[list[str
     if options.get("union_by_name"):
         arguments.append("union_by_name = true")
     if partitions:
-        types = ", ".join(f"{_name(name)}: {kind}" for name, kind in partitions)
+        types = ", ".join(f"{_name(path_text(name))}: {kind}" for name, kind in partitions)
         arguments += ["hive_partitioning = true", f"hive_types = {{{types}}}"]
     else:
         arguments.append("hive_partitioning = false")
@@ -359,12 +383,15 @@ def _source(file_format: str, options: dict[str, Any], partitions: list[list[str
     return f"read_csv({', '.join(arguments)})"
 
 
-def _selected(file_format: str, options: dict[str, Any]) -> str:
+def _selected(file_format: str, options: dict[str, Any], partitions: list[list[str]]) -> str:
+    """The columns of a view: all, some with another type, and partitions with their names."""
+    selected = "*"
     types = options.get("types")
-    if file_format == "csv" or not types:
-        return "*"
-    replaced = ", ".join(f"{_name(name)}::{kind} as {_name(name)}" for name, kind in types.items())
-    return f"* replace ({replaced})"
+    if file_format != "csv" and types:
+        selected += f" replace ({', '.join(f'{_name(name)}::{kind} as {_name(name)}' for name, kind in types.items())})"
+    if renamed := [name for name, _ in partitions if path_text(name) != name]:
+        selected += f" rename ({', '.join(f'{_name(path_text(name))} as {_name(name)}' for name in renamed)})"
+    return selected
 
 
 # ---- The condition on partitions.

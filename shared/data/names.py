@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from shared.datafiles import FileFormat
 from shared.errors import invalid_field
@@ -168,6 +168,11 @@ def _is_day(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def path_text(text: str) -> str:
+    """The name or value of a partition, as it is written in a path for the engine."""
+    return quote(text, safe="")
 
 
 def views(files: Sequence[str], folders: Sequence[str]) -> list[View]:

@@ -19,6 +19,7 @@ from shared.data.names import (
     is_hidden,
     literal_prefix,
     matching,
+    path_text,
     views,
 )
 from shared.data.ranges import WINDOW_BYTES
@@ -372,9 +373,7 @@ class DataQuery:
 
 def _path(number: int, selection: Selection, place: int) -> str:
     """The path of a file for the engine: its number, its partitions and its format, and no name that it could read."""
-    from urllib.parse import quote
-
     columns = zip(selection.columns, selection.rows[place], strict=True)
-    folders = "".join(f"/{quote(name, safe='')}={quote(value, safe='')}" for (name, _), value in columns)
+    folders = "".join(f"/{path_text(name)}={path_text(value)}" for (name, _), value in columns)
     end = selection.format if selection.format != "ndjson" else "json"
     return f"{number}{folders}/f.{end}" if folders else f"{number}.{end}"
