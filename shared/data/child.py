@@ -76,6 +76,7 @@ class Engine:
         db.register_filesystem(self._files)
         db.execute(f"set memory_limit = '{_memory_bytes() // 1024} KiB'")
         db.execute("set TimeZone = 'UTC'")
+        db.execute("set enable_progress_bar = false")
         db.execute(f"set allowed_directories = ['{ROOT}']")
         db.execute("set enable_external_access = false")
         db.execute("set lock_configuration = true")

@@ -25,6 +25,11 @@ class Channel:
 
     def __init__(self) -> None:
         self._interrupt: Callable[[], None] = lambda: None
+        # What a library prints (DuckDB a progress bar) must not come between the messages.
+        self._output = os.dup(1)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
         if sys.platform != "win32":
             # The engine's threads inherit the mask, so that only this thread receives the signal.
             signal.pthread_sigmask(signal.SIG_BLOCK, {INTERRUPT})
@@ -59,7 +64,7 @@ class Channel:
             raise ValueError("The response is too large.")
         data = memoryview(HEADER.pack(len(message)) + message)
         while data:
-            data = data[os.write(1, data) :]
+            data = data[os.write(self._output, data) :]
 
 
 def main() -> None:

@@ -35,16 +35,19 @@ def memory(field: str) -> int:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_leaks(caller: Caller) -> Iterator[None]:
-    """After all attacks, no file is open that was not, and no folder of a child is left but of those that live."""
-    caller.put("attacks/one.csv", b"a,b\n1,2\n")
-    caller.rows("attacks/one.csv", "select 1")
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    yield
-    caller.rows("attacks/one.csv", "select 1")
-    # A spare has two pipes; connections to storage are kept.
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 16
-    assert len(list(Path(tempfile.gettempdir()).glob("strongroom-*"))) <= 64
+def nothing_leaks(caller: Caller, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """After all attacks, few files are open that were not, and only living children have folders."""
+    folder = tmp_path_factory.mktemp("children")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))
+        caller.put("attacks/one.csv", b"a,b\n1,2\n")
+        caller.rows("attacks/one.csv", "select 1")
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        yield
+        caller.rows("attacks/one.csv", "select 1")
+        # A spare has two pipes; connections to storage are kept.
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 16
+        assert len(list(folder.iterdir())) <= 2
 
 
 def attack(caller: Caller, path: str, sql: str, **fields: Any) -> dict[str, Any]:

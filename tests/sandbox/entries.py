@@ -47,7 +47,9 @@ def _run(name: str, value: Any) -> Any:
         except MemoryError:
             return "MemoryError"
     if name == "announce":
-        os.write(1, HEADER.pack(2**31))
+        os.write(CHANNEL[0]._output, HEADER.pack(2**31))
+    if name == "print":
+        return os.write(1, b"x" * value)
     if name == "forbid":
         return forbid_system_calls()
     if name == "socket":

@@ -49,7 +49,7 @@ def test_messages_go_both_ways(child: Child) -> None:
 
 
 def test_a_child_has_nothing_of_the_apps(child: Child) -> None:
-    """No variable of the environment, no descriptor but its pipes, and an empty working directory."""
+    """No variable of the environment, no descriptor but its pipes and /dev/null, and an empty working directory."""
     assert call(child, "environment") == [
         "LC_ALL",
         "MALLOC_ARENA_MAX",
@@ -57,8 +57,14 @@ def test_a_child_has_nothing_of_the_apps(child: Child) -> None:
         "SQLITE_TMPDIR",
         "TMPDIR",
     ]
-    assert call(child, "descriptors") == [0, 1, 2]
+    assert call(child, "descriptors") == [0, 1, 2, 3]
     assert call(child, "folder") == []
+
+
+def test_what_a_library_prints_is_lost(child: Child) -> None:
+    """Text on standard output does not come between the messages."""
+    assert call(child, "print", 1000) == 1000
+    assert call(child, "echo", 1) == 1
 
 
 def test_memory_is_bounded(child: Child) -> None:
