@@ -84,7 +84,7 @@ param maximumReplicas int = 10
 @allowed(['3.11', '3.12', '3.13'])
 param pythonVersion string = '3.13'
 
-@description('Optional. Memory of an instance in MB.')
+@description('Optional. Memory of an instance in MB. With 2,048 two child processes of 768 MiB run data files, models and long SQLite statements, beside 512 MiB for the host and the worker; with 512 one of 256 MiB does, and public queries over data files get 429.')
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
