@@ -1,101 +1,27 @@
 """The functions of factors over HTTP: fields, statuses, and what a sign-in does with each factor."""
 
-import time
-from typing import Any
 from uuid import uuid4
 
-import httpx
 import pyotp
 import pytest
 
 from tests.identity.authenticator import UP, Authenticator, decode
 from tests.identity.conftest import Caller
+from tests.identity.person import FactorUser
 
 STEP_UP = 'Bearer error="insufficient_user_authentication", acr_values="2", max_age="300"'
 
 
-class Person:
-    """A user at a browser: their name, session, authenticator app and passkey."""
-
-    def __init__(self, caller: Caller) -> None:
-        self.caller = caller
-        self.name, tokens = caller.sign_up()
-        self.user_id: str = tokens["user_id"]
-        self.token: str = tokens["access_token"]
-        origin = caller.app.url.replace("127.0.0.1", "localhost")
-        self.key = Authenticator(origin, "localhost")
-        self.totp = pyotp.TOTP("A" * 32)
-        self.step = 0
-        self.recovery_codes: list[str] = []
-
-    def send(self, method: str, path: str, fields: object = None, **headers: str) -> httpx.Response:
-        """One call with the session."""
-        return self.caller.send(method, path, fields, self.token, **headers)
-
-    def code(self) -> str:
-        """The next code of the app. The app's clock may be a step ahead, so that two codes need no wait."""
-        self.step = max(self.step + 1, int(time.time()) // 30)
-        while self.step > int(time.time()) // 30 + 1:
-            time.sleep(0.5)
-        return self.totp.generate_otp(self.step)
-
-    def enroll(self) -> Any:
-        """Enroll an authenticator app, without confirming it."""
-        response = self.send("POST", "me/totp", {"label": "Phone"})
-        assert response.status_code == 201, response.text
-        return response.json()
-
-    def add_totp(self) -> str:
-        """Enroll and confirm an authenticator app; returns the id of the factor."""
-        enrolled = self.enroll()
-        self.totp = pyotp.TOTP(enrolled["secret"])
-        response = self.send("POST", f"me/totp/{enrolled['factor_id']}/confirm", {"code": self.code()})
-        assert response.status_code == 200, response.text
-        self.recovery_codes = response.json().get("recovery_codes", self.recovery_codes)
-        return str(enrolled["factor_id"])
-
-    def add_passkey(self, key: Authenticator | None = None) -> str:
-        """Register a passkey; returns the id of the factor."""
-        begun = self.send("POST", "me/passkeys/begin").json()
-        credential = (key or self.key).register(begun["options"])
-        response = self.send("POST", "me/passkeys", {"ticket": begun["ticket"], "credential": credential})
-        assert response.status_code == 201, response.text
-        self.recovery_codes = response.json().get("recovery_codes", self.recovery_codes)
-        return str(response.json()["factor_id"])
-
-    def ticket(self) -> str:
-        """The ticket of a right password."""
-        return str(self.caller.sign_in(self.name)["ticket"])
-
-    def complete(self, ticket: str, token: str = "", **factor: object) -> Any:
-        """The response to a factor."""
-        response = self.caller.send("POST", "sign-in", {"ticket": ticket, **factor}, token)
-        assert response.status_code == 200, response.text
-        return response.json()
-
-    def use_passkey(self, **fields: str) -> Any:
-        """The response to a sign-in with the passkey."""
-        begun = self.caller.post("sign-in/passkey", **fields)
-        return self.complete(begun["ticket"], passkey=self.key.sign(begun["options"]))
-
-    def step_up(self) -> None:
-        """Renew the session by a recovery code or the passkey."""
-        ticket = self.ticket()
-        renewed = self.complete(ticket, self.token, recovery_code=self.recovery_codes.pop())
-        assert renewed["signed_in"] is True
-        self.token = renewed["access_token"]
-
-
 @pytest.fixture
-def person(caller: Caller) -> Person:
+def person(caller: Caller) -> FactorUser:
     """A new user with a session, and without a factor."""
-    return Person(caller)
+    return FactorUser(caller)
 
 
 # Authenticator apps
 
 
-def test_authenticator_app(person: Person) -> None:
+def test_authenticator_app(person: FactorUser) -> None:
     """Enroll, confirm, sign in: the fields and statuses of each step."""
     enrolled = person.enroll()
     assert set(enrolled) == {"factor_id", "secret", "uri", "qr_svg"}
@@ -128,12 +54,12 @@ def test_authenticator_app(person: Person) -> None:
     assert person.complete(step["ticket"], code="000000") == {"signed_in": False, "reason": "expired"}
 
 
-def test_pending_apps(person: Person) -> None:
+def test_pending_apps(person: FactorUser) -> None:
     """Five apps may be pending; a sixth is 409. Another user's pending app is 404."""
     ids = [person.enroll()["factor_id"] for _ in range(5)]
     sixth = person.send("POST", "me/totp", {})
     assert (sixth.status_code, sixth.json()["code"]) == (409, "too-many-factors")
-    other = Person(person.caller)
+    other = FactorUser(person.caller)
     assert other.send("POST", f"me/totp/{ids[0]}/confirm", {"code": "000000"}).status_code == 404
     assert person.send("GET", "me/factors").json()["factors"] == []
 
@@ -141,7 +67,7 @@ def test_pending_apps(person: Person) -> None:
 # Recovery codes
 
 
-def test_recovery_codes(person: Person) -> None:
+def test_recovery_codes(person: FactorUser) -> None:
     """A recovery code completes a ticket once, in any case and without dashes; new codes void the old."""
     person.add_totp()
     code = person.recovery_codes[0]
@@ -157,7 +83,7 @@ def test_recovery_codes(person: Person) -> None:
     assert person.complete(person.ticket(), recovery_code=renewed.json()["recovery_codes"][1])["signed_in"] is True
 
 
-def test_recovery_codes_without_a_factor(person: Person) -> None:
+def test_recovery_codes_without_a_factor(person: FactorUser) -> None:
     """Without a factor there are no recovery codes."""
     refused = person.send("POST", "me/recovery-codes")
     assert (refused.status_code, refused.json()["code"]) == (409, "no-factor")
@@ -166,7 +92,7 @@ def test_recovery_codes_without_a_factor(person: Person) -> None:
 # Passkeys
 
 
-def test_passkey_alone(person: Person) -> None:
+def test_passkey_alone(person: FactorUser) -> None:
     """A passkey signs in without a name and with one, as two factors."""
     person.add_passkey()
     assert len(person.recovery_codes) == 10
@@ -175,7 +101,7 @@ def test_passkey_alone(person: Person) -> None:
         assert (done["signed_in"], done["user_id"], done["amr"]) == (True, person.user_id, ["pop", "user", "mfa"])
 
 
-def test_options(person: Person) -> None:
+def test_options(person: FactorUser) -> None:
     """The options require user verification for a first factor, and name the user's credentials only with a name."""
     person.add_passkey()
     anybody = person.caller.post("sign-in/passkey")["options"]
@@ -189,7 +115,7 @@ def test_options(person: Person) -> None:
     assert len({anybody["challenge"], named["challenge"], second["challenge"]}) == 3
 
 
-def test_passkey_after_a_password(person: Person) -> None:
+def test_passkey_after_a_password(person: FactorUser) -> None:
     """The ticket of a password becomes one for a passkey; the old one still takes a code, and one success spends
     both."""
     person.add_passkey()
@@ -205,7 +131,7 @@ def test_passkey_after_a_password(person: Person) -> None:
     assert (spent.status_code, spent.json()["code"]) == (422, "ticket-expired")
 
 
-def test_a_challenge_is_used_once(person: Person) -> None:
+def test_a_challenge_is_used_once(person: FactorUser) -> None:
     """The same assertion signs in once."""
     person.add_passkey()
     begun = person.caller.post("sign-in/passkey")
@@ -216,7 +142,7 @@ def test_a_challenge_is_used_once(person: Person) -> None:
     assert person.complete(other["ticket"], passkey=credential)["reason"] == "wrong-passkey"
 
 
-def test_user_verification(person: Person) -> None:
+def test_user_verification(person: FactorUser) -> None:
     """A passkey that does not verify the user is a second factor, and not the only one."""
     person.key.flags = UP
     person.add_passkey()
@@ -225,7 +151,7 @@ def test_user_verification(person: Person) -> None:
     assert person.use_passkey(ticket=person.ticket())["amr"] == ["pwd", "pop", "mfa"]
 
 
-def test_tickets_have_one_kind(person: Person) -> None:
+def test_tickets_have_one_kind(person: FactorUser) -> None:
     """A ticket is completed only by what it is for: each other combination signs nobody in."""
     begun = person.send("POST", "me/passkeys/begin").json()
     person.add_totp()
@@ -250,9 +176,9 @@ def test_tickets_have_one_kind(person: Person) -> None:
     assert person.complete(passkey["ticket"], passkey=signed)["signed_in"] is True
 
 
-def test_registrations_are_refused(person: Person) -> None:
+def test_registrations_are_refused(person: FactorUser) -> None:
     """A registration of another origin, challenge or user, or with a spent ticket, is 422 and adds nothing."""
-    other = Person(person.caller)
+    other = FactorUser(person.caller)
     begun = person.send("POST", "me/passkeys/begin").json()
     good = person.key.register(begun["options"])
     evil = Authenticator("https://evil.example", "localhost").register(begun["options"])
@@ -276,7 +202,7 @@ def test_registrations_are_refused(person: Person) -> None:
 
 
 @pytest.mark.parametrize("passkey", [{}, "text", [], {"id": "AA"}, {"id": 1, "rawId": 1, "type": 1, "response": {}}])
-def test_malformed_passkeys(person: Person, passkey: object) -> None:
+def test_malformed_passkeys(person: FactorUser, passkey: object) -> None:
     """A passkey without the members of AuthenticationResponseJSON is 400."""
     ticket = person.caller.post("sign-in/passkey")["ticket"]
     assert person.caller.send("POST", "sign-in", {"ticket": ticket, "passkey": passkey}).status_code == 400
@@ -285,7 +211,7 @@ def test_malformed_passkeys(person: Person, passkey: object) -> None:
 # Names
 
 
-def test_unknown_names_get_decoys(person: Person) -> None:
+def test_unknown_names_get_decoys(person: FactorUser) -> None:
     """Unknown names, and users without a passkey, get a credential that stays the same and signs nobody in."""
     for name in (f"nobody-{uuid4().hex}", person.name):
         begun = [person.caller.post("sign-in/passkey", user=each) for each in (name, name, name.upper())]
@@ -297,7 +223,7 @@ def test_unknown_names_get_decoys(person: Person) -> None:
         assert done == {"signed_in": False, "reason": "wrong-passkey"}
 
 
-def test_known_and_unknown_names_look_alike(person: Person) -> None:
+def test_known_and_unknown_names_look_alike(person: FactorUser) -> None:
     """The responses for a user with a passkey and for an unknown name have the same members and the same lengths."""
     person.add_passkey()
     known = person.caller.post("sign-in/passkey", user=person.name)
@@ -308,7 +234,7 @@ def test_known_and_unknown_names_look_alike(person: Person) -> None:
     assert set(known["options"]["allowCredentials"][0]) == set(unknown["options"]["allowCredentials"][0])
 
 
-def test_either_a_ticket_or_a_user(person: Person) -> None:
+def test_either_a_ticket_or_a_user(person: FactorUser) -> None:
     """`ticket` and `user` together are 400, and so are other fields."""
     person.add_passkey()
     both = {"ticket": person.ticket(), "user": person.name}
@@ -316,7 +242,7 @@ def test_either_a_ticket_or_a_user(person: Person) -> None:
     assert person.caller.send("POST", "sign-in/passkey", {"name": person.name}).status_code == 400
 
 
-def test_a_ticket_of_a_user_without_a_passkey(person: Person) -> None:
+def test_a_ticket_of_a_user_without_a_passkey(person: FactorUser) -> None:
     """After the password, a user without a passkey gets 422 and not a decoy."""
     person.add_totp()
     refused = person.caller.send("POST", "sign-in/passkey", {"ticket": person.ticket()})
@@ -326,7 +252,7 @@ def test_a_ticket_of_a_user_without_a_passkey(person: Person) -> None:
 # Wrong codes
 
 
-def test_wrong_codes_wait(person: Person) -> None:
+def test_wrong_codes_wait(person: FactorUser) -> None:
     """After five wrong codes even the right one is 429 with Retry-After, and a passkey still signs in."""
     person.add_totp()
     person.step_up()
@@ -346,7 +272,7 @@ def test_wrong_codes_wait(person: Person) -> None:
 # Sessions
 
 
-def test_changes_need_a_fresh_sign_in(person: Person) -> None:
+def test_changes_need_a_fresh_sign_in(person: FactorUser) -> None:
     """With a factor, a session of the password alone gets the challenge of RFC 9470; a renewal continues it."""
     factor_id = person.add_totp()
     calls = [
@@ -380,7 +306,7 @@ def test_changes_need_a_fresh_sign_in(person: Person) -> None:
     assert person.send("POST", "me/recovery-codes").status_code == 200
 
 
-def test_changes_end_other_sessions(person: Person) -> None:
+def test_changes_end_other_sessions(person: FactorUser) -> None:
     """Adding a factor ends the user's other sessions at once, and not the one that adds it."""
     other = person.caller.sign_in(person.name)
     person.add_passkey()
@@ -410,7 +336,7 @@ def test_a_session_is_required(caller: Caller, method: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["me/totp", "me/passkeys/begin", "me/recovery-codes"])
-def test_no_idempotency_key(person: Person, path: str) -> None:
+def test_no_idempotency_key(person: FactorUser, path: str) -> None:
     """Responses with secrets are not kept: an Idempotency-Key is 400."""
     assert person.send("POST", path, {}, **{"idempotency-key": "once"}).status_code == 400
 
@@ -418,7 +344,7 @@ def test_no_idempotency_key(person: Person, path: str) -> None:
 # Managing
 
 
-def test_list_rename_delete(person: Person) -> None:
+def test_list_rename_delete(person: FactorUser) -> None:
     """A user lists, renames and deletes factors; the last one needs `last`."""
     totp = person.add_totp()
     person.step_up()
@@ -449,7 +375,7 @@ def test_list_rename_delete(person: Person) -> None:
 
 def test_a_short_password_keeps_its_factor(caller: Caller) -> None:
     """A user whose password is too short on its own cannot delete the last factor."""
-    person = Person(caller)
+    person = FactorUser(caller)
     name = f"user-{uuid4().hex[:12]}"
     short = "x7Kqv2#mWp"
     assert (
@@ -465,7 +391,7 @@ def test_a_short_password_keeps_its_factor(caller: Caller) -> None:
     assert (refused.status_code, refused.json()["code"]) == (422, "weak-password")
 
 
-def test_operators(person: Person) -> None:
+def test_operators(person: FactorUser) -> None:
     """An operator lists a user's factors, and resets them: the password alone signs in again."""
     person.add_totp()
     path = f"users/{person.user_id}/factors"
@@ -482,7 +408,7 @@ def test_operators(person: Person) -> None:
         assert person.caller.send(method, f"users/{uuid4()}/factors").status_code == 404
 
 
-def test_disabled_users(person: Person) -> None:
+def test_disabled_users(person: FactorUser) -> None:
     """Only a right factor shows that the user is disabled."""
     person.add_passkey()
     password, begun = person.ticket(), person.caller.post("sign-in/passkey")
@@ -494,15 +420,15 @@ def test_disabled_users(person: Person) -> None:
     assert person.complete(begun["ticket"], passkey=person.key.sign(begun["options"]))["reason"] == "disabled"
 
 
-def test_deleted_users(person: Person) -> None:
+def test_deleted_users(person: FactorUser) -> None:
     """The passkey of a deleted user signs nobody in, and another user may register it."""
     person.add_passkey()
     assert person.caller.send("DELETE", f"users/{person.user_id}").status_code == 204
     assert person.use_passkey()["reason"] == "wrong-passkey"
-    Person(person.caller).add_passkey(person.key)
+    FactorUser(person.caller).add_passkey(person.key)
 
 
-def test_the_log_has_no_secret(person: Person) -> None:
+def test_the_log_has_no_secret(person: FactorUser) -> None:
     """One log line for each change names the outcome, and no code, seed or credential is in the log."""
     secret = person.enroll()["secret"]
     person.add_totp()

@@ -19,6 +19,7 @@ from shared.signing.store import KeyStore
 from shared.storage import Account, Storage, account_of
 from shared.web import encode_base64
 from tests.identity.conftest import OTHER, PASSWORD, Caller
+from tests.identity.person import FactorUser
 from tests.storage.proxy import LOSE_REQUEST, Proxy, run_proxy
 from tests.support import app_environ, run_app
 
@@ -149,6 +150,40 @@ def test_a_ticket_opens_only_for_what_it_is(caller: Caller, tickets: TicketStore
     gone, _ = sso_ticket(tickets, str(uuid4()))
     assert reason(ticket=gone, code_verifier=verifier) == "expired"
     assert reason(ticket=ticket, code_verifier=verifier) == "True"
+
+
+@pytest.mark.parametrize("factor", ["code", "recovery_code", "passkey"])
+def test_a_factor_begins_one_session(caller: Caller, second: Caller, factor: str) -> None:
+    """Of many sign-ins with one code, recovery code or assertion on two instances, one begins a session.
+
+    With a code, each has a ticket of its own: the code itself is what works once.
+    """
+    person = FactorUser(caller)
+    if factor == "passkey":
+        person.add_passkey()
+        begun = caller.post("sign-in/passkey")
+        tickets = [begun["ticket"]] * CALLS
+        value: object = person.key.sign(begun["options"])
+    else:
+        person.add_totp()
+        tickets = [person.ticket() for _ in range(CALLS)]
+        value = person.code() if factor == "code" else person.recovery_codes[0]
+    responses = at_once(
+        lambda n: (caller, second)[n % 2].send("POST", "sign-in", {"ticket": tickets[n], factor: value})
+    )
+    assert {each.status_code for each in responses} <= {200, 429}
+    assert sum(each.json().get("signed_in", False) for each in responses) == 1
+
+
+def test_a_registration_adds_one_passkey(caller: Caller, second: Caller) -> None:
+    """Of many calls with one registration on two instances, one adds the passkey."""
+    person = FactorUser(caller)
+    begun = person.send("POST", "me/passkeys/begin").json()
+    fields = {"ticket": begun["ticket"], "credential": person.key.register(begun["options"])}
+    responses = at_once(lambda n: (caller, second)[n % 2].send("POST", "me/passkeys", fields, person.token))
+    assert sorted(each.status_code for each in responses)[0] == 201
+    assert [each.status_code for each in responses].count(201) == 1
+    assert len(person.send("GET", "me/factors").json()["factors"]) == 1
 
 
 def test_a_ticket_ends_with_the_sessions(caller: Caller, tickets: TicketStore) -> None:

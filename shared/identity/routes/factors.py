@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.errors import Busy, Unavailable, UnknownUser, WeakPassword, invalid_field
+from shared.errors import Busy, InvalidSetting, Unavailable, UnknownUser, WeakPassword, invalid_field
 from shared.identity import totp
 from shared.identity.errors import (
     InvalidToken,
@@ -203,6 +203,7 @@ def confirm_totp(factors: Factors, request: ConfirmTotpRequest, session: ActiveS
 
 
 def begin_passkey(factors: Factors, tickets: TicketStore, session: ActiveSession) -> BeginPasskeyResponse:
+    _check_settings(factors)
     partition = factors.check_can_add(session)
     challenge = os.urandom(CHALLENGE_BYTES)
     user = partition.user
@@ -267,6 +268,7 @@ def reset_factors(factors: Factors, request: UserFactorsRequest) -> Response:
 def begin_passkey_sign_in(
     factors: Factors, tickets: TicketStore, accounts: Accounts, request: BeginPasskeySignInRequest
 ) -> BeginPasskeySignInResponse:
+    _check_settings(factors)
     challenge = os.urandom(CHALLENGE_BYTES)
     if request.ticket is not None:
         if request.user is not None:
@@ -278,6 +280,12 @@ def begin_passkey_sign_in(
     ticket = tickets.issue("passkey", user_id=user_id, challenge=challenge, user_verification=True)
     options = request_options(factors.rp, challenge, allowed, require_user_verification=True)
     return BeginPasskeySignInResponse(ticket, options)
+
+
+def _check_settings(factors: Factors) -> None:
+    """Raise InvalidSetting if the app does not know the domain that its passkeys are bound to."""
+    if not factors.rp.rp_id:
+        raise InvalidSetting("STRONGROOM_URL must be set, because passkeys are bound to its host.")
 
 
 def _begin_second_factor(
