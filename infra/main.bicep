@@ -215,6 +215,9 @@ var sshKey = hosting == 'virtualMachine' && !empty(image) && empty(sshPublicKey)
 var publicUrl = facts.private && !empty(image) && empty(url)
   ? fail('containerInstance and virtualMachine need url: the https address of the gateway in front of them.')
   : url
+// The console uploads large files straight to storage, from its own origin alone. Container Apps get their domain after
+// storage exists: there, only `url` can name it.
+var consoleOrigins = !empty(publicUrl) ? [publicUrl] : isSite ? ['https://${appName}.${cloud.siteSuffix}'] : []
 var budgetDay = budgetAmount > 0 && (empty(budgetStart) || empty(emails))
   ? fail('A budget needs budgetStart, such as 2026-12-01, and alertEmails.')
   : budgetStart
@@ -271,6 +274,7 @@ module storage 'modules/storage.bicep' = {
     roles: [roles.blobDataContributor, roles.tableDataContributor]
     workspaceId: workspaceId
     containers: [datasetContainer]
+    uploadOrigins: consoleOrigins
     tables: true
     retentionDays: retentionDays
     logReads: false
@@ -293,6 +297,7 @@ module hostStorage 'modules/storage.bicep' = {
     roles: [roles.blobDataOwner]
     workspaceId: workspaceId
     containers: [packageContainer]
+    uploadOrigins: []
     tables: false
     retentionDays: 0
     logReads: true

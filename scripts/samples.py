@@ -4,6 +4,7 @@ import hashlib
 import mimetypes
 import sqlite3
 import unicodedata
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,6 +108,15 @@ def seed_container(connection_string: str) -> bool:
                 kind += "; charset=utf-8"
             container.upload_blob(name, path.read_bytes(), content_settings=ContentSettings(content_type=kind))
     return True
+
+
+def allow_uploads(connection_string: str, origins: Sequence[str]) -> None:
+    """Let pages of these origins upload blobs by a signed URL, as infra/modules/storage.bicep does in Azure."""
+    from azure.storage.blob import CorsRule
+
+    headers = ["content-type", "x-ms-blob-type"]
+    rule = CorsRule(list(origins), ["PUT"], allowed_headers=headers, max_age_in_seconds=3600)
+    Storage(StorageSettings(connection_string)).blob_service.set_service_properties(cors=[rule])
 
 
 def open_users(connection_string: str, master_key: str) -> UserStore:

@@ -28,7 +28,7 @@ from urllib3.exceptions import HTTPError
 from scripts.azurite import SERVICES, USUAL_PORTS, Azurite, AzuriteFailed, connection_string, is_free, is_listening
 from scripts.azurite import start_azurite as start_azurite_process
 from scripts.host.keys import load_keys, make_keys
-from scripts.samples import seed_container, seed_database, seed_keys, seed_models, seed_users
+from scripts.samples import allow_uploads, seed_container, seed_database, seed_keys, seed_models, seed_users
 from scripts.setup import CORE_TOOLS, ROOT, fail
 from shared.errors import StrongroomError
 from shared.signing.errors import MasterKeyUnavailable
@@ -78,6 +78,7 @@ def main() -> int:
     try:
         if storage:
             try:
+                allow_uploads(storage, [f"http://localhost:{port}", f"http://127.0.0.1:{port}"])
                 if seed_container(storage) and values.get("STRONGROOM_MASTER_KEY") == MASTER_KEY:
                     seed_users(storage, str(ROOT / MASTER_KEY))
                     seed_keys(storage, str(ROOT / MASTER_KEY))

@@ -35,6 +35,9 @@ param workspaceId string
 @description('Required. Containers to create.')
 param containers string[]
 
+@description('Required. Origins of pages that may upload by a signed URL; empty allows no page to call the account.')
+param uploadOrigins string[]
+
 @description('Required. Whether the app keeps tables here.')
 param tables bool
 
@@ -88,6 +91,19 @@ resource account 'Microsoft.Storage/storageAccounts@2026-04-01' = {
     name: 'default'
     properties: {
       isVersioningEnabled: restorable
+      cors: {
+        corsRules: empty(uploadOrigins)
+          ? []
+          : [
+              {
+                allowedOrigins: uploadOrigins
+                allowedMethods: ['PUT']
+                allowedHeaders: ['content-type', 'x-ms-blob-type']
+                exposedHeaders: []
+                maxAgeInSeconds: 3600
+              }
+            ]
+      }
       changeFeed: restorable ? { enabled: true, retentionInDays: retentionDays + 1 } : { enabled: false }
       // A restore to a point in time needs a day more of soft delete than it reaches back.
       deleteRetentionPolicy: {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.samples import allow_uploads
 from tests.support import ROOT, App, app_environ, clean_environ, run_app
 
 HERE = Path(__file__).parent
@@ -40,12 +41,16 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def open_app(running_app: App, storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The app without keys, as `make start` runs it, over the same storage and database as `running_app`."""
+    """The app without keys, as `make start` runs it, over the same storage and database as `running_app`.
+
+    Storage accepts uploads from its pages, and from no page of `running_app`.
+    """
     folder = tmp_path_factory.mktemp("open")
     database = f"sqlite:///{running_app.database}"
     environ = app_environ(folder, storage_connection)
     environ |= {"DATABASE_MAIN": database, "DATABASE_MAIN_WRITE": database}
     with run_app(folder, environ, auth=False) as app:
+        allow_uploads(storage_connection, [app.url])
         yield app
 
 

@@ -27,7 +27,7 @@ from .rules.sites import (
     nothing_that_flex_refuses,
     site_is_closed,
 )
-from .rules.storage import blobs_can_be_restored, host_is_out_of_reach, storage_is_closed
+from .rules.storage import blobs_can_be_restored, host_is_out_of_reach, only_the_console_uploads, storage_is_closed
 from .rules.vault import master_key_only_wraps, vault_is_closed
 
 
@@ -253,6 +253,18 @@ BREAKS: list[tuple[Rule, str, Callable[[Snapshot], None]]] = [
     (storage_is_closed, "defaults", put(f"{BLOBS}/containers/datasets", "properties.publicAccess", "Blob")),
     (storage_is_closed, "defaults", put(HOST_STORAGE, "properties.allowSharedKeyAccess", True)),
     (storage_is_closed, "private network", put(HOST_STORAGE, "properties.publicNetworkAccess", "Enabled")),
+    (only_the_console_uploads, "defaults", put(BLOBS, "properties.cors.corsRules.0.allowedOrigins", ["*"])),
+    (only_the_console_uploads, "defaults", put(BLOBS, "properties.cors.corsRules.0.allowedMethods", ["PUT", "GET"])),
+    (
+        only_the_console_uploads,
+        "everything",
+        put(BLOBS, "properties.cors.corsRules.0.allowedOrigins", ["https://other.example.org"]),
+    ),
+    (
+        only_the_console_uploads,
+        "defaults",
+        put(f"{HOST_STORAGE}/blobServices/default", "properties.cors.corsRules", [{"allowedOrigins": ["*"]}]),
+    ),
     (host_is_out_of_reach, "defaults", keys_among_data),
     (host_is_out_of_reach, "defaults", data_among_keys),
     (

@@ -26,7 +26,7 @@ from .sites import (
     nothing_that_flex_refuses,
     site_is_closed,
 )
-from .storage import blobs_can_be_restored, host_is_out_of_reach, storage_is_closed
+from .storage import blobs_can_be_restored, host_is_out_of_reach, only_the_console_uploads, storage_is_closed
 from .vault import master_key_only_wraps, vault_is_closed
 
 __all__ = ["RULES", "Rule"]
@@ -43,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     nothing_that_flex_refuses,
     settings_reach_by_identity,
     storage_is_closed,
+    only_the_console_uploads,
     host_is_out_of_reach,
     blobs_can_be_restored,
     vault_is_closed,

@@ -55,6 +55,17 @@ def host_is_out_of_reach(snapshot: Snapshot, case: Case) -> Iterator[str]:
         yield "a container is in the wrong account"
 
 
+def only_the_console_uploads(snapshot: Snapshot, case: Case) -> Iterator[str]:
+    """A page of the app's own origin may PUT blobs by a signed URL. No page may call the host's account."""
+    services = {short(each["id"]): each for each in snapshot.of_type("Microsoft.Storage/storageAccounts/blobServices")}
+    yield from different(services[f"{HOST_STORAGE}/blobServices/default"], {"cors.corsRules": []})
+    for rule in services[f"{STORAGE}/blobServices/default"]["properties"]["cors"]["corsRules"]:
+        if rule["allowedMethods"] != ["PUT"] or len(rule["allowedOrigins"]) != 1 or "*" in rule["allowedOrigins"]:
+            yield f"a rule of CORS allows {rule['allowedMethods']} from {rule['allowedOrigins']}"
+        if (url := case.parameter("url", "")) and rule["allowedOrigins"] != [url]:
+            yield f"uploads are allowed from {rule['allowedOrigins']}, not from the app's url"
+
+
 def blobs_can_be_restored(snapshot: Snapshot, case: Case) -> Iterator[str]:
     """You can restore deleted and overwritten blobs, and all of them to a point in time. Old versions expire."""
     days = case.parameter("retentionDays", 30)
