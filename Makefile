@@ -10,7 +10,7 @@ UV = UV_CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/uv --no-config pip com
 	--generate-hashes --quiet $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help start test lint format bench calibrate console infra routes package venv setup lock clean python
+.PHONY: help start test lint format bench calibrate console infra pictures routes package venv setup lock clean python
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-17s%s\n", $$1, $$2 }'
@@ -53,6 +53,9 @@ infra: setup  ## check the templates, the package, the image and the pipeline, w
 		"https://learn.microsoft.com/azure/azure-resource-manager/bicep/install" >&2; exit 1; }
 	@$(PYTHON) -m scripts.setup .venv-infra infra
 	@INFRA_CHECKED=1 $(RUN) -m pytest tests/infra tests/container
+
+pictures: setup  ## take the pictures of the console for README and docs/console.md
+	@$(RUN) -m scripts.pictures
 
 routes: venv  ## write the tables of all functions: docs/routes.md and docs/functions.md
 	@$(RUN) -m scripts.routes
