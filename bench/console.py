@@ -54,7 +54,7 @@ def _measure(folder: Path, chromium: str) -> dict[str, dict[str, float]]:
         seed_users(storage, environ["STRONGROOM_MASTER_KEY"])
         seed_keys(storage, environ["STRONGROOM_MASTER_KEY"])
         port = free_port()
-        command = [sys.executable, "-m", "datasette", "serve", folder / "main.sqlite", "--port", str(port)]
+        command = [sys.executable, "-m", "datasette", "serve", str(folder / "main.sqlite"), "--port", str(port)]
         with (
             run_app(folder, environ) as app,
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as datasette,
@@ -66,7 +66,7 @@ def _measure(folder: Path, chromium: str) -> dict[str, dict[str, float]]:
                     "rounds": ROUNDS,
                 }
                 _wait(port)
-                script = ["node", ROOT / "bench" / "console.mjs", json.dumps(targets)]
+                script = ["node", str(ROOT / "bench" / "console.mjs"), json.dumps(targets)]
                 done = subprocess.run(
                     script, cwd=ROOT, env=clean_environ() | {"CHROMIUM": chromium}, capture_output=True, check=True
                 )
