@@ -10,8 +10,11 @@ import httpx
 import jwt
 import pytest
 
+from shared.settings import StorageSettings
+from shared.storage import account_of
 from tests.identity.conftest import Caller
 from tests.identity.provider import Provider, SigningKey, encode, run_provider
+from tests.storage.proxy import run_proxy
 from tests.support import App, app_environ, run_app
 
 ALICE_AUDIENCE = "https://api.example"
@@ -244,3 +247,38 @@ def test_subjects_are_replaced(back_end: Caller) -> None:
     for wrong in malformed:
         assert back_end.send("PUT", path, {"subjects": wrong}).status_code == 400, wrong
     assert back_end.send("PUT", f"users/{uuid4()}/subjects", {"subjects": []}).status_code == 404
+
+
+def test_requests_to_storage(
+    provider: Provider, storage_connection: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A token of ours costs one read, a foreign one none once warm, nor does the token of a listed caller."""
+    account = account_of(StorageSettings(storage_connection))
+    folder = tmp_path_factory.mktemp("watched")
+    with run_proxy(account.table_url) as proxy:
+        connection = (
+            f"AccountName={account.name};AccountKey={account.key};BlobEndpoint={account.blob_url};"
+            f"TableEndpoint={proxy.url}"
+        )
+        settings = {
+            "AzureWebJobsStorage": connection,
+            "TRUSTED_ISSUER_ACME": provider.url,
+            "TRUSTED_ISSUER_ACME_AUDIENCE": ALICE_AUDIENCE,
+            "STRONGROOM_KEY_CACHE_SECONDS": "300",
+        }
+        with run_app(folder, app_environ(folder, storage_connection) | settings) as app:
+            back_end = Caller(app)
+            own, foreign = back_end.sign_up()[1]["access_token"], provider.key.sign(provider.access_claims())
+            key = "t-" + uuid4().hex[:12]
+            back_end.post("keys", name=key, type="P-256", callers=["user:ACME/alice", "role:none"])
+
+            def requests(path: str, fields: dict[str, str], token: str = "") -> list[str]:
+                back_end.send("POST", path, fields, token=token)
+                proxy.requests.clear()
+                back_end.send("POST", path, fields, token=token)
+                return [method for method, _ in proxy.requests]
+
+            assert requests("check-token", {"token": own}) == ["GET"]
+            assert requests("check-token", {"token": foreign}) == []
+            assert requests("sign", {"key": key, "message": "x"}, foreign) == []
+            assert requests("sign", {"key": key, "message": "x"}, own) == []

@@ -44,8 +44,9 @@ class Subjects:
 
     def find(self, issuer: str, subject: str) -> Partition | None:
         """The user of this issuer and subject."""
-        row = self._users.table.get(SUBJECTS, self._key(issuer, subject))
-        return None if row is None else read_partition(self._users, self._owner(row), "failures")
+        key = self._key(issuer, subject)
+        row = self._users.table.get(SUBJECTS, key)
+        return None if row is None else read_partition(self._users, self._owner(row), PREFIX + key)
 
     def find_or_create(self, issuer: str, subject: str, name: str) -> Partition:
         """The user of this issuer and subject, created at the first time: one, however many calls do so at once.
@@ -56,16 +57,16 @@ class Subjects:
         taken: UserExists | None = None
         for _ in range(ATTEMPTS):
             user_id = self._claimed(key)
-            found = read_partition(self._users, user_id, "failures")
+            found = read_partition(self._users, user_id, PREFIX + key)
             if found is not None:
+                if PREFIX + key not in found.rows:
+                    self._users.table.write(put(self._users.records.row(user_id, PREFIX + key, _Identity())))
                 return found
             taken = None
             try:
                 self._accounts.create_without_password(name, user_id)
             except UserExists as error:
                 taken = error  # Another call has created this user meanwhile, or the name is another user's.
-                continue
-            self._users.table.write(put(self._users.records.row(user_id, PREFIX + key, _Identity())))
         if taken is not None:
             raise taken
         raise Busy("Several calls create this user at the same time. Try again.")
