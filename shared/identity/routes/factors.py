@@ -33,6 +33,7 @@ from shared.identity.passkeys import (
     user_handle,
 )
 from shared.identity.routes.fields import UserId, UserName
+from shared.identity.routes.me import SESSION_ERRORS
 from shared.identity.sessions import ActiveSession
 from shared.identity.store.factors import Factor, Factors
 from shared.identity.store.partitions import Partition
@@ -47,6 +48,25 @@ DEFAULT_LABELS = {"totp": "Authenticator app", "passkey": "Passkey"}
 _ALICE_ID = "5eed0000-0000-4000-8000-000000000001"
 """A user of the sample data."""
 _EXAMPLE_FACTOR = "3f2a9c0d51b24e6f8a7b6c5d4e3f2a1b"
+_EXAMPLE_CREDENTIAL = {
+    "id": "-R85HbTJsv3g6nAYnLo_tj9Xm6YSKzOtlP8-wzAIS-Q",
+    "rawId": "-R85HbTJsv3g6nAYnLo_tj9Xm6YSKzOtlP8-wzAIS-Q",
+    "type": "public-key",
+    "response": {
+        "clientDataJSON": (
+            "eyJ0eXBlIjoid2ViYXV0aG4uY3JlYXRlIiwiY2hhbGxlbmdlIjoiQU1NUHQ0VXh4R1RTdG5jZHE0MTdZRHdCRmk4dn"
+            "BJYS1wdzhvT3VWVzRUQSIsIm9yaWdpbiI6Imh0dHBzOi8vZXhhbXBsZS5vcmciLCJjcm9zc09yaWdpbiI6ZmFsc2Us"
+            "ImV4dHJhRGF0YSI6ImNsaWVudERhdGFKU09OIG1heSBiZSBleHRlbmRlZCB3aXRoIGFkZGl0aW9uYWwgZmllbGRzIG"
+            "luIHRoZSBmdXR1cmUsIHN1Y2ggYXMgdGhpczogQmtRZURqZGNUQnJYQmlBd0pUTEU1USJ9"
+        ),
+        "attestationObject": (
+            "o2NmbXRkbm9uZWdhdHRTdG10oGhhdXRoRGF0YVikv6vDdDKViwYzYNOtZGHJxHNa5_jt1GWSpeDwFFKy5LVZAAAAAI"
+            "RGzLmrHbN0dQsjZ_9vOh8AIPkfOR20ybL94OpwGJy6P7Y_V5umEiszrZT_PsMwCEvkpQECAyYgASFYIK_voW-Xypst"
+            "I-uGzLZAmNINuQhWBi6yScM6m2cvJt9hIlggkwpWuHovymYzSwNFir-HlxfBLMaO1zKQry4mZHlrkiA"
+        ),
+    },
+}
+"""The first vector of WebAuthn Level 3, section 16. Its challenge is not that of a ticket, so the app refuses it."""
 
 Label = Annotated[
     str,
@@ -348,7 +368,7 @@ def _described(factor: Factor) -> DescribedFactor:
 
 def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> dict[str, Operation]:
     """The functions for factors, and `begin-passkey-sign-in`."""
-    changing = (InvalidToken, NotFresh, Busy, Unavailable)
+    changing = (*SESSION_ERRORS, NotFresh, Busy)
     return {
         "enroll-totp": Operation(
             handle=partial(enroll_totp, factors),
@@ -397,7 +417,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
             request=None,
             response=FactorsResponse,
             summary="List your second factors, and how many recovery codes are left.",
-            errors=(InvalidToken, Unavailable),
+            errors=SESSION_ERRORS,
             examples=(Example("Your factors", {}),),
         ),
         "rename-factor": Operation(
@@ -405,7 +425,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
             request=RenameFactorRequest,
             response=DescribedFactor,
             summary="Give one of your factors another label.",
-            errors=(InvalidToken, UnknownFactor, Busy, Unavailable),
+            errors=(*SESSION_ERRORS, UnknownFactor, Busy),
             examples=(Example("A new label", {"factor_id": _EXAMPLE_FACTOR, "label": "Old phone"}),),
             writes=True,
         ),
