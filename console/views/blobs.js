@@ -123,7 +123,7 @@ async function preview(host, b, container, { call, signal }) {
     try {
       const found = await call('describe-data', { container, path: b.name });
       const columns = found.columns.map((c) => ({ name: c.name, type: c.type }));
-      return fill(host, h('p.small.dim', `${found.format}, ${found.row_count == null ? 'an unknown number of' : count(found.row_count)} rows, ${columns.length} columns`), resultTable({ columns, rows: (found.sample ?? []).map((r) => columns.map((c) => r[c.name] ?? null)) }, { label: 'First rows' }));
+      return fill(host, h('p.small.dim', `${found.format === 'csv' ? 'CSV' : found.format}, ${columns.length} columns${found.row_count == null ? '' : `, ${count(found.row_count)} rows`}`), resultTable({ columns, rows: (found.sample ?? []).map((r) => columns.map((c) => r[c.name] ?? null)) }, { label: 'First rows' }));
     } catch (error) { if (!(error instanceof Problem)) throw error; } // else show it as text
   }
   const image = IMAGES.test(type);

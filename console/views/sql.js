@@ -154,8 +154,8 @@ export default function show(root, { query, signal, call }) {
       if (engine()?.engine === 'blobs' && !explain && !agreed) {
         const plan = await exactCall('query-sql', readFields(what, { dry_run: true }), own);
         if (!live()) return;
-        fill(strips, h('p.strip', icon('file', 14), h('b', `Reads ${bytes(plan.bytes_to_read ?? 0)}`), ` of ${count(plan.files?.length ?? plan.files ?? 0)} files in about ${count(plan.requests_to_make ?? 0)} requests.`));
-        if ((plan.bytes_to_read ?? 0) > READS_AT_ONCE) {
+        fill(strips, h('p.strip', icon('file', 14), h('b', `At most ${bytes(plan.bytes_to_read)}`), ` of ${count(plan.file_count)} ${plan.file_count === 1 ? 'file' : 'files'} in ${count(plan.requests_to_make)} ${plan.requests_to_make === 1 ? 'request' : 'requests'}: `, h('span.clip', { title: plan.files.map((f) => f.name).join('\n') }, plan.files.slice(0, 3).map((f) => f.name).join(', '), plan.file_count > 3 && ' …')));
+        if (plan.bytes_to_read > READS_AT_ONCE) {
           results.removeAttribute('aria-busy');
           fill(results, h('div.pad', blank('file', `This query would read ${bytes(plan.bytes_to_read)}`, 'Storage bills each request and, out of its region, each byte. A narrower path, fewer columns or Parquet reads less.', h('button.primary', { type: 'button', onclick: () => run({ agreed: true }) }, `Read ${bytes(plan.bytes_to_read)}`))));
           return;

@@ -48,7 +48,7 @@ def open_app(running_app: App, storage_connection: str, tmp_path_factory: pytest
     folder = tmp_path_factory.mktemp("open")
     database = f"sqlite:///{running_app.database}"
     environ = app_environ(folder, storage_connection)
-    environ |= {"DATABASE_MAIN": database, "DATABASE_MAIN_WRITE": database}
+    environ |= {"DATABASE_MAIN": database, "DATABASE_MAIN_WRITE": database, "DATABASE_LAKE": "blobs://samples/orchard/"}
     with run_app(folder, environ, auth=False) as app:
         allow_uploads(storage_connection, [app.url])
         yield app

@@ -73,6 +73,13 @@ check('previews run nothing: HTML and SVG are text, images are images, bytes are
   await t.page.getByText('The first 64 KiB of 98 KiB').waitFor();
   await choose(t, 'empty.txt');
   await t.page.getByText('The blob is empty').waitFor();
+  // Data files by describe-data: columns with types, and the first rows.
+  await t.go('#/blobs/samples?prefix=orchard/');
+  for (const [name, column, value] of [['harvest.csv', 'kilograms', '118.5'], ['sales.parquet', 'parquet', 'columns']]) {
+    await choose(t, name);
+    await t.until(async () => { const text = await detail(t).innerText(); return text.includes(column) && text.includes(value); }, name);
+  }
+  t.assert.equal(await detail(t).locator('.result').count(), 1);
   t.assert.equal(await t.page.locator('iframe, object, embed').count(), 0);
 });
 

@@ -280,3 +280,24 @@ check('a chart shows negative values, and the explained plan is marked as such',
   await t.page.getByRole('radio', { name: 'Rows' }).click();
   await t.until(async () => (await t.text('.facts')).includes('plan'));
 });
+
+check('a database over files shows what a query would read before it runs', async (t) => {
+  const calls = [];
+  t.page.on('request', (r) => { if (r.url().endsWith('/api/query-sql')) calls.push(Boolean(r.postDataJSON().dry_run)); });
+  await t.open('#/sql?db=lake');
+  await t.page.locator('.tree summary', { hasText: 'harvest' }).waitFor();
+  await run(t, 'select fruit from harvest order by date limit 1');
+  await t.until(async () => (await rows(t))[0]?.[0] === 'cherry');
+  t.assert.match(await t.text('.strip'), /At most 136 B\s+of 1 file in 1 request/);
+  t.assert.match(await t.text('.facts'), /136 B read in 1 requests?/);
+  t.assert.deepEqual(calls, [true, false]);
+  // Over a limit, nothing is read before another press.
+  await t.page.route('**/api/query-sql', (route) => route.request().postDataJSON().dry_run
+    ? route.fulfill({ json: { files: [{ name: '<img src=x onerror=alert(1)>', size: 1, etag: '' }], file_count: 900, bytes_to_read: 5e9, requests_to_make: 1200, plan: '' } }) : route.continue());
+  await run(t, 'select count(*) as n from harvest');
+  await t.page.getByRole('button', { name: 'Read 4.66 GiB' }).waitFor();
+  await t.accessibleInAllColours('SQL over files');
+  t.assert.equal(calls.length, 3);
+  await t.page.getByRole('button', { name: 'Read 4.66 GiB' }).click();
+  await t.until(async () => (await rows(t)).length === 1 && calls.length === 4);
+}, { app: 'open' });
