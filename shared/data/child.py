@@ -95,6 +95,7 @@ class Engine:
             "describe": self.describe,
             "fetch": self.fetch,
             "estimate": self.estimate,
+            "least": self.least,
         }
 
     def serve(self) -> None:
@@ -257,8 +258,19 @@ class Engine:
     def estimate(self, sql: str, params: list[Any]) -> tuple[str, dict[str, int]]:
         """The statement's plan, and for each Parquet file about how many bytes the columns of the plan have."""
         plan = "\n".join(str(row[1]) for row in self._db.execute(f"explain {sql}", params).fetchall())
-        tree = json.loads(self._db.execute(f"explain (format json) {sql}", params).fetchall()[0][1])
-        columns = _projected(tree)
+        return plan, self._sizes(self._plan(sql, params))
+
+    def least(self, sql: str, params: list[Any]) -> dict[str, int] | None:
+        """For each Parquet file, the bytes that the statement must read; None where it need not read all rows."""
+        plan = self._plan(sql, params)
+        return self._sizes(plan) if _reads_all(plan, blocked=False) else None
+
+    def _plan(self, sql: str, params: list[Any]) -> Any:
+        return json.loads(self._db.execute(f"explain (format json) {sql}", params).fetchall()[0][1])
+
+    def _sizes(self, plan: Any) -> dict[str, int]:
+        """For each Parquet file, the bytes of the columns that a plan reads, and its footer."""
+        columns = _projected(plan)
         paths = [each.path for each in self._files.entries if each.path.endswith(".parquet")]
         sizes: dict[str, int] = {}
         if paths:
@@ -273,7 +285,7 @@ class Engine:
         for path in paths:
             number = str(self._files.find_entry(path))
             sizes[number] = sizes.get(number, 0) + FOOTER_BYTES
-        return plan, sizes
+        return sizes
 
     def fetch(self, count: int) -> list[Sequence[Any]]:
         """The next rows: at most `count`, and at most about FETCH_BYTES; none at the end."""
@@ -435,6 +447,24 @@ def _projected(node: Any) -> set[str]:
     projections = node.get("extra_info", {}).get("Projections", []) if isinstance(node.get("extra_info"), dict) else []
     names = [projections] if isinstance(projections, str) else projections
     return found | {str(name).strip('"').lower() for name in names}
+
+
+_BLOCKING = frozenset({"UNGROUPED_AGGREGATE", "HASH_GROUP_BY", "PERFECT_HASH_GROUP_BY", "ORDER_BY", "TOP_N", "WINDOW"})
+"""Operators that need every row of their input before they return one."""
+
+
+def _reads_all(node: Any, *, blocked: bool) -> bool:
+    """Whether a plan certainly reads every row of a file: a scan without a filter below an operator that needs all."""
+    if isinstance(node, list):
+        return any(_reads_all(each, blocked=blocked) for each in node)
+    name = node.get("name", "")
+    if "LIMIT" in name or name.endswith("JOIN"):
+        blocked = False
+    elif name in _BLOCKING:
+        blocked = True
+    if name.startswith("READ_"):
+        return blocked and not node.get("extra_info", {}).get("Filters")
+    return _reads_all(node.get("children", []), blocked=blocked)
 
 
 def _parameters(node: Any) -> set[str]:

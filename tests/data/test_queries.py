@@ -1,12 +1,17 @@
 """SQL over data files, from the function to a real child process and a real Azurite."""
 
 import gzip
+import json
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
-from tests.data.conftest import CONTAINER, Caller
+from shared.data.store.files import DataFiles
+from shared.errors import InvalidSetting
+from shared.web import Request
+from tests.data.conftest import CONTAINER, Build, Caller
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -105,3 +110,109 @@ def test_pages_and_changed_files(caller: Caller) -> None:
     assert caller.rows("q/pages.csv", sql, limit=2, cursor=first["cursor"]) == [[3]]
     caller.put("q/pages.csv", b"n\n1\n2\n4\n")
     assert caller.query("q/pages.csv", sql, 409, limit=2, cursor=first["cursor"])["code"] == "data-changed"
+
+
+def test_files_are_read_ahead_and_counted(caller: Caller) -> None:
+    """Many files are all read, each once, and every byte is counted."""
+    for number in range(30):
+        caller.put(f"q/many/{number:02}.csv", f"n\n{number}\n".encode())
+    body = caller.query("q/many/*.csv", "select count(*), sum(n) from data", timeout_ms=20_000)
+    assert body["rows"] == [[30, sum(range(30))]]
+    assert body["requests"] == 30
+    assert body["bytes_scanned"] == sum(len(f"n\n{number}\n") for number in range(30))
+
+
+def test_too_much_is_refused_before_it_is_read(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement that needs every row of too much is refused at once; one that needs a few rows runs."""
+    caller.put("q/large.csv", b"n,t\n" + b"1,xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n" * 200_000)
+    monkeypatch.setattr("shared.data.store.queries.MAX_BYTES", 8_000_000)
+    monkeypatch.setattr("shared.data.store.files.MAX_BYTES", 8_000_000)
+    reads: list[object] = []
+    read = DataFiles.read
+
+    def counted(self: DataFiles, *arguments: Any) -> bytes:
+        reads.append(arguments)
+        return read(self, *arguments)
+
+    monkeypatch.setattr(DataFiles, "read", counted)
+    body = caller.query("q/large.csv", "select sum(n) from data", 422)
+    assert body["code"] == "too-much-to-read"
+    assert len(reads) == 1
+    assert caller.rows("q/large.csv", "select n from data limit 3") == [[1], [1], [1]]
+    assert caller.query("q/large.csv", "select n from data where n = 2", 422)["code"] == "too-much-to-read"
+
+
+def test_parameters_and_what_looks_like_them(caller: Caller) -> None:
+    """Slices, structs, casts and dollar quotes are not parameters; names with a dollar or a colon are."""
+    sql = "select [1, 2, 3][1:2], {k: $v, 'l': 2}, '5'::int, $$a :b ? $c$$, :v + 1, e'it\\'s ?' from data limit 1"
+    row = caller.rows("q/a.csv", sql, params={"v": 7})[0]
+    assert row == [[1, 2], {"k": 7, "l": 2}, 5, "a :b ? $c", 8, "it's ?"]
+    assert caller.rows("q/a.csv", "select ?, ? || 'x', ?", params=[2**40, "a", None]) == [[2**40, "ax", None]]
+    body = caller.query("q/a.csv", "select ? from data", 400, params=[1, 2])
+    assert body["errors"][0]["field"] == "params"
+
+
+def test_formats_of_responses(caller: Caller) -> None:
+    """csv, ndjson and arrow say in headers what was read, and where the rest begins."""
+    for form in ("csv", "ndjson", "arrow"):
+        fields = {
+            "container": CONTAINER,
+            "path": "q/t.parquet",
+            "sql": "select id from data",
+            "format": form,
+            "limit": 2,
+        }
+        response = caller.raw("query-blobs", fields)
+        assert response.status == 200
+        assert response.headers["x-truncated"] == "true"
+        assert response.headers["x-cursor"]
+        assert int(response.headers["x-bytes-scanned"]) > 0
+        assert int(response.headers["x-requests"]) >= 1
+
+
+def test_a_dry_run(caller: Caller) -> None:
+    """A dry run names the files, an upper bound of what is read, and the plan."""
+    body = caller.query("q/t.parquet", "select sum(id) from data", dry_run=True)
+    assert [each["name"] for each in body["files"]] == ["q/t.parquet"]
+    run = caller.query("q/t.parquet", "select sum(id) from data")
+    assert run["requests"] <= body["requests_to_make"]
+    assert run["bytes_scanned"] <= body["bytes_to_read"] <= body["files"][0]["size"]
+    assert "Aggregate" in body["plan"]
+    body = caller.call("query-sql", database="lake", sql="select * from sales", dry_run=True)
+    assert body["file_count"] == 2
+
+
+def test_saved_and_public_queries(caller: Caller) -> None:
+    """Saved queries run over data files, and public ones without a key."""
+    route = next(each for each in caller.app.routes if each.name == "save-query")
+    fields = {
+        "sql": "from fruit where id = :id",
+        "database": "lake",
+        "public": True,
+        "parameters": [{"name": "id", "type": "integer"}],
+    }
+    request = Request(
+        "PUT", "http://x/api/queries/lake-fruit", {}, {"query_name": "lake-fruit"}, json.dumps(fields).encode()
+    )
+    assert caller.app.respond(route, request).status in (200, 201)
+    route = next(each for each in caller.app.routes if each.name == "public-query")
+    request = Request("GET", "http://x/api/public/lake-fruit?id=2", {}, {"query_name": "lake-fruit"}, b"")
+    response = caller.app.respond(route, request)
+    assert json.loads(response.body)["rows"] == [[2, "kiwi"]]
+
+
+def test_a_container_of_the_app_is_refused_at_start(build_app: Build) -> None:
+    """A database over a reserved container, or with a path that leaves it, stops the app."""
+    for url in ("blobs://azure-webjobs-secrets/", "blobs://lake/../x/", "blobs://lake/a*/", "blobs://L/"):
+        with pytest.raises(InvalidSetting, match="DATABASE_BAD"):
+            build_app(DATABASE_BAD=url)
+    with pytest.raises(InvalidSetting, match="DATABASE_LAKE_WRITE"):
+        build_app(DATABASE_LAKE="blobs://lake/", DATABASE_LAKE_WRITE="blobs://lake/")
+
+
+def test_health_checks_the_container_alone(build_app: Build) -> None:
+    """A missing container is a database that is down; no process is started for the check."""
+    app = build_app(DATABASE_LAKE=f"blobs://{CONTAINER}/lake/", DATABASE_GONE="blobs://no-such-container/")
+    body = app.call("health-details")
+    states = {name: each["status"] for name, each in body["services"].items()}
+    assert (states["database-lake"], states["database-gone"]) == ("ok", "down")

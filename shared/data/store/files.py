@@ -2,13 +2,16 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from threading import Lock
 from typing import Any, Protocol
 
-from shared.data.names import File
+from shared.data.names import File, format_of
 from shared.data.ranges import FOOTER_BYTES, Range, Reading
 from shared.datafiles import DataChanged, TooMuchToRead
 from shared.errors import PreconditionFailed
+from shared.once import Once
 from shared.storage import Storage
 from shared.storage.blobs import Blobs
 from shared.storage.errors import UnknownBlob
@@ -18,6 +21,12 @@ MAX_LISTED = 50_000
 MAX_FILES = 1000
 MAX_BYTES = 256 * 1024 * 1024
 MAX_REQUESTS = 2000
+AHEAD_FILES, AHEAD_BYTES = 8, 256 * 1024
+"""How many files are begun before the engine wants them, and what is read of each."""
+TOO_MUCH = (
+    f"The call would read more than {MAX_BYTES >> 20} MiB in {MAX_REQUESTS} requests. Name fewer files, select fewer "
+    "columns, or filter by a column that the files are sorted by."
+)
 FOOTERS_BYTES = 16 * 1024 * 1024
 """The most bytes of the ends of files that are kept for later calls."""
 
@@ -64,6 +73,8 @@ class DataFiles:
         self._footers: OrderedDict[tuple[str, str, str], tuple[int, bytes]] = OrderedDict()
         self._footer_bytes = 0
         self._lock = Lock()
+        self.threads = Once(lambda: ThreadPoolExecutor(AHEAD_FILES, "data"))
+        """Read ahead."""
 
     def check_container(self, container: str) -> None:
         """Raises UnknownContainer and ReservedContainer."""
@@ -123,39 +134,73 @@ class DataFiles:
 
 
 class Budget:
-    """Reads the files of one call, and counts what it reads. One thread uses it."""
+    """Reads the files of one call, and counts what it reads. One thread uses it; it reads ahead on others."""
 
     def __init__(self, files: DataFiles, container: str) -> None:
         self._files = files
         self.container = container
+        self.all: list[File] = []
+        """The files of the call, by their numbers."""
         self.contents: bytes | None = None
         """The bytes of the only file, where the call itself brought them."""
         self.bytes_scanned = 0
         self.requests = 0
         """For bytes; listings are not counted."""
         self._readings: dict[int, Reading] = {}
+        self._begun: dict[int, Future[tuple[int, bytes]] | None] = {}
+        """By file, the first read: on its way, or None once it was used."""
 
-    def read(self, number: int, file: File, offset: int, length: int) -> tuple[int, bytes]:
-        """At least the `length` bytes at `offset` of file `number` of the call: where they start, and the bytes.
+    def read(self, number: int, offset: int, length: int) -> tuple[int, bytes]:
+        """Bytes of file `number` from `offset` on, about `length` of them: where they start, and the bytes.
 
         Raises DataChanged, and TooMuchToRead beyond the limits of a call.
         """
         if self.contents is not None:
             return offset, self.contents[offset : offset + length]
-        reading = self._readings.setdefault(number, Reading(file.size))
+        file = self.all[number]
+        if number not in self._readings:
+            self._readings[number] = Reading(file.size)
+            self._begin_next(number)
         is_footer = offset >= file.size - FOOTER_BYTES and offset > 0
         if is_footer and (kept := self._files.footer(self.container, file)) and kept[0] <= offset:
             return kept
-        wanted = reading.next_range(offset, length)
+        if (begun := self._begun.get(number)) is not None:
+            self._begun[number] = None
+            start, data = begun.result()
+            if start <= offset < start + len(data):
+                return start, data
+        wanted = self._readings[number].next_range(offset, length)
+        self._count(wanted)
+        return self._fetch(file, wanted)
+
+    def _count(self, wanted: Range) -> None:
         size = wanted.end - wanted.start
         if self.requests >= MAX_REQUESTS or self.bytes_scanned + size > MAX_BYTES:
-            raise TooMuchToRead(
-                f"The call would read more than {MAX_BYTES >> 20} MiB in {MAX_REQUESTS} requests. Name fewer files, "
-                "select fewer columns, or filter by a column that the files are sorted by."
-            )
-        data = self._files.read(self.container, file, wanted)
+            raise TooMuchToRead(TOO_MUCH)
         self.requests += 1
         self.bytes_scanned += size
-        if is_footer and wanted.end == file.size:
+
+    def _fetch(self, file: File, wanted: Range) -> tuple[int, bytes]:
+        data = self._files.read(self.container, file, wanted)
+        if wanted.end == file.size and wanted.start >= file.size - FOOTER_BYTES and wanted.start > 0:
             self._files.keep_footer(self.container, file, wanted.start, data)
         return wanted.start, data
+
+    def _begin_next(self, number: int) -> None:
+        """Begin to read the files behind `number`: their ends of Parquet, their beginnings of any other format."""
+        for following in range(number + 1, min(number + 1 + AHEAD_FILES, len(self.all))):
+            file = self.all[following]
+            if following in self._begun or following in self._readings:
+                continue
+            if format_of(file.name) == "parquet":
+                if self._files.footer(self.container, file):
+                    continue
+                wanted = Range(max(0, file.size - AHEAD_BYTES), file.size)
+            else:
+                wanted = Range(0, min(file.size, AHEAD_BYTES))
+            try:
+                self._count(wanted)
+            except TooMuchToRead:
+                return  # The read itself, if it comes, raises this.
+            run = copy_context().run  # With the deadline of the call.
+            self._begun[following] = self._files.threads().submit(run, self._fetch, file, wanted)

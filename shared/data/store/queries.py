@@ -24,8 +24,8 @@ from shared.data.names import (
 )
 from shared.data.ranges import WINDOW_BYTES
 from shared.data.sources import VIEW, Selection, check_count, select
-from shared.data.store.files import MAX_FILES, Budget, DataFiles
-from shared.datafiles import ColumnsDiffer, FileFormat, Options, UnreadableData
+from shared.data.store.files import MAX_BYTES, MAX_FILES, TOO_MUCH, Budget, DataFiles
+from shared.datafiles import ColumnsDiffer, FileFormat, Options, TooMuchToRead, UnreadableData
 from shared.deadline import call_limit
 from shared.errors import (
     MultipleStatements,
@@ -198,7 +198,7 @@ class DataQuery:
         self._budget = Budget(files, source.container)
         self._budget.contents = getattr(source, "contents", None)
         self._child: Child | None = None
-        self._all: list[File] = []
+        self._all = self._budget.all
         """The files of the call, by the numbers that the child uses."""
         self.selections: list[Selection] = []
         """The files of each view, without those that the statement's partitions leave out."""
@@ -257,6 +257,13 @@ class DataQuery:
     def run(self, sql: str, params: Sequence[Any] = (), *, explain: bool = False) -> list[ResultColumn]:
         """Start the statement: its columns. Raises SqlError, QueryTimeout, OutOfMemory, EngineFailed and more."""
         self._open()
+        if not explain and sum(each.size for each in self._all) > MAX_BYTES and len(self.selections) == 1:
+            least = self._call("least", sql, list(params))
+            if (
+                least is not None
+                and sum(least.get(str(number), each.size) for number, each in enumerate(self._all)) > MAX_BYTES
+            ):
+                raise TooMuchToRead(TOO_MUCH)
         return self.start(sql, params, explain=explain)
 
     def _open(self) -> None:
@@ -348,7 +355,7 @@ class DataQuery:
         if not (number >= 0 and 0 <= offset < file.size and length > 0):
             raise EngineFailed(FAILED)
         with self._limit():
-            start, data = self._budget.read(number, file, offset, min(length, WINDOW_BYTES))
+            start, data = self._budget.read(number, offset, min(length, WINDOW_BYTES))
         return START.pack(start) + data
 
     def _error(self, code: str, detail: str) -> StrongroomError:
