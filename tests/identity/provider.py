@@ -1,4 +1,4 @@
-"""An OpenID provider under the test's control: it signs what a test wants, and misbehaves where a test says so."""
+"""An OpenID provider under the test's control: a test sets what it signs, and how it misbehaves."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ class SigningKey:
         self.algorithm = algorithm
         self.key: Key
         if algorithm[:2] in ("RS", "PS"):
-            with warnings.catch_warnings(action="ignore"):  # Of short keys: a test wants one.
+            with warnings.catch_warnings(action="ignore"):  # Of short keys: a test uses one.
                 self.key = RSAKey.import_key(rsa.generate_private_key(65537, bits))
         elif algorithm == "ES256":
             self.key = ECKey.import_key(ec.generate_private_key(ec.SECP256R1()))

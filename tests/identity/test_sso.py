@@ -210,7 +210,7 @@ def encode_basic(user: str, password: str) -> str:
 
 
 def test_a_ticket_needs_its_verifier_and_works_once(browser: Browser, provider: Provider) -> None:
-    """Whoever reads the ticket in a URL cannot use it; of many calls with ticket and verifier, one wins."""
+    """A ticket that somebody reads in a URL is of no use to them; of many calls with ticket and verifier, one wins."""
     ticket = browser.sign_in()["ticket"]
     running = browser.running
     for verifier in (secrets.token_urlsafe(48), sso.challenge(browser.verifier), browser.verifier + "A"):
