@@ -54,6 +54,9 @@ param publicSignIn bool = false
 @description('Optional. Anybody may create a user with sign-up.')
 param publicSignUp bool = false
 
+@description('Optional. More settings of the app, such as SSO_GOOGLE_ISSUER=https://accounts.google.com, or several of them separated by semicolons. Give secrets as Key Vault references.')
+param settings string[] = []
+
 // The hosting.
 
 @description('Optional. The platform that runs the app: flex runs the package, the others run the image. docs/hosting.md compares them.')
@@ -192,6 +195,8 @@ var appSubnetId = privateNetwork ? '' : resourceId('Microsoft.Network/virtualNet
 
 var ranges = siteRanges(allowedIpRanges)
 var pages = filter(map(flatten(map(origins, text => split(text, ','))), text => trim(text)), text => !empty(text))
+var pairs = filter(map(flatten(map(settings, text => split(text, ';'))), text => trim(text)), text => contains(text, '='))
+var moreSettings = map(pairs, text => { name: split(text, '=')[0], value: substring(text, indexOf(text, '=') + 1) })
 var emails = filter(map(flatten(map(alertEmails, text => split(text, ','))), text => trim(text)), text => !empty(text))
 
 var server = databases(
@@ -438,6 +443,7 @@ module app 'modules/hosting/app.bicep' = if (hosting == 'flex' || deployContaine
     pages: pages
     publicSignIn: publicSignIn
     publicSignUp: publicSignUp
+    moreSettings: moreSettings
   }
 }
 

@@ -325,7 +325,7 @@ def texts(value: object) -> list[str]:
 
 
 def is_id_token(token: Parsed) -> bool:
-    """Whether the token shows that it is of another kind than an access token: by its type, or by an ID token's claims."""
+    """Whether the token is of another kind than an access token: by its type, or by the claims of an ID token."""
     if token.type not in _ACCESS_TYPES:
         return True
     kind = str(token.claims.get("typ")).lower()  # Keycloak names the kind of a token in a claim.

@@ -172,6 +172,14 @@ class Case:
         return [each.strip() for text in texts for each in text.split(",") if each.strip()]
 
     @property
+    def more_settings(self) -> dict[str, str]:
+        """The operator's settings, from lists separated by semicolons."""
+        texts = self.parameter("settings", [])
+        assert isinstance(texts, list)
+        pairs = [each.strip().partition("=") for text in texts for each in text.split(";") if each.strip()]
+        return {name: value for name, _, value in pairs}
+
+    @property
     def public_paths(self) -> list[str]:
         """The paths that need no sign-in with Entra ID."""
         paths = list(PUBLIC_PATHS)
@@ -225,6 +233,7 @@ VAULT_RANGES = ("203.0.113.7/32", "198.51.100.0/24", "192.0.2.6/31")
 STORAGE_RANGES = ("203.0.113.7", "198.51.100.0/24", "192.0.2.6", "192.0.2.7")
 FIREWALL = ("allow-203-0-113-7-32", "allow-198-51-100-0-24", "allow-192-0-2-6-31")
 
+SECRET_REFERENCE = "@Microsoft.KeyVault(SecretUri=https://secrets.vault.azure.net/secrets/google)"
 IMAGE = "strongroom@sha256:" + "0" * 64
 GATEWAY = {"url": "https://gateway.example.org"}
 
@@ -278,6 +287,11 @@ CASES = [
             "origins": ["https://app.example.org, https://www.example.org", ""],
             "publicSignIn": True,
             "publicSignUp": True,
+            "settings": [
+                "SSO_GOOGLE_ISSUER=https://accounts.google.com; TRUSTED_ISSUER_ACME_AUDIENCE=a,b=c;",
+                "",
+                f"SSO_GOOGLE_CLIENT_SECRET={SECRET_REFERENCE}",
+            ],
             "maximumInstanceCount": 100,
             "storageRedundancy": "Standard_GZRS",
             "retentionDays": 60,

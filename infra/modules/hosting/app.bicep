@@ -66,6 +66,9 @@ param publicSignIn bool
 @description('Required. Anybody may create a user.')
 param publicSignUp bool
 
+@description('Required. More settings of the app.')
+param moreSettings setting[]
+
 var cloud = loadJsonContent('../../cloud.json')
 var abbreviations = loadJsonContent('../../abbreviations.json')
 var inContainer = hosting != 'flex'
@@ -79,7 +82,7 @@ var concurrency = {
   '4096': 32
 }[inContainer ? '2048' : string(options.instanceMemoryMB)]
 
-// None of the settings is a secret.
+// None of the settings is a secret; those of the operator may be Key Vault references.
 var settings setting[] = concat(
   [
     { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
@@ -128,7 +131,8 @@ var settings setting[] = concat(
         { name: 'AzureFunctionsWebHost__hostid', value: 'strongroom-${token}' }
         { name: 'AzureWebJobsSecretStorageType', value: 'blob' }
       ]
-    : []
+    : [],
+  moreSettings
 )
 
 module flex 'flex.bicep' = if (hosting == 'flex') {

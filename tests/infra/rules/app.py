@@ -103,6 +103,7 @@ def settings_reach_by_identity(snapshot: Snapshot, case: Case) -> Iterator[str]:
     for name, parameter in (("SIGN_IN", "publicSignIn"), ("SIGN_UP", "publicSignUp")):
         if case.parameter(parameter, False):
             wanted[f"STRONGROOM_PUBLIC_{name}"] = "true"
+    wanted |= case.more_settings
     if case.private_network:
         wanted["STRONGROOM_STORAGE_PRIVATE"] = "true"
     if case.database == "none":
