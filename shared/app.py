@@ -112,6 +112,7 @@ def build(environ: Mapping[str, str]) -> App:
         signing.cursors,
         sandbox,
         settings.max_body_bytes,
+        data.queries,
     )
 
     def blob_url() -> str:

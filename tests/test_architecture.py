@@ -138,6 +138,7 @@ PURE = {
     "passwords": ("characters", "costs", "devices", "foreign", "names", "policy", "throttling"),
     "sql": ("dialects", "paging", "saved", "statements", "values"),
     "data": ("functions", "gate", "names", "ranges", "sources", "types"),
+    "models": ("azureml", "batches", "content", "manifest", "onnx", "predictions", "tensors", "v2"),
     "blobs": ("conditions", "downloads", "formats", "listing", "media_types", "names", "shares", "summary"),
     "identity": (
         "callers",

@@ -10,6 +10,7 @@ from shared.once import Once
 from shared.web import DELETE, FUNCTION, GET, POST, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
+    from shared.models.routes.batching import Reader
     from shared.models.routes.predicting import Models as Predicting
     from shared.models.store.engine import Engine
     from shared.models.store.files import ModelFiles
@@ -37,10 +38,12 @@ def build(
     cursors: Cursors,
     sandbox: Callable[[], "Sandbox"],
     max_body_bytes: int,
+    reader: Callable[[], "Reader"],
 ) -> Models:
     """Connects to nothing. Raises InvalidSetting.
 
-    `own_key` signs the records; `derive_key` returns 32 bytes for a purpose; models run in `sandbox`.
+    `own_key` signs the records; `derive_key` returns 32 bytes for a purpose; models run in `sandbox`; `reader` reads
+    data files.
     """
     settings = load_settings(environ)
 
@@ -88,6 +91,13 @@ def build(
         return operations(models())
 
     @Once
+    def batching() -> Mapping[str, Operation]:
+        from shared.models.routes.batching import operations
+        from shared.models.store.outputs import Outputs
+
+        return operations(models(), Outputs(storage()), reader, cursors)
+
+    @Once
     def protocol() -> Mapping[str, Operation]:
         from shared.models.routes.protocol import operations
 
@@ -106,6 +116,7 @@ def build(
             Route("get-model", "models/{name}", GET, FUNCTION, saving),
             Route("delete-model", "models/{name}", DELETE, FUNCTION, saving),
             Route("predict", "predict", POST, FUNCTION, predicting),
+            Route("predict-batch", "predict-batch", POST, FUNCTION, batching),
             Route("v2-metadata", "v2/{*path}", GET, FUNCTION, protocol),
             Route("v2-infer", "v2/models/{model}/{*rest}", POST, FUNCTION, protocol),
             Route("identify-blobs", "identify-blobs", POST, FUNCTION, identifying),

@@ -86,3 +86,17 @@ class BatchTooLarge(Refused):
 
     code = "batch-too-large"
     title = "A blob is too large for one call"
+
+
+class BadRow(Refused):
+    """A row of a data file does not fit the model."""
+
+    code = "bad-row"
+    title = "A row does not fit the model"
+
+
+class TooFewProcesses(Refused):
+    """A batch needs two child processes, and this instance runs one."""
+
+    code = "too-few-processes"
+    title = "A batch needs two processes at the same time"

@@ -13,6 +13,8 @@ import pytest
 from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 
+from shared.errors import InvalidRequest
+from shared.models.v2 import split_body
 from tests.models import files
 from tests.models.conftest import Save
 from tests.support import App
@@ -100,6 +102,15 @@ def test_tritonclient_reads_the_error(server: triton.InferenceServerClient, head
         server.infer("iris", [rows], headers=headers)
     with pytest.raises(InferenceServerException, match="No saved model"):
         server.infer("none", [rows], headers=headers)
+
+
+def test_the_length_of_the_json_is_checked() -> None:
+    """The header splits the body, and is refused where it is no length."""
+    assert split_body(b"{}data", "2") == (b"{}", b"data")
+    assert split_body(b"{}", None) == (b"{}", b"")
+    for length in ("7", "-1", "x", "", "٢", "1.0"):
+        with pytest.raises(InvalidRequest):
+            split_body(b"{}data", length)
 
 
 GOOD = {"name": "X", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}

@@ -1,6 +1,7 @@
 """Runs ONNX models in child processes: one per file, kept for the next call."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from time import monotonic
 from typing import Any
 from weakref import WeakSet
@@ -9,7 +10,7 @@ import msgspec
 
 from shared.deadline import deadline
 from shared.models.child import ENTRY, PIECE_BYTES
-from shared.models.errors import ModelTimeout, OutputTooLarge, UnsupportedModel
+from shared.models.errors import ModelTimeout, OutputTooLarge, TooFewProcesses, UnsupportedModel
 from shared.models.onnx import TensorSpec
 from shared.models.tensors import MAX_OUTPUT_BYTES, Tensor
 from shared.sandbox.errors import EngineFailed, OutOfMemory
@@ -67,6 +68,15 @@ class Engine:
                 raise OutputTooLarge(f"{text} Send fewer rows.")
             raise EngineFailed(f"onnxruntime reports: {text}")
         return [Tensor(*each) for each in reply[1]]
+
+    def reserve(self, count: int) -> AbstractContextManager[None]:
+        """Reserve child processes for the calls inside, all at once. Raises Busy and TooFewProcesses."""
+        if self._sandbox.processes < count:
+            raise TooFewProcesses(
+                f"This call needs {count} processes. Set STRONGROOM_SANDBOX_PROCESSES to {count}, on an instance of "
+                "2,048 MiB or more."
+            )
+        return self._sandbox.reserve(count, deadline())
 
     def _load(self, child: Child, data: bytes, ends: float) -> None:
         child.send(msgspec.msgpack.encode(("load", _left(ends), len(data))), ends)

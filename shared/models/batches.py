@@ -1,0 +1,123 @@
+"""Predictions for the rows of a data file: its columns as a model's inputs, and the lines of the output. Pure."""
+
+import base64
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from shared.errors import FieldError, InvalidRequest
+from shared.models.errors import BadRow
+from shared.models.manifest import Manifest
+from shared.models.predictions import Prediction
+
+OutputFormat = Literal["csv", "ndjson"]
+MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
+_OUTPUT = re.compile(r".*\.[A-Za-z0-9._-]+-v[0-9]+-[0-9a-f]{12}\.(csv|ndjson)", re.DOTALL)
+_QUOTED = re.compile(r'[",\r\n]|^\s|\s\Z')
+
+
+def output_name(prefix: str, source: str, etag: str, manifest: Manifest, signature: str, kind: OutputFormat) -> str:
+    """The name of an output: of the input's name, its ETag and the version, so that it is written once."""
+    digest = hashlib.sha256(msgspec.json.encode((source, etag, manifest.name, manifest.version, signature)))
+    return f"{prefix}{source}.{manifest.name}-v{manifest.version}-{digest.hexdigest()[:12]}.{kind}"
+
+
+def is_output(name: str, prefix: str) -> bool:
+    """Whether a blob is an output of a batch with this prefix, and so no input of the next one."""
+    return name.startswith(prefix) and _OUTPUT.fullmatch(name) is not None
+
+
+def positions(manifest: Manifest, columns: Sequence[str]) -> list[int]:
+    """The positions of the model's fields among the columns of a file. Raises BadRow, naming those that it lacks."""
+    inputs = manifest.inputs or []
+    names = list(manifest.features or []) or [each.name for each in inputs]
+    if not manifest.features and len(inputs) == 1:
+        shape = inputs[0].shape or []
+        width = shape[1] if len(shape) == 2 else 1
+        if width != 1:
+            if width not in (-1, len(columns)):
+                raise BadRow(
+                    f"The file has {len(columns)} columns, and the model takes {width}. Save the model with "
+                    "`features`, so that it finds its own."
+                )
+            return list(range(len(columns)))
+    missing = [name for name in names if name not in columns]
+    if missing:
+        raise BadRow(f"The file lacks the column {missing[0][:64]}. The model needs {', '.join(names[:20])}.")
+    return [list(columns).index(name) for name in names]
+
+
+def inputs_of(rows: Iterable[Sequence[Any]], wanted: Sequence[int], decimals: Sequence[int]) -> list[list[Any]]:
+    """The rows of the model. `decimals` are the positions of columns whose numbers are texts."""
+    texts = set(decimals)
+    return [[float(row[at]) if at in texts and row[at] is not None else row[at] for at in wanted] for row in rows]
+
+
+def bad_row(error: InvalidRequest, start: int, names: Sequence[str]) -> BadRow:
+    """The error of a row, with its number in the file (from 1, without the header) and its column."""
+    field: FieldError | None = error.errors[0] if error.errors else None
+    found = re.match(r"rows\[([0-9]+)\](?:\[([0-9]+)\]|\.(.+))?", field.field) if field is not None else None
+    if field is None or found is None:
+        return BadRow(error.detail)
+    column = names[int(found[2])] if found[2] and int(found[2]) < len(names) else found[3]
+    where = f", column {column}" if column else ""
+    problem = field.detail.partition("` ")[2] or field.detail
+    return BadRow(f"Row {start + int(found[1]) + 1}{where}: {problem} Correct the file.")
+
+
+def columns_of(columns: Sequence[str], first: Prediction | None) -> list[str]:
+    """The columns of an output: those of the file, and the prediction, under names that the file does not have.
+
+    `first` is the first prediction; None for a file without rows.
+    """
+    added = ["prediction"] if first is None or first.label is msgspec.UNSET else ["prediction", "score"]
+    names = list(columns)
+    for name in added:
+        while name in names:
+            name += "_"  # noqa: PLW2901 - the same column.
+        names.append(name)
+    return names
+
+
+def values_of(prediction: Prediction) -> list[Any]:
+    """A prediction as the values of its columns."""
+    if prediction.label is msgspec.UNSET:
+        return [prediction.value]
+    return [prediction.label, prediction.score]
+
+
+def lines(kind: OutputFormat, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """Rows as lines of the output."""
+    if kind == "ndjson":
+        return b"".join(msgspec.json.encode(dict(zip(names, map(_plain, row), strict=True))) + b"\n" for row in rows)
+    return "".join(",".join(map(_field, row)) + "\r\n" for row in rows).encode()
+
+
+def header(kind: OutputFormat, names: Sequence[str]) -> bytes:
+    """The first line of CSV."""
+    return lines("csv", names, [names]) if kind == "csv" else b""
+
+
+def _plain(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _field(value: Any) -> str:
+    """A value in CSV, as `export-sql` writes it: NULL is nothing, and an empty text is `""`."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return '"' + value.replace('"', '""') + '"' if value == "" or _QUOTED.search(value) else value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else ""
+    if isinstance(value, int):
+        return str(value)
+    return _field(msgspec.json.encode(value).decode())

@@ -1,0 +1,307 @@
+"""`predict-batch`."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from time import monotonic
+from typing import Annotated, Any, Protocol
+
+import msgspec
+from msgspec import Meta
+
+from shared.datafiles import FILE_ERRORS, DataChanged, NoFiles
+from shared.deadline import call_limit, deadline, seconds_left
+from shared.errors import (
+    Busy,
+    InvalidRequest,
+    QueryTimeout,
+    Refused,
+    Unavailable,
+    UnknownContainer,
+    invalid_field,
+)
+from shared.inflight import inflight
+from shared.models import batches
+from shared.models.batches import OutputFormat
+from shared.models.errors import BadRow, BatchTooLarge, ModelNotTrusted, ModelTimeout, TooFewProcesses, UnsupportedModel
+from shared.models.predictions import predictions_of
+from shared.models.routes.fields import MODEL_ERRORS, OUTAGES, RUNNING, ContainerName, ModelName, Version
+from shared.models.routes.predicting import Models
+from shared.models.store.outputs import Outputs
+from shared.models.store.records import Stored
+from shared.models.tensors import from_rows
+from shared.storage.errors import ReservedContainer
+from shared.web import Cursors, Example, Fields, Operation
+from shared.web.respond import problem_fields
+
+CHUNK_ROWS = 1000
+MAX_OUTPUT_BYTES = 64 * 1024 * 1024
+"""Of one blob."""
+MAX_NAME = 1024
+MARGIN_SECONDS = 1.0
+"""What a call keeps of its time for the response."""
+
+
+class Column(Protocol):
+    """A column of a data file."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """Its type, as `query-sql` names it."""
+        ...
+
+
+class Query(Protocol):
+    """A statement over a data file."""
+
+    def check(self, sql: str) -> None:
+        """Check the statement."""
+        ...
+
+    def run(self, sql: str) -> Sequence[Column]:
+        """Start it: its columns."""
+        ...
+
+    def fetch(self, count: int) -> list[tuple[Any, ...]]:
+        """The next rows; none at the end."""
+        ...
+
+
+class File(Protocol):
+    """A blob that matches a path."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def etag(self) -> str:
+        """Its ETag."""
+        ...
+
+
+class Reader(Protocol):
+    """Reads data files, each in a process of its own."""
+
+    def path(self, container: str, path: str) -> Any:
+        """What a path matches: its `selection.files` are `File`s."""
+        ...
+
+    def open(self, source: Any, deadline: float) -> AbstractContextManager[Query]:
+        """A query over what a path matches, by a deadline of the monotonic clock."""
+        ...
+
+
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The files with the rows."""
+
+    container: ContainerName
+    path: Annotated[
+        str,
+        Meta(
+            description="A blob of exactly that name, else a glob of `*`, `**`, `?`, `[…]`.",
+            min_length=1,
+            max_length=1024,
+        ),
+    ]
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the outputs go."""
+
+    container: ContainerName
+    prefix: Annotated[
+        str,
+        Meta(description="The names of the outputs begin with it.", max_length=512, pattern=r"^[^\x00-\x1f\x7f]*\Z"),
+    ] = ""
+    format: OutputFormat = "csv"
+
+
+class PredictBatch(Fields, frozen=True, kw_only=True):
+    """A model, the files with its rows, and where the predictions go."""
+
+    model: ModelName
+    version: Version | None = None
+    source: Source
+    target: Target
+    cursor: Annotated[str, Meta(max_length=4096)] | None = None
+    timeout_ms: Annotated[
+        int, Meta(ge=1000, le=200_000, description="The most that the whole call may take, in milliseconds.")
+    ] = 60_000
+
+
+class PredictedBatch(msgspec.Struct, frozen=True):
+    """For each input blob its output, or a problem with the name of the input.
+
+    Beside `name`, the output's: `source`, `row_count` and `sha256`. A repeated call returns what the first one wrote.
+    """
+
+    row_count: int
+    blobs: list[dict[str, Any]]
+    cursor: str | None
+    """Call again with it, to continue with the next input."""
+
+
+class _Position(msgspec.Struct, frozen=True, array_like=True):
+    next: str
+    version: int
+    digest: str
+
+
+def predict_batch(
+    models: Models, outputs: Outputs, reader: Callable[[], Reader], cursors: Cursors, fields: PredictBatch
+) -> PredictedBatch:
+    scope = ("predict-batch", fields.model, fields.version, fields.source, fields.target)
+    position = None if fields.cursor is None else cursors.decode(fields.cursor, _Position, *scope)
+    stored = models.records.get(fields.model, position.version if position is not None else fields.version)
+    if stored.manifest.kind != "onnx":
+        raise UnsupportedModel("This model is an endpoint. Call it with predict.")
+    outputs.check_container(fields.target.container)
+    files = _files(reader(), fields)
+    digest = hashlib.sha256(msgspec.json.encode([(each.name, each.etag) for each in files])).hexdigest()
+    if position is not None and position.digest != digest:
+        raise DataChanged("The files changed since the call that returned this cursor. Start again without it.")
+    began = monotonic()
+    half = seconds_left() / 2
+    found: list[dict[str, Any]] = []
+    count = 0
+    left = [each for each in files if position is None or each.name >= position.next]
+    for number, file in enumerate(left):
+        cursor = cursors.encode(_Position(file.name, stored.manifest.version, digest), *scope)
+        if number and monotonic() - began > half:
+            return PredictedBatch(count, found, cursor)
+        try:
+            with call_limit(max(0.1, seconds_left() - MARGIN_SECONDS)):
+                blob = _one(models, outputs, reader(), stored, fields, file)
+        except (QueryTimeout, ModelTimeout, Unavailable) as error:
+            if isinstance(error, Unavailable) and seconds_left() > MARGIN_SECONDS:
+                raise
+            if number:
+                return PredictedBatch(count, found, cursor)
+            raise BatchTooLarge(
+                f"The blob {file.name[:200]} takes longer than this call. Send a larger timeout_ms, or split the blob."
+            ) from error
+        except (Busy, ModelNotTrusted, BatchTooLarge, TooFewProcesses):
+            if not number:
+                raise
+            return PredictedBatch(count, found, cursor)
+        except Refused as error:
+            blob = {"name": file.name, **problem_fields(error)}
+        count += int(blob.get("row_count", 0))
+        found.append(blob)
+    return PredictedBatch(count, found, None)
+
+
+def _files(reader: Reader, fields: PredictBatch) -> list[File]:
+    """The inputs, by name, without the outputs of earlier calls. Raises NoFiles."""
+    same = fields.source.container == fields.target.container
+    files = [
+        each
+        for each in reader.path(fields.source.container, fields.source.path).selection.files
+        if not (same and batches.is_output(each.name, fields.target.prefix))
+    ]
+    if not files:
+        raise NoFiles("No blob matches the path, except for outputs of earlier calls. Correct `source.path`.")
+    return sorted(files, key=lambda each: each.name)
+
+
+def _one(
+    models: Models, outputs: Outputs, reader: Reader, stored: Stored, fields: PredictBatch, file: File
+) -> dict[str, Any]:
+    """The output of one input. Raises BadRow, BatchTooLarge, TooFewProcesses, and what reading and running raise."""
+    target = fields.target
+    name = batches.output_name(target.prefix, file.name, file.etag, stored.manifest, stored.signature, target.format)
+    if len(name) > MAX_NAME:
+        raise invalid_field("target.prefix", "The names of the outputs would be too long. Send a shorter prefix.")
+    done = outputs.find(target.container, name)
+    if done is None:
+        data, count = _predicted(models, reader, stored, fields, file)
+        done = outputs.write(target.container, name, data, count, batches.MEDIA_TYPES[target.format])
+    return {"name": name, "source": file.name, "row_count": done.row_count, "sha256": done.sha256}
+
+
+def _predicted(models: Models, reader: Reader, stored: Stored, fields: PredictBatch, file: File) -> tuple[bytes, int]:
+    """The bytes of an output, and its rows."""
+    manifest, kind = stored.manifest, fields.target.format
+    inputs, labels, classes = manifest.inputs or [], manifest.labels or [], manifest.classes or []
+    ends = deadline()
+    written, count = bytearray(), 0
+    names: list[str] = []
+    with (
+        models.engine().reserve(2),
+        reader.open(reader.path(fields.source.container, file.name), ends) as query,
+    ):
+        query.check("select * from data")
+        columns = query.run("select * from data")
+        headings = [each.name for each in columns]
+        wanted = batches.positions(manifest, headings)
+        decimals = [at for at, each in enumerate(columns) if each.kind == "decimal"]
+        while rows := query.fetch(CHUNK_ROWS):
+            try:
+                tensors = from_rows(inputs, (), batches.inputs_of(rows, wanted, decimals))
+            except InvalidRequest as error:
+                raise batches.bad_row(error, count, [headings[at] for at in wanted]) from error
+            results = models.run(manifest, tensors)
+            predictions = predictions_of(results, labels, classes, len(rows))
+            if predictions is None:
+                raise UnsupportedModel("The model's outputs have no line for each row. Call it with predict.")
+            if not count:
+                names = batches.columns_of(headings, predictions[0])
+                written += batches.header(kind, names)
+            pairs = zip(rows, predictions, strict=True)
+            added = batches.lines(kind, names, [(*row, *batches.values_of(each)) for row, each in pairs])
+            inflight.book(len(added))
+            written += added
+            count += len(rows)
+            if len(written) > MAX_OUTPUT_BYTES:
+                raise BatchTooLarge(f"The output of {file.name[:200]} is too large. Split the blob.")
+        if not count:
+            written += batches.header(kind, batches.columns_of(headings, None))
+    return bytes(written), count
+
+
+def operations(
+    models: Models, outputs: Outputs, reader: Callable[[], Reader], cursors: Cursors
+) -> dict[str, Operation]:
+    """`predict-batch`."""
+    return {
+        "predict-batch": Operation(
+            handle=partial(predict_batch, models, outputs, reader, cursors),
+            request=PredictBatch,
+            response=PredictedBatch,
+            summary="Predict for every row of data files: one output blob for each input blob.\nAn output has the "
+            "columns of its input and the prediction. Its name depends on the input's name and ETag and on the model's "
+            "version, and it is written once: a repeated call does nothing twice. A row that does not fit stops its "
+            "blob, and is named.",
+            errors=(
+                *MODEL_ERRORS,
+                *RUNNING,
+                *FILE_ERRORS,
+                BadRow,
+                BatchTooLarge,
+                TooFewProcesses,
+                ReservedContainer,
+                UnknownContainer,
+                *OUTAGES,
+            ),
+            examples=(
+                Example(
+                    "A file of irises",
+                    {
+                        "model": "iris",
+                        "source": {"container": "samples", "path": "models/irises.csv"},
+                        "target": {"container": "samples", "prefix": "predictions/"},
+                    },
+                ),
+            ),
+            timeout_bounds_call=True,
+            writes=True,
+        ),
+    }
