@@ -70,7 +70,10 @@ def test_a_repeated_call_does_nothing_twice(client: httpx.Client, samples: Conta
 def test_every_format_is_read(client: httpx.Client, samples: ContainerClient, kind: str) -> None:
     """NDJSON, JSON and Parquet give the predictions of CSV; a value of NULL stays one, and is NaN to the model."""
     names = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
-    values = [[59, 2, 32.1, 101.5, 157, 93.2, 38.5, 4.5, 4.8, 87], [48, 1, None, 87.5, 183, 103.2, 70.5, 3.5, 3.9, 69]]
+    values: list[list[Any]] = [
+        [59, 2, 32.1, 101.5, 157, 93.2, 38.5, 4.5, 4.8, 87],
+        [48, 1, None, 87.5, 183, 103.2, 70.5, 3.5, 3.9, 69],
+    ]
     rows = [{"id": each, **dict(zip(names, line, strict=True))} for each, line in zip("ab", values, strict=True)]
     data = io.BytesIO()
     if kind == "parquet":
@@ -139,7 +142,7 @@ def test_calls_at_the_same_time_do_not_wait_for_each_other(client: httpx.Client,
         samples.upload_blob(f"many/{number}.csv", text, overwrite=True)
     responses: list[httpx.Response] = []
     threads = [
-        threading.Thread(target=lambda each=number: responses.append(batch(client, "iris", f"many/{each}.csv")))  # type: ignore[misc]
+        threading.Thread(target=lambda each=number: responses.append(batch(client, "iris", f"many/{each}.csv")))
         for number in range(4)
     ]
     for thread in threads:

@@ -52,7 +52,6 @@ def test_any_changed_character_is_refused(position: int) -> None:
     other = "A" if JWS[position] != "A" else "B"
     changed = JWS[:position] + other + JWS[position + 1 :]
     with pytest.raises(ModelNotTrusted):
-        manifest.key_id_of(changed)
         manifest.verify(changed, KEY.public_key(), "iris", 2)
 
 
