@@ -108,13 +108,15 @@ $('#skip').addEventListener('click', (e) => { e.preventDefault(); $('#main').foc
 $('#shell').addEventListener('click', (e) => { if (e.target === e.currentTarget) closeMenu(); });
 addEventListener('hashchange', () => { liftFromAddress(); mount(); }); // A link with a key may open in a tab that was here already.
 
+/** Who the credential is, without the tokens, which change. */
+const identity = () => { const c = credential(); return c && `${c.key} ${c.sessionId ?? ''}`; };
 let before = null;
 watch((what) => {
   if (what === 'calls') return;
   if (what === 'clock') { const left = $('.lock-in'); if (left) left.replaceChildren(icon('clock', 12), `${locksIn()} min`, h('span.sr', ' until it locks')); return; }
   drawSide(); drawTop();
   if (what !== 'credential') return;
-  const now = credential()?.kind ?? null;
+  const now = identity();
   // What a view shows belongs to the credential that fetched it: without one nothing of it stays.
   if (before && !now && isLocked()) { say('Locked after a time without input'); go('connect', [], { back: location.hash.slice(1) }); if (parse().view === 'connect') mount(); }
   else if (before !== now) mount();
@@ -137,6 +139,6 @@ if (scheme === 'light' || scheme === 'dark') document.documentElement.dataset.sc
 const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType('navigation'));
 state.open = Boolean(navigation?.serverTiming?.some((t) => t.name === 'open'));
 start({ onask });
-before = credential()?.kind ?? null;
+before = identity();
 tape($('#tape'));
 mount();

@@ -1,7 +1,7 @@
 // The one door to the app: calls a function by name, remembers the call for the tape, turns failures into problems.
 import { base } from './base.js';
 import { find, known } from './functions.js';
-import { credential, headersFor } from './credential.js';
+import { credential, endSession, expiring, headersFor, signedIn } from './credential.js';
 import { remember, state, tell } from './state.js';
 
 /** A problem (RFC 9457) of the app, or of the network: `body.status` 0 means that no response came. */
@@ -44,10 +44,11 @@ export const call = async (name, fields = {}, { signal, method, body, headers = 
   const wanted = request(fn, fields, { method, body });
   const started = performance.now();
   const at = new Date();
+  const authorization = await authorize(fn.access);
   const note = (status, id) => { if (!quiet) remember({ id, name, method: wanted.method, status, fields: masked(fields), path: decodePath(wanted.url), ms: performance.now() - started, at, body: body !== undefined }); };
   let response;
   try {
-    response = await fetch(wanted.url, { method: wanted.method, headers: { ...wanted.headers, ...headers, ...headersFor(fn.access) }, body: wanted.body, signal, credentials: 'same-origin', cache: 'no-store' });
+    response = await fetch(wanted.url, { method: wanted.method, headers: { ...wanted.headers, ...headers, ...authorization }, body: wanted.body, signal, credentials: 'same-origin', cache: 'no-store' });
   } catch (error) {
     signal?.throwIfAborted();
     const problem = offline(error);
@@ -56,6 +57,24 @@ export const call = async (name, fields = {}, { signal, method, body, headers = 
   }
   return settle(fn, response, note, { raw, signal });
 };
+
+/** The headers of the credential; a session whose access token is about to end is renewed first, once for all calls. */
+async function authorize(access) {
+  const refresh = access === 'public' ? null : expiring();
+  if (refresh) await (renewing ??= renew(refresh).finally(() => { renewing = undefined; }));
+  return headersFor(access);
+}
+/** @type {Promise<void>|undefined} */
+let renewing;
+async function renew(refresh) {
+  try {
+    const { authorization, ...key } = headersFor('function');
+    const response = await fetch(new URL('sessions/refresh', base), { method: 'POST', headers: { 'content-type': 'application/json', ...key }, body: JSON.stringify({ refresh_token: refresh }), credentials: 'same-origin', cache: 'no-store' });
+    if (!response.ok) return;
+    const tokens = await response.json();
+    if (tokens.signed_in) signedIn(tokens); else endSession();
+  } catch { /* No connection: the call itself says so. */ }
+}
 
 async function settle(fn, response, note, { raw, signal }) {
   const id = response.headers.get('x-request-id') ?? '';

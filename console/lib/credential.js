@@ -5,7 +5,8 @@ import { state, tell } from './state.js';
 const STORED = 'strongroom.credential';
 const IDLE_MINUTES = 15;
 
-/** @type {{key?: string, token?: string, refresh?: string, user?: string, from: string, keep: boolean}|null} */
+/** @typedef {{token: string, refresh: string, expires: number, user: string, sessionId: string}} Session tokens, and when the access token ends (ms) */
+/** @type {{key?: string, session?: Session, from: string, keep: boolean}|null} */
 let held = null;
 let shares = false;           // the person agreed that other tabs get the credential
 let active = Date.now();
@@ -15,7 +16,10 @@ let warned = false;
 const channel = 'BroadcastChannel' in globalThis ? new BroadcastChannel('strongroom-console') : null;
 
 /** What may be shown of the credential; null without one. */
-export const credential = () => held && { kind: held.token ? 'session' : 'key', name: held.user ?? 'Function key', from: held.from, keep: held.keep, shares };
+export const credential = () => held && {
+  kind: held.session ? 'session' : 'key', name: held.session?.user ?? 'Function key', key: Boolean(held.key), user: held.session?.user, sessionId: held.session?.sessionId,
+  from: held.from, keep: held.keep, shares,
+};
 export const isLocked = () => locked;
 /** Whether the key came in the address as `?code=`, where logs and histories have it now. */
 export const cameByCode = () => warned;
@@ -27,17 +31,33 @@ export const locksIn = () => Math.max(0, Math.ceil(idle - (Date.now() - active) 
 /** The headers that carry the credential to a function of this access. */
 export function headersFor(access) {
   if (!held || access === 'public') return {};
-  return { ...(held.key ? { 'x-functions-key': held.key } : {}), ...(held.token ? { authorization: `Bearer ${held.token}` } : {}) };
+  return { ...(held.key ? { 'x-functions-key': held.key } : {}), ...(held.session ? { authorization: `Bearer ${held.session.token}` } : {}) };
+}
+/** The refresh token if the access token ends within a minute. */
+export const expiring = () => held?.session && held.session.expires - Date.now() < 60000 ? held.session.refresh : null;
+/** Take the tokens of `sign-in` or `refresh-session`. */
+export function signedIn(response, user = held?.session?.user ?? '') {
+  connect({ session: { token: response.access_token, refresh: response.refresh_token, expires: Date.now() + response.expires_in * 1000, user, sessionId: response.session_id } }, { from: held?.from ?? 'signed in' });
+  if (shares) offer(); // The old refresh token is spent: other tabs must not use it.
+}
+/** Drop the session: it ended, or the person signed out. A function key stays. */
+export function endSession() {
+  if (!held?.session) return;
+  const { session, ...rest } = held;
+  held = rest.key ? rest : null;
+  state.allowed.clear();
+  store();
+  tell('credential');
 }
 
 /**
  * Take a credential. `keep`: also in the tab's sessionStorage, so that a reload finds it.
- * @typedef {{key?: string, token?: string, refresh?: string, user?: string}} Credential
+ * @typedef {{key?: string, session?: Session}} Credential
  * @param {Credential} credential
  * @param {{from?: string, keep?: boolean, share?: boolean}} [options]
  */
-export function connect({ key, token, refresh, user }, { from = 'typed', keep = held?.keep ?? false, share = shares } = {}) {
-  held = { ...held, ...(key ? { key } : {}), ...(token ? { token, refresh, user } : {}), from, keep };
+export function connect({ key, session }, { from = 'typed', keep = held?.keep ?? false, share = shares } = {}) {
+  held = { ...held, ...(key ? { key } : {}), ...(session ? { session } : {}), from, keep };
   shares = share;
   locked = false;
   active = Date.now();
@@ -73,6 +93,12 @@ export function liftFromAddress() {
   const search = new URLSearchParams(location.search);
   const code = search.get('code');
   const linked = location.hash.startsWith('#key=') ? new URLSearchParams(location.hash.slice(1).replaceAll('+', '%2B')) : null;
+  if (search.has('ticket') || search.has('error')) {
+    // Back from single sign-on: the ticket goes to Connect, and out of the address there.
+    const back = new URLSearchParams([...search].filter(([name]) => name === 'ticket' || name === 'error'));
+    history.replaceState(null, '', `${location.pathname}#/connect?${back}`);
+    return false;
+  }
   if (code === null && !linked) return false;
   search.delete('code');
   const page = linked ? linked.get('to') ?? '' : location.hash.slice(1);
@@ -96,6 +122,7 @@ export function start({ onask }) {
       if (data?.type === 'forget') drop();
       else if (data?.type === 'active') active = Date.now();
       else if (data?.type === 'hello' && held) { if (shares) offer(); else onask(); }
+      else if (data?.type === 'offer' && data.credential?.session && held?.session?.sessionId === data.credential.session.sessionId) { held.session = data.credential.session; store(); }
       else if (data?.type === 'offer' && !held && data.credential) connect(data.credential, { from: 'another tab', keep: false, share: true });
     };
     if (!held) channel.postMessage({ type: 'hello' });

@@ -2,14 +2,15 @@
 import { h, fill } from '../lib/dom.js';
 import { icon } from '../lib/icons.js';
 import { to } from '../lib/router.js';
-import { probe } from '../lib/api.js';
+import { call, probe } from '../lib/api.js';
 import { functions, may } from '../lib/functions.js';
 import { grouped, groupName } from '../lib/groups.js';
 import { state, tell } from '../lib/state.js';
-import { cameByCode, connect, credential, forget, idleMinutes, isLocked, lock, locksIn, setIdleMinutes, share } from '../lib/credential.js';
-import { band, field, head, input, kv, notice, roving, say, select } from '../parts/bits.js';
+import { cameByCode, connect, credential, endSession, forget, idleMinutes, isLocked, lock, locksIn, setIdleMinutes, share } from '../lib/credential.js';
+import { band, field, head, input, kv, notice, roving, say, segmented, select } from '../parts/bits.js';
 import { open } from '../parts/dialog.js';
 import { load } from '../parts/load.js';
+import { backFromSso, signIn } from '../parts/signin.js';
 
 /** @param {HTMLElement} root @param {ViewContext} context */
 export default function show(root, { query, signal }) {
@@ -18,19 +19,38 @@ export default function show(root, { query, signal }) {
     head('Connect', 'The key stays in this page’s memory. It enters storage and other tabs only if you say so, and never an address or a log.'),
     isLocked() && !c ? notice('info', `Locked after ${idleMinutes()} minutes without input. Connect again to go on. Drafts are kept.`) : null,
     c && cameByCode() ? notice('warn', h('b', 'Replace this key. '), 'It came in the address as ', h('code', '?code='), ', so it is in the logs of every server on the way and may be in this browser’s history. The console has erased it from the address.') : null,
-    c && now(c),
-    band(c ? 'Replace it' : 'Function key', 'A key of the app opens every function; a key of one function opens that function.', form(query)),
+    c && now(c, signal),
+    kinds(c, query, signal),
     band('What may it call?', 'Each function is called with a field that does not exist. A 400 shows that the call is allowed, a 401 that it is not. Nothing is executed.', reach(signal))));
 }
 
-function now(c) {
+/** The two kinds of credential; a person may hold one of each. */
+function kinds(c, query, signal) {
+  const body = h('div');
+  const notes = { key: 'A key of the app opens every function; a key of one function opens that function.', session: 'As a user of this app, for the functions of a session. You may hold a key, too.' };
+  const note = h('p.faint.small');
+  let back = backFromSso(query);
+  let kind = back ? 'session' : 'key';
+  const draw = () => { fill(note, notes[kind]); fill(body, kind === 'key' ? form(query) : signIn(signal, back)); back = null; };
+  draw();
+  return band(c ? 'Add or replace' : 'Credential', note, segmented('Kind of credential', [['key', 'Function key'], ['session', 'Sign in']], kind, (v) => { kind = v; draw(); }), body);
+}
+
+function now(c, signal) {
   const others = c.shares ? 'Other tabs of this console get it' : ['Not shared. ', h('button.quiet', { type: 'button', onclick: () => { share(); say('Shared with your other tabs'); tell('credential'); redraw(); } }, 'Share with my tabs')];
-  return band('Now', null, kv(['Credential', h('b', c.name), ' ', h('span.dim', { link: 'from a link', code: 'from ?code=', typed: 'typed in', stored: 'kept in this tab' }[c.from] ?? `from ${c.from}`)],
+  return band('Now', null, kv(c.key && ['Function key', h('span.dim', { link: 'from a link', code: 'from ?code=', typed: 'typed in', stored: 'kept in this tab', 'signed in': 'held' }[c.from] ?? `from ${c.from}`)],
+    c.user !== undefined && ['Signed in as', h('b', c.user || 'a user'), ' ', h('button.quiet', { type: 'button', onclick: signOut }, 'Sign out')],
     ['App', h('code', location.host)],
     ['Kept', c.keep ? 'in this tab’s sessionStorage, until the tab closes' : 'in memory, until the page is reloaded'],
     ['Other tabs', others],
     ['Locks', `after ${locksIn()} more minutes without input`]),
   h('div.actions', h('button.danger', { type: 'button', onclick: askForget }, 'Forget'), h('button', { type: 'button', onclick: lock }, icon('lock', 14), 'Lock now')));
+}
+/** End the session at the app, and drop it here whatever the app says. */
+async function signOut() {
+  await call('sign-out').catch(() => {});
+  endSession();
+  say('Signed out');
 }
 const redraw = () => dispatchEvent(new HashChangeEvent('hashchange'));
 

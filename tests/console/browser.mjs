@@ -103,7 +103,8 @@ class Tools {
 async function run({ file, name, apps }) {
   const found = (await checksOf(file)).get(name);
   const { options } = found;
-  const app = apps[options.app ?? 'keys'];
+  const app = { ...apps[options.app ?? 'keys'] };
+  if (options.host) app.url = app.url.replace('127.0.0.1', options.host);
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options.context });
   const t = new Tools(app, apps, context, options);
   try {
