@@ -195,7 +195,10 @@ var appSubnetId = privateNetwork ? '' : resourceId('Microsoft.Network/virtualNet
 
 var ranges = siteRanges(allowedIpRanges)
 var pages = filter(map(flatten(map(origins, text => split(text, ','))), text => trim(text)), text => !empty(text))
-var pairs = filter(map(flatten(map(settings, text => split(text, ';'))), text => trim(text)), text => contains(text, '='))
+var pairs = filter(
+  map(flatten(map(settings, text => split(text, ';'))), text => trim(text)),
+  text => contains(text, '=')
+)
 var moreSettings = map(pairs, text => { name: split(text, '=')[0], value: substring(text, indexOf(text, '=') + 1) })
 var emails = filter(map(flatten(map(alertEmails, text => split(text, ','))), text => trim(text)), text => !empty(text))
 
