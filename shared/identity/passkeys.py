@@ -8,6 +8,7 @@ user handle, and the algorithms, keys and lengths that the app accepts.
 import base64
 import hashlib
 import hmac
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -327,6 +328,8 @@ def _server(rp: RelyingParty) -> "Fido2Server":
     from fido2.server import Fido2Server
     from fido2.webauthn import PublicKeyCredentialRpEntity
 
+    # It would log the id of every credential.
+    logging.getLogger("fido2").setLevel(logging.WARNING)
     # The client data is checked before: the library is given the origins all the same.
     return Fido2Server(PublicKeyCredentialRpEntity(id=rp.rp_id, name=rp.rp_id), verify_origin=rp.origins.__contains__)
 

@@ -1,6 +1,7 @@
 """The checks of passkeys: the vectors of WebAuthn Level 3, a second implementation, and wrong data of every kind."""
 
 import json
+import logging
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -498,3 +499,11 @@ def test_decoys_look_like_credentials() -> None:
     decoys = [decoy_descriptors(bytes([number]) * 64) for number in range(9)]
     assert {len(decode(each[0]["id"])) for each in decoys} == {16, 20, 32}
     assert decoys == [decoy_descriptors(bytes([number]) * 64) for number in range(9)]
+
+
+def test_the_library_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """The log of the app, which takes lines from INFO on, never has the id of a credential."""
+    caplog.set_level(logging.INFO)
+    key = Authenticator(ORIGIN, "example.org")
+    sign_in(key, register(key))
+    assert caplog.text == ""
