@@ -379,6 +379,10 @@ def _source(file_format: str, options: dict[str, Any], partitions: list[list[str
         arguments.append("compression = 'gzip'")
     if file_format != "csv":
         kind = "newline_delimited" if file_format == "ndjson" else "auto"
+        if options.get("as_text"):
+            kept = [arguments[0], *(each for each in arguments if each.startswith("compression"))]
+            kept += [f"format = '{kind}'", f"maximum_object_size = {MAX_OBJECT_BYTES}"]
+            return f"read_json_objects({', '.join(kept)})"
         arguments += [f"format = '{kind}'", f"maximum_object_size = {MAX_OBJECT_BYTES}"]
         return f"read_json({', '.join(arguments)})"
     arguments += [f"buffer_size = {BUFFER_BYTES}", f"max_line_size = {BUFFER_BYTES // 2}"]
@@ -392,7 +396,7 @@ def _source(file_format: str, options: dict[str, Any], partitions: list[list[str
         pairs = ", ".join(f"{_literal(name)}: {_literal(kind)}" for name, kind in kinds.items())
         arguments.append(f"types = {{{pairs}}}")
     if options.get("as_text"):
-        arguments += ["all_varchar = true", "allow_quoted_nulls = false"]
+        arguments += ["all_varchar = true", "allow_quoted_nulls = false", "quote = '\"'", "escape = '\"'"]
     return f"read_csv({', '.join(arguments)})"
 
 

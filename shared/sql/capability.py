@@ -1,6 +1,7 @@
 """SQL over HTTP: the routes, and how the app builds what serves them."""
 
 from collections.abc import Callable, Iterator, Mapping
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -71,13 +72,16 @@ def build(
     @Once
     def sql() -> Mapping[str, Operation]:
         from shared.sql.engines.parquet import ParquetFiles
-        from shared.sql.routes import blobs, exports, queries
+        from shared.sql.routes import blobs, exports, imports, queries
         from shared.sql.routes import databases as database_routes
 
+        # An import, and an export as Parquet, holds a child process for long, and an instance has two by default.
+        slot = BoundedSemaphore()
         return {
             **database_routes.operations(databases(), cursors),
             **blobs.operations(data, cursors),
-            **exports.operations(databases(), files(), ParquetFiles(sandbox), link),
+            **exports.operations(databases(), files(), ParquetFiles(sandbox), link, slot),
+            **imports.operations(databases(), data, slot),
             **queries.operations(databases(), query_store(), callers(), cursors, public),
         }
 
@@ -109,6 +113,7 @@ def build(
             Route("execute-sql", "execute-sql", POST, FUNCTION, sql),
             Route("list-databases", "databases", GET, FUNCTION, sql),
             Route("export-sql", "export-sql", POST, FUNCTION, sql),
+            Route("import-sql", "import-sql", POST, FUNCTION, sql),
             Route("save-query", "queries/{query_name}", PUT, FUNCTION, sql),
             Route("list-queries", "queries", GET, FUNCTION, sql),
             Route("run-query", "queries/{query_name}", GET_POST, FUNCTION, sql),

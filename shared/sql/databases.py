@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from shared.errors import StrongroomError
 from shared.once import Once
 from shared.sql.dialects import DIALECTS, Dialect
-from shared.sql.engines import NeedsSandbox, Outcome, Session, Statement
+from shared.sql.engines import NeedsSandbox, Outcome, Session, Statement, Table
 from shared.sql.errors import ReadOnly, SqlError, UnknownDatabase
 from shared.sql.pools import Lease, Pool
 from shared.sql.records import Record
@@ -68,7 +68,7 @@ class Database:
                 session.commit()
             return outcomes
 
-        return self._write(work, seconds)
+        return self.write(work, seconds)
 
     def execute_once(
         self,
@@ -109,7 +109,7 @@ class Database:
         for attempt in range(ATTEMPTS):
             last = attempt == ATTEMPTS - 1
             try:
-                result = self._write(partial(once, last=last), seconds)
+                result = self.write(partial(once, last=last), seconds)
                 if isinstance(result, tuple):
                     return result
                 if result is RACED:
@@ -128,8 +128,9 @@ class Database:
                 record.release(session)
                 session.commit()
 
-    def _write(self, work: Callable[[Session], T], seconds: float) -> T:
-        """The result of `work` on a writer's connection, or, where that needs it, in a child process."""
+    def write(self, work: Callable[[Session], T], seconds: float) -> T:
+        """The result of `work` on a writer's connection, or, where that needs it, again from its beginning in a child
+        process. Nothing is kept unless `work` commits. Raises ReadOnly where the settings name no writer."""
         with self._writing(seconds) as session:
             try:
                 return work(session)
@@ -151,6 +152,11 @@ class Database:
         self._reader.close()
         if self._writer is not None:
             self._writer.close()
+
+    def tables(self, seconds: float) -> list[Table]:
+        """Every table and view that the writer may read."""
+        with self._writing(seconds) as session:
+            return session.tables()
 
     def warnings(self) -> list[tuple[str, str]]:
         """What the reader may do and should not: a code and a sentence for each."""

@@ -12,10 +12,13 @@ from shared.errors import (
 )
 
 __all__ = [
+    "BadRow",
     "DatabaseUnavailable",
     "DatasetTooLarge",
+    "DuplicateKey",
     "ExportTooLarge",
     "MultipleStatements",
+    "NotAKey",
     "NotPublic",
     "QueryTimeout",
     "ReadOnly",
@@ -23,6 +26,7 @@ __all__ = [
     "SqlError",
     "UnknownDatabase",
     "UnknownQuery",
+    "UnknownTable",
 ]
 
 
@@ -38,6 +42,34 @@ class UnknownQuery(NotFound):
 
     code = "unknown-query"
     title = "There is no such query"
+
+
+class UnknownTable(NotFound):
+    """The database has no table of this name."""
+
+    code = "unknown-table"
+    title = "There is no such table"
+
+
+class BadRow(Refused):
+    """A row of an import is not one of its table."""
+
+    code = "bad-row"
+    title = "A row cannot be imported"
+
+
+class DuplicateKey(Refused):
+    """Two rows of an upsert have the same key."""
+
+    code = "duplicate-key"
+    title = "Two rows have the same key"
+
+
+class NotAKey(Refused):
+    """The columns are not those of a primary key or a unique index."""
+
+    code = "not-a-key"
+    title = "The columns are not a key of the table"
 
 
 class DatabaseUnavailable(Unavailable):

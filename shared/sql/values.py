@@ -468,10 +468,8 @@ def _lines(names: list[str], rows: list[Row]) -> bytes:
 
 
 def _csv(_names: list[str], rows: list[Row]) -> bytes:
-    """Encode lines of RFC 4180. Null and the empty text are both an empty field; bytes are base64url."""
+    """Encode lines of RFC 4180. Null is an empty field, the empty text is `""`; bytes are base64url."""
     columns = [_fields(column) for column in zip(*rows, strict=True)]
-    if len(columns) == 1:  # An empty line would not be a record.
-        columns = [[field or '""' for field in columns[0]]]
     return "\r\n".join([*map(",".join, zip(*columns, strict=True)), ""]).encode()
 
 
@@ -486,10 +484,16 @@ def _fields(column: Sequence[Any]) -> Sequence[str]:
         if "e" not in numbers and "0.0000" not in numbers and "u" not in numbers:
             return numbers.split(",")
     texts = column if types == {str} else list(map(_cell, column))
-    return list(map(_quoted, texts)) if _QUOTED.search("".join(texts)) else texts
+    if "" not in texts and not _QUOTED.search("".join(texts)):
+        return texts
+    return [
+        _quoted(text, is_null=not isinstance(value, str | bytes)) for text, value in zip(texts, column, strict=True)
+    ]
 
 
-def _quoted(text: str) -> str:
+def _quoted(text: str, *, is_null: bool) -> str:
+    if not text:
+        return "" if is_null else '""'
     return '"{}"'.format(text.replace('"', '""')) if _QUOTED.search(text) else text
 
 

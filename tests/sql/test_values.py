@@ -91,15 +91,16 @@ def test_csv_keeps_every_text(rows: list[Row]) -> None:
     assert found[1:] == [[str(value) for value in row] for row in rows]
 
 
+WORDS = st.text(min_size=1)
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(
-    st.lists(st.tuples(INTEGERS, FINITE, st.text(), st.none() | INTEGERS, st.one_of(FINITE, INTEGERS, st.text()))),
+    st.lists(st.tuples(INTEGERS, FINITE, WORDS, st.none() | INTEGERS, st.one_of(FINITE, INTEGERS, WORDS))),
     st.integers(1, 5),
 )
 def test_csv_is_as_python_writes_it(rows: list[Row], width: int) -> None:
-    """The bytes are those of Python's own CSV writer, for columns of one type and of several."""
+    """The bytes are those of Python's own CSV writer, which does not tell null from the empty text."""
     rows = [row[-width:] for row in rows]
     written = io.StringIO(newline="")
     csv.writer(written).writerows([tuple(f"c{place}" for place in range(width)), *rows])
@@ -111,6 +112,14 @@ def test_csv_has_lines_of_rfc_4180() -> None:
     row = (None, True, False, 1.5, 1e300, float("inf"), b"\xfb\xff", "a,b", 'a"b', "a\r\nb")
     expected = b',true,false,1.5,1e+300,,-_8,"a,b","a""b","a\r\nb"\r\n'
     assert read_all([row], "csv").partition(b"\r\n")[2] == expected
+
+
+def test_csv_tells_null_from_the_empty_text() -> None:
+    """Null is nothing; the empty text and empty bytes are `""`, also among texts only, and as the only column."""
+    assert read_all([(None, "", b"", "a"), ("", None, None, "")], "csv").partition(b"\r\n")[2] == (
+        b',"","",a\r\n"",,,""\r\n'
+    )
+    assert read_all([(None,), ("",)], "csv") == b'c0\r\n\r\n""\r\n'
 
 
 @pytest.mark.parametrize("number", [1e-4, 1e-5, 1.5e-05, 1e-7, 9.99e15, 1e16, 1e17, 100.0001])
@@ -132,7 +141,7 @@ def test_json_columns_are_json_as_written() -> None:
     rows = [('{"a": 1.50}',), ("[1,\n 2]",), ("nope",), (None,), (7,), ("12345678901234567890123",)]
     assert read_all(rows, "json", columns) == b'[{"a": 1.50}],[[1,2]],["nope"],[null],[7],[12345678901234567890123]'
     assert read_all(rows[:2], "ndjson", columns) == b'{"j":{"a": 1.50}}\n{"j":[1,2]}\n'
-    assert read_all(rows[:4], "csv", columns) == b'j\r\n"{""a"": 1.50}"\r\n"[1,2]"\r\nnope\r\n""\r\n'
+    assert read_all(rows[:4], "csv", columns) == b'j\r\n"{""a"": 1.50}"\r\n"[1,2]"\r\nnope\r\n\r\n'
 
 
 @pytest.mark.parametrize(

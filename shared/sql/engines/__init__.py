@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from shared.errors import Unavailable
+from shared.errors import StrongroomError, Unavailable
 from shared.sql.errors import DatabaseUnavailable, ReadOnly, SqlError
 from shared.sql.values import Columns, Cursor, Params, Row
 
@@ -56,6 +56,38 @@ class NeedsSandbox(Exception):
     def __init__(self, session: "Session") -> None:
         super().__init__()
         self.session = session
+
+
+class RowRefused(Exception):
+    """The database refused a row: its index in the rows that `load` got, and the column; None where it named none."""
+
+    def __init__(self, index: int | None, column: str | None, error: StrongroomError) -> None:
+        super().__init__(index, column)
+        self.index = index
+        self.column = column
+        self.error = error
+
+
+class Load(NamedTuple):
+    """Where rows go: the quoted names of a table and its columns, and of the key's columns if it is an upsert."""
+
+    table: str
+    columns: list[str]
+    key: list[str]
+
+    @property
+    def changed(self) -> list[str]:
+        """The columns that an upsert changes in a row that is there."""
+        return [each for each in self.columns if each not in self.key]
+
+    def insert(self, values: str) -> str:
+        """The statement that inserts `values`, or, with a key, updates the row that has it (not in MySQL's form)."""
+        text = f"insert into {self.table} ({', '.join(self.columns)}) values {values}"  # noqa: S608 - quoted names.
+        if self.key:
+            changes = ", ".join(f"{each} = excluded.{each}" for each in self.changed)
+            action = f"update set {changes}" if changes else "nothing"
+            text += f" on conflict ({', '.join(self.key)}) do {action}"
+        return text
 
 
 class Statement(NamedTuple):
@@ -144,6 +176,12 @@ class Session(Protocol):
         """Run one statement inside the transaction, and read the rows that it returns, at most `max_rows`.
 
         Unless it is `alone`, a statement that a rollback cannot undo is refused.
+        """
+
+    def load(self, load: Load, rows: Sequence[Row]) -> None:
+        """Insert `rows`, or update those whose key is there, inside the transaction.
+
+        Raises RowRefused with the row at fault: the transaction is then unusable.
         """
 
     def check_undoable(self, statements: Sequence[Statement]) -> None:

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from shared.errors import StrongroomError
-from shared.sql.engines import WRITES_ELSEWHERE, Outcome, Statement, Table
+from shared.sql.engines import WRITES_ELSEWHERE, Load, Outcome, Statement, Table
 from shared.sql.errors import ReadOnly
 from shared.sql.statements import check_params, clip, numbered, scan
 from shared.sql.values import BigInteger, Column, Columns, Json, Params, Row
@@ -44,7 +44,14 @@ class Query(Protocol):
 class Data(Protocol):
     """What this capability needs of data files."""
 
-    def path(self, container: str, path: str, file_format: Any, options: Any) -> Any: ...
+    def path(
+        self, container: str, path: str, file_format: Any = None, options: Any = None, *, as_text: bool = False
+    ) -> Any:
+        """Files by their path. `as_text` keeps every value's text: CSV in columns, JSON in one column."""
+
+    def text(self, contents: bytes, file_format: Any = "csv", options: Any = None, *, as_text: bool = False) -> Any:
+        """Data that the call itself brought."""
+
     def folder(self, container: str, prefix: str) -> Any: ...
     def open(self, source: Any, deadline: float) -> AbstractContextManager[Query]: ...
     def tables(self, source: Any, deadline: float) -> Sequence[tuple[str, Sequence[tuple[str, str]]]]:
@@ -119,6 +126,9 @@ class BlobsSession:
         return self._query.fetch(count) if self._query is not None else []
 
     def execute(self, statement: Statement, *, alone: bool, max_rows: int) -> Outcome:  # noqa: ARG002
+        raise ReadOnly(f"Data files are only read. {WRITES_ELSEWHERE}")
+
+    def load(self, load: Load, rows: Sequence[Row]) -> None:  # noqa: ARG002
         raise ReadOnly(f"Data files are only read. {WRITES_ELSEWHERE}")
 
     def check_undoable(self, statements: Sequence[Statement]) -> None:

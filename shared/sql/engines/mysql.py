@@ -1,7 +1,9 @@
 """MySQL and MariaDB, by PyMySQL: every call is one transaction, a reader's is read-only, and rows are streamed."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from decimal import Decimal
 from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,9 @@ from shared.sql.engines import (
     RETRY_AFTER_SECONDS,
     ROW_TOO_LARGE,
     WRITES_ELSEWHERE,
+    Load,
     Outcome,
+    RowRefused,
     Statement,
     Table,
     TableColumn,
@@ -90,6 +94,10 @@ READS = frozenset({"USAGE", "SELECT", "SHOW VIEW"})
 REST_SECONDS = 0.05
 """How long the end of a result may be on its way. It comes with the last row."""
 TINY, TIMESTAMP, DATETIME, VECTOR, BLOB = 1, 7, 12, 242, 252
+LOAD_BYTES = 512 * 1024
+"""About how long one statement of an import is. Servers accept 4 MiB or more (max_allowed_packet)."""
+_AT_ROW = re.compile(r"[`']([^`']+)[`'] at row (\d+)")
+"""The column and the row in a server's message."""
 UNSIGNED = 32
 """The flag of a column without a sign."""
 
@@ -299,6 +307,69 @@ class MysqlSession:
                     raise
         return cursor
 
+    def load(self, load: Load, rows: Sequence[Row]) -> None:
+        try:
+            if not self._is_marked:
+                self._ask("savepoint strongroom")
+                self._is_marked = True
+            # Otherwise a server may store another value than the one it got.
+            self._ask(f"set sql_mode = '{self._mode},STRICT_ALL_TABLES'")
+            if load.key:
+                for index, row in enumerate(rows):
+                    self._load_one(load, row, index)
+                return
+            start = 0
+            for count in _fitting([sum(map(_length, row)) for row in rows]):
+                self._insert(load, rows[start : start + count], start)
+                start += count
+        except self._failures as error:
+            raise self._ours(error) from error
+
+    def _insert(self, load: Load, rows: Sequence[Row], start: int) -> None:
+        """Insert rows by one statement; `start` is the index of the first. Raises RowRefused."""
+        self._ask("savepoint strongroom_rows")
+        try:
+            self._send(load.insert(", ".join(f"({', '.join(map(_literal, row))})" for row in rows)))
+        except self._failures as error:
+            ours = self._ours(error)
+            if not isinstance(ours, SqlError):
+                raise ours from error
+            if found := _AT_ROW.search(ours.detail):
+                raise RowRefused(start + int(found[2]) - 1, found[1], ours) from error
+            # The message does not say which row: of a duplicate key, for example.
+            self._ask("rollback to savepoint strongroom_rows")
+            for index, row in enumerate(rows, start):
+                self._load_one(load, row, index)
+            raise RowRefused(None, None, ours) from error
+
+    def _load_one(self, load: Load, row: Row, index: int) -> None:
+        """Insert a row, or, with a key, update the row that has it. Raises RowRefused."""
+        literals = dict(zip(load.columns, map(_literal, row), strict=True))
+        try:
+            # ON DUPLICATE KEY UPDATE would also take the row that another unique index finds.
+            if load.key:
+                changes = ", ".join(f"{each} = {literals[each]}" for each in load.changed or load.key)
+                same = " and ".join(f"{each} = {literals[each]}" for each in load.key)
+                if self._send(f"update {load.table} set {changes} where {same}"):  # noqa: S608 - quoted names, literals.
+                    return
+            self._send(load._replace(key=[]).insert(f"({', '.join(literals.values())})"))
+        except self._failures as error:
+            ours = self._ours(error)
+            if not isinstance(ours, SqlError):
+                raise ours from error
+            found = _AT_ROW.search(ours.detail)
+            raise RowRefused(index, found[1] if found else None, ours) from error
+
+    def _send(self, sql: str) -> int:
+        """Run a statement without rows, and return how many rows it found."""
+        left = self._deadline - monotonic()
+        if left <= 0:
+            raise QueryTimeout(OVER)
+        self._db._read_timeout = left + GRACE_SECONDS
+        with closing(self._db.cursor()) as cursor:
+            cursor.execute(sql)
+            return max(int(cursor.rowcount), 0)
+
     def _check_allowed(self, scanned: Scanned, *, alone: bool) -> None:
         second = (*scanned.words, "")[1]
         if scanned.forbidden:
@@ -494,6 +565,24 @@ class MysqlSession:
             _asked(other, f"kill {int(thread)}")
 
 
+def _length(value: Any) -> int:
+    """About how long a value's literal is, at least."""
+    return 2 * len(value) + 4 if isinstance(value, str | bytes) else 24
+
+
+def _fitting(lengths: Sequence[int]) -> Iterator[int]:
+    """Split rows of these lengths into statements of about LOAD_BYTES: how many rows each one has."""
+    count = size = 0
+    for length in lengths:
+        if count and size + length > LOAD_BYTES:
+            yield count
+            count = size = 0
+        count += 1
+        size += length
+    if count:
+        yield count
+
+
 def _detail(field: Any) -> str:
     """What Arrow has to know of a column, beside its kind."""
     unsigned = bool(field.flags & UNSIGNED)
@@ -569,7 +658,7 @@ def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connectio
     return connect
 
 
-def _literal(value: Scalar) -> str:
+def _literal(value: Scalar | Decimal) -> str:
     """Return `value` as a MySQL literal. Backslashes are doubled, which the session's sql_mode requires."""
     from pymysql.converters import escape_string
 
@@ -581,6 +670,8 @@ def _literal(value: Scalar) -> str:
         return f"0x{value.hex()}" if value else "x''"  # MariaDB also compares 0x… with bits, and x'…' only with text.
     if isinstance(value, float):
         return f"{value!r}e0" if "e" not in repr(value) else repr(value)
+    if isinstance(value, Decimal):
+        return format(value, "f")  # As a text, MySQL would compare it as a double.
     return str(value) if isinstance(value, int) else f"'{escape_string(str(value))}'"
 
 

@@ -1,5 +1,6 @@
 """PostgreSQL, by psycopg: every call is one transaction, a reader's is read-only, and rows come through a cursor."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache, partial
@@ -18,7 +19,9 @@ from shared.sql.engines import (
     RETRY_AFTER_SECONDS,
     ROW_TOO_LARGE,
     WRITES_ELSEWHERE,
+    Load,
     Outcome,
+    RowRefused,
     Statement,
     Table,
     TableColumn,
@@ -29,7 +32,7 @@ from shared.sql.engines import (
     sign_in,
     write_refused,
 )
-from shared.sql.engines.postgresql_types import ParameterTypes
+from shared.sql.engines.postgresql_types import UNKNOWN, Bound, ParameterTypes
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, RowTooLarge, SqlError
 from shared.sql.statements import Scanned, check_params, has_second, original_place, scan
 from shared.sql.values import (
@@ -83,6 +86,9 @@ NO_VALUES = [0]
 EXPLAIN = "EXPLAIN "
 CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 """Statements that change rows, and no table."""
+
+_COPY_PLACE = re.compile(r"^COPY .*?, \w+ (\d+)(?:, \w+ (.+?)(?::|$))?", re.MULTILINE)
+"""The line, and the column, in the context of an error of COPY, in any language of the server."""
 
 NOT_A_CURSOR = frozenset({"0A000", "42601", "42P11"})
 """SQLSTATEs of what is a statement, but no cursor's: it is run as it is, so that the engine judges it."""
@@ -313,6 +319,44 @@ class PostgresSession:
         if self._db.info.transaction_status != IN_TRANSACTION or (tag in ENDS and scanned.first != "SET"):
             raise SqlError(ENDED)
         return Outcome(count if tag in CHANGES else 0, None, columns, rows)
+
+    def load(self, load: Load, rows: Sequence[Row]) -> None:
+        self._sent += 1
+        if load.key:
+            self._upsert(load, rows)
+            return
+        count = 0
+        try:
+            with self._db.cursor().copy(f"COPY {load.table} ({', '.join(load.columns)}) FROM STDIN") as copy:
+                for row in rows:
+                    count += 1
+                    copy.write_row(row)
+        except self._failures as error:
+            found = _COPY_PLACE.search(getattr(getattr(error, "diag", None), "context", None) or "")
+            index = int(found[1]) - 1 if found else None if getattr(error, "sqlstate", None) else count - 1
+            ours = self._ours(error)
+            if isinstance(ours, SqlError):
+                raise RowRefused(index, found[2] if found else None, ours) from error
+            raise ours from error
+
+    def _upsert(self, load: Load, rows: Sequence[Row]) -> None:
+        text = load.insert(f"({', '.join(f'${place}' for place in range(1, len(load.columns) + 1))})")
+        values = [[each if isinstance(each, bytes) else Bound(each, UNKNOWN) for each in row] for row in rows]
+        self._own("SAVEPOINT strongroom_rows")
+        try:
+            self._db.cursor().executemany(text, values)
+        except self._failures as error:
+            ours = self._ours(error)
+            if not isinstance(ours, SqlError):
+                raise ours from error
+            # The driver sends many rows at once, and does not say which one failed.
+            self._own("ROLLBACK TO SAVEPOINT strongroom_rows")
+            for index, each in enumerate(values):
+                try:
+                    self._db.cursor().execute(text, each)
+                except self._failures as again:
+                    raise RowRefused(index, None, self._ours(again)) from again
+            raise RowRefused(None, None, ours) from error
 
     def _finish(self) -> int:
         """Read the rest of a statement's result, and return the number of changed rows."""

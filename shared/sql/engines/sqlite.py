@@ -6,7 +6,7 @@ other runs in a child process (`sqlite_child`), which can be killed. SQLite's au
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
@@ -24,8 +24,10 @@ from shared.sql.engines import (
     RETRY_AFTER_SECONDS,
     ROW_TOO_LARGE,
     WRITES_ELSEWHERE,
+    Load,
     NeedsSandbox,
     Outcome,
+    RowRefused,
     Statement,
     Table,
     TableColumn,
@@ -481,6 +483,35 @@ class SqliteSession:
         if monotonic() > self._deadline:
             raise QueryTimeout(OVER)
         return Outcome(changed, last_row_id, self.columns, rows[:max_rows])
+
+    def load(self, load: Load, rows: Sequence[Row]) -> None:
+        if self._has_long_schema:
+            raise NeedsSandbox(self._move())
+        self._is_long = False
+        count = 0
+
+        def counted() -> Iterator[Row]:
+            nonlocal count
+            for row in rows:
+                count += 1
+                yield row
+
+        # The trace is called for every row, and takes each for a statement of the caller.
+        trace, self._db.exec_trace = self._db.exec_trace, None
+        try:
+            statement = load.insert(f"({', '.join('?' * len(load.columns))})")
+            self._db.cursor().executemany(statement, counted())
+        except self._failures as error:
+            if self._needs_child(error):
+                raise NeedsSandbox(self._move()) from None
+            ours = self._ours(error)
+            if isinstance(ours, SqlError):
+                raise RowRefused(max(count - 1, 0), None, ours) from error
+            raise ours from error
+        finally:
+            self._db.exec_trace = trace
+        if monotonic() > self._deadline:
+            raise QueryTimeout(OVER)
 
     def check_undoable(self, statements: Sequence[Statement]) -> None:
         """Do nothing: SQLite can undo every statement that a transaction may run."""

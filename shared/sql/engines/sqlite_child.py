@@ -16,7 +16,7 @@ import msgspec
 
 from shared.errors import Busy, StrongroomError
 from shared.sql import errors
-from shared.sql.engines import OVER, Outcome, Statement, Table
+from shared.sql.engines import OVER, Load, Outcome, RowRefused, Statement, Table
 from shared.sql.engines.sqlite import SqliteSession, columns_of
 from shared.sql.values import Columns, NotText, Params, Row
 
@@ -74,6 +74,11 @@ class ChildSession:
         affected, last_row_id, description, rows = self._call("execute", *statement, alone, max_rows)
         columns = columns_of(tuple(tuple(each) for each in description))
         return Outcome(affected, last_row_id, columns, [tuple(row) for row in rows])
+
+    def load(self, load: Load, rows: Sequence[Row]) -> None:
+        if (refused := self._call("load", load, rows)) is not None:
+            index, kind, detail = refused
+            raise RowRefused(index, None, ERRORS[kind](detail))
 
     def check_undoable(self, statements: Sequence[Statement]) -> None:
         """Do nothing: SQLite can undo every statement that a transaction may run."""
@@ -189,6 +194,13 @@ def _served(session: SqliteSession, method: str, arguments: list[Any]) -> Any:
         if any(type(value) is NotText for row in rows for value in row):
             rows = [tuple(map(_encoded, row)) for row in rows]
         return rows
+    if method == "load":
+        load, rows = arguments
+        try:
+            session.load(Load(*load), rows)
+        except RowRefused as refused:
+            return refused.index, type(refused.error).__name__, refused.error.detail
+        return None
     if method == "execute":
         sql, params, alone, max_rows = arguments
         outcome = session.execute(Statement(sql, params), alone=alone, max_rows=max_rows)

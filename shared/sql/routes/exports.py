@@ -28,8 +28,6 @@ from shared.web import Example, Fields, Operation, Response
 
 EXPORTS_AT_ONCE = 2
 """Each export holds a connection, a thread and a few MiB as long as it runs."""
-PARQUET_AT_ONCE = 1
-"""Each holds one of the child processes, of which an instance has two by default."""
 EXPORT_WAIT_SECONDS = 5.0
 EVERY_ROW = 2**62
 Link = Callable[[str, str], str]
@@ -98,7 +96,7 @@ def export_sql(
     check_tables(request.sql, database.engine)
     style = Style(big_integers_as_text=request.big_integers == "string", defuse_formulas=request.defuse_formulas)
     with ExitStack() as held:
-        for name in ("parquet", "any") if request.format == "parquet" else ("any",):
+        for name in ("child", "any") if request.format == "parquet" else ("any",):
             if not slots[name].acquire(timeout=EXPORT_WAIT_SECONDS):
                 raise Busy("Too many exports are running. Try again.", retry_after=10)
             held.callback(slots[name].release)
@@ -115,9 +113,11 @@ def export_sql(
     return Response.json(response, 201)
 
 
-def operations(databases: Databases, files: Files, parquet: ParquetWriter, link: Link) -> dict[str, Operation]:
-    """`link` makes the URL in the response."""
-    slots = {"any": BoundedSemaphore(EXPORTS_AT_ONCE), "parquet": BoundedSemaphore(PARQUET_AT_ONCE)}
+def operations(
+    databases: Databases, files: Files, parquet: ParquetWriter, link: Link, slot: BoundedSemaphore
+) -> dict[str, Operation]:
+    """`link` makes the URL in the response; `slot` limits the calls that hold a child process for long."""
+    slots = {"any": BoundedSemaphore(EXPORTS_AT_ONCE), "child": slot}
     return {
         "export-sql": Operation(
             writes=True,
