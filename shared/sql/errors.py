@@ -15,13 +15,13 @@ __all__ = [
     "BadRow",
     "DatabaseUnavailable",
     "DatasetTooLarge",
-    "DuplicateKey",
     "ExportTooLarge",
     "MultipleStatements",
     "NotAKey",
     "NotPublic",
     "QueryTimeout",
     "ReadOnly",
+    "RepeatedKey",
     "RowTooLarge",
     "SqlError",
     "UnknownDatabase",
@@ -58,10 +58,10 @@ class BadRow(Refused):
     title = "A row cannot be imported"
 
 
-class DuplicateKey(Refused):
+class RepeatedKey(Refused):
     """Two rows of an upsert have the same key."""
 
-    code = "duplicate-key"
+    code = "repeated-key"
     title = "Two rows have the same key"
 
 

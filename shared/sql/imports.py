@@ -16,7 +16,7 @@ import msgspec
 from shared.errors import FieldError, InvalidRequest
 from shared.sql.dialects import Dialect
 from shared.sql.engines import Load, Table
-from shared.sql.errors import BadRow, DuplicateKey, NotAKey
+from shared.sql.errors import BadRow, NotAKey, RepeatedKey
 from shared.sql.values import Column, Json, Kind, Row, mysql_timestamp, sqlite_column
 from shared.web import decode_base64
 
@@ -120,7 +120,7 @@ class Rows:
         self.row_count = 0
 
     def convert(self, rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
-        """The rows as the engine takes them, and their lines. Raises BadRow and DuplicateKey."""
+        """The rows as the engine takes them, and their lines. Raises BadRow and RepeatedKey."""
         target = self._target
         lines = []
         converted = []
@@ -170,7 +170,7 @@ class Rows:
         if first != line:
             names = ", ".join(self._target.names[index] for index in self._target.key)
             shown = ", ".join(map(_shown, values))
-            raise DuplicateKey(
+            raise RepeatedKey(
                 f"{self.name(first)} and {self.name(line).lower()} have the same key: {names} is {shown} in both. Keep "
                 "one of them."
             )

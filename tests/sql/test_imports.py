@@ -236,10 +236,10 @@ def test_a_key_is_a_whole_index(shop: Shop) -> None:
 def test_a_key_occurs_once(shop: Shop) -> None:
     """A key that occurs twice in the data is refused with both lines, also where it is written differently."""
     status, code, detail = shop.refused("fruit", 'id,name\n5,"a\nb"\n6,x\n05,y\n', mode="upsert", key=["id"])
-    assert (status, code) == (422, "duplicate-key")
+    assert (status, code) == (422, "repeated-key")
     assert "Line 2 and line 5" in detail
     if shop.dialect == "mysql":  # Its collations ignore case.
-        assert shop.refused("fruit", "id,name\n5,x\n6,X\n", mode="upsert", key=["name"])[1] == "duplicate-key"
+        assert shop.refused("fruit", "id,name\n5,x\n6,X\n", mode="upsert", key=["name"])[1] == "repeated-key"
     else:
         assert shop.load("fruit", "id,name\n5,x\n6,X\n", mode="upsert", key=["name"])["row_count"] == 2
 
@@ -321,7 +321,7 @@ def test_create_takes_the_types_of_the_data(shop: Shop) -> None:
 def test_a_failed_import_leaves_no_table(shop: Shop) -> None:
     """An import that fails leaves no table that it created, on MariaDB and MySQL, too."""
     data = "a\n" + "1\n" * 3000
-    assert shop.refused("made", data, create=True, mode="upsert", key=["a"])[:2] == (422, "duplicate-key")
+    assert shop.refused("made", data, create=True, mode="upsert", key=["a"])[:2] == (422, "repeated-key")
     assert shop.refused("made", "a\n1\n")[:2] == (404, "unknown-table")
 
 

@@ -17,7 +17,7 @@ from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sql.databases import Database, Databases
 from shared.sql.engines import RowRefused, Session, Statement, Table, TableColumn
 from shared.sql.engines.blobs import BlobsSession, Data
-from shared.sql.errors import BadRow, DuplicateKey, NotAKey, SqlError, UnknownTable
+from shared.sql.errors import BadRow, NotAKey, RepeatedKey, SqlError, UnknownTable
 from shared.sql.imports import (
     Mode,
     Rows,
@@ -303,7 +303,7 @@ class _Import:
                         insert(converted_rows)
                     except RowRefused as refused:
                         raise _refused(refused, rows, lines) from refused.error
-            except (BadRow, DuplicateKey, SqlError) as error:
+            except (BadRow, RepeatedKey, SqlError) as error:
                 if not self._request.dry_run:
                     raise
                 self.error = self.error or error
@@ -432,7 +432,7 @@ def operations(databases: Databases, data: Callable[[], Data], slot: BoundedSema
                 *FILE_ERRORS,
                 UnknownTable,
                 BadRow,
-                DuplicateKey,
+                RepeatedKey,
                 NotAKey,
                 OutOfMemory,
                 EngineFailed,
