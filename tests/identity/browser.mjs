@@ -8,7 +8,7 @@ import { chromium } from "playwright-core";
 
 const [executablePath, origin, otherOrigin, functionKey, user, example] = process.argv.slice(2);
 const password = "correct horse battery staple";
-const results = {};
+const results = { origin };
 let signCount = 0;
 
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
@@ -205,6 +205,18 @@ try {
   results.afterCopy = await passkeySignIn({});
   await setSignCount(signCount + 100);
   results.clone = await passkeySignIn({});
+
+  // A page of another origin shows a page of the app's origin in a frame.
+  const framing = await pageWithCopy(otherOrigin, { hasUserVerification: true, isUserVerified: true, transport: "internal" });
+  await framing.setContent(`<iframe src="${origin}/page" allow="publickey-credentials-get *"></iframe>`);
+  const frame = await (await framing.waitForSelector("iframe")).contentFrame();
+  await frame.waitForLoadState();
+  const inFrame = await call("sign-in/passkey", {});
+  const framed = await get(inFrame.options, frame);
+  results.frameClientData = JSON.parse(Buffer.from(framed.response.clientDataJSON, "base64url"));
+  results.frame = await call("sign-in", { ticket: inFrame.ticket, passkey: framed });
+  await framing.close();
+  await page.bringToFront();
 
   results.example = await tryExample();
 } catch (error) {

@@ -123,6 +123,13 @@ def test_another_origin(results: dict[str, Any]) -> None:
     assert results["otherOrigin"] == {"status": 200, "signed_in": False, "reason": "wrong-passkey"}
 
 
+def test_a_frame_of_another_origin(results: dict[str, Any]) -> None:
+    """A page of the app's origin in a frame of another one signs nobody in, although its origin is right."""
+    client_data = results["frameClientData"]
+    assert (client_data["origin"], client_data["crossOrigin"]) == (results["origin"], True)
+    assert results["frame"] == {"status": 200, "signed_in": False, "reason": "wrong-passkey"}
+
+
 def test_a_clone(results: dict[str, Any]) -> None:
     """A copied credential whose counter is behind is refused."""
     assert results["beforeClone"]["signed_in"] is True
