@@ -128,6 +128,7 @@ def build(environ: Mapping[str, str]) -> App:
 
     def warnings() -> Iterator[tuple[str, str, str]]:
         yield from sql.warnings()
+        yield from identity.warnings()
 
     @Once
     def health() -> Mapping[str, Operation]:

@@ -1,12 +1,12 @@
 """Sign-in: the routes, and how the app builds what serves them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.identity.settings import load_other_issuers, load_settings
+from shared.identity.settings import issuer_warnings, load_other_issuers, load_settings
 from shared.once import Once
 from shared.settings import Settings
 from shared.web import DELETE, FUNCTION, GET, PATCH, POST, PUBLIC, SESSION, Operation, Route, Session
@@ -41,6 +41,8 @@ class Identity(msgspec.Struct, frozen=True):
     """Removes what other partitions hold about a deleted user, whose rows it gets."""
     callers: "Callable[[], CallerLists]"
     """Reads the lists of who may use a key or a saved query, and the tokens of those who call."""
+    warnings: Callable[[], Iterator[tuple[str, str, str]]]
+    """A code, the name of a setting and a sentence for each issuer that accepts nobody or everybody."""
 
 
 def build(
@@ -214,4 +216,5 @@ def build(
         authenticate,
         removed,
         callers,
+        lambda: issuer_warnings(others),
     )

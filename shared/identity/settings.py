@@ -1,7 +1,7 @@
 """The settings of sign-in."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 import msgspec
@@ -106,6 +106,17 @@ def load_other_issuers(environ: Mapping[str, str]) -> OtherIssuers:
     ]
     providers = [_provider(environ, name) for name in _names(environ, "SSO_", "_ISSUER", _PROVIDER_SETTINGS)]
     return OtherIssuers(tuple(trusted), tuple(providers))
+
+
+def issuer_warnings(others: OtherIssuers) -> Iterator[tuple[str, str, str]]:
+    """A code, the name of a setting and a sentence for each endpoint of several tenants without a list of them."""
+    variables = [(f"TRUSTED_ISSUER_{each.name}", each) for each in others.trusted]
+    variables += [(f"SSO_{each.issuer.name}", each.issuer) for each in others.providers]
+    for variable, issuer in variables:
+        if issuer.may_be_shared and not issuer.tenants:
+            yield "issuer-without-tenants", variable, f"Set {variable}_TENANTS: without it, no tenant is accepted."
+        elif ANY_TENANT in issuer.tenants:
+            yield "issuer-of-any-tenant", variable, f"{variable}_TENANTS is *: any organization may create a tenant."
 
 
 _PROVIDER_SETTINGS = ("_CLIENT_ID", "_CLIENT_SECRET", "_SCOPES", "_CREATE_USERS", "_SECOND_FACTOR", "_TENANTS")

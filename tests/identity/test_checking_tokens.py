@@ -15,7 +15,7 @@ from shared.storage import account_of
 from tests.identity.conftest import Caller
 from tests.identity.provider import Provider, SigningKey, encode, run_provider
 from tests.storage.proxy import run_proxy
-from tests.support import App, app_environ, run_app
+from tests.support import App, StartApp, app_environ, run_app
 
 ALICE_AUDIENCE = "https://api.example"
 
@@ -282,3 +282,24 @@ def test_requests_to_storage(
             assert requests("check-token", {"token": foreign}) == []
             assert requests("sign", {"key": key, "message": "x"}, foreign) == []
             assert requests("sign", {"key": key, "message": "x"}, own) == []
+
+
+def test_health_warns_of_issuers_for_several_tenants(start_app: StartApp) -> None:
+    """health-details names issuers of several tenants that accept no tenant, or any."""
+    shared = "https://login.microsoftonline.com/common/v2.0"
+    app = start_app(
+        {
+            "TRUSTED_ISSUER_NONE": shared,
+            "TRUSTED_ISSUER_ANY": shared,
+            "TRUSTED_ISSUER_ANY_TENANTS": "*",
+            "TRUSTED_ISSUER_ONE": shared,
+            "TRUSTED_ISSUER_ONE_TENANTS": "11111111-2222-4333-8444-555555555555",
+        }
+    )
+    with app.client() as client:
+        warnings = client.get("/api/health/details").json()["warnings"]
+    assert {(each["code"], each["subject"]) for each in warnings} >= {
+        ("issuer-without-tenants", "TRUSTED_ISSUER_NONE"),
+        ("issuer-of-any-tenant", "TRUSTED_ISSUER_ANY"),
+    }
+    assert "ONE" not in {each["subject"].rpartition("_")[2] for each in warnings} - {"NONE"}
