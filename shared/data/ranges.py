@@ -46,7 +46,7 @@ class Reading:
             # The same column of the next row group: read that of the one behind it, too.
             stride = self._same_stride(offset - last.start)
             if stride and end + stride - offset <= WINDOW_BYTES:
-                until = end + stride
+                until = end + stride + SMALL_BYTES  # Row groups differ by a few bytes.
             self._stride = stride or offset - last.start
             self._ahead = 0
         else:
