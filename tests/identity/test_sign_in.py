@@ -36,6 +36,22 @@ def test_unknown_names_and_wrong_passwords_are_alike(caller: Caller) -> None:
     assert set(wrong.headers) == set(unknown.headers)
 
 
+@pytest.mark.parametrize("password", ["", "x" * 1025, "\u00e9" * 600])
+def test_a_password_that_nobody_has(caller: Caller, password: str) -> None:
+    """An empty password, or one over 1,024 bytes, is a wrong one: a well-formed sign-in is 200."""
+    name, _ = caller.sign_up()
+    assert caller.sign_in(name, password) == {"signed_in": False, "reason": "wrong-credentials"}
+    assert caller.sign_in(f"no-{name}", password) == {"signed_in": False, "reason": "wrong-credentials"}
+
+
+@pytest.mark.parametrize("address", ["", "192.0.2.1:80", "example.org", "1"])
+def test_an_address_is_an_address(caller: Caller, address: str) -> None:
+    """A text that is not an IP address is refused, and the field is named."""
+    response = caller.send("POST", "sign-in", {"user": "a", "password": "b", "address": address})
+    assert problem(response) == (400, "invalid-request")
+    assert response.json()["errors"][0]["field"] == "address"
+
+
 def test_wrong_passwords_wait(caller: Caller) -> None:
     """After five wrong passwords the sixth is 429 with Retry-After, for users and unknown names; the right one, too."""
     password = f"{PASSWORD} {uuid4()}"

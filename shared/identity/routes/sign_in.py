@@ -220,7 +220,10 @@ class SignIn:
         name = self._accounts.check_name(request.user or "")
         address = self._address(request, http)
         self._addresses.check(address)
-        login = self._accounts.log_in(name, request.password or "")
+        try:
+            login = self._accounts.log_in(name, request.password or "")
+        except InvalidPassword:
+            return refused("wrong-credentials")  # Nobody has an empty password, or one of more than 1,024 bytes.
         if login.user is None:
             if login.outcome == "disabled":
                 return refused("disabled")
@@ -363,14 +366,14 @@ def operations(
 ) -> dict[str, Operation]:
     """The functions that begin and continue a session."""
     steps = SignIn(accounts, sessions, tickets, factors, addresses, settings)
-    password_errors = (InvalidPassword, HashTooLarge, UserChanged, TooManyAttempts, UserLocked, Busy, Unavailable)
+    password_errors = (HashTooLarge, UserChanged, TooManyAttempts, UserLocked, Busy, Unavailable)
     return {
         "sign-up": Operation(
             handle=steps.sign_up,
             request=SignUpRequest,
             response=SignInResponse,
             summary="Create a user with a password, and begin a session.\n\nThe rules of check-password apply.",
-            errors=(UserExists, WeakPassword, *password_errors),
+            errors=(UserExists, WeakPassword, InvalidPassword, *password_errors),
             examples=(Example("A new user", {"user": "dora@example.org", "password": EXAMPLE_PASSWORD}),),
             statuses={201: "The user was created and is signed in."},
             with_request=True,
