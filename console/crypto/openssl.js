@@ -26,6 +26,6 @@ export function openssl({ pem, type, algorithm, format, signature, text, file })
   lines.push(`printf %s ${quote(base64(bytes))} | openssl base64 -d -A > message.sig`);
   const hash = { 256: 'sha256', 384: 'sha384', 512: 'sha512' }[algorithm.slice(2)];
   if (hash && !algorithm.startsWith('ML')) lines.push(`openssl dgst -${hash} -verify key.pem${algorithm.startsWith('PS') ? ' -sigopt rsa_padding_mode:pss' : ''} -signature message.sig ${quote(input)}`);
-  else lines.push(`openssl pkeyutl -verify -pubin -inkey key.pem -rawin -in ${quote(input)} -sigfile message.sig`);
+  else lines.push(`${algorithm.startsWith('ML') ? '# needs OpenSSL 3.5\n' : ''}openssl pkeyutl -verify -pubin -inkey key.pem -rawin -in ${quote(input)} -sigfile message.sig`);
   return lines.join('\n');
 }

@@ -34,7 +34,7 @@ check('what the form signs, the browser, the server and the shown OpenSSL comman
   for (const [name, type] of Object.entries(types)) await t.api('POST', 'keys', { name, type });
   const text = "It's 1284.50 €\nline two, with `quotes` and $variables";
   await t.open('#/sign/sign');
-  for (const [key, algorithm, format] of [['sign-p256', '', 'raw'], ['sign-p256', '', 'der'], ['sign-p384', '', 'der'], ['sign-p521', '', 'raw'], ['sign-ed', '', 'raw'], ['sign-rsa', '', 'raw'], ['sign-rsa', 'RS256', 'raw'], ['sign-rsa', 'PS512', 'raw'], ['sign-rsa', 'RS384', 'raw'], ['sign-p521', '', 'jws'], ['sign-p256', '', 'jws-detached'], ['sign-ed', '', 'jws']]) {
+  for (const [key, algorithm, format] of [['sign-p256', '', 'raw'], ['sign-p384', '', 'der'], ['sign-p521', '', 'raw'], ['sign-ed', '', 'raw'], ['sign-rsa', '', 'raw'], ['sign-rsa', 'RS256', 'raw'], ['sign-rsa', 'PS512', 'raw'], ['sign-p521', '', 'jws'], ['sign-p256', '', 'jws-detached']]) {
     const what = `${key} ${algorithm} ${format}`;
     await sign(t, { key, text, algorithm, format });
     t.assert.deepEqual(await verdicts(t), ['Matches'], what);
