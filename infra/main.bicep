@@ -180,6 +180,8 @@ var networkName = '${abbreviations.virtualNetwork}${token}'
 var workspaceName = '${abbreviations.logAnalytics}${token}'
 var packageContainer = 'app-package'
 var datasetContainer = 'datasets'
+// The app keeps copies of the saved models here; no function reaches it.
+var modelContainer = 'strongroom-models'
 var keyName = 'master'
 var databaseName = 'strongroom'
 var endpointName = '${abbreviations.privateEndpoint}{0}-${token}'
@@ -281,7 +283,7 @@ module storage 'modules/storage.bicep' = {
     principalId: identity.properties.principalId
     roles: [roles.blobDataContributor, roles.tableDataContributor]
     workspaceId: workspaceId
-    containers: [datasetContainer]
+    containers: [datasetContainer, modelContainer]
     uploadOrigins: consoleOrigins
     tables: true
     retentionDays: retentionDays

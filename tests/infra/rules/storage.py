@@ -49,9 +49,9 @@ def host_is_out_of_reach(snapshot: Snapshot, case: Case) -> Iterator[str]:
     if case.has_host and f"//sthost{NAME}." not in settings.get("AzureWebJobsStorage__blobServiceUri", ""):
         yield "the host keeps its keys in another account than its own"
     of_host = f"{HOST_STORAGE}/blobServices/default/containers/app-package"
-    of_app = f"{STORAGE}/blobServices/default/containers/datasets"
+    of_app = {f"{STORAGE}/blobServices/default/containers/{each}" for each in ("datasets", "strongroom-models")}
     containers = snapshot.of_type("Microsoft.Storage/storageAccounts/blobServices/containers")
-    if {short(each["id"]) for each in containers} != {of_host, of_app}:
+    if {short(each["id"]) for each in containers} != {of_host, *of_app}:
         yield "a container is in the wrong account"
 
 
