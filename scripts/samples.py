@@ -171,6 +171,8 @@ def seed_models(connection_string: str, master_key: str) -> None:
     sandbox = Sandbox(SandboxSettings())
     try:
         for fields in MODELS:
-            save_model(records, ModelFiles(storage), Engine(sandbox), ModelSettings(), SaveModel(**fields))
+            save_model(
+                records, ModelFiles(storage, records.hashes), Engine(sandbox), ModelSettings(), SaveModel(**fields)
+            )
     finally:
         sandbox.close()

@@ -182,6 +182,7 @@ def build(environ: Mapping[str, str]) -> App:
             "addresses": identity.addresses,
             "factors": identity.factors,
             "shares": blobs.shares,
+            "models": models.files,
             "idempotency": idempotency,
         }
         removed: dict[str, int] = {}

@@ -47,9 +47,9 @@ def test_calls_of_the_readme_return_what_it_shows(call: str, response: str, runn
         assert actual == expected
 
 
-def test_the_readme_shows_six_calls_and_a_mistake() -> None:
+def test_the_readme_shows_eight_calls_and_a_mistake() -> None:
     """The README shows a call of each capability, and the response to a mistake."""
-    assert len(CALLS) == 7
+    assert len(CALLS) == 9
 
 
 def headings_of(text: str) -> set[str]:

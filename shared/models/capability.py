@@ -24,7 +24,6 @@ class Models(msgspec.Struct, frozen=True):
     """What the app takes from this capability."""
 
     routes: tuple[Route, ...]
-    records: Callable[[], "RecordStore"]
     files: Callable[[], "ModelFiles"]
     identifier: Callable[[], "Identifier"]
     """Says what bytes are."""
@@ -57,7 +56,7 @@ def build(
     def files() -> "ModelFiles":
         from shared.models.store.files import ModelFiles
 
-        return ModelFiles(storage())
+        return ModelFiles(storage(), lambda: records().hashes())
 
     @Once
     def engine() -> "Engine":
@@ -121,7 +120,6 @@ def build(
             Route("v2-infer", "v2/models/{model}/{*rest}", POST, FUNCTION, protocol),
             Route("identify-blobs", "identify-blobs", POST, FUNCTION, identifying),
         ),
-        records,
         files,
         identifier,
     )

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -11,9 +12,11 @@ from azure.storage.blob import ContainerClient
 
 from scripts.azurite import Azurite
 from scripts.samples import MODELS, _open_keys
-from shared.models.store.files import CONTAINER
-from shared.models.store.records import TABLE
+from shared.models.store.files import CONTAINER, ModelFiles
+from shared.models.store.records import TABLE, RecordStore
+from shared.settings import StorageSettings
 from shared.signing import keyring
+from shared.storage import Storage
 from tests.models import files
 from tests.models.conftest import Save
 from tests.models.test_routes import predict
@@ -60,6 +63,23 @@ def test_a_changed_file_does_not_run(save: Save, fresh: httpx.Client, kept: Cont
     assert is_refused(predict(fresh, "changed-file", rows=ROW))
     assert save("changed-file", files.many_nodes(3)).status_code == 200
     assert predict(fresh, "changed-file", rows=ROW).status_code == 200
+
+
+def test_files_without_a_version_are_purged(
+    save: Save, client: httpx.Client, kept: ContainerClient, models_azurite: Azurite
+) -> None:
+    """A day after a model was deleted, the daily task removes its file, and leaves those of other models."""
+    sha256 = save("purged", files.many_nodes(5)).json()["sha256"]
+    other = save("not-purged", files.many_nodes(6)).json()["sha256"]
+    client.delete("/api/models/purged")
+    storage = Storage(StorageSettings(models_azurite.connection_string))
+    records = RecordStore(storage, lambda: pytest.fail("No record is checked."), lambda _: b"")
+    store = ModelFiles(storage, records.hashes)
+    store.purge(datetime.now(UTC))
+    assert kept.get_blob_client(sha256).exists()
+    assert store.purge(datetime.now(UTC) + timedelta(days=2)) >= 1
+    assert not kept.get_blob_client(sha256).exists()
+    assert kept.get_blob_client(other).exists()
 
 
 def changes() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Model files in Blob Storage: read from the callers' containers, and kept under their hash in one of the app's own."""
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,14 @@ KEEP = timedelta(days=1)
 
 
 class ModelFiles:
-    """The files of models. Safe to use from many threads."""
+    """The files of models. Safe to use from many threads.
 
-    def __init__(self, storage: Storage) -> None:
+    `used` returns the hashes of the files that a version has.
+    """
+
+    def __init__(self, storage: Storage, used: Callable[[], set[str]]) -> None:
         self._blobs = Blobs(storage)
+        self._used = used
 
     def fetch(self, container: str, name: str) -> bytes:
         """The bytes of a caller's blob. Raises UnknownBlob, UnknownContainer, ReservedContainer, UnsupportedModel."""
@@ -62,18 +67,20 @@ class ModelFiles:
             raise ModelNotTrusted(f"The file of the model was changed. {SAVE_AGAIN}")
         return data
 
-    def purge(self, used: set[str], now: datetime) -> int:
-        """Remove the files that no version uses; returns their number."""
+    def purge(self, now: datetime) -> int:
+        """Remove the files that no version has had for a day; returns their number."""
         container = self._blobs.service.get_container_client(CONTAINER)
 
         def listed(options: dict[str, Any]) -> list[str]:
             blobs = container.list_blobs(**options)
-            return [each.name for each in blobs if each.name not in used and each.last_modified < now - KEEP]
+            return [each.name for each in blobs if each.last_modified < now - KEEP]
 
         try:
-            names = self._blobs.read(listed)
+            old = self._blobs.read(listed)
         except UnknownContainer:
             return 0
+        used = self._used() if old else set()  # Read after the listing: a version of today keeps its file.
+        names = [each for each in old if each not in used]
         for name in names:
             self._blobs.read(lambda options, name=name: _delete(self._client(name), options))  # type: ignore[misc]
         return len(names)
