@@ -54,6 +54,7 @@ ALWAYS = {
     STORAGE,
     f"{STORAGE}/blobServices/default",
     f"{STORAGE}/blobServices/default/containers/datasets",
+    f"{STORAGE}/blobServices/default/containers/strongroom-models",
     f"{STORAGE}/tableServices/default",
     f"{STORAGE}/managementPolicies/default",
     HOST_STORAGE,
