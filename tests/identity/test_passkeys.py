@@ -372,7 +372,6 @@ def _rsa(bits: int) -> dict[int, Any]:
         "text",
         7,
     ],
-    ids=str,
 )
 def test_keys_that_cannot_verify(key: object) -> None:
     """Unlisted algorithms, weak RSA keys, points off the curve and malformed keys are refused at registration."""
