@@ -65,7 +65,7 @@ class Idempotency:
     def once(self, route: Route, request: Request, call: Callable[[], Response], caller: str = "") -> Response:
         """The response to the first such request, which is `call`'s if this is it.
 
-        Each `caller` has keys of their own: the user of a session, else the bearer of a token, "" for all without one.
+        Each `caller` has keys of their own: the user of a session, "" for all with a function key.
 
         Raises KeyReused if the key came with another request, StillRunning, InvalidRequest, and what `call` raises.
         """

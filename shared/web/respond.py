@@ -116,9 +116,7 @@ def _call(
             "idempotency_key", "This function takes no Idempotency-Key, because its response must not be kept."
         )
     if operation.writes and replays is not None and "idempotency-key" in request.headers:
-        # A record belongs to the bearer of a token: nobody else gets a response that only that one may have.
-        bearer = request.headers["authorization"] if "authorization" in request.headers else ""  # noqa: SIM401
-        return replays().once(route, request, run, session.caller if session else bearer)
+        return replays().once(route, request, run, session.caller if session else "")
     return run()
 
 

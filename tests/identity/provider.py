@@ -63,8 +63,12 @@ class Provider:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.keys: list[dict[str, Any]] = []
-        self.issuer = url
+        self.key = SigningKey("k1")
+        self.reset()
+
+    def reset(self) -> None:
+        """Behave as at first, with the same key."""
+        self.issuer = self.url
         """The `issuer` of its metadata, and the `iss` of its ID tokens."""
         self.metadata: dict[str, Any] = {}
         """Replaces members of its metadata."""
@@ -76,8 +80,7 @@ class Provider:
         """The token requests."""
         self.authorizations: list[str] = []
         """Their `Authorization` headers."""
-        self.key = SigningKey("k1")
-        self.keys = [self.key.public()]
+        self.keys: list[dict[str, Any]] = [self.key.public()]
         self.claims: dict[str, Any] = {}
         """Replaces claims of the ID tokens; None leaves one out."""
         self.header: dict[str, Any] = {}

@@ -45,7 +45,7 @@ def running() -> Iterator[Provider]:
 @pytest.fixture
 def provider(running: Provider) -> Provider:
     """The provider as it is at first."""
-    running.__init__(running.url)  # type: ignore[misc]
+    running.reset()
     return running
 
 

@@ -125,10 +125,8 @@ def running(storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def provider(running: Running) -> Provider:
-    """The provider as it is at first, but with the same key: the app remembers keys for an hour."""
-    key = running.provider.key
-    running.provider.__init__(running.provider.url)  # type: ignore[misc]
-    running.provider.key, running.provider.keys = key, [key.public()]
+    """The provider as it is at first. The app remembers its key for an hour."""
+    running.provider.reset()
     running.provider.claims = {"sub": f"person-{secrets.token_hex(6)}"}
     return running.provider
 

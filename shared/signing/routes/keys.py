@@ -563,6 +563,8 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
             ExportKeyFields,
             "The private key of a version (default: the latest), encrypted, if the key is exportable.",
             response=ExportKeyResponse,
+            # It changes nothing, and no private key is kept for repetitions, which need not have the caller's token.
+            writes=False,
             with_request=True,
             errors=(*USE_ERRORS, NotExportable),
             examples=(Example("A key", {"name": "sample-ed25519", "passphrase": "correct horse battery staple"}),),
