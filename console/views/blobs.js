@@ -30,6 +30,8 @@ const tryOrShow = async (host, act) => {
     return undefined;
   }
 };
+/** What to type before a blob is deleted: its name, where it can be typed. */
+const typeable = (name) => /^[ -~]{1,40}$/.test(name) ? name : 'delete';
 /** Run an action of a dialog that has closed; a problem opens one of its own. */
 async function act(title, task) {
   try { await task(); } catch (error) {
@@ -260,7 +262,7 @@ export default function show(root, context) {
     detail.hidden = false;
     root.dataset.detail = 'true';
     const shown = h('div.preview'), more = h('div');
-    const del = () => confirm({ title: 'Delete a blob', object: b.name.split('/').at(-1), verb: 'Delete', consequences: [`${container}/${b.name}, ${bytes(b.size)}, disappears from listings at once.`, 'Links to it stop working.'], keeps: ['Where the account has soft delete or versions, it can be restored for the account’s retention.'],
+    const del = () => confirm({ title: 'Delete a blob', object: typeable(b.name.split('/').at(-1)), verb: 'Delete', consequences: [`${container}/${b.name}, ${bytes(b.size)}, disappears from listings at once, with its snapshots.`, 'Links to it stop working.'], keeps: ['Where the account has soft delete or versions, it can be restored for the account’s retention.'],
       onconfirm: () => act('Not deleted', async () => { await call('delete-blob', { container, name: b.name, if_match: b.etag, snapshots: true }); say('Deleted'); close(); draw(); }) });
     const tier = select(['Hot', 'Cool', 'Cold', 'Archive'], b.tier ?? 'Hot', { 'aria-label': 'Tier', class: 'tier', onchange: () => act('The tier stays', async () => { await call('set-tier', { container, name: b.name, tier: tier.value }); say(`Moved to ${tier.value}`); draw(); }) });
     fill(detail, h('div.pane-head', h('h2.any', named(b.name.slice(folder.length))), h('button.quiet.icononly', { type: 'button', 'aria-label': 'Close the preview', onclick: close }, icon('cross', 14))),
@@ -303,6 +305,13 @@ export default function show(root, context) {
         })], { flush: true });
     }, { signal, rows: 12, isEmpty: (a) => !a.blobs.length && !a.prefixes.length && !cursor, empty: () => { fill(pages); return h('div.pad', p !== folder ? blank('search', 'No match', ['No name in this folder starts with ', h('code', p.slice(folder.length)), '.']) : blank('box', 'Empty', 'Drop files here, or press “Upload”.')); } });
   }
+  /** A blob that the address names may be on a later page. */
+  async function chooseFromAddress() {
+    if (!picked || !detail.hidden) return;
+    const found = await call('list-blobs', { container, prefix: picked, limit: 10 }).catch(() => null);
+    const blob = found?.blobs.find((b) => b.name === picked);
+    if (blob && detail.hidden && !signal.aborted) choose(blob);
+  }
   const turn = async (cursor) => { await draw(cursor); main.scrollTop = 0; host.querySelector('a')?.focus({ preventScroll: true }); };
-  draw();
+  draw().then(() => queueMicrotask(chooseFromAddress));
 }

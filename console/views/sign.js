@@ -77,6 +77,7 @@ function messageBand({ withDigest = true, onchange }) {
   const status = h('div', { 'aria-live': 'polite' });
   async function take([file]) {
     fill(status);
+    if (!globalThis.crypto?.subtle) return fill(status, notice('warn', 'Browsers hash files only over HTTPS and on localhost.'));
     if (file.size > MOST_IN_ONE_CALL) return fill(status, notice('warn', h('b', `${bytes(file.size)} is too large to hash here. `), `A browser hashes at most ${bytes(MOST_IN_ONE_CALL)} in one call. Hash it with OpenSSL, and paste the digest under “Digest”.`));
     work.file = file;
     draw();

@@ -28,6 +28,8 @@ function store(change) {
   try { sessionStorage.setItem(STORED, JSON.stringify(all)); } catch { /* full: the draft stays in the editor */ }
 }
 
+/** How the value of a saved query's parameter is sent: dates, times, decimals and JSON are texts. */
+const SAVED_AS = { integer: 'number', real: 'number', boolean: 'boolean', bytes: 'bytes' };
 /** A value of a parameter as JSON. Throws SyntaxError with a sentence for the person. */
 export function bound(name, text, type) {
   const number = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/.test(text);
@@ -61,6 +63,7 @@ export default function show(root, { query, signal, call }) {
   let table = null;      // its rows on the page
   let runs = 0;
   let running = null;    // an AbortController while a statement runs
+  let writing = false;   // it is a confirmed write
   const engine = () => databases.find((d) => d.name === db);
   const values = new Map();
 
@@ -81,7 +84,8 @@ export default function show(root, { query, signal, call }) {
     params.hidden = !names.length;
     const declared = saved.find((q) => q.name === wanted.saved)?.parameters ?? [];
     fill(params, names.map((n) => {
-      if (!values.has(n)) values.set(n, { text: String(declared.find((p) => p.name === n)?.default ?? ''), type: 'auto' });
+      const own = declared.find((p) => p.name === n);
+      if (!values.has(n)) values.set(n, { text: String(own?.default ?? ''), type: own ? SAVED_AS[own.type] ?? 'text' : 'auto' });
       const v = values.get(n), label = /^\d+$/.test(n) ? `?${n}` : `:${n}`;
       const box = input({ value: v.text, class: 'mono', disabled: v.type === 'null', oninput: (e) => { v.text = e.target.value; } });
       return h('div.param', field(label, box), select([['auto', 'auto'], ['text', 'text'], ['number', 'number'], ['boolean', 'boolean'], ['bytes', 'bytes'], ['null', 'NULL']], v.type,
@@ -108,7 +112,8 @@ export default function show(root, { query, signal, call }) {
   }
   const readFields = (what, more) => ({ sql: what.sql, params: what.params, database: what.database, timeout_ms: what.seconds * 1000, big_integers: 'string', ...more });
 
-  function begin() {
+  function begin({ writes = false } = {}) {
+    writing = writes;
     running?.abort(new DOMException('A newer run began', 'AbortError'));
     running = new AbortController();
     const mine = ++runs, controller = running;
@@ -122,7 +127,8 @@ export default function show(root, { query, signal, call }) {
     running = null;
     last = table = null;
     results.removeAttribute('aria-busy');
-    fill(results, h('div.pad', blank('stop', 'Cancelled', `This page no longer waits, and shows nothing of this run. The database stops a statement by itself at its time limit, ${seconds} s.`)));
+    fill(results, h('div.pad', writing ? notice('warn', h('b', 'This page no longer waits. '), 'Whether the statement was written is not known: look before you run it again.')
+      : blank('stop', 'Cancelled', `This page no longer waits, and shows nothing of this run. The database stops a statement by itself at its time limit, ${seconds} s.`)));
     drawBar(); drawTabs();
     say('Cancelled');
     ed.area.focus();
@@ -213,7 +219,7 @@ export default function show(root, { query, signal, call }) {
     const word = plan ? null : input({ class: 'mono', 'aria-label': `Type ${what.database} to continue`, placeholder: `Type ${what.database} to continue`, oninput: (e) => { go.disabled = e.target.value !== what.database; } });
     const go = h('button.danger.primary', { type: 'button', disabled: !plan, onclick: async () => {
       dialog.close();
-      const next = begin();
+      const next = begin({ writes: true });
       results.setAttribute('aria-busy', 'true');
       fill(results, h('p.pad.dim', 'Writing …'));
       drawBar();
@@ -408,7 +414,7 @@ export default function show(root, { query, signal, call }) {
     const names = databases.length ? databases.map((d) => [d.name, `${d.name} · ${d.engine}`]) : [[db, db]];
     const focused = bar.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset.act : null;
     fill(bar, h('h1.sr', { tabindex: '-1' }, 'SQL'),
-      select(names, db, { 'aria-label': 'Database', class: 'db', onchange: (e) => { const draft = stored().drafts[e.target.value]; chooseDatabase(e.target.value); if (draft != null && !ed.area.value.trim()) ed.set(draft); } }),
+      select(names, db, { 'aria-label': 'Database', class: 'db', onchange: (e) => { const draft = stored().drafts[e.target.value]; chooseDatabase(e.target.value); if (draft) ed.set(draft); } }),
       segmented('Mode', [['read', 'Read'], ['write', 'Write', { disabled: !engine()?.writable || !may('execute-sql') }]], mode, setMode),
       select([['5', '5 s'], ['30', '30 s'], ['60', '60 s']], String(seconds), { 'aria-label': 'Time limit', class: 'limit', onchange: (e) => { seconds = Number(e.target.value); } }),
       h('span.grow'), copyButton(() => location.href.replace(/#.*/, '') + to('sql', [], { db, sql: ed.area.value }), 'Link'),
