@@ -33,7 +33,8 @@ function drawSide() {
     h('div.side-foot',
       h('button.quiet', { type: 'button', popovertarget: 'settings' }, icon('sun'), 'Appearance'),
       h('div#settings', { popover: 'auto', class: 'menu' },
-        segmented('Colours', [['', 'System'], ['light', 'Light'], ['dark', 'Dark']], document.documentElement.dataset.scheme ?? '', paint, { hideLegend: false }))));
+        segmented('Colours', [['', 'System'], ['light', 'Light'], ['dark', 'Dark']], document.documentElement.dataset.scheme ?? '', paint, { hideLegend: false }),
+        segmented('Letters as shortcuts: g, then one', [['', 'On'], ['off', 'Off']], sessionStorage.getItem('console.letters') ?? '', (v) => sessionStorage.setItem('console.letters', v), { hideLegend: false }))));
 }
 function paint(scheme) {
   if (scheme) document.documentElement.dataset.scheme = scheme; else delete document.documentElement.dataset.scheme;
@@ -100,7 +101,7 @@ addEventListener('keydown', (e) => {
   const target = /** @type {Element} */ (e.target);
   if ((e.ctrlKey || e.metaKey) && !e.shiftKey && !e.altKey && e.key.toLowerCase() === 'k') { e.preventDefault(); return openPalette(); }
   if (e.key === 'Escape') closeMenu();
-  if (e.ctrlKey || e.metaKey || e.altKey || target.closest?.('input, textarea, select, dialog, [contenteditable]')) return;
+  if (sessionStorage.getItem('console.letters') === 'off' || e.ctrlKey || e.metaKey || e.altKey || target.closest?.('input, textarea, select, dialog, [contenteditable]')) return;
   if (e.key === 'g') { waiting = Date.now(); return; }
   if (Date.now() - waiting < 900) { const v = [...VIEWS, ...OTHER].find((x) => x.key === e.key); if (v) go(v.id); waiting = 0; }
 });

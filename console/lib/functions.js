@@ -1,6 +1,7 @@
 // Every function of the app, from its OpenAPI document. It loads at the first use: the first page does without it.
 import { state, tell } from './state.js';
 import { base } from './base.js';
+import { credential } from './credential.js';
 
 /**
  * @typedef {{name: string, in: 'path'|'query'|'header'|'body', required: boolean, schema: any, description: string, examples: Record<string, {value: any}>}} Field
@@ -101,5 +102,5 @@ function read(document) {
 }
 const fieldName = (p) => p.in === 'header' ? p.name.replaceAll('-', '_') : p.name;
 
-/** Whether the credential may call a function: false only where a response said so. */
-export const may = (name) => state.allowed.get(name) !== false;
+/** Whether the credential may call a function: false where a response said so, and for functions of a session without one. */
+export const may = (name) => state.allowed.get(name) !== false && (loaded?.get(name)?.access !== 'session' || Boolean(credential()?.user !== undefined));

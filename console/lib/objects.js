@@ -4,13 +4,15 @@ import { exists, may } from './functions.js';
 import { state, tell, watch } from './state.js';
 import { credential } from './credential.js';
 
-/** @typedef {'keys'|'databases'|'containers'|'users'} Kind */
+/** @typedef {'keys'|'databases'|'containers'|'users'|'queries'|'models'} Kind */
 /** @type {Record<Kind, [FunctionName, any, (response: any) => any[]]>} */
 const LISTS = {
   keys: ['list-keys', { limit: 200 }, (r) => r.keys],
   databases: ['list-databases', {}, (r) => r.databases],
   containers: ['list-blobs', {}, (r) => r.containers],
   users: ['list-users', { limit: 200 }, (r) => r.users],
+  queries: ['list-queries', {}, (r) => r.queries],
+  models: ['list-models', {}, (r) => r.models],
 };
 /** @type {Map<string, Promise<{items: any[], more: boolean}>>} */
 const cached = new Map();

@@ -11,6 +11,8 @@ const ITEMS = {
   keys: (k) => [{ kind: 'Key', mark: 'key', name: k.name, note: k.type, href: to('functions', ['get-key'], { name: k.name }) }],
   databases: (d) => (d.tables ?? []).map((t) => ({ kind: 'Table', mark: 'table', name: `${d.name}.${t.name}`, note: `${t.columns?.length ?? 0} columns`, href: to('sql', [], { db: d.name, table: t.name }) })),
   containers: (c) => [{ kind: 'Container', mark: 'box', name: c.name ?? c, note: '', href: to('blobs', [c.name ?? c]) }],
+  queries: (q) => [{ kind: 'Query', mark: 'table', name: q.name, note: q.description ?? '', href: to('sql', [], { q: q.name }) }],
+  models: (m) => [{ kind: 'Model', mark: 'model', name: m.name, note: m.description ?? '', href: to('functions', ['get-model'], { name: m.name }) }],
   users: (u) => [{ kind: 'User', mark: 'person', name: u.user, note: '', href: to('functions', ['get-user'], { user_id: u.user_id }) }],
 };
 /** Letters in order, better where they begin a word. */

@@ -122,21 +122,23 @@ function form(root, fn, { query, signal, send }) {
       return { result, data: await result.arrayBuffer(), took: performance.now() - started };
     }, received, { signal, rows: 5 });
   };
-  const destructive = fn.methods.length === 1 && fn.methods[0] === 'DELETE' || /^(revoke|erase|delete|apply-retention)/.test(fn.name);
+  // What cannot be taken back is asked with the object's name.
+  const final = /^(revoke|erase|reset-factors|end-|apply-retention|delete-(blob|user|container|factor))/.test(fn.name);
+  const destructive = final || fn.methods.length === 1 && fn.methods[0] === 'DELETE';
   const submit = () => {
     if (!destructive) return run();
     const object = String(values.name ?? values.container ?? values.user_id ?? values.id ?? fn.name);
-    confirm({ title: `${fn.name} ${object}`, object, typed: false, verb: fn.name, consequences: [fn.summary], onconfirm: run });
+    confirm({ title: `${fn.name} ${object}`, object, typed: final, verb: fn.name, consequences: [fn.summary], onconfirm: run });
   };
 
   const shut = !may(fn.name);
   root.append(
     h('div.pane.doc', h('div.pad', h('header.fn', h('h1.mono', { tabindex: '-1' }, fn.name), h('p', inked(fn.summary)), fn.description && h('p.dim', inked(fn.description)), h('p.fn-path', fn.methods.map((m) => chip(m, 'mono')), h('code.any', `/api${fn.path}`)),
-      h('p.small.dim', fn.access === 'public' ? 'Open to everyone.' : fn.access === 'session' ? 'Needs the access token of a session.' : ['Needs a function key. ', credential() || shut ? (shut ? h('b', 'Yours does not allow it.') : '') : state.open ? '' : h('a', { href: to('connect') }, 'Connect')]),
+      h('p.small.dim', fn.access === 'public' ? 'Open to everyone.' : fn.access === 'session' ? ['Needs the access token of a session. ', shut && h('a', { href: to('connect') }, 'Sign in')] : ['Needs a function key. ', credential() || shut ? (shut ? h('b', 'Yours does not allow it.') : '') : state.open ? '' : h('a', { href: to('connect') }, 'Connect')]),
       own && h('p.small', h('a', { href: to(own.id) }, `${own.name}`), ' is the view for this function.')),
     h('div.actions.fn-tools', fn.methods.length > 1 && segmented('Method', fn.methods.map((m) => [m, m]), method, (m) => { method = m; drawFields(); drawSnippet(); }),
       fn.examples.length ? h('span.faint.small', fn.examples.length > 1 ? 'Examples' : 'Example') : null, fn.examples.map((e) => h('button.quiet', { type: 'button', onclick: () => { values = structuredClone(e.fields); drawFields(); drawSnippet(); } }, icon('book', 12), e.summary))),
-    h('form', { novalidate: false, onsubmit: (e) => { e.preventDefault(); submit(); } }, fields, h('div.actions', h('button.primary', { type: 'submit' }, icon('play', 12), 'Send'), destructive && h('span.bad.small', 'This cannot be undone everywhere.'))),
+    h('form', { novalidate: false, onsubmit: (e) => { e.preventDefault(); submit(); } }, fields, h('div.actions', h('button.primary', { type: 'submit' }, icon('play', 12), 'Send'), destructive && h('span.faint.small', 'The console asks before it sends.'))),
     h('h2', 'Statuses'), h('ul.statuses', Object.entries(fn.responses).sort(([a], [b]) => Number(a) - Number(b)).map(([n, r]) => h('li', h('b', n), problems(r.description)))))),
     h('div.pane.answer', h('div.pad', snippet, h('h2', 'Response'), response)));
   fill(response, blank('play', 'Not sent yet', 'The response appears here, with its status, headers and time.'));

@@ -60,7 +60,7 @@ function contents(host, { signal, credential }) {
   }
   const holds = h('div.holds');
   fill(host, holds);
-  for (const kind of KINDS) {
+  for (const kind of KINDS.filter((k) => SHOWN[k])) {
     const [mark, name, note, href] = SHOWN[kind];
     const number = h('b', '…'), word = h('span', name(0)), small = h('span.faint.small', note);
     const box = h('a.hold', { href, 'aria-busy': 'true' }, icon(mark), number, word, small);
