@@ -18,7 +18,7 @@ check('it opens without a key and says what works', async (t) => {
 
 check('without enforced keys, the first page shows what exists', async (t) => {
   await t.open('');
-  await t.until(async () => /\d+\+? keys?/.test(await t.text('.holds')) && /2 databases/.test(await t.text('.holds')));
+  await t.until(async () => /\d+\+? keys?/.test(await t.text('.holds')) && /\d+ databases?/.test(await t.text('.holds')));
   t.assert.match(await t.text('#top'), /No key needed/);
 }, { app: 'open' });
 
