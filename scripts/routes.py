@@ -42,7 +42,7 @@ GUIDES = {
     "passwords": ("Passwords and users", "Guide: [passwords.md](passwords.md)."),
     "identity": ("Sign-in", "Guide: [identity.md](identity.md)."),
     "sql": ("SQL", "Guide: [sql.md](sql.md)."),
-    "data": ("Data files", "Guide: [sql.md](sql.md)."),
+    "data": ("Data files", "Guide: [data.md](data.md)."),
     "blobs": ("Blobs", "Guide: [blobs.md](blobs.md)."),
     "console": ("Console", "Guide: [console.md](console.md)."),
     "models": ("Models", "Guide: [models.md](models.md)."),

@@ -80,7 +80,7 @@ def build(
         return {
             **database_routes.operations(databases(), cursors),
             **blobs.operations(data, cursors),
-            **exports.operations(databases(), files(), ParquetFiles(sandbox), link, slot),
+            **exports.operations(databases(), data, files(), ParquetFiles(sandbox), link, slot),
             **imports.operations(databases(), data, slot),
             **queries.operations(databases(), query_store(), callers(), cursors, public),
         }

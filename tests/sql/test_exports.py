@@ -362,6 +362,40 @@ def test_memory_that_does_not_suffice() -> None:
     assert export(Large(), "parquet", io.BytesIO(), PARQUET) == 20
 
 
+@pytest.mark.parametrize("form", ["csv", "ndjson", "parquet"])
+def test_data_files_are_exported(running_app: App, container: ContainerClient, form: str) -> None:
+    """A query over data files is exported in every format; `database` beside `data` is refused."""
+    container.upload_blob("in/a.csv", b"id,day,price\n1,2024-02-29,1.50\n2,,\n")
+    fields = {
+        "sql": "select id, day, price::decimal(9, 2) as price from data order by id",
+        "data": {"container": container.container_name, "path": "in/*.csv"},
+        "container": container.container_name,
+        "name": f"out.{form}",
+        "format": form,
+    }
+    response = call(running_app, **fields)
+    assert (response.status_code, response.json().get("row_count")) == (201, 2), response.text
+    data = container.download_blob(f"out.{form}").readall()
+    if form == "parquet":
+        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+        assert str(rows[0]) == "{'id': 1, 'day': datetime.date(2024, 2, 29), 'price': Decimal('1.50')}"
+        assert rows[1] == {"id": 2, "day": None, "price": None}
+    else:
+        assert (
+            data
+            == {
+                "csv": b"id,day,price\r\n1,2024-02-29,1.50\r\n2,,\r\n",
+                "ndjson": b'{"id":1,"day":"2024-02-29","price":"1.50"}\n{"id":2,"day":null,"price":null}\n',
+            }[form]
+        )
+    both = call(running_app, database="main", **fields)
+    assert (both.status_code, both.json()["errors"][0]["field"]) == (400, "data")
+    missing = call(running_app, **(fields | {"data": {"container": container.container_name, "path": "no/*.csv"}}))
+    assert (missing.status_code, missing.json()["code"]) == (404, "no-files")
+    reserved = call(running_app, **(fields | {"data": {"container": "azure-webjobs-secrets", "path": "*"}}))
+    assert (reserved.status_code, reserved.json()["code"]) == (403, "reserved-container")
+
+
 def test_no_rows_are_a_file_too() -> None:
     """An empty result is still a file, with its columns."""
     for form, expected in (("csv", b"a,b\r\n"), ("ndjson", b"")):

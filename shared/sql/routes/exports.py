@@ -10,15 +10,19 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from shared.datafiles import FILE_ERRORS, FileFormat, Options
 from shared.deadline import seconds_left
-from shared.errors import Busy, Unavailable, UnknownContainer
+from shared.errors import Busy, Unavailable, UnknownContainer, invalid_field
 from shared.sandbox.errors import EngineFailed, OutOfMemory
-from shared.sql.databases import Databases
+from shared.sql.databases import Database, Databases
+from shared.sql.engines.blobs import BlobsSession, Data
 from shared.sql.errors import ExportTooLarge
 from shared.sql.exports import CONTENT_TYPES, ExportFormat, ParquetWriter, export
+from shared.sql.pools import Pool
 from shared.sql.responses import check_tables, disposition
+from shared.sql.routes.blobs import CONTAINER
 from shared.sql.routes.databases import ERRORS
-from shared.sql.routes.fields import BigIntegers, DatabaseName, DefuseFormulas, Params, Sql
+from shared.sql.routes.fields import BigIntegers, DefuseFormulas, Params, Sql
 from shared.sql.statements import read_params
 from shared.sql.store.files import Files
 from shared.sql.values import Style
@@ -34,10 +38,27 @@ Link = Callable[[str, str], str]
 """Returns the URL that opens a blob (container, name) for an hour."""
 
 
+class DataRequest(Fields, frozen=True, kw_only=True):
+    container: Annotated[
+        str, Meta(description="The container of the files.", min_length=3, max_length=63, pattern=CONTAINER)
+    ]
+    path: Annotated[
+        str, Meta(description="The name of a blob, else a glob, as in query-blobs.", min_length=1, max_length=1024)
+    ]
+    file_format: FileFormat | None = None
+    options: Options | None = None
+
+
 class ExportSqlRequest(Fields, frozen=True, kw_only=True):
     sql: Sql
     params: Params = None
-    database: DatabaseName = "main"
+    database: (
+        Annotated[
+            str, Meta(description="The name of the database in the app's settings; `main` by default.", max_length=64)
+        ]
+        | None
+    ) = None
+    data: Annotated[DataRequest, Meta(description="Data files instead of a `database`: the view `data`.")] | None = None
     container: Annotated[
         str, Meta(description="A container that exists.", pattern=r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*\Z")
     ]
@@ -83,6 +104,7 @@ class ExportSqlResponse(msgspec.Struct, frozen=True):
 
 def export_sql(
     databases: Databases,
+    data: Callable[[], Data],
     files: Files,
     parquet: ParquetWriter,
     link: Link,
@@ -92,11 +114,12 @@ def export_sql(
     started = perf_counter()
     check_container(request.container)
     params = read_params(request.params)
-    database = databases.get(request.database)
+    database = _database(databases, data, request)
     check_tables(request.sql, database.engine)
+    holds_child = request.format == "parquet" or database.engine == "blobs"
     style = Style(big_integers_as_text=request.big_integers == "string", defuse_formulas=request.defuse_formulas)
     with ExitStack() as held:
-        for name in ("child", "any") if request.format == "parquet" else ("any",):
+        for name in ("child", "any") if holds_child else ("any",):
             if not slots[name].acquire(timeout=EXPORT_WAIT_SECONDS):
                 raise Busy("Too many exports are running. Try again.", retry_after=10)
             held.callback(slots[name].release)
@@ -113,8 +136,24 @@ def export_sql(
     return Response.json(response, 201)
 
 
+def _database(databases: Databases, data: Callable[[], Data], request: ExportSqlRequest) -> Database:
+    """The database of the call, or its data files as one."""
+    files = request.data
+    if files is None:
+        return databases.get(request.database or "main")
+    if request.database is not None:
+        raise invalid_field("data", "Send either `database` or `data`.")
+    source = data().path(files.container, files.path, files.file_format, files.options)
+    return Database("data", "blobs", Pool(lambda: BlobsSession(data(), lambda: source), 1), None, lambda _purpose: b"")
+
+
 def operations(
-    databases: Databases, files: Files, parquet: ParquetWriter, link: Link, slot: BoundedSemaphore
+    databases: Databases,
+    data: Callable[[], Data],
+    files: Files,
+    parquet: ParquetWriter,
+    link: Link,
+    slot: BoundedSemaphore,
 ) -> dict[str, Operation]:
     """`link` makes the URL in the response; `slot` limits the calls that hold a child process for long."""
     slots = {"any": BoundedSemaphore(EXPORTS_AT_ONCE), "child": slot}
@@ -122,13 +161,15 @@ def operations(
         "export-sql": Operation(
             writes=True,
             timeout_bounds_call=True,
-            handle=partial(export_sql, databases, files, parquet, link, slots),
+            handle=partial(export_sql, databases, data, files, parquet, link, slots),
             request=ExportSqlRequest,
             response=ExportSqlResponse,
             summary="Write the whole result of a query to a blob, as CSV, NDJSON or Parquet.\n"
-            "The blob appears when it is complete; until then a blob with that name keeps its content.",
+            "The blob appears when it is complete; until then a blob with that name keeps its content. With `data` the "
+            "query reads data files, as `query-blobs` does.",
             errors=(
                 *ERRORS,
+                *FILE_ERRORS,
                 OutOfMemory,
                 EngineFailed,
                 ExportTooLarge,
@@ -142,6 +183,16 @@ def operations(
                 Example(
                     "A table as CSV",
                     {"sql": "select * from fruit order by id", "container": "samples", "name": "exports/fruit.csv"},
+                ),
+                Example(
+                    "Data files as Parquet",
+                    {
+                        "sql": "select * from data",
+                        "data": {"container": "samples", "path": "orchard/harvest.csv"},
+                        "container": "samples",
+                        "name": "exports/harvest.parquet",
+                        "format": "parquet",
+                    },
                 ),
             ),
         ),
