@@ -12,10 +12,10 @@ from shared.errors import (
 )
 
 __all__ = [
-    "BadRow",
     "DatabaseUnavailable",
     "DatasetTooLarge",
     "ExportTooLarge",
+    "InvalidRow",
     "MultipleStatements",
     "NotAKey",
     "NotPublic",
@@ -51,10 +51,10 @@ class UnknownTable(NotFound):
     title = "There is no such table"
 
 
-class BadRow(Refused):
+class InvalidRow(Refused):
     """A row of an import is not one of its table."""
 
-    code = "bad-row"
+    code = "invalid-row"
     title = "A row cannot be imported"
 
 

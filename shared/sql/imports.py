@@ -16,7 +16,7 @@ import msgspec
 from shared.errors import FieldError, InvalidRequest
 from shared.sql.dialects import Dialect
 from shared.sql.engines import Load, Table
-from shared.sql.errors import BadRow, NotAKey, RepeatedKey
+from shared.sql.errors import InvalidRow, NotAKey, RepeatedKey
 from shared.sql.values import Column, Json, Kind, Row, mysql_timestamp, sqlite_column
 from shared.web import decode_base64
 
@@ -120,7 +120,7 @@ class Rows:
         self.row_count = 0
 
     def convert(self, rows: Sequence[Row]) -> tuple[list[Row], list[int]]:
-        """The rows as the engine takes them, and their lines. Raises BadRow and RepeatedKey."""
+        """The rows as the engine takes them, and their lines. Raises InvalidRow and RepeatedKey."""
         target = self._target
         lines = []
         converted = []
@@ -150,14 +150,14 @@ class Rows:
         """What an error calls a row."""
         return f"Line {line}" if self._by_line else f"Row {line}"
 
-    def _bad(self, row: Row) -> BadRow:
+    def _bad(self, row: Row) -> InvalidRow:
         for name, value, convert in zip(self._target.names, row, self._target.converts, strict=True):
             if value is None:
                 continue
             try:
                 convert(value)
             except ValueError as error:
-                return BadRow(f"{self.name(self.line)}, column {name}: {_shown(value)} is not {error}.")
+                return InvalidRow(f"{self.name(self.line)}, column {name}: {_shown(value)} is not {error}.")
         raise AssertionError("A row that was bad is good.")
 
     def _check_key(self, row: Row, line: int) -> None:

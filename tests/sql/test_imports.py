@@ -198,7 +198,7 @@ def test_replace_keeps_the_definition(shop: Shop) -> None:
     assert shop.load("fruit", "id,name\n1,plum\n", mode="replace")["row_count"] == 1
     assert shop.rows(ALL) == [[1, "plum", 7.0]]
     status, code, detail = shop.refused("fruit", "id,name\n1,plum\n2,plum\n", mode="replace")
-    assert (status, code) == (422, "bad-row")
+    assert (status, code) == (422, "invalid-row")
     assert detail.startswith("Line 3")
     assert shop.rows(ALL) == [[1, "plum", 7.0]]
 
@@ -215,10 +215,10 @@ def test_upsert_changes_and_adds(shop: Shop, key: list[str]) -> None:
 def test_any_other_conflict_undoes_everything(shop: Shop) -> None:
     """An upsert that conflicts with another unique index than its key changes nothing, and names the line."""
     status, code, detail = shop.refused("fruit", "id,name\n5,plum\n6,apple\n", mode="upsert", key=["id"])
-    assert (status, code) == (422, "bad-row")
+    assert (status, code) == (422, "invalid-row")
     assert detail.startswith("Line 3")
     status, code, detail = shop.refused("fruit", "id,name\n5,plum\n2,apple\n", mode="upsert", key=["id"])
-    assert (status, code) == (422, "bad-row")
+    assert (status, code) == (422, "invalid-row")
     assert detail.startswith("Line 3")
     assert shop.rows(ALL) == BEFORE
 
@@ -257,7 +257,7 @@ def test_a_key_occurs_once(shop: Shop) -> None:
 def test_a_bad_row_has_a_line(shop: Shop, data: str, start: str) -> None:
     """The error names the line and column of a bad row, whether the app or the database refused it; none is kept."""
     status, code, detail = shop.refused("fruit", data)
-    assert (status, code) == (422, "bad-row")
+    assert (status, code) == (422, "invalid-row")
     assert detail.startswith(start), detail
     dry = shop.load("fruit", data, dry_run=True)
     assert dry["error"]["detail"].startswith(start)
@@ -269,7 +269,7 @@ def test_a_bad_date_has_a_line(shop: Shop) -> None:
     """A date that is none is refused by its line and column, by the app on SQLite and by the others themselves."""
     shop.run("create table copy (id integer primary key, day date)")
     status, code, detail = shop.refused("copy", "id,day\n1,2024-02-29\n2,2023-02-29\n")
-    assert (status, code) == (422, "bad-row")
+    assert (status, code) == (422, "invalid-row")
     assert detail.startswith("Line 3, column day: "), detail
 
 
@@ -341,7 +341,7 @@ def test_ndjson_keeps_every_digit(shop: Shop) -> None:
     bad = data.replace("[1.5]}", '[1.5], "nope": 1}').replace('"id": 2', '"id": 7')
     assert shop.refused("everything", bad, file_format="ndjson")[0] == 400
     status, code, detail = shop.refused("everything", '{"id": 8}\n[1]\n', file_format="ndjson")
-    assert (status, code) == (422, "bad-row")
+    assert (status, code) == (422, "invalid-row")
     assert detail.startswith("Line 2")
 
 
@@ -353,7 +353,7 @@ def test_files_are_packed_or_parquet(shop: Shop, container: ContainerClient) -> 
     pl.DataFrame({"id": [4, 5], "name": ["medlar", None], "price": [1, 2]}).write_parquet(sink)
     container.upload_blob("a.parquet", sink.getvalue(), overwrite=True)
     status, code, detail = shop.refused("fruit", container="imports", name="a.parquet")
-    assert (status, code) == (422, "bad-row")
+    assert (status, code) == (422, "invalid-row")
     assert detail.startswith("Row 2")
     assert shop.rows(ALL) == [*BEFORE, [3, "quince", 7.0]]
 
@@ -363,7 +363,7 @@ def test_many_rows(shop: Shop) -> None:
     lines = [f"{number},name {number},{number / 8}" for number in range(10, 10_010)]
     data = "id,name,price\n" + "\n".join(lines) + "\n"
     status, code, detail = shop.refused("fruit", data.replace("\n10000,name", "\n9,name").replace("\n9999,", "\n1,"))
-    assert (status, code) == (422, "bad-row")
+    assert (status, code) == (422, "invalid-row")
     assert detail.startswith("Line 9991")
     assert shop.rows(ALL) == BEFORE
     assert shop.load("fruit", data)["row_count"] == 10_000

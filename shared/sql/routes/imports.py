@@ -17,7 +17,7 @@ from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sql.databases import Database, Databases
 from shared.sql.engines import RowRefused, Session, Statement, Table, TableColumn
 from shared.sql.engines.blobs import BlobsSession, Data
-from shared.sql.errors import BadRow, NotAKey, RepeatedKey, SqlError, UnknownTable
+from shared.sql.errors import InvalidRow, NotAKey, RepeatedKey, SqlError, UnknownTable
 from shared.sql.imports import (
     Mode,
     Rows,
@@ -104,7 +104,7 @@ class ImportedColumn(msgspec.Struct, frozen=True):
     type: Kind
 
 
-class BadRowResponse(msgspec.Struct, frozen=True):
+class InvalidRowResponse(msgspec.Struct, frozen=True):
     """Why the import would fail: the code and the detail of its error."""
 
     code: str
@@ -119,7 +119,7 @@ class ImportSqlResponse(msgspec.Struct, frozen=True):
     created: bool
     dry_run: bool
     elapsed_ms: float
-    error: BadRowResponse | UnsetType | None = UNSET
+    error: InvalidRowResponse | UnsetType | None = UNSET
 
 
 def import_sql(
@@ -144,9 +144,9 @@ def import_sql(
         slot.release()
     columns = [ImportedColumn(name, kind) for name, kind in job.columns]
     elapsed = round((perf_counter() - started) * 1000, 3)
-    error: BadRowResponse | UnsetType | None = UNSET
+    error: InvalidRowResponse | UnsetType | None = UNSET
     if request.dry_run:
-        error = None if job.error is None else BadRowResponse(job.error.code, job.error.detail)
+        error = None if job.error is None else InvalidRowResponse(job.error.code, job.error.detail)
     return ImportSqlResponse(row_count, columns, job.creates, request.dry_run, elapsed, error)
 
 
@@ -303,7 +303,7 @@ class _Import:
                         insert(converted_rows)
                     except RowRefused as refused:
                         raise _refused(refused, rows, lines) from refused.error
-            except (BadRow, RepeatedKey, SqlError) as error:
+            except (InvalidRow, RepeatedKey, SqlError) as error:
                 if not self._request.dry_run:
                     raise
                 self.error = self.error or error
@@ -331,7 +331,7 @@ class _Batches:
             self.names = list(dict.fromkeys(name for each in objects for name in each or ()))
 
     def fetch(self, rows: Rows) -> list[Row]:
-        """The next rows; an empty list at the end. Raises BadRow for JSON that is not an object of these columns."""
+        """The next rows; an empty list at the end. Raises InvalidRow for JSON that is not an object of these columns."""
         batch = self._first or self._cursor.fetch(BATCH_ROWS)
         self._first = []
         if not self._is_json:
@@ -341,10 +341,10 @@ class _Batches:
         for index, row in enumerate(batch):
             each = self._object(row)
             if each is None:
-                raise BadRow(f"{rows.name(rows.line + index)} is not a JSON object.")
+                raise InvalidRow(f"{rows.name(rows.line + index)} is not a JSON object.")
             if not known >= each.keys():
                 extra = next(name for name in each if name not in known)
-                raise BadRow(
+                raise InvalidRow(
                     f"{rows.name(rows.line + index)} has the column {extra[:60]!r}, which no row among the first "
                     f"{BATCH_ROWS} has. Add it to the first row, as null."
                 )
@@ -386,9 +386,9 @@ def _refused(refused: RowRefused, rows: Rows, lines: list[int]) -> StrongroomErr
     if not lines:
         return refused.error
     if refused.index is None or not 0 <= refused.index < len(lines):
-        return BadRow(f"{rows.name(lines[0])} or one of the {len(lines) - 1} after it: {refused.error.detail}")
+        return InvalidRow(f"{rows.name(lines[0])} or one of the {len(lines) - 1} after it: {refused.error.detail}")
     column = f", column {refused.column}" if refused.column else ""
-    return BadRow(f"{rows.name(lines[refused.index])}{column}: {refused.error.detail}")
+    return InvalidRow(f"{rows.name(lines[refused.index])}{column}: {refused.error.detail}")
 
 
 def _described(name: str, columns: list[Column], key: Any, dialect: Any) -> Table:
@@ -431,7 +431,7 @@ def operations(databases: Databases, data: Callable[[], Data], slot: BoundedSema
                 *ERRORS,
                 *FILE_ERRORS,
                 UnknownTable,
-                BadRow,
+                InvalidRow,
                 RepeatedKey,
                 NotAKey,
                 OutOfMemory,
