@@ -331,7 +331,7 @@ class _Batches:
             self.names = list(dict.fromkeys(name for each in objects for name in each or ()))
 
     def fetch(self, rows: Rows) -> list[Row]:
-        """The next rows; an empty list at the end. Raises InvalidRow for JSON that is not an object of these columns."""
+        """The next rows; empty at the end. Raises InvalidRow for JSON that is not an object of these columns."""
         batch = self._first or self._cursor.fetch(BATCH_ROWS)
         self._first = []
         if not self._is_json:
