@@ -60,6 +60,15 @@ def second(
 
 
 @pytest.fixture(scope="module")
+def peer(caller: Caller, storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    """A back end of another instance, with the time that a call usually has."""
+    folder = tmp_path_factory.mktemp("peer")
+    url = caller.app.url.replace("127.0.0.1", "localhost")
+    with run_app(folder, app_environ(folder, storage_connection) | {"STRONGROOM_URL": url}) as app:
+        yield Caller(app)
+
+
+@pytest.fixture(scope="module")
 def tickets(storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> TicketStore:
     """Issues tickets as the app does."""
     environ = app_environ(tmp_path_factory.mktemp("keys"), storage_connection)
@@ -74,28 +83,28 @@ def at_once(call: Callable[[int], Any], count: int = CALLS) -> list[Any]:
         return list(threads.map(call, range(count)))
 
 
-def test_a_refresh_has_one_successor(caller: Caller, second: Caller) -> None:
+def test_a_refresh_has_one_successor(caller: Caller, peer: Caller) -> None:
     """Of many refreshes with one token on two instances, all get the same new token, and the session lives on."""
     _, tokens = caller.sign_up()
     for _ in range(3):
         before = tokens["refresh_token"]
 
         def refresh(number: int, before: str = before) -> Any:
-            return (caller, second)[number % 2].post("sessions/refresh", refresh_token=before)
+            return (caller, peer)[number % 2].post("sessions/refresh", refresh_token=before)
 
         results = at_once(refresh)
         assert {each["refresh_token"] for each in results} - {before} == {results[0]["refresh_token"]}
         tokens = results[0]
-    assert second.send("GET", "me", token=tokens["access_token"]).status_code == 200
+    assert peer.send("GET", "me", token=tokens["access_token"]).status_code == 200
 
 
-def test_a_name_has_one_user(caller: Caller, second: Caller) -> None:
+def test_a_name_has_one_user(caller: Caller, peer: Caller) -> None:
     """Of many sign-ups with one name on two instances, one succeeds, and that user signs in."""
     for _ in range(3):
         name = f"user-{uuid4().hex[:12]}"
 
         def sign_up(number: int, name: str = name) -> Any:
-            return (caller, second)[number % 2].send("POST", "sign-up", {"user": name, "password": PASSWORD})
+            return (caller, peer)[number % 2].send("POST", "sign-up", {"user": name, "password": PASSWORD})
 
         results = at_once(sign_up)
         codes = sorted(each.status_code for each in results)
@@ -111,12 +120,12 @@ def sso_ticket(tickets: TicketStore, user_id: str, **fields: Any) -> tuple[str, 
     return tickets.issue("sso", user_id=user_id, amr=("fed",), code_challenge=challenge, **fields), verifier
 
 
-def test_a_ticket_begins_one_session(caller: Caller, second: Caller, tickets: TicketStore) -> None:
+def test_a_ticket_begins_one_session(caller: Caller, peer: Caller, tickets: TicketStore) -> None:
     """Of many completions of one ticket on two instances, one begins a session; all others are `expired`."""
     _, tokens = caller.sign_up()
     ticket, verifier = sso_ticket(tickets, tokens["user_id"])
     complete = {"ticket": ticket, "code_verifier": verifier}
-    results = at_once(lambda n: (caller, second)[n % 2].post("sign-in", **complete))
+    results = at_once(lambda n: (caller, peer)[n % 2].post("sign-in", **complete))
     (winner,) = (each for each in results if each["signed_in"])
     assert winner["amr"] == ["fed"]
     assert [each for each in results if each != winner] == [{"signed_in": False, "reason": "expired"}] * (CALLS - 1)
@@ -153,7 +162,7 @@ def test_a_ticket_opens_only_for_what_it_is(caller: Caller, tickets: TicketStore
 
 
 @pytest.mark.parametrize("factor", ["code", "recovery_code", "passkey"])
-def test_a_factor_begins_one_session(caller: Caller, second: Caller, factor: str) -> None:
+def test_a_factor_begins_one_session(caller: Caller, peer: Caller, factor: str) -> None:
     """Of many sign-ins with one code, recovery code or assertion on two instances, one begins a session.
 
     With a code, each has a ticket of its own: the code itself is what works once.
@@ -168,19 +177,17 @@ def test_a_factor_begins_one_session(caller: Caller, second: Caller, factor: str
         person.add_totp()
         tickets = [person.ticket() for _ in range(CALLS)]
         value = person.code() if factor == "code" else person.recovery_codes[0]
-    responses = at_once(
-        lambda n: (caller, second)[n % 2].send("POST", "sign-in", {"ticket": tickets[n], factor: value})
-    )
+    responses = at_once(lambda n: (caller, peer)[n % 2].send("POST", "sign-in", {"ticket": tickets[n], factor: value}))
     assert {each.status_code for each in responses} <= {200, 429}
     assert sum(each.json().get("signed_in", False) for each in responses) == 1
 
 
-def test_a_registration_adds_one_passkey(caller: Caller, second: Caller) -> None:
+def test_a_registration_adds_one_passkey(caller: Caller, peer: Caller) -> None:
     """Of many calls with one registration on two instances, one adds the passkey."""
     person = FactorUser(caller)
     begun = person.send("POST", "me/passkeys/begin").json()
     fields = {"ticket": begun["ticket"], "credential": person.key.register(begun["options"])}
-    responses = at_once(lambda n: (caller, second)[n % 2].send("POST", "me/passkeys", fields, person.token))
+    responses = at_once(lambda n: (caller, peer)[n % 2].send("POST", "me/passkeys", fields, person.token))
     assert sorted(each.status_code for each in responses)[0] == 201
     assert [each.status_code for each in responses].count(201) == 1
     assert len(person.send("GET", "me/factors").json()["factors"]) == 1
