@@ -5,7 +5,7 @@ from uuid import uuid4
 import pyotp
 import pytest
 
-from tests.identity.authenticator import UP, Authenticator, decode
+from tests.identity.authenticator import BE, UP, UV, Authenticator, decode
 from tests.identity.conftest import Caller
 from tests.identity.person import FactorUser
 
@@ -149,6 +149,16 @@ def test_user_verification(person: FactorUser) -> None:
     assert person.use_passkey()["reason"] == "wrong-passkey"
     assert person.use_passkey(user=person.name)["reason"] == "wrong-passkey"
     assert person.use_passkey(ticket=person.ticket())["amr"] == ["pwd", "pop", "mfa"]
+
+
+def test_the_counter_of_a_synced_passkey(person: FactorUser) -> None:
+    """A synced passkey whose counter does not rise signs in, and the log line says so."""
+    person.key.flags, person.key.count = UP | UV | BE, 5
+    person.add_passkey()
+    person.key.count = 1
+    assert person.use_passkey()["signed_in"] is True
+    line = '"function":"sign-in","method":"POST","status":200,"outcome":"counter-fell"'
+    assert line in person.caller.app.log.read_text()
 
 
 def test_tickets_have_one_kind(person: FactorUser) -> None:

@@ -1,7 +1,7 @@
 """The index of all users' passkeys by credential id: for a sign-in without a name, and so that no two users share one.
 
-An index row is written before the factor that it points to. A row is free again if the user does not have the factor,
-and the call that wrote it has certainly ended.
+An index row is written before the factor that it points to. It is free again if the user does not have the factor and
+the row is older than any call.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class CredentialIndex:
         self._clock = clock
 
     def owner(self, credential_id: bytes) -> Owner | None:
-        """Whose it may be: the caller checks that the user has the factor. One read."""
+        """The user who may have the credential: the caller checks that they have the factor. One read."""
         row = self._users.table.get(_partition(credential_id), ROW)
         return None if row is None else self._users.records.open(row, _OWNERS)
 
@@ -64,7 +64,7 @@ class CredentialIndex:
         retry_on_conflict(attempt)
 
     def release(self, credential_id: bytes, factor_id: str) -> None:
-        """Remove the row of a factor that is gone. It was free before: this tidies up."""
+        """Remove the row of a deleted factor. The row is free without this: it only takes up space."""
         row = self._users.table.get(_partition(credential_id), ROW)
         if row is not None and self._users.records.open(row, _OWNERS).factor_id == factor_id:
             with suppress(RowConflict):  # Another call has claimed it.

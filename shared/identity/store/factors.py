@@ -252,7 +252,7 @@ class Factors:
                 *operations,
             ], Enrolled(factor_id, new_codes)
 
-        return self._change(session, change, has_factor=True)
+        return self._change(session, change)
 
     def _pending(self, partition: Partition) -> tuple[Row | None, list[PendingTotp]]:
         row = partition.rows.get(PENDING)
@@ -296,7 +296,7 @@ class Factors:
             row = self._users.records.row(user_id, f"{FACTORS}passkey|{factor_id}", factor, kind="passkey")
             return [create(row), *operations], Enrolled(factor_id, new_codes)
 
-        return self._change(session, change, has_factor=True)
+        return self._change(session, change)
 
     def _has_passkey(self, user_id: str, factor_id: str) -> bool:
         return self._users.table.get(user_id, f"{FACTORS}passkey|{factor_id}", ["PartitionKey"]) is not None
@@ -337,8 +337,7 @@ class Factors:
                 operations += self._without_codes(partition)
             return operations, factor
 
-        # The value of `has_factor` depends on the rows that the transaction reads.
-        factor = self._change(session, change, has_factor=None)
+        factor = self._change(session, change, has_factor=lambda partition: not self._is_last(partition))
         self._release([factor])
 
     def new_recovery_codes(self, session: ActiveSession) -> list[str]:
@@ -350,7 +349,7 @@ class Factors:
             new_codes, operations = self._new_codes(partition)
             return [*self._without_codes(partition), *operations], new_codes
 
-        return self._change(session, change, has_factor=True)
+        return self._change(session, change)
 
     def reset(self, user_id: str) -> bool:
         """Remove all factors and codes of a user, and end all sessions; whether there is such a user."""
@@ -382,17 +381,20 @@ class Factors:
         self,
         session: ActiveSession,
         change: Callable[[Partition], tuple[list[Operation], Result]],
-        *,
-        has_factor: bool | None,
+        has_factor: Callable[[Partition], bool] = lambda _: True,
     ) -> Result:
-        """Carry out the operations of `change` in one transaction, which ends the user's other sessions."""
+        """Carry out the operations of `change` in one transaction, which ends the user's other sessions.
+
+        `change` and `has_factor` (whether the user has a factor afterwards) get the rows as they are before it.
+        """
 
         def attempt() -> Result:
             partition = self._fresh(session)
             operations, result = change(partition)
-            stays = not self._is_last(partition) if has_factor is None else has_factor
-            user_id = session.user.user_id
-            operation, signed_out_at = self._users.signing_out(partition.user_row, self._clock(), has_factor=stays)
+            user_id, now = session.user.user_id, self._clock()
+            operation, signed_out_at = self._users.signing_out(
+                partition.user_row, now, has_factor=has_factor(partition)
+            )
             kept = self._sessions.keeping(user_id, session.session_id, signed_out_at)
             if not kept:
                 raise _ended()
@@ -475,8 +477,8 @@ class Factors:
     def _check(self, before: Partition, ticket: Ticket, right: Callable[[Partition], list[Operation] | None]) -> Proven:
         """`right` returns the writes that spend a right code, or None for a wrong one.
 
-        The count is in the same transaction. So of codes that come at the same time each is compared with the count
-        after the one before, and a write whose response was lost is told from another call's.
+        The count is in the same transaction. So codes that come at the same time count one after the other, and the
+        `write_id` of the count shows whether a write whose response was lost was carried out.
         """
         stored: Partition | None = before
 
