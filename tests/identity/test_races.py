@@ -52,7 +52,6 @@ def second(
     )
     environ = app_environ(folder, storage_connection) | {
         "AzureWebJobsStorage": connection,
-        "STRONGROOM_CALL_SECONDS": "1",
         "STRONGROOM_URL": caller.app.url.replace("127.0.0.1", "localhost"),
     }
     with run_app(folder, environ) as app:

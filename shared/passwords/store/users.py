@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -39,7 +39,7 @@ NAMES, APP = "names", "app"
 USER_ROW, FAILURES_ROW = "user", "failures"
 NOBODY = "00000000-0000-0000-0000-000000000000"
 """A partition without rows, which a look-up of an unknown name reads."""
-REQUESTS_AT_ONCE = 8
+REQUESTS_AT_ONCE = 16
 ROWS_PER_WRITE = 100
 SESSIONS = "s|"
 """Rows of a user that no sign-in depends on, so they may be removed after the user."""
@@ -112,15 +112,6 @@ class StoredName(msgspec.Struct, frozen=True):
     etag: str
 
 
-class _Found(NamedTuple):
-    """What the table has under the key of a name."""
-
-    stored: Stored | None
-    slot: StoredName | None
-    name_etag: str
-    """Of the row of the name; "" without one."""
-
-
 class _Owner(msgspec.Struct, frozen=True):
     user_id: str
 
@@ -166,22 +157,18 @@ class UserStore:
 
     def find(self, key: str) -> tuple[Stored | None, StoredName | None]:
         """The user with the name of this key, and the slot of the key: two requests in any case."""
-        found = self._find(key)
-        return found.stored, found.slot
-
-    def _find(self, key: str) -> _Found:
         digits = key[:_SLOT_DIGITS]
         condition = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
-        user_id, slot, name_etag = NOBODY, None, ""
+        user_id, slot = NOBODY, None
         for row in self.table.query(condition, {"partition": NAMES, "first": digits, "last": f"{digits}~"}):
             if row["RowKey"] == key:
-                user_id, name_etag = self.records.open(row, _OWNERS).user_id, row.etag
+                user_id = self.records.open(row, _OWNERS).user_id
             elif row["RowKey"] == f"{digits}!":
                 slot = StoredName(self.records.open(row, _NAMES), row.etag)
         stored = self._read(user_id)
         if stored is not None and self.key(stored.user.name) != key:
             stored = None  # The user has another name: a call was interrupted, and this name is free.
-        return _Found(stored, slot, name_etag)
+        return stored, slot
 
     def _read(self, user_id: str) -> Stored | None:
         condition = f"PartitionKey eq @user_id and (RowKey eq '{USER_ROW}' or RowKey eq '{FAILURES_ROW}')"
@@ -283,11 +270,15 @@ class UserStore:
 
         def claim(user: User) -> str | UserExists:
             def attempt() -> str | UserExists:
-                found = self._find(self.key(user.name))
-                if found.stored is not None and found.stored.user.user_id != user.user_id:
+                row, claimed = self._name_row(user), self.table.get(NAMES, self.key(user.name))
+                if claimed is None:
+                    return self.table.write(create(row))[0]
+                owner_id = self.records.open(claimed, _OWNERS).user_id
+                owner = self.table.get(owner_id, USER_ROW) if owner_id != user.user_id else None
+                # An owner of another name has lost this one: a call was interrupted.
+                if owner is not None and self.key(self.opened(owner).name) == self.key(user.name):
                     return UserExists(f"Another user has the name {user.name}.")
-                row = self._name_row(user)
-                return self.table.write(replace(row, found.name_etag) if found.name_etag else create(row))[0]
+                return self.table.write(replace(row, claimed.etag))[0]
 
             return retry_on_conflict(attempt)
 
