@@ -1,6 +1,7 @@
 """SQL in this process: against the raw drivers, and against Datasette, on a table of a million orders."""
 
 import asyncio
+import io
 import json
 import logging
 import sqlite3
@@ -31,7 +32,7 @@ from shared.sql.exports import export
 from shared.sql.responses import PageQuery, page_response
 from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Files
-from shared.sql.values import Style
+from shared.sql.values import Format, Style
 from shared.storage import Storage
 from shared.web import Cursors, Request, Response
 from shared.web.respond import respond
@@ -79,8 +80,47 @@ def run() -> Iterator[Figure]:
         path = folder / "orders.sqlite"
         create_orders(path)
         yield from _in_process(path)
+        yield from _to_pandas(path)
         yield from _postgresql()
         yield from _beside_datasette(folder, path)
+
+
+def _to_pandas(path: Path) -> Iterator[Figure]:
+    """100,000 rows to a DataFrame: one page in Arrow, and pages of 10,000 rows in the other formats."""
+    import pandas as pd  # type: ignore[import-untyped]
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    database, cursors = _open(f"sqlite:///{path}"), Cursors(lambda: bytes(32))
+    sql = "select * from orders where id <= 100000 order by id"
+
+    def pages(form: Format, limit: int) -> Iterator[Response]:
+        cursor: str | None = None
+        while True:
+            query = PageQuery(
+                sql=sql, params=(), style=Style(form), limit=limit, max_bytes=2**25, seconds=60.0, question=(),
+                cursor=cursor,
+            )  # fmt: skip
+            page = page_response(database, cursors, query)
+            yield page
+            cursor = json.loads(page.body)["cursor"] if form == "json" else page.headers.get("x-cursor")
+            if cursor is None:
+                return
+
+    def arrow() -> object:
+        return pd.concat([pa.ipc.open_stream(each.body).read_pandas() for each in pages("arrow", 100_000)])
+
+    def csv() -> object:
+        return pd.concat([pd.read_csv(io.BytesIO(each.body)) for each in pages("csv", 10_000)])
+
+    def as_json() -> object:
+        found = [json.loads(each.body) for each in pages("json", 10_000)]
+        return pd.concat(
+            [pd.DataFrame(each["rows"], columns=[one["name"] for one in each["columns"]]) for each in found]
+        )
+
+    for name, other in (("CSV", csv), ("JSON", as_json)):
+        app_value, baseline = in_turns(arrow, other, 5, 1)
+        yield Figure("100,000 rows to pandas by Arrow", app_value * 1000, name, baseline * 1000, "ms", "at most 1.0")
 
 
 def _in_process(path: Path) -> Iterator[Figure]:

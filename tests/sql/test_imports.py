@@ -13,7 +13,7 @@ import pytest
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
 from tests.sql.conftest import ENGINES
-from tests.support import App, app_environ, run_app
+from tests.support import App, StartApp, app_environ, run_app
 
 TYPES = {
     "sqlite": "id integer primary key, flag boolean, whole bigint, exact decimal(20, 4), near double precision, "
@@ -392,8 +392,27 @@ def test_a_time_limit_undoes_the_import(shop: Shop) -> None:
     assert shop.rows(ALL) == BEFORE
 
 
-def test_a_reader_imports_nothing(running_app: App) -> None:
+def test_imports_and_batches_may_take_longer(running_app: App) -> None:
+    """`timeout_ms` of imports, exports and several statements reaches 200,000; that of one statement 60,000."""
+    longest = {"timeout_ms": 200_000}
+    with running_app.client() as client:
+        for fields, status in (
+            ({"sql": "select 1"}, 400),
+            ({"statements": [{"sql": "select 1"}]}, 200),
+            ({"statements": [{"sql": "select 1"}], "timeout_ms": 200_001}, 400),
+        ):
+            assert client.post("/api/execute-sql", json=longest | fields).status_code == status
+        data = {"table": "fruit", "data": "name\nquince\n", "dry_run": True}
+        assert client.post("/api/import-sql", json=longest | data).status_code == 200
+        assert client.post("/api/import-sql", json=data | {"timeout_ms": 200_001}).status_code == 400
+
+
+def test_a_reader_imports_nothing(running_app: App, start_app: StartApp) -> None:
     """A database without a writer is 422 `read-only`; one that is not there is 404."""
+    reading = start_app({"DATABASE_MAIN_WRITE": ""})
+    with reading.client() as client:
+        refused = client.post("/api/import-sql", json={"table": "fruit", "data": "id\n1\n"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "read-only")
     with running_app.client() as client:
         response = client.post("/api/import-sql", json={"table": "a", "data": "a\n1\n", "database": "nope"})
     assert (response.status_code, response.json()["code"]) == (404, "unknown-database")

@@ -44,6 +44,7 @@ from shared.web import Cursors, Example, Fields, Operation, Response
 
 LISTING_SECONDS = 5.0
 LISTED_AT_ONCE = 8
+MAX_STATEMENT_MS = 60_000
 ERRORS = (
     UnknownDatabase,
     ReadOnly,
@@ -96,7 +97,15 @@ class ExecuteSqlRequest(Fields, frozen=True):
     ) = None
     database: DatabaseName = "main"
     dry_run: Annotated[bool, Meta(description="Run the statements, report what they did, and undo it.")] = False
-    timeout_ms: TimeoutMs = 5000
+    timeout_ms: Annotated[
+        int,
+        Meta(
+            description="The time limit in milliseconds; a longer call is stopped and undone. At most 60,000 with "
+            "`sql`, and 200,000 with `statements`.",
+            ge=1,
+            le=200_000,
+        ),
+    ] = 5000
     idempotency_key: (
         Annotated[
             str,
@@ -169,6 +178,8 @@ def execute_sql(databases: Databases, request: ExecuteSqlRequest) -> Response:
     started = perf_counter()
     if (request.sql is None) == (request.statements is None):
         raise invalid_field("sql", "Send either `sql` or `statements`.")
+    if request.sql is not None and request.timeout_ms > MAX_STATEMENT_MS:
+        raise invalid_field("timeout_ms", f"`timeout_ms` is at most {MAX_STATEMENT_MS} with `sql`. Send `statements`.")
     if request.sql is not None:
         statements = [Statement(request.sql, read_params(request.params))]
     else:
