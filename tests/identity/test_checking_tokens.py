@@ -303,3 +303,19 @@ def test_health_warns_of_issuers_for_several_tenants(start_app: StartApp) -> Non
         ("issuer-of-any-tenant", "TRUSTED_ISSUER_ANY"),
     }
     assert "ONE" not in {each["subject"].rpartition("_")[2] for each in warnings} - {"NONE"}
+
+
+def test_another_deployment_trusts_our_tokens(back_end: Caller, start_app: StartApp) -> None:
+    """A second app that trusts the first one's issuer accepts its tokens, as those of a foreign user with roles."""
+    name, tokens = back_end.sign_up()
+    back_end.send("PUT", f"users/{tokens['user_id']}/roles", {"roles": ["billing"]})
+    token = back_end.sign_in(name)["access_token"]
+    issuer = jwt.decode(token, options={"verify_signature": False})["iss"]
+    other = Caller(start_app({"TRUSTED_ISSUER_FIRST": issuer, "TRUSTED_ISSUER_FIRST_AUDIENCE": issuer}))
+    found = check(other, token)
+    assert (found["active"], found["subject"]) == (True, tokens["user_id"])
+    assert "user_id" not in found
+    key = "t-" + uuid4().hex[:12]
+    for callers, status in (([f"user:{tokens['user_id']}", "role:billing"], 403), (["role:FIRST/billing"], 200)):
+        other.post("keys", name=f"{key}-{status}", type="P-256", callers=callers)
+        assert other.send("POST", "sign", {"key": f"{key}-{status}", "message": "x"}, token=token).status_code == status
