@@ -18,8 +18,8 @@ from joserfc import jwt as joserfc_jwt
 from bench.report import Figure, in_turns
 from scripts.azurite import start_azurite
 from shared.identity.checking import ForeignTokens
-from shared.identity.issuers import Issuer
 from shared.identity.jwt import parse
+from shared.identity.settings import Issuer
 from shared.identity.store.providers import Providers
 from shared.identity.tokens import Claims, check, issue, key_id_of
 from shared.settings import StorageSettings

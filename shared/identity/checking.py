@@ -7,8 +7,9 @@ from shared.errors import StrongroomError
 from shared.identity import issuers
 from shared.identity.callers import OwnCaller, check_entries, is_listed
 from shared.identity.errors import IssuerMismatch, IssuerUnavailable
-from shared.identity.issuers import Identity, Issuer
+from shared.identity.issuers import Identity
 from shared.identity.jwt import Parsed, TokenRefused, parse
+from shared.identity.settings import Issuer
 
 if TYPE_CHECKING:
     from shared.identity.store.providers import Provider
@@ -58,7 +59,7 @@ class ForeignTokens:
         if not isinstance(url, str):
             raise TokenRefused("malformed")
         exact = [issuer for issuer in self.trusted if issuer.url == url]
-        shared = [issuer for issuer in self.trusted if issuer.may_be_shared and "tid" in token.claims]
+        shared = [issuer for issuer in self.trusted if issuers.may_be_shared(issuer.url) and "tid" in token.claims]
         failure: StrongroomError = TokenRefused("unknown-issuer")
         for issuer in exact + shared:
             try:

@@ -15,6 +15,7 @@ import msgspec
 
 from shared.errors import InvalidRequest
 from shared.identity.jwt import Parsed, TokenRefused
+from shared.identity.settings import ANY_TENANT, Issuer
 from shared.web import decode_base64
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ _ENTRA_ISSUER = re.compile(rf"https?://\S+/({_TENANT.pattern})(/v2\.0|/)", re.IG
 _SHARED_ENDPOINT = re.compile(r"https?://\S+/(common|organizations|consumers)(/v2\.0)?/?")
 _LOOPBACK = re.compile(r"127(\.(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])){3}", re.ASCII)
 TENANT_PLACEHOLDER = "{tenantid}"
-ANY_TENANT = "*"
 
 _ACCESS_TYPES = frozenset({"", "jwt", "at+jwt"})
 _ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash"})
@@ -57,25 +57,6 @@ _ID_TOKEN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash"})
 _ENTRA_ACCESS_CLAIMS = frozenset({"azp", "appid", "scp"})
 """Every access token of Entra ID names its client, and no ID token does."""
 _CLIENT_CLAIMS = ("azp", "appid", "client_id", "cid")
-
-
-class Issuer(msgspec.Struct, frozen=True):
-    """An issuer that the operator trusts: `TRUSTED_ISSUER_<NAME>` and its settings."""
-
-    name: str
-    """NAME, as in the setting."""
-    url: str
-    """The claim `iss` of its tokens, exactly; of Entra's shared endpoints the authority, such as
-    https://login.microsoftonline.com/common/v2.0."""
-    audiences: tuple[str, ...] = ()
-    """The audiences of which a token names at least one."""
-    tenants: frozenset[str] = frozenset()
-    """The tenants of Entra ID whose tokens are accepted, in lower case; `*` is any."""
-
-    @property
-    def may_be_shared(self) -> bool:
-        """Whether many tenants of Entra ID may share it: then its metadata say so, by a placeholder."""
-        return bool(_SHARED_ENDPOINT.fullmatch(self.url)) or TENANT_PLACEHOLDER in self.url
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +118,11 @@ def is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or bool(_LOOPBACK.fullmatch(host))
 
 
+def may_be_shared(issuer: str) -> bool:
+    """Whether many tenants of Entra ID may share this issuer: then its metadata say so, by a placeholder."""
+    return bool(_SHARED_ENDPOINT.fullmatch(issuer)) or TENANT_PLACEHOLDER in issuer
+
+
 def discovery_url(issuer: str) -> str:
     """Where the metadata of an issuer is (OpenID Connect Discovery, section 4)."""
     return f"{issuer.replace(TENANT_PLACEHOLDER, 'common').removesuffix('/')}/.well-known/openid-configuration"
@@ -145,7 +131,7 @@ def discovery_url(issuer: str) -> str:
 def is_metadata_of(metadata: Metadata, issuer: str) -> bool:
     """Whether the metadata are of this issuer: exactly, or with the tenant's placeholder at a shared endpoint."""
     if TENANT_PLACEHOLDER in metadata.issuer:
-        return Issuer("", issuer).may_be_shared
+        return may_be_shared(issuer)
     return metadata.issuer == issuer
 
 

@@ -7,8 +7,6 @@ from datetime import timedelta
 import msgspec
 
 from shared.errors import InvalidSetting
-from shared.identity.issuers import ANY_TENANT, Issuer, is_allowed_url, is_entra_url, is_tenant
-from shared.identity.sso import SsoProvider
 from shared.settings import Settings, read_flag, read_list, read_number, read_text
 
 _ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]{1,5})?|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?")
@@ -78,6 +76,41 @@ def _origins(environ: Mapping[str, str], url: str) -> tuple[str, ...]:
     return tuple(origins)
 
 
+ANY_TENANT = "*"
+
+
+class Issuer(msgspec.Struct, frozen=True):
+    """An issuer that the operator trusts: `TRUSTED_ISSUER_<NAME>` and its settings."""
+
+    name: str
+    """NAME, as in the setting."""
+    url: str
+    """The claim `iss` of its tokens, exactly; of Entra's shared endpoints the authority, such as
+    https://login.microsoftonline.com/common/v2.0."""
+    audiences: tuple[str, ...] = ()
+    """The audiences of which a token names at least one."""
+    tenants: frozenset[str] = frozenset()
+    """The tenants of Entra ID whose tokens are accepted, in lower case; `*` is any."""
+
+
+class SsoProvider(msgspec.Struct, frozen=True):
+    """A provider of single sign-on: the settings `SSO_<NAME>_…`."""
+
+    name: str
+    """NAME in lower case, as in the path."""
+    issuer: Issuer
+    client_id: str
+    client_secret: str = ""
+    """Without one, PKCE alone protects the code."""
+    scopes: tuple[str, ...] = ("openid",)
+    create_users: bool = False
+    second_factor: bool = False
+    """Whether ours is required where the provider shows none."""
+
+    def __repr__(self) -> str:
+        return f"SsoProvider({self.name}, …)"
+
+
 class OtherIssuers(msgspec.Struct, frozen=True):
     """Who else signs tokens and people in. NAME is of letters, digits and underscores."""
 
@@ -110,10 +143,12 @@ def load_other_issuers(environ: Mapping[str, str]) -> OtherIssuers:
 
 def issuer_warnings(others: OtherIssuers) -> Iterator[tuple[str, str, str]]:
     """A code, the name of a setting and a sentence for each endpoint of several tenants without a list of them."""
+    from shared.identity.issuers import may_be_shared
+
     variables = [(f"TRUSTED_ISSUER_{each.name}", each) for each in others.trusted]
     variables += [(f"SSO_{each.issuer.name}", each.issuer) for each in others.providers]
     for variable, issuer in variables:
-        if issuer.may_be_shared and not issuer.tenants:
+        if may_be_shared(issuer.url) and not issuer.tenants:
             yield "issuer-without-tenants", variable, f"Set {variable}_TENANTS: without it, no tenant is accepted."
         elif ANY_TENANT in issuer.tenants:
             yield "issuer-of-any-tenant", variable, f"{variable}_TENANTS is *: any organization may create a tenant."
@@ -139,6 +174,8 @@ def _names(environ: Mapping[str, str], prefix: str, main: str, others: tuple[str
 
 
 def _issuer(environ: Mapping[str, str], variable: str) -> str:
+    from shared.identity.issuers import is_allowed_url  # Most apps have none of these settings.
+
     url = read_text(environ, variable)
     if not is_allowed_url(url) or "?" in url:
         raise InvalidSetting(
@@ -148,6 +185,8 @@ def _issuer(environ: Mapping[str, str], variable: str) -> str:
 
 
 def _tenants(environ: Mapping[str, str], variable: str) -> frozenset[str]:
+    from shared.identity.issuers import is_tenant
+
     tenants = frozenset(each.lower() for each in read_list(environ, variable))
     if not all(each == ANY_TENANT or is_tenant(each) for each in tenants):
         raise InvalidSetting(f"{variable} must be ids of tenants (GUIDs), separated by commas, or * for any tenant.")
@@ -155,6 +194,8 @@ def _tenants(environ: Mapping[str, str], variable: str) -> frozenset[str]:
 
 
 def _provider(environ: Mapping[str, str], name: str) -> SsoProvider:
+    from shared.identity.issuers import is_entra_url, may_be_shared
+
     prefix = f"SSO_{name}"
     client_id = read_text(environ, f"{prefix}_CLIENT_ID")
     if not client_id:
@@ -163,7 +204,7 @@ def _provider(environ: Mapping[str, str], name: str) -> SsoProvider:
         )
     issuer = Issuer(name, _issuer(environ, f"{prefix}_ISSUER"), (client_id,), _tenants(environ, f"{prefix}_TENANTS"))
     # Entra ID puts the user's object id into an ID token only with the scope `profile`.
-    default = ("openid", "profile") if issuer.may_be_shared or is_entra_url(issuer.url) else ("openid",)
+    default = ("openid", "profile") if may_be_shared(issuer.url) or is_entra_url(issuer.url) else ("openid",)
     scopes = tuple(environ.get(f"{prefix}_SCOPES", "").replace(",", " ").split()) or default
     if "openid" not in scopes:
         raise InvalidSetting(f"{prefix}_SCOPES must contain openid.")

@@ -14,8 +14,9 @@ import msgspec
 
 from shared.errors import InvalidRequest
 from shared.identity import issuers
-from shared.identity.issuers import Issuer, Metadata
+from shared.identity.issuers import Metadata
 from shared.identity.jwt import Parsed, TokenRefused
+from shared.identity.settings import SsoProvider
 from shared.web import decode_base64, encode_base64
 
 FLOW_SECONDS = 600
@@ -35,24 +36,6 @@ _POSSESSION = frozenset({"otp", "hwk", "swk", "sc", "pop", "sms", "tel", "mca"})
 _INHERENCE = frozenset({"fpt", "face", "iris", "retina", "vbm", "bio"})
 
 Outcome = Literal["access-denied", "unknown-user", "disabled", "provider-failed"]
-
-
-class SsoProvider(msgspec.Struct, frozen=True):
-    """A provider of single sign-on: the settings `SSO_<NAME>_…`."""
-
-    name: str
-    """NAME in lower case, as in the path."""
-    issuer: Issuer
-    client_id: str
-    client_secret: str = ""
-    """Without one, PKCE alone protects the code."""
-    scopes: tuple[str, ...] = ("openid",)
-    create_users: bool = False
-    second_factor: bool = False
-    """Whether ours is required where the provider shows none."""
-
-    def __repr__(self) -> str:
-        return f"SsoProvider({self.name}, …)"
 
 
 class Flow(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ import pytest
 from scripts.samples import seed_database
 from shared.errors import InvalidRequest
 from shared.identity.callers import OwnCaller, check_entries, is_listed
-from shared.identity.issuers import Identity, Issuer
+from shared.identity.issuers import Identity
+from shared.identity.settings import Issuer
 from tests.identity.provider import Provider, SigningKey, run_provider
 from tests.support import app_environ, run_app
 

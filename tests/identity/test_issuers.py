@@ -12,8 +12,9 @@ from joserfc.jwk import RSAKey
 
 from shared.identity.checking import ForeignTokens
 from shared.identity.errors import IssuerUnavailable
-from shared.identity.issuers import Identity, Issuer
+from shared.identity.issuers import Identity
 from shared.identity.jwt import TokenRefused, parse
+from shared.identity.settings import Issuer
 from shared.identity.store.providers import COOL_DOWN_SECONDS, KEPT_SECONDS, REFRESH_SECONDS, Providers
 from shared.settings import StorageSettings
 from shared.storage import Storage

@@ -15,8 +15,8 @@ from shared.identity.checking import Keys
 from shared.identity.errors import FlowMismatch, IssuerUnavailable, UnknownProvider
 from shared.identity.issuers import check_signature
 from shared.identity.jwt import TokenRefused, parse
-from shared.identity.settings import IdentitySettings
-from shared.identity.sso import Flow, Outcome, Person, SsoProvider
+from shared.identity.settings import IdentitySettings, SsoProvider
+from shared.identity.sso import Flow, Outcome, Person
 from shared.identity.store.fetching import FetchFailed
 from shared.identity.store.partitions import Partition
 from shared.identity.store.subjects import Subjects
