@@ -5,6 +5,8 @@ import { replace, to } from '../lib/router.js';
 import { bytes, toBytes, toBase64url, fromBase64, hex, ms } from '../lib/format.js';
 import { Problem } from '../lib/api.js';
 import { may } from '../lib/functions.js';
+import { credential } from '../lib/credential.js';
+import { state, watch } from '../lib/state.js';
 import { head, band, field, input, select, segmented, verdict, equation, exact, code, kv, notice, say, tabs } from '../parts/bits.js';
 import { problem } from '../parts/load.js';
 import { dropzone } from '../parts/dropzone.js';
@@ -22,7 +24,10 @@ const WHY = {
 
 /** What the person works on. It is kept while the page is open, so that signing leads on to verifying; it is stored nowhere. */
 /** @type {{ source: string, text: string, file: File | null, data: Uint8Array<ArrayBuffer> | null, digests: Record<string, Uint8Array>, digest: string, key: string, algorithm: any, format: any, version: string, signature: string, publicKeys: string }} */
-const work = { source: 'text', text: '', file: null, data: null, digests: {}, digest: '', key: '', algorithm: '', format: 'raw', version: '', signature: '', publicKeys: '' };
+const work = fresh();
+function fresh() { return { source: 'text', text: '', file: null, data: null, digests: {}, digest: '', key: '', algorithm: '', format: 'raw', version: '', signature: '', publicKeys: '' }; }
+// Without the credential nothing of it stays.
+watch((what) => { if (what === 'credential' && !credential() && !state.open) Object.assign(work, fresh()); });
 
 /** The message as bytes; null where only its digest is known. */
 const message = () => work.source === 'text' ? toBytes(work.text) : work.source === 'file' ? work.data : null;

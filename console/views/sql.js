@@ -415,7 +415,7 @@ export default function show(root, { query, signal, call }) {
     const focused = bar.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset.act : null;
     fill(bar, h('h1.sr', { tabindex: '-1' }, 'SQL'),
       select(names, db, { 'aria-label': 'Database', class: 'db', onchange: (e) => { const draft = stored().drafts[e.target.value]; chooseDatabase(e.target.value); if (draft) ed.set(draft); } }),
-      segmented('Mode', [['read', 'Read'], ['write', 'Write', { disabled: !engine()?.writable || !may('execute-sql') }]], mode, setMode),
+      segmented('Mode', [['read', 'Read'], ['write', 'Write', { disabled: engine()?.writable === false || !may('execute-sql') }]], mode, setMode),
       select([['5', '5 s'], ['30', '30 s'], ['60', '60 s']], String(seconds), { 'aria-label': 'Time limit', class: 'limit', onchange: (e) => { seconds = Number(e.target.value); } }),
       h('span.grow'), copyButton(() => location.href.replace(/#.*/, '') + to('sql', [], { db, sql: ed.area.value }), 'Link'),
       mode === 'write' ? h('button.quiet', { type: 'button', data: { act: 'dry' }, onclick: () => run({ dry: true }) }, 'Dry run') : h('button.quiet', { type: 'button', data: { act: 'explain' }, onclick: () => run({ explain: true }) }, 'Explain'),

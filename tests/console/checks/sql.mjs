@@ -237,6 +237,15 @@ check('drafts and history survive a reload, statements alone, and Forget erases 
   await t.open('#/sql');
   await t.until(async () => (await editor(t).inputValue()).includes('from'));
   t.assert.ok(!(await editor(t).inputValue()).includes('kept'));
+  // So does a lock, in the other views: a message and its signature go with the credential that was there.
+  await t.go('#/sign/sign?name=sample-ed25519');
+  await t.page.locator('#message').fill('between us');
+  await t.page.getByRole('button', { name: 'Sign', exact: true }).click();
+  await t.page.locator('.verdict').waitFor();
+  await t.go('#/connect');
+  await t.page.getByRole('button', { name: 'Lock now' }).click();
+  await t.go('#/sign/verify');
+  t.assert.deepEqual([await t.page.locator('#message').inputValue(), await t.page.locator('#signature').inputValue()], ['', '']);
 });
 
 check('names complete by keyboard, and queries are saved, opened and deleted', async (t) => {
