@@ -73,7 +73,7 @@ def decode(route: Route, operation: Operation, request: Request, max_body_bytes:
     With `operation.raw`, no field is in the body, and the handler checks its size.
     """
     pairs = [] if operation.ignore_query else query_pairs(request.url, route.reserved)
-    _refuse_secrets(pairs)
+    refuse_secrets(pairs)
     # Without `get`: for a missing header the worker's class raises and catches an exception, which is slow.
     headers = request.headers
     if not request.body and "transfer-encoding" in headers and "chunked" in headers["transfer-encoding"].lower():
@@ -123,7 +123,8 @@ def _unquote(text: str) -> str:
     return unquote_to_bytes(text).decode() if "%" in text else text
 
 
-def _refuse_secrets(pairs: list[tuple[str, str]]) -> None:
+def refuse_secrets(pairs: list[tuple[str, str]]) -> None:
+    """Raise SecretInUrl if a query parameter is a password, a private key or a token."""
     for name, value in pairs:
         if name.lower() in SECRETS or "PRIVATE KEY-----" in value:
             raise SecretInUrl(

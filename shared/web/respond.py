@@ -14,7 +14,7 @@ import msgspec
 from shared.deadline import DEFAULT_SECONDS, call_limit
 from shared.errors import DuplicateHeader, InternalError, StrongroomError, Unauthorized, invalid_field
 from shared.inflight import inflight
-from shared.web.decoding import MAX_ERRORS, decode
+from shared.web.decoding import MAX_ERRORS, decode, query_pairs, refuse_secrets
 from shared.web.route import Access, Operation, Request, Response, Route, Session
 
 log = logging.getLogger("strongroom")
@@ -121,7 +121,8 @@ def _call(
 
 
 def _session(route: Route, request: Request) -> Session:
-    """The session of the request's bearer token (RFC 6750, section 2.1)."""
+    """The session of the request's bearer token (RFC 6750, section 2.1); a token in the URL is refused as a secret."""
+    refuse_secrets(query_pairs(request.url, route.reserved))
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip() or route.authenticate is None:
         raise Unauthorized("Send the access token of a session in the header Authorization: Bearer.")

@@ -121,6 +121,8 @@ def test_secrets_are_not_for_urls(caller: Caller) -> None:
     """Tokens, tickets and codes in a query string are refused, and `code` stays the host's parameter."""
     for name in ("refresh_token", "ticket", "recovery_code", "code_verifier", "password"):
         assert problem(caller.send("POST", f"sign-in?{name}=x")) == (400, "secret-in-url")
+    for name in ("access_token", "token"):
+        assert problem(caller.send("GET", f"me?{name}=x")) == (400, "secret-in-url")
     assert problem(caller.send("POST", "sign-in?code=123456", {"ticket": "AAAA"})) == (400, "invalid-request")
 
 
