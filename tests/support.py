@@ -120,10 +120,12 @@ def app_environ(folder: Path, storage: str) -> dict[str, str]:
 
 
 @contextmanager
-def run_app(folder: Path, environ: Mapping[str, str], *, auth: bool = True, port: int = 0) -> Iterator[App]:
+def run_app(
+    folder: Path, environ: Mapping[str, str], *, auth: bool = True, port: int = 0, cors: str = ""
+) -> Iterator[App]:
     """Run the app with its files in `folder` until the context ends. With `auth` the host enforces keys.
 
-    Port 0 takes a free one.
+    Port 0 takes a free one. `cors` lists origins that the host lets call it.
     """
     app_root = folder / "app"
     if not app_root.exists():
@@ -149,6 +151,7 @@ def run_app(folder: Path, environ: Mapping[str, str], *, auth: bool = True, port
                 "--stop-seconds",
                 "2",
                 *(["--enable-auth", "--keys", str(keys)] if auth else []),
+                *(["--cors", cors] if cors else []),
             ],
             cwd=ROOT,
             env=clean_environ() | dict(environ),

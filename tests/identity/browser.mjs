@@ -1,12 +1,13 @@
 // Drives Chromium with its virtual authenticator (WebAuthn section 11.2) through the real endpoints, and prints what
 // each step returned as JSON. test_browser.py checks it.
 //
-// node browser.mjs <chromium> <app origin> <other origin> <function key> <user> <example page>
+// node browser.mjs <chromium> <app origin> <other origin> <function key> <user> <example page> <its origin>
 import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { chromium } from "playwright-core";
 
-const [executablePath, origin, otherOrigin, functionKey, user, example] = process.argv.slice(2);
+const [executablePath, origin, otherOrigin, functionKey, user, example, exampleOrigin] = process.argv.slice(2);
 const password = "correct horse battery staple";
 const results = { origin };
 let signCount = 0;
@@ -105,13 +106,20 @@ async function tryExample() {
   const errors = [];
   const shown = await context.newPage();
   shown.on("pageerror", (error) => errors.push(String(error)));
-  await context.route((url) => url.origin === origin && url.pathname === "/example", (route) => route.fulfill({ contentType: "text/html", body: readFileSync(example) }));
-  await shown.goto(`${origin}/example?api=${origin}/api`);
+  // From a real server: Chromium lets only pages of the same machine call an app on it.
+  const server = createServer((_request, response) => {
+    response.setHeader("content-type", "text/html; charset=utf-8");
+    response.end(readFileSync(example));
+  });
+  await new Promise((resolve) => server.listen(Number(new URL(exampleOrigin).port), "localhost", resolve));
+  await shown.goto(`${exampleOrigin}/example?api=${origin}/api`);
   const session = await context.newCDPSession(shown);
   await session.send("WebAuthn.enable");
   await session.send("WebAuthn.addVirtualAuthenticator", {
     options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
   });
+  shown.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+  results.exampleErrors = errors;
   const steps = {};
   const signedIn = async (step) => {
     await shown.waitForSelector("#signed-in:not([hidden])", { timeout: 15_000 });
@@ -155,6 +163,7 @@ async function tryExample() {
   await shown.click("#factor-passkey");
   await signedIn("second");
   await shown.close();
+  server.close();
   return { codes: codes.length, errors, ...steps };
 }
 
@@ -224,4 +233,5 @@ try {
 } finally {
   console.log(JSON.stringify(results));
   await browser.close();
+  process.exit(); // After an error, the server of the example page still runs.
 }

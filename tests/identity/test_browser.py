@@ -25,20 +25,27 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def app(storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+def example_origin() -> str:
+    """The origin of the example page, which is not that of the app."""
+    return f"http://localhost:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def app(example_origin: str, storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """An app whose origin, and RP id, are those of its URL on localhost."""
     folder, port = tmp_path_factory.mktemp("app"), free_port()
     environ = app_environ(folder, storage_connection) | {
         "STRONGROOM_URL": f"http://localhost:{port}",
+        "STRONGROOM_ORIGINS": example_origin,
         "STRONGROOM_PUBLIC_SIGN_IN": "true",
         "STRONGROOM_PUBLIC_SIGN_UP": "true",
     }
-    with run_app(folder, environ, port=port) as running:
+    with run_app(folder, environ, port=port, cors=example_origin) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def results(app: App, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def results(app: App, example_origin: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each step of the script returned."""
     assert CHROMIUM is not None
     assert NODE is not None
@@ -53,6 +60,7 @@ def results(app: App, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
             app.function_key,
             f"{uuid4().hex}@example.org",
             ROOT / "docs" / "examples" / "sign-in.html",
+            example_origin,
         ],
         cwd=ROOT,
         env=clean_environ() | {"HOME": os.fspath(tmp_path_factory.mktemp("home"))},
@@ -63,7 +71,7 @@ def results(app: App, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     )
     assert ran.returncode == 0, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout)
-    assert found.get("error") is None
+    assert not found.get("error"), json.dumps([found.get("error"), found.get("exampleErrors")])
     return found
 
 
@@ -138,7 +146,7 @@ def test_a_clone(results: dict[str, Any]) -> None:
 
 
 def test_the_example_page(results: dict[str, Any]) -> None:
-    """The page of the documentation signs up and in with each factor, and adds factors, without a function key."""
+    """The page of the documentation, on another origin and without a function key, signs up and in with each factor."""
     example = results["example"]
     assert example["errors"] == []
     assert example["codes"] == 10
