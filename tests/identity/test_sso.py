@@ -373,13 +373,10 @@ def test_a_taken_name_is_not_taken_over(browser: Browser, provider: Provider, ru
 def test_no_password_signs_in_a_created_user(browser: Browser, provider: Provider, running: Running) -> None:
     """A user of a provider has no password: no password is right."""
     running.complete(browser.sign_in()["ticket"], browser.verifier)
-    body = {"user": f"acme:{provider.claims['sub']}", "password": "correct horse battery staple"}
-    assert running.back_end.post("/api/sign-in", json=body).json() == {
-        "signed_in": False,
-        "reason": "wrong-credentials",
-    }
-    body["password"] = ""
-    assert running.back_end.post("/api/sign-in", json=body).status_code == 422
+    refused = {"signed_in": False, "reason": "wrong-credentials"}
+    for password in ("correct horse battery staple", ""):
+        body = {"user": f"acme:{provider.claims['sub']}", "password": password}
+        assert running.back_end.post("/api/sign-in", json=body).json() == refused
 
 
 def test_a_first_sign_in_of_many_browsers_creates_one_user(
