@@ -97,7 +97,7 @@ async function problemOf(fn, response) {
   let body = null;
   try { body = JSON.parse(text); } catch { /* not from the app */ }
   if (!body || typeof body !== 'object' || !('title' in body)) {
-    body = { status: response.status, ...(WITHOUT_BODY[response.status] ?? { title: `The host responded ${response.status}`, detail: 'The response has no problem details, so it does not come from the app itself.', code: 'no-details' }) };
+    body = { status: response.status, ...(WITHOUT_BODY[response.status] ?? { title: `The host responded ${response.status}`, detail: 'The response has no problem details, so it does not come from the app itself.', code: 'no-details' }), response: body };
   }
   return { ...body, status: response.status, function: fn.name, retry_after: response.headers.get('retry-after') ?? undefined, request_id: body.request_id ?? response.headers.get('x-request-id') ?? undefined };
 }

@@ -40,7 +40,7 @@ export default function show(root, { call, signal, credential }) {
 
   load(health, () => call('health').catch((error) => {
     // A service that the app needs is down: the response says which, with status 503.
-    if (error.body?.services) return error.body;
+    if (error.body?.response?.services) return error.body.response;
     throw error;
   }), (response) => {
     const down = Object.entries(response.services).filter(([, s]) => s.status !== 'ok').map(([name]) => name);

@@ -116,6 +116,14 @@ def test_the_policy_without_storage() -> None:
     assert "connect-src 'self' https://a.blob.core.windows.net; " in policy("https://a.blob.core.windows.net")
 
 
+def test_a_key_in_the_address_is_not_logged(running_app: App) -> None:
+    """A request for the page with `?code=` leaves no key in the app's log and none in the response."""
+    with running_app.client(key="") as client:
+        response = client.get(f"/api/console/?code={running_app.function_key}")
+        assert running_app.function_key not in response.text + str(response.headers)
+    assert running_app.function_key not in running_app.log.read_text()
+
+
 def test_it_can_be_switched_off(start_app: StartApp) -> None:
     """With STRONGROOM_CONSOLE=false every path is 404, the redirect too."""
     with start_app({"STRONGROOM_CONSOLE": "false"}).client(key="") as client:

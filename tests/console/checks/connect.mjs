@@ -81,6 +81,8 @@ check('without agreement another tab gets nothing', async (t) => {
   await t.open('#/home');
   const other = await t.tab();
   await t.open('#/home', { key: '', page: other });
+  await t.page.getByRole('button', { name: 'Not now' }).waitFor();
+  await t.accessibleInAllColours('the question of another tab');
   await t.page.getByRole('button', { name: 'Not now' }).click();
   await other.evaluate(() => { globalThis.heard = []; new BroadcastChannel('strongroom-console').onmessage = (e) => globalThis.heard.push(e.data); new BroadcastChannel('strongroom-console').postMessage({ type: 'hello' }); });
   await t.page.getByRole('button', { name: 'Not now' }).waitFor();

@@ -38,6 +38,21 @@ check('429, 500 and what a proxy sends have their own words', async (t) => {
   }
 });
 
+check('Home shows which service is down, also where the app responds 503', async (t) => {
+  const service = (status) => ({ status, latency_ms: 5000 });
+  for (const [status, body] of [[503, { status: 'down', version: '0.1.0', services: { storage: service('down'), keys: service('ok') } }], [200, { status: 'degraded', version: '0.1.0', services: { storage: service('ok'), databases: service('down') } }]]) {
+    await t.page.route('**/api/health', (route) => route.fulfill({ status, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }));
+    await t.open('#/home', { key: '' });
+    await t.page.getByText(status === 503 ? 'storage: no response' : 'databases: no response').waitFor();
+    t.assert.match(await t.text('.health-word'), status === 503 ? /^down/ : /^degraded/);
+    await t.accessible(`Home, ${body.status}`);
+    await t.page.unroute('**/api/health');
+  }
+  await t.page.route('**/api/health', (route) => route.fulfill({ status: 503, body: '' }));
+  await t.open('#/home', { key: '' });
+  await t.page.locator('.problem .title', { hasText: 'The app is not available' }).waitFor();
+});
+
 check('offline is said, and a retry works when the connection is back', async (t) => {
   await t.open('#/functions/live');
   await t.page.getByRole('button', { name: 'Send' }).waitFor();
