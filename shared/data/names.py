@@ -14,6 +14,8 @@ _EXTENSIONS: dict[str, FileFormat] = {
     "csv": "csv", "tsv": "csv", "ndjson": "ndjson", "jsonl": "ndjson", "json": "json", "parquet": "parquet",
 }  # fmt: skip
 _FORMAT = re.compile(rf"\.({'|'.join(_EXTENSIONS)})(\.gz)?\Z", re.IGNORECASE)
+_NOT_CARRIED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""XML has no such characters, and the service repeats the prefix in its response."""
 _GLOB = re.compile(r"[*?\[]")
 _PARTITION = re.compile(r"([^=/]+)=([^/]*)")
 
@@ -36,7 +38,9 @@ class View(NamedTuple):
 
 
 def check_path(path: str) -> None:
-    """Raises InvalidRequest for a path with a `.` or `..` segment."""
+    """Raises InvalidRequest for a path with a `.` or `..` segment, or with a character that no listing carries."""
+    if _NOT_CARRIED.search(path):
+        raise invalid_field("path", "The path has a control character. Replace it by `?`, which matches any character.")
     if any(segment in (".", "..") for segment in re.split(r"[/\\]", path)):
         raise invalid_field(
             "path", "The path has a `.` or `..` segment. Write the name of the blob from its container on."

@@ -8,7 +8,17 @@ import pytest
 
 from shared.data.functions import FUNCTIONS, OPERATORS, TABLE_FUNCTIONS
 from shared.data.gate import Refused, check
-from shared.data.names import File, find_view, format_of, glob_pattern, matching, partition_type, partitions, views
+from shared.data.names import (
+    File,
+    check_path,
+    find_view,
+    format_of,
+    glob_pattern,
+    matching,
+    partition_type,
+    partitions,
+    views,
+)
 from shared.data.ranges import Reading
 from shared.data.sources import select
 from shared.data.types import wire
@@ -38,6 +48,13 @@ from shared.errors import InvalidRequest
 def test_globs(glob: str, name: str, fits: bool) -> None:
     """Asterisks stop at a slash, two of them do not, and sets are sets."""
     assert bool(glob_pattern(glob).match(name)) is fits
+
+
+@pytest.mark.parametrize("path", ["../a", "a/..", "a/./b", "a\\..\\b", "a\0b", "a\x1fb", "\uffff"])
+def test_paths_that_are_refused(path: str) -> None:
+    """A path with dots between slashes, or a character that no listing carries, is 400."""
+    with pytest.raises(InvalidRequest):
+        check_path(path)
 
 
 def test_globs_take_linear_time() -> None:
