@@ -44,8 +44,9 @@ class Caller:
         return dict(msgspec.json.decode(response.body))
 
     def query(self, path: str, sql: str, status: int = 200, **fields: Any) -> dict[str, Any]:
-        """The response of query-blobs."""
-        return self.call("query-blobs", status, container=CONTAINER, path=path, sql=sql, **fields)
+        """The response of query-blobs, with time enough on a busy machine."""
+        fields = {"timeout_ms": 60_000, **fields, "container": CONTAINER, "path": path, "sql": sql}
+        return self.call("query-blobs", status, **fields)
 
     def rows(self, path: str, sql: str, **fields: Any) -> list[Any]:
         """The rows of query-blobs."""

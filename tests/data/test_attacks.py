@@ -195,7 +195,7 @@ def test_sql_in_names(caller: Caller) -> None:
     """The names of blobs, folders, columns and options are names, whatever they contain."""
     caller.put('lake/x" as select 1; --.csv', b'"a"" from b; --","c\'d"\n1,2\n')
     sql = 'select * from "x"" as select 1; --"'
-    body = caller.call("query-sql", database="lake", sql=sql)
+    body = caller.call("query-sql", timeout_ms=60_000, database="lake", sql=sql)
     assert [each["name"] for each in body["columns"]] == ['a" from b; --', "c'd"]
     caller.put("attacks/p/k'}) --=v'); select 1; --/a.csv", b"a\n1\n")
     row = caller.rows("attacks/p/**", "select * from data")

@@ -83,8 +83,8 @@ def test_reserved_containers_are_refused(caller: Caller) -> None:
 def test_views_of_a_database(caller: Caller) -> None:
     """A file and a folder are views by their short and whole names; others are refused with the list of names."""
     sql = 'select f.name, s.n from fruit f join "sales/" s on f.id = s.n order by 1'
-    assert caller.call("query-sql", database="lake", sql=sql)["rows"] == [["fig", 1], ["kiwi", 2]]
-    body = caller.call("query-sql", 422, database="lake", sql="select * from nothing")
+    assert caller.call("query-sql", timeout_ms=60_000, database="lake", sql=sql)["rows"] == [["fig", 1], ["kiwi", 2]]
+    body = caller.call("query-sql", 422, timeout_ms=60_000, database="lake", sql="select * from nothing")
     assert "fruit, sales" in body["detail"]
     listed = {each["name"]: each for each in caller.call("list-databases")["databases"]}["lake"]
     assert listed["engine"] == "blobs"
@@ -93,10 +93,10 @@ def test_views_of_a_database(caller: Caller) -> None:
 
 def test_a_description(caller: Caller) -> None:
     """A description has files, columns and rows; Parquet states the number of rows."""
-    body = caller.call("describe-data", container=CONTAINER, path="q/t.parquet")
+    body = caller.call("describe-data", timeout_ms=60_000, container=CONTAINER, path="q/t.parquet")
     assert (body["file_count"], body["row_count"], body["format"]) == (1, 100_000, "parquet")
     assert body["sample"][1] == {"id": 1, "s": "n1"}
-    body = caller.call("describe-data", container=CONTAINER, path="q/a.csv")
+    body = caller.call("describe-data", timeout_ms=60_000, container=CONTAINER, path="q/a.csv")
     assert body["row_count"] is None
     assert body["files"][0]["size"] == 46
 
@@ -116,7 +116,7 @@ def test_files_are_read_ahead_and_counted(caller: Caller) -> None:
     """Many files are all read, each once, and every byte is counted."""
     for number in range(30):
         caller.put(f"q/many/{number:02}.csv", f"n\n{number}\n".encode())
-    body = caller.query("q/many/*.csv", "select count(*), sum(n) from data", timeout_ms=20_000)
+    body = caller.query("q/many/*.csv", "select count(*), sum(n) from data")
     assert body["rows"] == [[30, sum(range(30))]]
     assert body["requests"] == 30
     assert body["bytes_scanned"] == sum(len(f"n\n{number}\n") for number in range(30))
@@ -178,7 +178,7 @@ def test_a_dry_run(caller: Caller) -> None:
     assert run["requests"] <= body["requests_to_make"]
     assert run["bytes_scanned"] <= body["bytes_to_read"] <= body["files"][0]["size"]
     assert "Aggregate" in body["plan"]
-    body = caller.call("query-sql", database="lake", sql="select * from sales", dry_run=True)
+    body = caller.call("query-sql", timeout_ms=60_000, database="lake", sql="select * from sales", dry_run=True)
     assert body["file_count"] == 2
 
 
@@ -197,8 +197,11 @@ def test_saved_and_public_queries(caller: Caller) -> None:
     assert caller.app.respond(route, request).status in (200, 201)
     route = next(each for each in caller.app.routes if each.name == "public-query")
     request = Request("GET", "http://x/api/public/lake-fruit?id=2", {}, {"query_name": "lake-fruit"}, b"")
-    response = caller.app.respond(route, request)
-    assert json.loads(response.body)["rows"] == [[2, "kiwi"]]
+    for _ in range(20):  # Two seconds, the limit of a public query, are little on a busy machine.
+        body = json.loads(caller.app.respond(route, request).body)
+        if body.get("code") not in ("query-timeout", "busy"):
+            break
+    assert body["rows"] == [[2, "kiwi"]]
 
 
 def test_a_container_of_the_app_is_refused_at_start(build_app: Build) -> None:
