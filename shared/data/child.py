@@ -33,6 +33,7 @@ BUFFER_BYTES = 4 * 1024 * 1024
 """What is read of a CSV file at once; a line has at most half of it."""
 FOOTER_BYTES = 256 * 1024
 """What is read of the end of a Parquet file."""
+FIRST_LINE_BYTES = 16 * 1024
 MAX_OBJECT_BYTES = 2 * 1024 * 1024
 """The longest object in a JSON file."""
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -210,7 +211,14 @@ class Engine:
 
     def _check_columns(self, file_format: str, options: dict[str, Any], paths: list[str]) -> None:
         first: list[str] | None = None
+        first_line = b""
         for path in paths:
+            if file_format == "csv" and not options.get("gzip"):
+                # Files whose first lines are equal have the same columns, and need not be examined.
+                line = self._first_line(path)
+                if first is not None and line and line == first_line:
+                    continue
+                first_line = first_line or line
             columns = self._columns(file_format, options, path)
             if first is None:
                 first = columns
@@ -223,6 +231,12 @@ class Engine:
                     f"The file {path} {what if missing or more else 'has its columns in another order'}, unlike "
                     f"{paths[0]}. Set union_by_name to true to read all columns by their names.",
                 )
+
+    def _first_line(self, path: str) -> bytes:
+        """The first line of a file; empty where it is long."""
+        number = self._files.find_entry(path)
+        line, end, _ = self._files.read_at(number, 0, FIRST_LINE_BYTES).partition(b"\n")
+        return line if end else b""
 
     def _columns(self, file_format: str, options: dict[str, Any], path: str) -> list[str]:
         try:

@@ -21,6 +21,7 @@ from shared.errors import (
 )
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.storage import ReservedContainer
+from shared.storage.errors import BlobConflict
 from shared.web import Example, Fields, Operation, encode_base64
 
 LISTED_FILES = 100
@@ -131,6 +132,7 @@ def operations(queries: Queries) -> dict[str, Operation]:
                 RowTooLarge,
                 UnknownContainer,
                 ReservedContainer,
+                BlobConflict,
                 Busy,
                 StorageUnavailable,
                 StorageForbidden,

@@ -4,17 +4,27 @@ import gzip
 import io
 import json
 import os
+import signal
 import struct
 import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
+from shared.blobs.store.listings import ListingStore
+from shared.data.queries import Queries
+from shared.data.store.files import DataFiles
+from shared.sandbox.errors import EngineFailed, OutOfMemory
+from shared.sandbox.process import Sandbox
+from shared.sandbox.settings import SandboxSettings
+from shared.settings import StorageSettings
+from shared.storage import Storage
 from tests.data.conftest import CONTAINER, Caller
 
 MOST_GROWTH = 64 * 1024 * 1024
@@ -205,3 +215,26 @@ def test_sql_in_names(caller: Caller) -> None:
     caller.query("attacks/options.csv", "select 1 from data", 422, options=options)
     caller.query("attacks/one.csv", "select 1", 400, options={"types": {"a": "VARCHAR}); select 1; --"}})
     caller.container.delete_blob('lake/x" as select 1; --.csv')
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGSEGV, EngineFailed), (signal.SIGKILL, OutOfMemory)])
+def test_a_process_that_ends_is_a_clear_refusal(
+    caller: Caller, storage_connection: str, number: int, error: type[Exception]
+) -> None:
+    """Where the engine fails, or the kernel needs its memory, the call says so and the next one works."""
+    storage = Storage(StorageSettings(storage_connection))
+    sandbox = Sandbox(SandboxSettings())
+    queries = Queries(DataFiles(storage, lambda: ListingStore(storage)), lambda: sandbox)
+    source = queries.path(CONTAINER, "attacks/one.csv")
+    deadline = monotonic() + 60
+    with queries.open(source, deadline) as query:
+        query.check("select 1 from data")
+        assert query._child is not None
+        os.kill(query._child.pid, number)
+        with pytest.raises(error):
+            query.run("select 1 from data")
+    with queries.open(source, deadline) as query:
+        query.check("select 1 from data")
+        query.run("select 1 from data")
+        assert query.fetch(1) == [(1,)]
+    sandbox.close()

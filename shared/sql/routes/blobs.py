@@ -27,6 +27,7 @@ from shared.sql.routes.fields import (
 )
 from shared.sql.statements import read_params
 from shared.storage import ReservedContainer
+from shared.storage.errors import BlobConflict
 from shared.web import Cursors, Example, Operation, Response
 
 CONTAINER = r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs|\$blobchangefeed)\Z"
@@ -91,7 +92,15 @@ def operations(data: Callable[[], Data], cursors: Cursors) -> dict[str, Operatio
             "The files are CSV, NDJSON, JSON or Parquet. The statement is DuckDB's SQL, and reads only the files that "
             "`path` names. Limits, formats and cursors are those of `query-sql`. `bytes_scanned` and `requests` say "
             "what was read of the files.",
-            errors=(*ERRORS, *FILE_ERRORS, OutOfMemory, EngineFailed, UnknownContainer, ReservedContainer),
+            errors=(
+                *ERRORS,
+                *FILE_ERRORS,
+                OutOfMemory,
+                EngineFailed,
+                UnknownContainer,
+                ReservedContainer,
+                BlobConflict,
+            ),
             headers=("accept",),
             media_types=(
                 "application/json",
