@@ -6,7 +6,7 @@ import { bytes, ago, day, count, hex, short } from '../lib/format.js';
 import { Problem } from '../lib/api.js';
 import { exists, functions } from '../lib/functions.js';
 import { openSigned, saveFile } from '../lib/files.js';
-import { field, input, select, kv, exact, status, chip, meter, say, notice, secret, copyButton } from '../parts/bits.js';
+import { field, input, select, kv, status, chip, meter, say, notice, secret, copyButton } from '../parts/bits.js';
 import { load, blank, problem } from '../parts/load.js';
 import { grid, resultTable, cell } from '../parts/table.js';
 import { open, confirm } from '../parts/dialog.js';

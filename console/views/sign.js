@@ -111,7 +111,7 @@ function flip() {
   return 'The lowest bit of the first character is flipped.';
 }
 
-const LIMITS = ['Whether the version was revoked or disabled since.', 'When the signature was made.', 'Whether this public key belongs to whom you think: it trusts the key that it was given.'];
+const LIMITS = ['Whether the version was revoked or disabled since.', 'When the signature was made.', 'Whether this public key belongs to whom you think: it trusts the key that you provide.'];
 const limits = (open = false) => h('details.small', { open }, h('summary', 'What the browser cannot know'), h('ul.plain.dim', LIMITS.map((t) => h('li', t))));
 
 function browserPanel(local, server, why) {
