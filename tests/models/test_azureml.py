@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from shared.deadline import call_limit
-from shared.errors import Busy, InvalidRequest, StrongroomError
+from shared.errors import Busy, InvalidRequest, StorageForbidden, StorageUnavailable, StrongroomError
 from shared.models.azureml import check_url, predictions_in, request_body
 from shared.models.errors import (
     EndpointFailed,
@@ -284,6 +284,19 @@ def test_another_servers_certificate_is_refused(endpoints: Endpoints) -> None:
     with pytest.raises(EndpointUnavailable):
         endpoints.score("https://other.inference.ml.azure.com/score", None, "", {})
     assert Service.seen == []
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(StorageForbidden, EndpointForbidden), (StorageUnavailable, EndpointUnavailable)]
+)
+def test_without_a_token_nothing_is_sent(error: type[StrongroomError], expected: type[StrongroomError]) -> None:
+    """Where the identity gets no token, the error names the endpoint, not storage."""
+
+    def token(_scope: str) -> str:
+        raise error
+
+    with pytest.raises(expected):
+        Endpoints(token).score(URL, None, "", {})
 
 
 def test_names_that_do_not_resolve_are_unavailable() -> None:

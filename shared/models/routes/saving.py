@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.deadline import call_limit, seconds_left
-from shared.errors import UnknownContainer, invalid_field
+from shared.errors import PreconditionFailed, UnknownContainer, invalid_field
 from shared.models import onnx, predictions
 from shared.models.azureml import check_url
 from shared.models.errors import UnsupportedModel
@@ -31,7 +31,7 @@ from shared.models.store.files import ModelFiles
 from shared.models.store.records import RecordStore, Stored
 from shared.models.tensors import Tensor, zeros
 from shared.sandbox.errors import EngineFailed
-from shared.storage.errors import ReservedContainer, UnknownBlob
+from shared.storage.errors import BlobConflict, ReservedContainer, UnknownBlob
 from shared.web import Cursors, Example, Fields, Operation, Response, rfc3339
 
 TRIAL_SECONDS = 5.0
@@ -356,7 +356,15 @@ def operations(
             summary="Save a model: an ONNX file in a blob, or a managed endpoint of Azure Machine Learning.\nThe app "
             "checks the file, runs it once on zeros in a process of its own, keeps a copy and signs the record. A "
             "changed model becomes the next version; one that is the same returns its version with 200.",
-            errors=(ReservedContainer, UnknownContainer, UnknownBlob, *RUNNING, *OUTAGES),
+            errors=(
+                ReservedContainer,
+                UnknownContainer,
+                UnknownBlob,
+                BlobConflict,
+                PreconditionFailed,
+                *RUNNING,
+                *OUTAGES,
+            ),
             examples=(
                 Example(
                     "An ONNX file",

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from shared.deadline import deadline
-from shared.errors import Busy, StrongroomError
+from shared.errors import Busy, StorageForbidden, StorageUnavailable, StrongroomError
 from shared.models.errors import (
     EndpointFailed,
     EndpointForbidden,
@@ -52,12 +52,18 @@ class Endpoints:
         """The JSON that the endpoint returns. `url` was checked; without a `key`, the app's identity signs in.
 
         Raises EndpointFailed for an error of the model, EndpointTimeout at the call's deadline, EndpointForbidden,
-        EndpointUnavailable, OutputTooLarge, Busy, and the errors of `token`.
+        EndpointUnavailable, OutputTooLarge and Busy.
         """
         import urllib3
 
+        try:
+            credential = key or self._token(SCOPE)
+        except StorageForbidden as error:
+            raise EndpointForbidden("The app's identity got no token for Azure Machine Learning.") from error
+        except StorageUnavailable as error:
+            raise EndpointUnavailable("The service that issues the app's tokens does not respond.") from error
         headers = {
-            "authorization": f"Bearer {key or self._token(SCOPE)}",
+            "authorization": f"Bearer {credential}",
             "content-type": "application/json",
             "accept": "application/json",
         }
