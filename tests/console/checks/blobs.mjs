@@ -86,11 +86,11 @@ check('previews run nothing: HTML and SVG are text, images are images, bytes are
 check('a container of 50,000 blobs is paged and filtered by prefix, one page at a time', async (t) => {
   // The app's own listing of so many is tested elsewhere; here its pages are made up, as the app writes them.
   const total = 50000, name = (i) => `n${String(i).padStart(5, '0')}.txt`;
-  const asked = [];
+  const listings = [];
   await t.page.route('**/api/list-blobs', (route) => {
     const fields = route.request().postDataJSON();
     if (fields.container !== 'console-many') return route.continue();
-    asked.push([fields.prefix, fields.limit, fields.cursor ?? null]);
+    listings.push([fields.prefix, fields.limit, fields.cursor ?? null]);
     const all = Array.from({ length: total }, (_, i) => name(i)).filter((n) => n.startsWith(fields.prefix ?? '')), from = Number(fields.cursor ?? 0);
     const blobs = all.slice(from, from + fields.limit).map((n) => ({ name: n, size: 1, content_type: 'text/plain', last_modified: '2026-11-29T06:00:00Z', etag: '"1"', tier: 'Hot', url: null }));
     return route.fulfill({ json: { blobs, prefixes: [], cursor: from + fields.limit < all.length ? String(from + fields.limit) : null } });
@@ -106,13 +106,13 @@ check('a container of 50,000 blobs is paged and filtered by prefix, one page at 
   await t.page.getByRole('searchbox', { name: 'Names here that start with' }).fill('n4999');
   await t.until(async () => (await names(t)).length === 10);
   t.assert.match(t.page.url(), /prefix=n4999/);
-  t.assert.ok(asked.every(([, limit]) => limit === 200));
-  t.assert.ok(asked.length <= 4, JSON.stringify(asked));
+  t.assert.ok(listings.every(([, limit]) => limit === 200));
+  t.assert.ok(listings.length <= 4, JSON.stringify(listings));
   await t.page.getByRole('searchbox', { name: 'Names here that start with' }).fill('zzz');
   await t.page.getByText('No match').waitFor();
 });
 
-check('the queue shows true percentages, survives a failure, and replaces nothing unasked', async (t) => {
+check('the queue shows true percentages, survives a failure, and replaces nothing by itself', async (t) => {
   const box = await container(t, 'console-uploads');
   await put(t, box, 'in/there.txt', 'old');
   const at = mkdtempSync(join(tmpdir(), 'console-uploads-'));
@@ -196,9 +196,9 @@ check('links are created with limits and an end, listed, and revoked; a download
   t.assert.equal(await (await fetch(link, { headers: { 'user-agent': 'curl/8' } })).text(), 'for Ada');
   await t.accessibleInAllColours('Blobs, link');
   await t.page.keyboard.press('Escape');
-  const asked = t.page.waitForRequest((r) => r.url().endsWith('/api/share-blob'));
+  const request = t.page.waitForRequest((r) => r.url().endsWith('/api/share-blob'));
   const [download] = await Promise.all([new Promise((resolve) => { t.page.on('download', resolve); t.context.on('page', (page) => page.on('download', resolve)); }), detail(t).getByRole('button', { name: 'Download' }).click()]);
-  t.assert.equal((await asked).postDataJSON().minutes, 5);
+  t.assert.equal((await request).postDataJSON().minutes, 5);
   t.assert.equal(download.suggestedFilename(), 'report.txt');
   t.assert.equal(readFileSync(await download.path(), 'utf8'), 'for Ada');
   await t.go('#/blobs?show=links');

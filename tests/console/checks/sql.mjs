@@ -168,11 +168,11 @@ check('an older run never shows its rows, and a cancelled one shows nothing', as
     if (route.request().postDataJSON().sql.includes('slow')) await held;
     await route.continue().catch(() => {});
   });
-  await run(t, "select 'slow' as answer");
-  await result(t, "select 'quick' as answer", 1);
+  await run(t, "select 'slow' as word");
+  await result(t, "select 'quick' as word", 1);
   release();
   await t.page.unroute('**/api/query-sql');
-  t.assert.deepEqual(await result(t, "select 'after' as answer", 1), [['after']]);
+  t.assert.deepEqual(await result(t, "select 'after' as word", 1), [['after']]);
   t.assert.ok(!(await t.text('.results')).includes('slow'));
 
   await run(t, 'with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n');
@@ -180,7 +180,7 @@ check('an older run never shows its rows, and a cancelled one shows nothing', as
   await t.page.getByText('Cancelled').first().waitFor();
   await t.page.getByRole('button', { name: 'Run' }).waitFor();
   t.assert.equal(await t.page.locator('.result').count(), 0);
-  t.assert.deepEqual(await result(t, "select 'again' as answer", 1), [['again']]);
+  t.assert.deepEqual(await result(t, "select 'again' as word", 1), [['again']]);
 });
 
 check('a hundred thousand rows come in pages, at most 10,000 on the page, and as a file', async (t) => {
