@@ -24,7 +24,7 @@ from shared.data.names import (
 )
 from shared.data.ranges import WINDOW_BYTES
 from shared.data.sources import VIEW, Selection, check_count, select
-from shared.data.store.files import MAX_BYTES, MAX_FILES, TOO_MUCH, Budget, DataFiles
+from shared.data.store.files import MAX_BYTES, MAX_FILES, MAX_LISTED, TOO_MUCH, Budget, DataFiles
 from shared.datafiles import ColumnsDiffer, FileFormat, Options, TooMuchToRead, UnreadableData
 from shared.deadline import call_limit
 from shared.errors import (
@@ -106,17 +106,15 @@ class PathSource:
     def selection(self) -> Selection:
         """The files. Raises NoFiles, MixedFormats, TooMuchToRead, UnknownContainer and ReservedContainer."""
         if self._selection is None:
-            listed, _ = self._files.list(
-                self.container, literal_prefix(self._path), first=1 if not is_glob(self._path) else 10**9
-            )
-            found = matching(self._path, listed)
-            self._selection = select(VIEW, self._path, found, self._format, self._options)._replace(
-                as_text=self._as_text
-            )
+            # A name is the first of those that start with it.
+            first = MAX_LISTED if is_glob(self._path) else 1
+            listed, _ = self._files.list(self.container, literal_prefix(self._path), first=first)
+            found = select(VIEW, self._path, matching(self._path, listed), self._format, self._options)
+            self._selection = found._replace(as_text=self._as_text)
         return self._selection
 
     def prepare(self) -> None:
-        assert self.selection  # noqa: S101
+        _ = self.selection
 
     def selections(self, tables: Sequence[str], defined: Sequence[str]) -> list[Selection]:
         unknown = [name for name in tables if name.lower() not in (VIEW, *defined)]

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from shared.datafiles import FILE_ERRORS
 from shared.errors import Busy, KeyReused, StrongroomError, invalid_field
+from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sql.databases import Database, Databases
 from shared.sql.engines import Outcome, Statement, Table
 from shared.sql.errors import (
@@ -57,6 +59,8 @@ ERRORS = (
     DatabaseUnavailable,
 )
 """The errors of every function that runs a statement."""
+READ_ERRORS = (*ERRORS, *FILE_ERRORS, OutOfMemory, EngineFailed)
+"""Those of a function that also reads data files."""
 
 
 class QuerySqlRequest(PageRequest, frozen=True, kw_only=True):
@@ -250,7 +254,7 @@ def operations(databases: Databases, cursors: Cursors) -> dict[str, Operation]:
             "ends in an `order by` of columns that it returns, the cursor continues after the values of the last row, "
             "whatever was written in the meantime. Otherwise it counts rows; without an `order by`, rows may repeat or "
             "be missing.",
-            errors=ERRORS,
+            errors=READ_ERRORS,
             headers=("accept",),
             media_types=MEDIA_TYPES,
             examples=(

@@ -15,7 +15,7 @@ from shared.sql.databases import Databases
 from shared.sql.dialects import Dialect
 from shared.sql.errors import NotPublic, ReadOnly, SqlError, UnknownDatabase, UnknownQuery
 from shared.sql.responses import PageQuery, chosen_format, page_response
-from shared.sql.routes.databases import ERRORS
+from shared.sql.routes.databases import READ_ERRORS
 from shared.sql.routes.fields import (
     MEDIA_TYPES,
     Accept,
@@ -293,7 +293,7 @@ def operations(
             response=QueryResponse,
             summary="Run a saved query. Its parameters are fields of this call.\n"
             "Limits, formats and cursors are those of `query-sql`.",
-            errors=(UnknownQuery, NotAllowed, *ERRORS, Unavailable),
+            errors=(UnknownQuery, NotAllowed, *READ_ERRORS, Unavailable),
             headers=("accept",),
             with_request=True,
             media_types=MEDIA_TYPES,
@@ -305,7 +305,7 @@ def operations(
             response=QueryResponse,
             summary="Run a query that was saved as public. Its parameters are fields of this call.\n"
             f"At most {PUBLIC_ROWS} rows, {PUBLIC_BYTES} bytes and {PUBLIC_MS} ms.",
-            errors=(UnknownQuery, *ERRORS, Unavailable),
+            errors=(UnknownQuery, *READ_ERRORS, Unavailable),
             with_request=True,
             media_types=MEDIA_TYPES,
             cache_seconds=PUBLIC_CACHE_SECONDS,
