@@ -192,11 +192,22 @@ class Engine:
                 self._check_columns(file_format, options, paths)
             source = _source(file_format, options, partitions, paths)
             try:
+                if file_format == "csv" and options.get("as_text") and options.get("delimiter") and not partitions:
+                    source = self._texts(options, paths, source)
                 self._db.execute(
                     f"create view {_name(name)} as select {_selected(file_format, options, partitions)} from {source}"
                 )
             except duckdb.Error as error:
                 raise _unreadable(error) from None
+
+    def _texts(self, options: dict[str, Any], paths: list[str], source: str) -> str:
+        """The same source, with its columns stated: the reader then names the line of a row that has others."""
+        lenient = source.removesuffix(")") + ", ignore_errors = true)"
+        names = [str(row[0]) for row in self._db.execute(f"describe select * from {lenient}").fetchall()]
+        columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in names)
+        stated = {name: value for name, value in options.items() if name != "union_by_name"}
+        plain = _source("csv", stated, [], paths).replace(", all_varchar = true", "")
+        return plain.removesuffix(")") + f", auto_detect = false, columns = {{{columns}}})"
 
     def _refuse_brotli(self, paths: list[str]) -> None:
         """DuckDB's Brotli decoder has known faults that a file can use, so its files are not read (CVE-2026-111497)."""

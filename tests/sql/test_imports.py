@@ -252,6 +252,8 @@ def test_a_key_occurs_once(shop: Shop) -> None:
         ("id,name\n3,quince\n4,\n", "Line 3"),
         ("id,name\n3,quince\n3,medlar\n", "Line 3"),
         ("id,name\n3,quince\n4,fig\n", "Line 3"),
+        ("id,name\n3,quince\n4\n", "Line 3: Expected Number of Columns: 2 Found: 1"),
+        ("id,name\n3,quince,1\n", "Line 2: Expected Number of Columns: 2 Found: 3"),
     ],
 )
 def test_a_bad_row_has_a_line(shop: Shop, data: str, start: str) -> None:
@@ -261,7 +263,8 @@ def test_a_bad_row_has_a_line(shop: Shop, data: str, start: str) -> None:
     assert detail.startswith(start), detail
     dry = shop.load("fruit", data, dry_run=True)
     assert dry["error"]["detail"].startswith(start)
-    assert dry["row_count"] == data.count("\n") - 1 - data.count("a\nb\r\nc") * 2
+    if "Found" not in start:  # What follows such a line cannot be read.
+        assert dry["row_count"] == data.count("\n") - 1 - data.count("a\nb\r\nc") * 2
     assert shop.rows(ALL) == BEFORE
 
 

@@ -1,5 +1,6 @@
 """The function that loads data files into a table."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -10,14 +11,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.datafiles import FILE_ERRORS, FileFormat, Options
+from shared.datafiles import FILE_ERRORS, FileFormat, Options, UnreadableData
 from shared.deadline import seconds_left
-from shared.errors import Busy, StrongroomError, UnknownContainer, invalid_field
+from shared.errors import Busy, StrongroomError, Unavailable, UnknownContainer, invalid_field
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sql.databases import Database, Databases
-from shared.sql.engines import RowRefused, Session, Statement, Table, TableColumn
+from shared.sql.engines import OVER, RowRefused, Session, Statement, Table, TableColumn
 from shared.sql.engines.blobs import BlobsSession, Data
-from shared.sql.errors import InvalidRow, NotAKey, RepeatedKey, SqlError, UnknownTable
+from shared.sql.errors import InvalidRow, NotAKey, QueryTimeout, RepeatedKey, SqlError, UnknownTable
 from shared.sql.imports import (
     Mode,
     Rows,
@@ -40,6 +41,11 @@ from shared.web import Example, Fields, Operation
 
 IMPORT_WAIT_SECONDS = 5.0
 BATCH_ROWS = 1024
+_CSV_LINE = re.compile(
+    r"CSV Error on Line: (\d+).*?(Expected Number of Columns: \d+ Found: \d+|Value with unterminated quote found)",
+    re.DOTALL,
+)
+"""The line and the fault in a message of DuckDB's."""
 SAMPLE_ROWS = 1024
 """How many rows decide on the types of a new table, beside the data's own types."""
 COLLATIONS: Mapping[str, str] = {
@@ -140,6 +146,14 @@ def import_sql(
     try:
         job = _Import(database, data(), request)
         row_count = job.run()
+    except Unavailable as unavailable:
+        if seconds_left() > 0:
+            raise
+        raise QueryTimeout(OVER) from unavailable
+    except InvalidRow as invalid:
+        if not request.dry_run:
+            raise
+        job.error, row_count = invalid, 0
     finally:
         slot.release()
     columns = [ImportedColumn(name, kind) for name, kind in job.columns]
@@ -215,6 +229,11 @@ class _Import:
         session.start(_left())
         try:
             yield session.query("select * from data", (), rows=0, explain=False)
+        except (SqlError, UnreadableData) as error:
+            found = _CSV_LINE.search(error.detail)
+            if found is None:
+                raise
+            raise InvalidRow(f"Line {found[1]}: {found[2].strip()}.") from error
         finally:
             session.end()
 
