@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from shared.errors import InvalidSetting
 from shared.identity import sessions, tokens
 from shared.identity.errors import InvalidToken, UnknownSession
 from shared.identity.jwt import TokenRefused
@@ -210,6 +211,8 @@ class SessionStore:
         return self._issued(partition.user, token.session_id, session)
 
     def _issued(self, user: User, session_id: str, session: Session) -> Issued:
+        if not self._settings.issuer.startswith("http"):
+            raise InvalidSetting("STRONGROOM_URL must be set: access tokens name it as their issuer.")
         now = self._clock()
         ends = sessions.ends_at(session, self._settings.session_length, self._settings.session_idle)
         lifetime = max(1, min(tokens.LIFETIME_SECONDS, int((ends - now).total_seconds())))

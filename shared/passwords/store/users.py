@@ -203,7 +203,8 @@ class UserStore:
 
     def page(self, after: str, limit: int) -> list[Stored]:
         """Up to `limit` users in the order of their ids, after the user with the id `after` ("" for the first)."""
-        condition = "PartitionKey gt @after and RowKey eq @user"
+        # User ids begin with a hexadecimal digit, so this leaves out the names and the counters.
+        condition = "PartitionKey gt @after and PartitionKey lt 'g' and RowKey eq @user"
         users = []
         for row in self.table.query(condition, {"after": after, "user": USER_ROW}, page_rows=limit):
             users.append(self._stored(row))
