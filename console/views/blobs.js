@@ -264,11 +264,12 @@ export default function show(root, context) {
     const shown = h('div.preview'), more = h('div');
     const del = () => confirm({ title: 'Delete a blob', object: typeable(b.name.split('/').at(-1)), verb: 'Delete', consequences: [`${container}/${b.name}, ${bytes(b.size)}, disappears from listings at once, with its snapshots.`, 'Links to it stop working.'], keeps: ['Where the account has soft delete or versions, it can be restored for the account’s retention.'],
       onconfirm: () => act('Not deleted', async () => { await call('delete-blob', { container, name: b.name, if_match: b.etag, snapshots: true }); say('Deleted'); close(); draw(); }) });
-    const tier = select(['Hot', 'Cool', 'Cold', 'Archive'], b.tier ?? 'Hot', { 'aria-label': 'Tier', class: 'tier', onchange: () => act('The tier stays', async () => { await call('set-tier', { container, name: b.name, tier: tier.value }); say(`Moved to ${tier.value}`); draw(); }) });
+    const tier = select(['Hot', 'Cool', 'Cold', 'Archive'], b.tier ?? 'Hot', { 'aria-label': 'Tier', class: 'tier' });
+    const move = () => act('The tier stays', async () => { await call('set-tier', { container, name: b.name, tier: /** @type {any} */ (tier.value) }); say(`Moved to ${tier.value}`); draw(cursors.at(-1)); });
     fill(detail, h('div.pane-head', h('h2.any', named(b.name.slice(folder.length))), h('button.quiet.icononly', { type: 'button', 'aria-label': 'Close the preview', onclick: close }, icon('cross', 14))),
       h('div.pad', h('div.actions', b.deleted ? h('button', { type: 'button', onclick: () => act('Not restored', async () => { await call('restore-blob', { container, name: b.name }); say('Restored'); draw(); }) }, icon('rotate', 14), 'Restore')
         : [h('button', { type: 'button', onclick: () => download(b, container, own) }, icon('download', 14), 'Download'), h('button', { type: 'button', onclick: () => share({ container, name: b.name }, context) }, icon('link', 14), 'Link…'), h('button.danger', { type: 'button', onclick: del }, icon('trash', 14), 'Delete…')]), shown,
-      kv(['Name', h('div.exact', h('code.any', b.name), copyButton(b.name))], ['Size', [bytes(b.size), h('span.n', `${count(b.size)} bytes`)]], ['Type', b.content_type ?? '–'], ['Changed', [h('span.nowrap', b.last_modified), ' ', h('span.faint', ago(b.last_modified))]], !b.deleted && ['Tier', tier], ['ETag', h('code.any', b.etag)]), more));
+      kv(['Name', h('div.exact', h('code.any', b.name), copyButton(b.name))], ['Size', [bytes(b.size), h('span.n', `${count(b.size)} bytes`)]], ['Type', b.content_type ?? '–'], ['Changed', [h('span.nowrap', b.last_modified), ' ', h('span.faint', ago(b.last_modified))]], !b.deleted && ['Tier', [tier, ' ', h('button.quiet', { type: 'button', onclick: move }, 'Move', h('span.sr', ' to this tier'))]], ['ETag', h('code.any', b.etag)]), more));
     tryOrShow(shown, () => preview(shown, b, container, own));
     history(more, b, own);
   }

@@ -73,6 +73,10 @@ check('previews run nothing: HTML and SVG are text, images are images, bytes are
   await t.page.getByText('The first 64 KiB of 98 KiB').waitFor();
   await choose(t, 'empty.txt');
   await t.page.getByText('The blob is empty').waitFor();
+  // Another tier, by a button of its own.
+  await detail(t).getByLabel('Tier').selectOption('Cool');
+  await detail(t).getByRole('button', { name: 'Move' }).click();
+  await t.until(async () => (await t.api('GET', `list-blobs?container=${box}&prefix=empty`)).blobs[0].tier === 'Cool');
   // Data files by describe-data: columns with types, and the first rows.
   await t.go('#/blobs/samples?prefix=orchard/');
   for (const [name, column, value] of [['harvest.csv', 'kilograms', '118.5'], ['sales.parquet', 'parquet', 'columns']]) {
