@@ -140,8 +140,14 @@ class Engine:
         if tree["error"]:
             if tree["error_type"] == "parser":
                 raise Failure("sql", tree["error_message"])
-            if len(self._db.extract_statements(sql)) > 1:
+            statements = self._db.extract_statements(sql)
+            if len(statements) > 1:
                 raise Failure("many", "Send one statement in each call.")
+            kind = statements[0].type if statements else None
+            if kind == duckdb.StatementType.MULTI:
+                raise Failure("refused", "PIVOT must name its values: from (pivot data on a in (1, 2) using sum(b)).")
+            if kind == duckdb.StatementType.EXPLAIN:
+                raise Failure("refused", "EXPLAIN is not available over data files. Set `explain` to true instead.")
             raise Failure("write", "Data files are only read: send one SELECT.")
         try:
             checked = check(tree)
@@ -255,7 +261,7 @@ class Engine:
         except duckdb.Error as error:
             raise _unreadable(error) from None
         names = [str(row[0]) for row in found]
-        return names if file_format == "csv" or file_format == "parquet" else sorted(names)
+        return names if file_format == "csv" else sorted(names)  # Only CSV has columns by their places.
 
     # ---- The rows.
 

@@ -86,6 +86,8 @@ class Checked(NamedTuple):
 def check(tree: dict[str, Any]) -> Checked:
     """Check the tree of a text. Raises Refused."""
     statements = tree["statements"]
+    if not statements:
+        raise Refused("refused", "The text contains no statement.")
     if len(statements) != 1:
         raise Refused("many", "Send one statement in each call.")
     tables: dict[str, None] = {}

@@ -142,6 +142,24 @@ def test_too_much_is_refused_before_it_is_read(caller: Caller, monkeypatch: pyte
     assert caller.query("q/large.csv", "select n from data where n = 2", 422)["code"] == "too-much-to-read"
 
 
+@pytest.mark.parametrize(
+    ("sql", "code", "reason"),
+    [
+        ("pivot data on name using count(*)", "sql-error", "in (1, 2)"),
+        ("explain select 1", "sql-error", "explain"),
+        ("-- nothing", "sql-error", "no statement"),
+        ("select 1; select 2", "multiple-statements", "one statement"),
+        ("insert into data values (1)", "read-only", "SELECT"),
+        ("select * from data where", "sql-error", "syntax error"),
+        ("select * from other", "sql-error", "no view other"),
+    ],
+)
+def test_refusals_say_what_to_do(caller: Caller, sql: str, code: str, reason: str) -> None:
+    """Each refusal has its code, and a sentence that leads on."""
+    body = caller.query("q/a.csv", sql, 422)
+    assert (body["code"], reason in body["detail"]) == (code, True), body
+
+
 def test_parameters_and_what_looks_like_them(caller: Caller) -> None:
     """Slices, structs, casts and dollar quotes are not parameters; names with a dollar or a colon are."""
     sql = "select [1, 2, 3][1:2], {k: $v, 'l': 2}, '5'::int, $$a :b ? $c$$, :v + 1, e'it\\'s ?' from data limit 1"
