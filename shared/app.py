@@ -113,6 +113,7 @@ def build(environ: Mapping[str, str]) -> App:
         sandbox,
         settings.max_body_bytes,
         data.queries,
+        sql.parquet,
     )
 
     def blob_url() -> str:

@@ -14,9 +14,13 @@ from shared.models.errors import BadRow
 from shared.models.manifest import Manifest
 from shared.models.predictions import Prediction
 
-OutputFormat = Literal["csv", "ndjson"]
-MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
-_OUTPUT = re.compile(r".*\.[A-Za-z0-9._-]+-v[0-9]+-[0-9a-f]{12}\.(csv|ndjson)", re.DOTALL)
+OutputFormat = Literal["csv", "ndjson", "parquet"]
+MEDIA_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "ndjson": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+}
+_OUTPUT = re.compile(r".*\.[A-Za-z0-9._-]+-v[0-9]+-[0-9a-f]{12}\.(csv|ndjson|parquet)", re.DOTALL)
 _QUOTED = re.compile(r'[",\r\n]|^\s|\s\Z')
 
 
@@ -83,6 +87,13 @@ def columns_of(columns: Sequence[str], first: Prediction | None) -> list[str]:
     return names
 
 
+def kinds_of(first: Prediction | None) -> list[str]:
+    """The types of the columns that a prediction adds, as `query-sql` names them."""
+    if first is None or first.label is msgspec.UNSET:
+        return ["json" if first is not None and isinstance(first.value, list) else "real"]
+    return ["text" if isinstance(first.label, str) else "integer", "real"]
+
+
 def values_of(prediction: Prediction) -> list[Any]:
     """A prediction as the values of its columns."""
     if prediction.label is msgspec.UNSET:
@@ -92,7 +103,7 @@ def values_of(prediction: Prediction) -> list[Any]:
 
 def lines(kind: OutputFormat, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     """Rows as lines of the output."""
-    if kind == "ndjson":
+    if kind != "csv":
         return b"".join(msgspec.json.encode(dict(zip(names, map(_plain, row), strict=True))) + b"\n" for row in rows)
     return "".join(",".join(map(_field, row)) + "\r\n" for row in rows).encode()
 

@@ -10,7 +10,7 @@ from shared.once import Once
 from shared.web import DELETE, FUNCTION, GET, POST, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
-    from shared.models.routes.batching import Reader
+    from shared.models.routes.batching import Parquet, Reader
     from shared.models.routes.predicting import Models as Predicting
     from shared.models.store.engine import Engine
     from shared.models.store.files import ModelFiles
@@ -38,11 +38,12 @@ def build(
     sandbox: Callable[[], "Sandbox"],
     max_body_bytes: int,
     reader: Callable[[], "Reader"],
+    parquet: "Parquet",
 ) -> Models:
     """Connects to nothing. Raises InvalidSetting.
 
     `own_key` signs the records; `derive_key` returns 32 bytes for a purpose; models run in `sandbox`; `reader` reads
-    data files.
+    data files, and `parquet` makes them.
     """
     settings = load_settings(environ)
 
@@ -94,7 +95,7 @@ def build(
         from shared.models.routes.batching import operations
         from shared.models.store.outputs import Outputs
 
-        return operations(models(), Outputs(storage()), reader, cursors)
+        return operations(models(), Outputs(storage()), reader, parquet, cursors)
 
     @Once
     def protocol() -> Mapping[str, Operation]:

@@ -1,8 +1,8 @@
 """SQL over HTTP: the routes, and how the app builds what serves them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,6 +31,8 @@ class Sql(msgspec.Struct, frozen=True):
     """A code, the name of a database and a sentence for each reader that may do more than it should."""
     ping: Callable[[str], None]
     """Connects to the database of this name. Raises a StrongroomError if it cannot."""
+    parquet: Callable[[Sequence[tuple[str, str, str]], Sequence[tuple[Any, ...]]], bytes]
+    """A Parquet file of columns (name, kind, detail) and rows, as a query over data files returns them."""
 
 
 def build(
@@ -106,6 +108,11 @@ def build(
             if not settings[name].url.startswith("blob://"):
                 raise
 
+    def parquet(columns: Sequence[tuple[str, str, str]], rows: Sequence[tuple[Any, ...]]) -> bytes:
+        from shared.sql.engines.parquet import ParquetFiles, table_as_parquet
+
+        return table_as_parquet(ParquetFiles(sandbox), columns, rows)
+
     return Sql(
         (
             Route("query-sql", "query-sql", GET_POST, FUNCTION, sql),
@@ -123,4 +130,5 @@ def build(
         tuple(settings),
         warnings,
         ping,
+        parquet,
     )

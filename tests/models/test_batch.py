@@ -1,6 +1,7 @@
 """`predict-batch`: one output for each input, written once, and continued by a cursor."""
 
 import csv
+import hashlib
 import io
 import json
 import threading
@@ -89,6 +90,26 @@ def test_every_format_is_read(client: httpx.Client, samples: ContainerClient, ki
     found = [json.loads(line) for line in text.splitlines()]
     assert [{name: row[name] for name in rows[0]} for row in found] == rows
     assert (150 < found[0]["prediction"] < 250, found[1]["prediction"]) == (True, None)
+
+
+@pytest.mark.parametrize("path", ["models/irises.csv", "empty/none.csv"])
+def test_parquet_is_written(client: httpx.Client, samples: ContainerClient, path: str) -> None:
+    """Parquet has the input's columns with their types, and the prediction; also for a file without rows."""
+    samples.upload_blob("empty/none.csv", "sepal_length,sepal_width,petal_length,petal_width\n", overwrite=True)
+    response = batch(client, "iris", path, target=TARGET | {"format": "parquet"})
+    assert response.status_code == 200, response.text
+    (blob,) = response.json()["blobs"]
+    assert "sha256" in blob, blob
+    data = samples.download_blob(blob["name"]).readall()
+    assert hashlib.sha256(data).hexdigest() == blob["sha256"]
+    found = pl.read_parquet(io.BytesIO(data))
+    assert found.height == blob["row_count"]
+    assert found.columns[-2:] == (["prediction", "score"] if found.height else ["petal_width", "prediction"])
+    if found.height:
+        rows = table(samples, batch(client, "iris", path).json()["blobs"][0]["name"])
+        assert found["prediction"].to_list() == [row["prediction"] for row in rows]
+        assert found["score"].to_list() == [float(row["score"]) for row in rows]
+        assert found["flower"].to_list() == [int(row["flower"]) for row in rows]
 
 
 def test_a_bad_row_stops_its_blob_and_is_named(client: httpx.Client, samples: ContainerClient) -> None:

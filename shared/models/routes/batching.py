@@ -25,7 +25,7 @@ from shared.inflight import inflight
 from shared.models import batches
 from shared.models.batches import OutputFormat
 from shared.models.errors import BadRow, BatchTooLarge, ModelNotTrusted, ModelTimeout, TooFewProcesses, UnsupportedModel
-from shared.models.predictions import predictions_of
+from shared.models.predictions import Prediction, predictions_of
 from shared.models.routes.fields import MODEL_ERRORS, OUTAGES, RUNNING, ContainerName, ModelName, Version
 from shared.models.routes.predicting import Models
 from shared.models.store.outputs import Outputs
@@ -55,6 +55,15 @@ class Column(Protocol):
     def kind(self) -> str:
         """Its type, as `query-sql` names it."""
         ...
+
+    @property
+    def detail(self) -> str:
+        """What the kind leaves out, such as `decimal(9,2)`."""
+        ...
+
+
+Parquet = Callable[[Sequence[tuple[str, str, str]], Sequence[tuple[Any, ...]]], bytes]
+"""Makes a Parquet file of columns (name, kind, detail) and rows."""
 
 
 class Query(Protocol):
@@ -156,7 +165,12 @@ class _Position(msgspec.Struct, frozen=True, array_like=True):
 
 
 def predict_batch(
-    models: Models, outputs: Outputs, reader: Callable[[], Reader], cursors: Cursors, fields: PredictBatch
+    models: Models,
+    outputs: Outputs,
+    reader: Callable[[], Reader],
+    parquet: Parquet,
+    cursors: Cursors,
+    fields: PredictBatch,
 ) -> PredictedBatch:
     scope = ("predict-batch", fields.model, fields.version, fields.source, fields.target)
     position = None if fields.cursor is None else cursors.decode(fields.cursor, _Position, *scope)
@@ -179,7 +193,7 @@ def predict_batch(
             return PredictedBatch(count, found, cursor)
         try:
             with call_limit(max(0.1, seconds_left() - MARGIN_SECONDS)):
-                blob = _one(models, outputs, reader(), stored, fields, file)
+                blob = _one(models, outputs, reader(), parquet, stored, fields, file)
         except (QueryTimeout, ModelTimeout, Unavailable) as error:
             if isinstance(error, Unavailable) and seconds_left() > MARGIN_SECONDS:
                 raise
@@ -213,7 +227,13 @@ def _files(reader: Reader, fields: PredictBatch) -> list[File]:
 
 
 def _one(
-    models: Models, outputs: Outputs, reader: Reader, stored: Stored, fields: PredictBatch, file: File
+    models: Models,
+    outputs: Outputs,
+    reader: Reader,
+    parquet: Parquet,
+    stored: Stored,
+    fields: PredictBatch,
+    file: File,
 ) -> dict[str, Any]:
     """The output of one input. Raises BadRow, BatchTooLarge, TooFewProcesses, and what reading and running raise."""
     target = fields.target
@@ -222,58 +242,69 @@ def _one(
         raise invalid_field("target.prefix", "The names of the outputs would be too long. Send a shorter prefix.")
     done = outputs.find(target.container, name)
     if done is None:
-        data, count = _predicted(models, reader, stored, fields, file)
+        data, count = _predicted(models, reader, parquet, stored, fields, file)
         done = outputs.write(target.container, name, data, count, batches.MEDIA_TYPES[target.format])
     return {"name": name, "source": file.name, "row_count": done.row_count, "sha256": done.sha256}
 
 
-def _predicted(models: Models, reader: Reader, stored: Stored, fields: PredictBatch, file: File) -> tuple[bytes, int]:
+def _predicted(
+    models: Models, reader: Reader, parquet: Parquet, stored: Stored, fields: PredictBatch, file: File
+) -> tuple[bytes, int]:
     """The bytes of an output, and its rows."""
     manifest, kind = stored.manifest, fields.target.format
     inputs, labels, classes = manifest.inputs or [], manifest.labels or [], manifest.classes or []
     ends = deadline()
     written, count = bytearray(), 0
     names: list[str] = []
-    with (
-        models.engine().reserve(2),
-        reader.open(reader.path(fields.source.container, file.name), ends) as query,
-    ):
-        query.check("select * from data")
-        columns = query.run("select * from data")
-        headings = [each.name for each in columns]
-        wanted = batches.positions(manifest, headings)
-        decimals = [at for at, each in enumerate(columns) if each.kind == "decimal"]
-        while rows := query.fetch(CHUNK_ROWS):
-            try:
-                tensors = from_rows(inputs, (), batches.inputs_of(rows, wanted, decimals))
-            except InvalidRequest as error:
-                raise batches.bad_row(error, count, [headings[at] for at in wanted]) from error
-            results = models.run(manifest, tensors)
-            predictions = predictions_of(results, labels, classes, len(rows))
-            if predictions is None:
-                raise UnsupportedModel("The model's outputs have no line for each row. Call it with predict.")
-            if not count:
-                names = batches.columns_of(headings, predictions[0])
-                written += batches.header(kind, names)
-            pairs = zip(rows, predictions, strict=True)
-            added = batches.lines(kind, names, [(*row, *batches.values_of(each)) for row, each in pairs])
-            inflight.book(len(added))
-            written += added
-            count += len(rows)
-            if len(written) > MAX_OUTPUT_BYTES:
-                raise BatchTooLarge(f"The output of {file.name[:200]} is too large. Split the blob.")
-        if not count:
-            written += batches.header(kind, batches.columns_of(headings, None))
+    kept: list[tuple[Any, ...]] = []
+    first: Prediction | None = None
+    with models.engine().reserve(2):
+        with reader.open(reader.path(fields.source.container, file.name), ends) as query:
+            query.check("select * from data")
+            columns = query.run("select * from data")
+            headings = [each.name for each in columns]
+            wanted = batches.positions(manifest, headings)
+            decimals = [at for at, each in enumerate(columns) if each.kind == "decimal"]
+            while rows := query.fetch(CHUNK_ROWS):
+                try:
+                    tensors = from_rows(inputs, (), batches.inputs_of(rows, wanted, decimals))
+                except InvalidRequest as error:
+                    raise batches.bad_row(error, count, [headings[at] for at in wanted]) from error
+                results = models.run(manifest, tensors)
+                predictions = predictions_of(results, labels, classes, len(rows))
+                if predictions is None:
+                    raise UnsupportedModel("The model's outputs have no line for each row. Call it with predict.")
+                if first is None:
+                    first = predictions[0]
+                    names = batches.columns_of(headings, first)
+                    written += batches.header(kind, names)
+                pairs = zip(rows, predictions, strict=True)
+                lines = [(*row, *batches.values_of(each)) for row, each in pairs]
+                added = batches.lines(kind, names, lines)
+                inflight.book(len(added))
+                written += added
+                count += len(rows)
+                if kind == "parquet":
+                    kept += lines  # `written` only measures them.
+                if len(written) > MAX_OUTPUT_BYTES:
+                    raise BatchTooLarge(f"The output of {file.name[:200]} is too large. Split the blob.")
+        if first is None:
+            names = batches.columns_of(headings, None)
+            written += batches.header(kind, names)
+        if kind == "parquet":
+            kinds = [(each.kind, each.detail) for each in columns]
+            kinds += [(each, "") for each in batches.kinds_of(first)]
+            return parquet([(name, *each) for name, each in zip(names, kinds, strict=True)], kept), count
     return bytes(written), count
 
 
 def operations(
-    models: Models, outputs: Outputs, reader: Callable[[], Reader], cursors: Cursors
+    models: Models, outputs: Outputs, reader: Callable[[], Reader], parquet: Parquet, cursors: Cursors
 ) -> dict[str, Operation]:
     """`predict-batch`."""
     return {
         "predict-batch": Operation(
-            handle=partial(predict_batch, models, outputs, reader, cursors),
+            handle=partial(predict_batch, models, outputs, reader, parquet, cursors),
             request=PredictBatch,
             response=PredictedBatch,
             summary="Predict for every row of data files: one output blob for each input blob.\nAn output has the "

@@ -60,6 +60,11 @@ class Data(Protocol):
     def check_container(self, container: str) -> None: ...
 
 
+def columns_of(columns: Sequence[tuple[str, Any, str]]) -> Columns:
+    """The columns of a query over data files, from the name, kind and detail of each."""
+    return Columns([Column(name, kind, _CONVERTS.get(kind), None, detail) for name, kind, detail in columns])
+
+
 class Scan(NamedTuple):
     """What a statement has read so far."""
 
@@ -90,9 +95,7 @@ class BlobsSession:
         query = self._open()
         query.check(text, values)
         columns = query.run(text, values, explain=explain)
-        self._columns = Columns(
-            [Column(each.name, each.kind, _CONVERTS.get(each.kind), None, each.detail) for each in columns]
-        )
+        self._columns = columns_of([(each.name, each.kind, each.detail) for each in columns])
         return self
 
     def estimate(self, sql: str, params: Params) -> Mapping[str, Any]:

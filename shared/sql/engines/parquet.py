@@ -1,8 +1,9 @@
 """Parquet files, written by DuckDB in a child process: rows go in as an Arrow stream, and the file's bytes come out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,6 +14,7 @@ from shared.sql.errors import DatabaseUnavailable, QueryTimeout
 
 if TYPE_CHECKING:
     from shared.sandbox.process import Child, Sandbox
+    from shared.sql.values import Columns
 
 ENTRY = "shared.sql.engines.parquet_child:serve"
 TOO_LARGE = "The rows are too large for one Parquet file. Export fewer or shorter columns, or csv or ndjson."
@@ -65,3 +67,34 @@ def _exchange(child: "Child", stream: Iterator[bytes], write: Callable[[bytes], 
             write(data)
         else:
             return data.decode() if kind == b"e" else ""
+
+
+class _Rows:
+    """Rows in memory, as an export reads them."""
+
+    first_rows = 1000
+
+    def __init__(self, columns: "Columns", rows: Sequence[tuple[Any, ...]]) -> None:
+        self.columns = columns
+        self._rows = rows
+        self._position = 0
+
+    def fetch(self, count: int) -> list[tuple[Any, ...]]:
+        """The next rows; none at the end."""
+        start, self._position = self._position, self._position + count
+        return list(self._rows[start : self._position])
+
+
+def table_as_parquet(
+    files: ParquetFiles, columns: Sequence[tuple[str, str, str]], rows: Sequence[tuple[Any, ...]]
+) -> bytes:
+    """A Parquet file of rows that a query over data files returned. A column is its name, kind and detail.
+
+    Raises as `ParquetFiles.write` does.
+    """
+    from shared.sql.engines.blobs import columns_of
+    from shared.sql.exports import export
+
+    file = BytesIO()
+    export(_Rows(columns_of(columns), rows), "parquet", file, files)
+    return file.getvalue()
