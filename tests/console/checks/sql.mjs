@@ -342,3 +342,29 @@ check('the whole way by keyboard: statement, rows, a value and back, and the liv
   await t.page.getByRole('button', { name: 'Close the preview' }).press('Enter');
   t.assert.equal(await t.page.evaluate(() => document.activeElement.textContent), 'welcome.txt');
 });
+
+check('where the database cannot undo a statement the person types its name, and a cancelled write says what is not known', async (t) => {
+  await t.api('POST', 'execute-sql', { sql: 'create table if not exists no_undo (a integer)' });
+  let release;
+  const held = new Promise((resolve) => { release = resolve; });
+  await t.page.route('**/api/execute-sql', async (route) => {
+    // As MySQL responds to `create table`.
+    if (route.request().postDataJSON().dry_run) return route.fulfill({ status: 422, contentType: 'application/problem+json', json: { type: 'urn:strongroom:problem:sql-error', title: 'The database refused the statement', status: 422, code: 'sql-error', detail: 'CREATE cannot be undone by MySQL. Send it in a call of its own, and not as a dry run.' } });
+    await held;
+    return route.continue().catch(() => {});
+  });
+  await t.open('#/sql');
+  await t.page.locator('.tree summary').first().waitFor();
+  await t.page.getByRole('radio', { name: 'Write' }).click();
+  await run(t, 'insert into no_undo values (1)');
+  const dialog = t.page.getByRole('dialog');
+  await dialog.getByText('There is no dry run').waitFor();
+  const write = dialog.getByRole('button', { name: 'Write' });
+  t.assert.ok(await write.isDisabled());
+  await dialog.getByRole('textbox').fill('main');
+  await t.accessibleInAllColours('SQL, no dry run');
+  await write.click();
+  await t.page.getByRole('button', { name: 'Cancel' }).click();
+  await t.page.getByText('Whether the statement was written is not known').first().waitFor();
+  release();
+});
