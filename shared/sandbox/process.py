@@ -199,6 +199,7 @@ class Sandbox:
         self._idle: list[_Idle] = []
         """The one that was used longest ago first."""
         self._timer: Timer | None = None
+        self._is_closed = False
         # The kernel ends a child when the thread that started it ends: this thread lasts as long as the process.
         self._starter = ThreadPoolExecutor(1, "sandbox")
 
@@ -326,9 +327,8 @@ class Sandbox:
 
     def _start_spare(self, entry: str) -> None:
         with self._changed:
-            if len(self._idle) + self._running + self._reserved >= self.processes or any(
-                each.child.entry == entry for each in self._idle
-            ):
+            is_full = len(self._idle) + self._running + self._reserved >= self.processes
+            if self._is_closed or is_full or any(each.child.entry == entry for each in self._idle):
                 return
             # Under the lock: it takes a few milliseconds, and a call that comes now had to start a child itself.
             self._idle.append(_Idle(Child(entry, self.memory_bytes), "", monotonic()))
@@ -354,8 +354,9 @@ class Sandbox:
             child.kill()
 
     def close(self) -> None:
-        """End every idle child."""
+        """End every idle child, and start no spare any more."""
         with self._changed:
+            self._is_closed = True
             idle, self._idle = self._idle, []
             if self._timer is not None:
                 self._timer.cancel()
