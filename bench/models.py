@@ -82,9 +82,11 @@ def _warm(environ: dict[str, str]) -> Iterator[Figure]:
     app = _App(environ)
     session, row = _session(FILES / "models" / "iris.onnx"), np.array([[5.1, 3.5, 1.4, 0.2]], np.float32)
     fields = {"model": "iris", "rows": row.tolist(), "timeout_ms": 60_000}
-    ours, alone = in_turns(lambda: app.call("predict", fields), lambda: session.run(None, {"X": row}), ROUNDS, CALLS)
+    predicted, alone = in_turns(
+        lambda: app.call("predict", fields), lambda: session.run(None, {"X": row}), ROUNDS, CALLS
+    )
     aim = f"1.15 x + 1 ms = {1.15 * alone * 1e3 + 1:.3g} ms"
-    yield Figure("predict, warm, one row of iris", ours * 1e3, "onnxruntime alone", alone * 1e3, "ms", aim)
+    yield Figure("predict, warm, one row of iris", predicted * 1e3, "onnxruntime alone", alone * 1e3, "ms", aim)
 
     rows, _ = load_digits(return_X_y=True)
     rows = np.tile(rows.astype(np.float32), (2, 1))[:1000]
@@ -96,15 +98,15 @@ def _warm(environ: dict[str, str]) -> Iterator[Figure]:
         app.call("save-model", {"container": "samples", "blob": "digits.onnx"}, {"name": "digits"})
         session = _session(path)
     batch = {"model": "digits", "rows": rows.tolist(), "timeout_ms": 60_000}
-    ours, alone = in_turns(lambda: app.call("predict", batch), lambda: session.run(None, {"X": rows}), 7, 1)
+    predicted, alone = in_turns(lambda: app.call("predict", batch), lambda: session.run(None, {"X": rows}), 7, 1)
     aim = f"1.15 x + 1 ms = {1.15 * alone * 1e3 + 1:.4g} ms, without reading and writing JSON"
     yield Figure(
-        "predict, warm, 1,000 rows of digits, 150 trees", ours * 1e3, "onnxruntime alone", alone * 1e3, "ms", aim
+        "predict, warm, 1,000 rows of digits, 150 trees", predicted * 1e3, "onnxruntime alone", alone * 1e3, "ms", aim
     )
 
 
 def _cold(environ: dict[str, str]) -> Iterator[Figure]:
-    ours, alone = [], []
+    predicted, alone = [], []
     fields = {"model": "iris", "rows": [[5.1, 3.5, 1.4, 0.2]], "timeout_ms": 60_000}
     command = [sys.executable, "-c", ALONE, str(FILES / "models" / "iris.onnx")]
     for _ in range(COLD_ROUNDS):
@@ -112,13 +114,15 @@ def _cold(environ: dict[str, str]) -> Iterator[Figure]:
         app.call("get-model", b"", {"name": "iris"})  # The app's own first call is `bench first`.
         started = perf_counter()
         app.call("predict", fields)
-        ours.append(perf_counter() - started)
+        predicted.append(perf_counter() - started)
         done = subprocess.run(command, cwd=ROOT, env=clean_environ(), capture_output=True, text=True, check=True)
         alone.append(float(done.stdout))
-    mine, theirs = statistics.median(ours), statistics.median(alone)
+    app_seconds, alone_seconds = statistics.median(predicted), statistics.median(alone)
     name = "onnxruntime alone in a fresh process, from its import on"
-    aim = f"400 ms more = {theirs * 1e3 + 400:.0f} ms"
-    yield Figure("predict, cold: a new child, the file from storage", mine * 1e3, name, theirs * 1e3, "ms", aim)
+    aim = f"400 ms more = {alone_seconds * 1e3 + 400:.0f} ms"
+    yield Figure(
+        "predict, cold: a new child, the file from storage", app_seconds * 1e3, name, alone_seconds * 1e3, "ms", aim
+    )
 
 
 def _identified(environ: dict[str, str]) -> Figure:

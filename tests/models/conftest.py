@@ -1,4 +1,4 @@
-"""An app with storage of its own, since these tests change models, records and keys behind its back."""
+"""An app with storage of its own, since these tests change models, records and keys without it."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -134,7 +134,7 @@ class Service(BaseHTTPRequestHandler):
     """A managed endpoint whose next response the test chooses."""
 
     protocol_version = "HTTP/1.1"
-    seen: ClassVar[list[tuple[str, dict[str, str], bytes]]] = []
+    requests: ClassVar[list[tuple[str, dict[str, str], bytes]]] = []
     status: int = 200
     headers_out: ClassVar[dict[str, str]] = {}
     body: bytes = b"[1]"
@@ -145,7 +145,7 @@ class Service(BaseHTTPRequestHandler):
         """Respond as the test has chosen."""
         length = int(self.headers.get("content-length", "0"))
         data = self.rfile.read(length)
-        Service.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}, data))
+        Service.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}, data))
         if Service.waits:
             Service.wait.wait(10)
         self.send_response(Service.status)
@@ -189,7 +189,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def endpoints(authority: tuple[Path, Path]) -> Iterator[Endpoints]:
     """The app's client, connected to a server of our own under the endpoint's name."""
     certificate, key = authority
-    Service.seen, Service.status, Service.headers_out, Service.body, Service.waits = [], 200, {}, b"[1]", False
+    Service.requests, Service.status, Service.headers_out, Service.body, Service.waits = [], 200, {}, b"[1]", False
     Service.wait = threading.Event()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -214,7 +214,7 @@ def test_the_identity_or_the_key_signs_in(endpoints: Endpoints) -> None:
     """Without a key the app sends a token of its identity for Azure Machine Learning; the deployment is a header."""
     assert endpoints.score(URL, None, "", {"data": [[1]]}) == [1]
     assert endpoints.score(f"{URL}?x=1", "blue", "secret", {"data": [[1]]}) == [1]
-    (path, first, body), (other_path, second, _) = Service.seen
+    (path, first, body), (other_path, second, _) = Service.requests
     assert (path, other_path) == ("/score", "/score?x=1")
     assert json.loads(body) == {"data": [[1]]}
     assert first["authorization"] == f"Bearer token for {SCOPE}"
@@ -256,7 +256,7 @@ def test_every_status_is_an_error_and_nothing_is_repeated(
     Service.status, Service.headers_out = status, headers
     with pytest.raises(error) as caught:
         endpoints.score(URL, None, "", {})
-    assert len(Service.seen) == 1
+    assert len(Service.requests) == 1
     if status == 429:
         assert caught.value.retry_after == 7
 
@@ -266,7 +266,7 @@ def test_a_late_response_is_504_and_not_repeated(endpoints: Endpoints) -> None:
     Service.waits = True
     with call_limit(0.3), pytest.raises(EndpointTimeout) as caught:
         endpoints.score(URL, None, "", {})
-    assert (caught.value.status, len(Service.seen)) == (504, 1)
+    assert (caught.value.status, len(Service.requests)) == (504, 1)
 
 
 def test_a_response_is_bounded_json(endpoints: Endpoints) -> None:
@@ -283,7 +283,7 @@ def test_another_servers_certificate_is_refused(endpoints: Endpoints) -> None:
     """A server that cannot prove its name gets neither token nor rows."""
     with pytest.raises(EndpointUnavailable):
         endpoints.score("https://other.inference.ml.azure.com/score", None, "", {})
-    assert Service.seen == []
+    assert Service.requests == []
 
 
 @pytest.mark.parametrize(

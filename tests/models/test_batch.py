@@ -205,7 +205,7 @@ def test_a_file_without_rows(client: httpx.Client, samples: ContainerClient) -> 
     assert (blob["row_count"], table(samples, blob["name"])) == (0, [])
 
 
-def test_outputs_are_no_inputs() -> None:
+def test_outputs_are_not_inputs() -> None:
     """A blob of an earlier batch is recognised by its name."""
     assert is_output("out/a.csv.iris-v1-0123456789ab.csv", "out/")
     assert not is_output("out/a.csv", "out/")

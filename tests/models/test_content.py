@@ -23,7 +23,7 @@ CONTENTS = {
     "empty": b"",
     "one byte": b"\x00",
     "few letters": b"hi",
-    "few bytes that are no text": b"\xff\xfe\xfd",
+    "few bytes that are not text": b"\xff\xfe\xfd",
     "seven bytes": b"1234567",
     "blanks alone": b" \n\t" * 3000,
     "blanks around": b" " * 4090 + b"print('hello')" + b"\n" * 5000,
@@ -86,7 +86,7 @@ def test_the_result_is_that_of_the_package(name: str, identifier: Identifier, pa
     ("label", "name", "content_type", "expected"),
     [
         ("png", "a.png", "image/png", False),
-        ("png", "a.jpg", "image/jpeg", False),  # Another image is no other group.
+        ("png", "a.jpg", "image/jpeg", False),  # Another image is of the same group.
         ("png", "a.PNG", "", False),
         ("pebin", "photo.jpg", "", True),
         ("elf", "photo.JPG", "application/octet-stream", True),

@@ -75,7 +75,7 @@ def test_a_header_of_another_kind_is_refused(header: object) -> None:
 
 @pytest.mark.parametrize("text", ["", ".", "..", "a.b.c", "\u00e9..", "ey.ey.ey"])
 def test_no_text_is_accepted_by_accident(text: str) -> None:
-    """A text that is no JWS is refused."""
+    """A text that is not a JWS is refused."""
     with pytest.raises(ModelNotTrusted):
         manifest.key_id_of(text)
     with pytest.raises(ModelNotTrusted):

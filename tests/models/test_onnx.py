@@ -21,7 +21,7 @@ def test_inputs_and_outputs_are_found() -> None:
     assert found.classes == []
 
 
-def test_a_constant_is_no_input() -> None:
+def test_a_constant_is_not_an_input() -> None:
     """An initializer that the file lists among its inputs, as old files do, is not an input of the model."""
     data = files.model(
         [files.node("Add", ["x", "c"], ["y"])],

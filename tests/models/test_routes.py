@@ -212,7 +212,7 @@ def test_a_wrong_input_is_a_400_that_names_it(client: httpx.Client, fields: dict
 
 
 def test_a_body_with_nan_is_not_json(client: httpx.Client) -> None:
-    """NaN is no JSON (RFC 8259); null is the missing number, and comes back as null."""
+    """NaN is not JSON (RFC 8259); null is the missing number, and comes back as null."""
     response = client.post(
         "/api/predict",
         content=b'{"model":"iris","rows":[[NaN,1,1,1]]}',

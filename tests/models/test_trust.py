@@ -1,4 +1,4 @@
-"""What is saved is what runs: files, records and keys that somebody changes behind the app's back."""
+"""What is saved is what runs: files, records and keys that are changed without the app."""
 
 import base64
 from collections.abc import Iterator

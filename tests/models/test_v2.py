@@ -88,9 +88,9 @@ def test_tritonclient_compresses(
 def test_texts_are_binary_too(server: triton.InferenceServerClient, headers: dict[str, str], save: Save) -> None:
     """BYTES tensors travel with their lengths, both ways."""
     save("v2-texts", files.texts())
-    given = triton.InferInput("t", [2, 1], "BYTES")
-    given.set_data_from_numpy(np.array([["grün".encode()], [b""]], dtype=np.object_))
-    result = server.infer("v2-texts", [given], headers=headers)
+    tensor = triton.InferInput("t", [2, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([["grün".encode()], [b""]], dtype=np.object_))
+    result = server.infer("v2-texts", [tensor], headers=headers)
     assert [each.decode() for each in result.as_numpy("u").ravel()] == ["grün", ""]
 
 
@@ -105,7 +105,7 @@ def test_tritonclient_reads_the_error(server: triton.InferenceServerClient, head
 
 
 def test_the_length_of_the_json_is_checked() -> None:
-    """The header splits the body, and is refused where it is no length."""
+    """The header splits the body, and is refused where it is not a length."""
     assert split_body(b"{}data", "2") == (b"{}", b"data")
     assert split_body(b"{}", None) == (b"{}", b"")
     for length in ("7", "-1", "x", "", "٢", "1.0"):
