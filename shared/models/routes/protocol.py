@@ -3,14 +3,14 @@
 import re
 import zlib
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from shared import __version__
 from shared.deadline import call_limit
-from shared.errors import BodyTooLarge, UnsupportedMediaType, invalid_field
+from shared.errors import BodyTooLarge, invalid_field
 from shared.inflight import inflight
 from shared.models import v2
 from shared.models.errors import OutputTooLarge, UnknownPath, UnsupportedModel
@@ -68,7 +68,7 @@ class V2Infer(Fields, frozen=True):
     inference_header_content_length: (
         Annotated[str, Meta(description="The bytes of the JSON, where binary data follows it.", max_length=20)] | None
     ) = None
-    content_encoding: Annotated[str, Meta(max_length=20, description="`gzip` or `deflate`.")] | None = None
+    content_encoding: Literal["gzip", "deflate", "identity"] | None = None
 
 
 def v2_metadata(models: Models, fields: V2Metadata) -> Response:
@@ -129,13 +129,11 @@ def _onnx(models: Models, name: str, version: int | None) -> Manifest:
 
 
 def _body(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
-    """The body, decompressed. Raises BodyTooLarge, UnsupportedMediaType, InvalidRequest."""
+    """The body, decompressed. Raises BodyTooLarge and InvalidRequest."""
     if len(body) > max_bytes:
         raise BodyTooLarge(f"The body has {len(body)} bytes; the limit is {max_bytes}.")
-    if encoding is None or encoding.lower() == "identity":
+    if encoding is None or encoding == "identity":
         return body
-    if encoding.lower() not in ("gzip", "deflate"):
-        raise UnsupportedMediaType("Send the body with Content-Encoding gzip or deflate, or without one.")
     inflater = zlib.decompressobj(wbits=47)  # Finds out itself which of the two it is.
     try:
         data = inflater.decompress(body, max_bytes)
