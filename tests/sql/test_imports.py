@@ -127,6 +127,8 @@ def shop(engine: tuple[App, str]) -> Iterator[Shop]:
         found.run(f"drop table if exists {table}")
 
 
+ON_SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+"""For what no engine decides."""
 BEFORE = [[1, "apple", 0.5], [2, "fig", 0.7]]
 ALL = "select id, name, price from fruit order by id"
 
@@ -156,12 +158,14 @@ def test_rows_come_back(shop: Shop, container: ContainerClient, form: str) -> No
         assert copied.json()["sha256"] == exported.json()["sha256"]
 
 
+@ON_SQLITE
 def test_append_matches_columns_by_name(shop: Shop) -> None:
     """Columns are matched by name, ignoring case and order; a column that is missing takes its default."""
     assert shop.load("fruit", 'NAME,Id\r\nquince,3\r\n"a ""b"",\r\nc",4\r\n')["row_count"] == 2
     assert shop.rows(ALL) == [*BEFORE, [3, "quince", 7.0], [4, 'a "b",\r\nc', 7.0]]
 
 
+@ON_SQLITE
 def test_the_response_describes_the_columns(shop: Shop) -> None:
     """The response has the number of rows, and the columns with the types of the table."""
     response = shop.load("fruit", "id,name,price\n3,quince,0.9\n")
@@ -176,6 +180,7 @@ def test_the_response_describes_the_columns(shop: Shop) -> None:
     }  # fmt: skip
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_other_delimiters_are_noticed(shop: Shop, delimiter: str) -> None:
     """A file whose header clearly has another delimiter is read with it; `options` can set it."""
@@ -287,6 +292,7 @@ def test_a_dry_run_keeps_nothing(shop: Shop) -> None:
     assert shop.rows(ALL) == BEFORE
 
 
+@ON_SQLITE
 def test_unknown_columns_and_tables(shop: Shop) -> None:
     """An unknown column is 400, naming it; an unknown table is 404; the app's own table is unknown."""
     status, code, detail = shop.refused("fruit", "id,name,colour\n3,quince,red\n")
@@ -348,6 +354,7 @@ def test_ndjson_keeps_every_digit(shop: Shop) -> None:
     assert detail.startswith("Line 2")
 
 
+@ON_SQLITE
 def test_files_are_packed_or_parquet(shop: Shop, container: ContainerClient) -> None:
     """A gzip file and a Parquet file are read; an error of Parquet names the row."""
     container.upload_blob("a.csv.gz", gzip.compress(b"id,name\n3,quince\n"), overwrite=True)
@@ -375,6 +382,7 @@ def test_many_rows(shop: Shop) -> None:
     assert shop.rows("select count(*), sum(price) from fruit")[0][0] == 10_002
 
 
+@ON_SQLITE
 def test_an_import_runs_once(shop: Shop) -> None:
     """With an Idempotency-Key, the same import is not repeated."""
     first = shop.post(

@@ -245,8 +245,11 @@ class _Import:
         if options.delimiter is not None:
             return options
         commas = msgspec.structs.replace(options, delimiter=",")
-        with self._opened(commas, as_text=True) as cursor:
-            names = cursor.columns.names
+        if self._request.data is not None:
+            names = self._request.data.partition("\n")[0].split(",")
+        else:
+            with self._opened(commas, as_text=True) as cursor:
+                names = cursor.columns.names
         return options if len(names) == 1 and any(each in names[0] for each in ";\t|") else commas
 
     def _new_columns(self) -> list[Column]:
