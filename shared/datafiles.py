@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from shared.errors import Conflict, NotFound, Refused, invalid_field
+from shared.errors import Conflict, NotFound, Refused, StorageForbidden, StorageUnavailable, invalid_field
 
 FileFormat = Literal["csv", "ndjson", "json", "parquet"]
 _TYPE = re.compile(
@@ -95,5 +95,14 @@ class UnreadableData(Refused):
     title = "A file cannot be read"
 
 
-FILE_ERRORS = (NoFiles, MixedFormats, ColumnsDiffer, TooMuchToRead, DataChanged, UnreadableData)
+FILE_ERRORS = (
+    NoFiles,
+    MixedFormats,
+    ColumnsDiffer,
+    TooMuchToRead,
+    DataChanged,
+    UnreadableData,
+    StorageUnavailable,
+    StorageForbidden,
+)
 """The errors of every function that reads data files."""

@@ -15,8 +15,6 @@ from shared.errors import (
     QueryTimeout,
     RowTooLarge,
     SqlError,
-    StorageForbidden,
-    StorageUnavailable,
     UnknownContainer,
 )
 from shared.sandbox.errors import EngineFailed, OutOfMemory
@@ -134,8 +132,6 @@ def operations(queries: Queries) -> dict[str, Operation]:
                 ReservedContainer,
                 BlobConflict,
                 Busy,
-                StorageUnavailable,
-                StorageForbidden,
             ),
             examples=(Example("A CSV file", {"container": "samples", "path": "orchard/harvest.csv"}),),
         )

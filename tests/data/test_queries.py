@@ -222,6 +222,22 @@ def test_saved_and_public_queries(caller: Caller) -> None:
     assert body["rows"] == [[2, "kiwi"]]
 
 
+def test_public_queries_show_no_row_and_no_file(caller: Caller) -> None:
+    """Where a file cannot be read, the public response has neither its name nor what is in it."""
+    caller.put("lake/broken.csv", b"n\n" + b"1\n" * 30_000 + b"the secret\n")
+    fields = {"sql": "select sum(n::bigint) from broken", "database": "lake", "public": True}
+    path = {"query_name": "lake-broken"}
+    routes = {each.name: each for each in caller.app.routes}
+    request = Request("PUT", "http://x/api/queries/lake-broken", {}, path, json.dumps(fields).encode())
+    assert caller.app.respond(routes["save-query"], request).status in (200, 201)
+    request = Request("GET", "http://x/api/public/lake-broken", {}, path, b"")
+    response = caller.app.respond(routes["public-query"], request)
+    assert response.status in (422, 429)
+    assert b"secret" not in response.body
+    assert b"broken.csv" not in response.body
+    caller.container.delete_blob("lake/broken.csv")
+
+
 def test_a_container_of_the_app_is_refused_at_start(build_app: Build) -> None:
     """A database over a reserved container, or with a path that leaves it, stops the app."""
     for url in ("blobs://azure-webjobs-secrets/", "blobs://lake/../x/", "blobs://lake/a*/", "blobs://L/"):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol
 import msgspec
 from msgspec import Meta
 
+from shared.datafiles import ColumnsDiffer, DataChanged, MixedFormats, NoFiles, UnreadableData
 from shared.errors import Busy, NotAllowed, Unavailable
 from shared.sandbox.callers import anonymous
 from shared.sql.databases import Databases
@@ -209,8 +210,10 @@ def public_query(
             return page_response(database, cursors, query)
     except UnknownDatabase:
         raise unknown from None
-    except SqlError as error:
-        # The database's own message can contain values of rows.
+    except DataChanged:
+        raise DataChanged("The data changed. Start again without a cursor.") from None
+    except (SqlError, ColumnsDiffer, MixedFormats, NoFiles, UnreadableData) as error:
+        # The database's own message can contain values of rows, or names of files.
         raise SqlError("The database could not run this query with these parameters.") from error
     finally:
         slots.release()
