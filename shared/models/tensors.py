@@ -290,9 +290,10 @@ def _flatten(value: Any, rank: int, flat: list[Any], path: str) -> list[int]:
 
 
 def _check_shape(shape: Sequence[int], declared: Sequence[int], path: str) -> None:
-    if len(shape) != len(declared) or any(
-        size != wanted for size, wanted in zip(shape, declared, strict=True) if wanted != -1
-    ):
+    fits = len(shape) == len(declared) and all(
+        size >= 0 and wanted in (-1, size) for size, wanted in zip(shape, declared, strict=True)
+    )
+    if not fits:
         expected = ", ".join("any" if size == -1 else str(size) for size in declared)
         raise invalid_field(path, f"The shape of `{path}` is {list(shape)}, and the model takes [{expected}].")
 

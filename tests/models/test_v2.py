@@ -141,6 +141,7 @@ def test_any_content_type(client: httpx.Client, kind: str | None) -> None:
         json.dumps({"inputs": [GOOD | {"datatype": "FP64"}]}).encode(),
         json.dumps({"inputs": [GOOD | {"shape": [4]}]}).encode(),
         json.dumps({"inputs": [GOOD | {"shape": [-1, 4]}]}).encode(),
+        json.dumps({"inputs": [GOOD | {"shape": [-1, -4]}]}).encode(),
         json.dumps({"inputs": [GOOD | {"shape": [2, 4]}]}).encode(),
         json.dumps({"inputs": [GOOD | {"shape": [2**62, 4]}]}).encode(),
         json.dumps({"inputs": [GOOD | {"data": [1, 2, 3]}]}).encode(),

@@ -150,7 +150,7 @@ def _body(body: bytes, encoding: str | None, max_bytes: int) -> bytes:
 def _seconds(infer: v2.InferRequest) -> float:
     """The request's own `timeout`, which is in microseconds."""
     timeout = infer.parameters.get("timeout")
-    return min(timeout / 1e6, MAX_SECONDS) if isinstance(timeout, int) and timeout > 0 else SECONDS
+    return min(timeout / 1e6, MAX_SECONDS) if type(timeout) is int and timeout > 0 else SECONDS
 
 
 def operations(models: Models, max_body_bytes: int) -> dict[str, Operation]:
