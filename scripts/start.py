@@ -375,6 +375,8 @@ def print_examples(port: int, key: str, *, console: bool) -> None:
     print(f"  curl {header}'{api}/sign?message=hello'")
     print(f"  curl {header}-G '{api}/query-sql' -d 'sql=select+name,price+from+fruit+order+by+price'")
     print(f"  curl {header}'{api}/list-blobs?container=samples'")
+    iris = '{"model": "iris", "rows": [[5.1, 3.5, 1.4, 0.2]]}'
+    print(f"  curl {header}'{api}/predict' -H 'content-type: application/json' -d '{iris}'")
     print("\nCtrl-C ends it.\n", flush=True)
 
 

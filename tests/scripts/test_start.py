@@ -72,7 +72,7 @@ def _get(url: str, **params: str) -> dict[str, object]:
     return decoded
 
 
-def test_a_first_start_leads_to_three_calls_that_work(checkout: Checkout) -> None:
+def test_a_first_start_leads_to_four_calls_that_work(checkout: Checkout) -> None:
     """A first start lists the functions, and each of the curl lines that it prints works on real data."""
     run = checkout.start()
     output = run.wait_until_running()
@@ -80,12 +80,18 @@ def test_a_first_start_leads_to_three_calls_that_work(checkout: Checkout) -> Non
     responses = []
     for line in re.findall(r"^  curl .*", output, re.MULTILINE):
         words = [word for word in shlex.split(line) if not word.startswith("-")]
-        responses.append(_get("?".join(words[1:])))
-    assert len(responses) == 3
-    signed, queried, listed = responses
+        if "content-type: application/json" in words:
+            headers = {"content-type": "application/json"}
+            response = httpx.post(words[1], content=words[-1], headers=headers, timeout=60, trust_env=False)
+            responses.append(response.json())
+        else:
+            responses.append(_get("?".join(words[1:])))
+    assert len(responses) == 4
+    signed, queried, listed, predicted = responses
     assert signed["key"] == "default"
     assert queried["row_count"] == 12
     assert "notes/crème brûlée.txt" in str(listed["blobs"])
+    assert "setosa" in str(predicted["predictions"])
 
 
 def test_data_is_kept(checkout: Checkout) -> None:
