@@ -15,7 +15,7 @@ from shared.web import Access, Route
 README = Path(__file__).resolve().parent.parent / "infra" / "README.md"
 START, END = "<!-- calls: python -m scripts.portal -->\n", "<!-- end of calls -->\n"
 BODIES = ("POST", "PUT", "PATCH")
-WRITERS = ("execute-sql",)
+WRITERS = ("execute-sql", "import-sql")
 """Functions that need a database server: the SQLite file that the template reads is read-only."""
 RAW_BODIES = {
     "put-blob": "hello",
@@ -89,7 +89,7 @@ def table() -> str:
     names = ", ".join(f"`{route.name}` ({route.methods[0]} `/api/{route.path}`)" for route in others)
     return (
         f"{head}{listed}\nNot in the table: {names}, which need a name, an id or an access token of a call of yours; "
-        "and `execute-sql`, which needs a database server.\n"
+        f"and {' and '.join(f'`{name}`' for name in WRITERS)}, which need a database server.\n"
     )
 
 

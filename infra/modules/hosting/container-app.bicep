@@ -76,7 +76,16 @@ resource containerApp 'Microsoft.App/containerApps@2026-01-01' = {
         corsPolicy: {
           allowedOrigins: app.origins
           allowedMethods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
-          allowedHeaders: ['authorization', 'content-type', 'idempotency-key', 'if-match', 'if-none-match', 'range', 'x-functions-key', 'x-request-id']
+          allowedHeaders: [
+            'authorization'
+            'content-type'
+            'idempotency-key'
+            'if-match'
+            'if-none-match'
+            'range'
+            'x-functions-key'
+            'x-request-id'
+          ]
           allowCredentials: false
         }
         // Without any rule everyone could call the app. A rule that no outside caller matches closes it.
