@@ -4,6 +4,7 @@ const NASTY = '<img src=x onerror=alert(1)>';
 const editor = (t) => t.page.getByRole('textbox', { name: 'Statement' });
 /** Write a statement and run it. */
 async function run(t, sql) {
+  await t.page.locator('.tree summary').first().waitFor(); // The view has its databases.
   await editor(t).fill(sql);
   await t.page.keyboard.press('Control+Enter');
 }
