@@ -57,7 +57,7 @@ def test_responses_follow_the_openapi_document(
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(ROOT / "tests" / "schemathesis.toml"), "run"),
         *("--url", f"{app.url}/api", "--header", f"x-functions-key: {app.function_key}"),
-        *("--max-examples", "25", "--seed", "1", "--generation-database", "none", "--warnings", "off"),
+        *("--max-examples", "15", "--seed", "1", "--generation-database", "none", "--warnings", "off"),
         *("--request-timeout", "60"),
         # Every query is valid for a public link, so most "invalid" ones that it generates are valid.
         *("--suppress-health-check", "filter_too_much"),
