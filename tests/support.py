@@ -170,14 +170,19 @@ def run_app(
 @contextmanager
 def run_sample_app(folder: Path, storage: str) -> Iterator[App]:
     """Run the app with the sample data of `make start`."""
+    seed_samples(folder, storage)
+    with run_app(folder, app_environ(folder, storage)) as app:
+        yield app
+
+
+def seed_samples(folder: Path, storage: str) -> None:
+    """Store the sample data of `make start` for an app with the settings `app_environ(folder, storage)`."""
+    master_key = app_environ(folder, storage)["STRONGROOM_MASTER_KEY"]
     seed_database(folder / "main.sqlite")
     seed_container(storage)
-    environ = app_environ(folder, storage)
-    seed_users(storage, environ["STRONGROOM_MASTER_KEY"])
-    seed_keys(storage, environ["STRONGROOM_MASTER_KEY"])
-    seed_models(storage, environ["STRONGROOM_MASTER_KEY"])
-    with run_app(folder, environ) as app:
-        yield app
+    seed_users(storage, master_key)
+    seed_keys(storage, master_key)
+    seed_models(storage, master_key)
 
 
 def wait_for_port(process: subprocess.Popen[bytes], log: Path) -> int:

@@ -182,7 +182,7 @@ def test_auth_requires_keys(checkout: Checkout) -> None:
         url = f"{run.url}/sign?message=hello"
         assert httpx.get(url, trust_env=False).status_code == 401
         assert httpx.get(url, headers={"x-functions-key": keys[-1]}, timeout=60, trust_env=False).status_code == 200
-        assert output.count(f"-H 'x-functions-key: {keys[-1]}'") == 3
+        assert output.count(f"-H 'x-functions-key: {keys[-1]}'") == 4
         assert f"Console: http://localhost:{run.port}/api/console/#key={keys[-1]}\n" in output
         assert "server-timing" not in httpx.get(f"{run.url}/console/", trust_env=False).headers
         _get(f"{run.url}/live")
