@@ -48,7 +48,7 @@ class Tools {
       if (!own && !(this.options.blobs && origin === this.app.blobs)) this.faults.push(`request to ${request.url()}`);
     });
     page.on('dialog', (dialog) => { this.faults.push(`dialog: ${dialog.message()}`); dialog.dismiss().catch(() => {}); });
-    page.setDefaultTimeout(10000);
+    page.setDefaultTimeout(30000);
     return page;
   }
 
@@ -73,8 +73,8 @@ class Tools {
   }
   /** Wait until `test` returns something true; returns it. */
   async until(test, what = String(test)) {
-    for (let n = 0; n < 200; n++) { const result = await test(); if (result) return result; await new Promise((r) => setTimeout(r, 50)); }
-    throw new assert.AssertionError({ message: `Not within 10 s: ${what}` });
+    for (let n = 0; n < 600; n++) { const result = await test(); if (result) return result; await new Promise((r) => setTimeout(r, 50)); }
+    throw new assert.AssertionError({ message: `Not within 30 s: ${what}` });
   }
   /** The visible text of the page, or of what a selector finds, with single spaces. */
   async text(selector = 'body', page = this.page) { return (await page.locator(selector).first().innerText()).replace(/\s+/g, ' '); }

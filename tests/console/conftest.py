@@ -14,7 +14,7 @@ from scripts.samples import allow_uploads
 from tests.support import ROOT, App, app_environ, clean_environ, run_app
 
 HERE = Path(__file__).parent
-CHECK_SECONDS = 120
+CHECK_SECONDS = 300
 
 RunCheck = Callable[[Path, str], None]
 

@@ -122,30 +122,30 @@ async function tryExample() {
   results.exampleErrors = errors;
   const steps = {};
   const signedIn = async (step) => {
-    await shown.waitForSelector("#signed-in:not([hidden])", { timeout: 15_000 });
-    await shown.waitForFunction(() => document.getElementById("amr").textContent !== "", { timeout: 15_000 });
+    await shown.waitForSelector("#signed-in:not([hidden])", { timeout: 45_000 });
+    await shown.waitForFunction(() => document.getElementById("amr").textContent !== "", { timeout: 45_000 });
     steps[step] = await shown.textContent("#amr");
   };
   const signOut = async () => {
     await shown.click("#sign-out");
-    await shown.waitForSelector("#signed-out:not([hidden])", { timeout: 15_000 });
+    await shown.waitForSelector("#signed-out:not([hidden])", { timeout: 45_000 });
     await shown.evaluate(() => (document.getElementById("amr").textContent = ""));
   };
   const withPassword = async () => {
     await shown.fill("#password-form [name=user]", `example-${user}`);
     await shown.fill("#password-form [name=password]", password);
     await shown.click("#password-form button:not([type])");
-    await shown.waitForSelector("#factor-form:not([hidden])", { timeout: 15_000 });
+    await shown.waitForSelector("#factor-form:not([hidden])", { timeout: 45_000 });
   };
   await shown.fill("#password-form [name=user]", `example-${user}`);
   await shown.fill("#password-form [name=password]", password);
   await shown.click("#sign-up");
   await signedIn("signUp");
   await shown.click("#add-totp");
-  await shown.waitForSelector("#qr svg", { timeout: 15_000 });
+  await shown.waitForSelector("#qr svg", { timeout: 45_000 });
   await shown.fill("#totp-form [name=code]", codeNow(await shown.textContent("#secret")));
   await shown.click("#totp-form button");
-  await shown.waitForSelector("#recovery:not([hidden])", { timeout: 15_000 });
+  await shown.waitForSelector("#recovery:not([hidden])", { timeout: 45_000 });
   const codes = (await shown.textContent("#codes")).split("\n");
   await signOut();
   await withPassword();
@@ -153,7 +153,7 @@ async function tryExample() {
   await shown.click("#factor-form button:not([type])");
   await signedIn("recoveryCode");
   await shown.click("#add-passkey");
-  await shown.waitForFunction(() => document.querySelectorAll("#factors li").length === 2, { timeout: 15_000 });
+  await shown.waitForFunction(() => document.querySelectorAll("#factors li").length === 2, { timeout: 45_000 });
   steps.factors = await shown.locator("#factors li").allTextContents();
   await signOut();
   await shown.click("#passkey");

@@ -66,7 +66,7 @@ def results(app: App, example_origin: str, tmp_path_factory: pytest.TempPathFact
         env=clean_environ() | {"HOME": os.fspath(tmp_path_factory.mktemp("home"))},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=240,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

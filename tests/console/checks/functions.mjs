@@ -15,7 +15,7 @@ check('every function has its form, by #/functions/<name>', async (t) => {
   for (const name of names) {
     const faults = await t.page.evaluate(async (n) => {
       location.hash = `#/functions/${n}`;
-      for (let i = 0; i < 400; i++) { if (document.querySelector('.doc h1')?.textContent === n && document.querySelector('.answer pre')) break; await new Promise((r) => setTimeout(r, 5)); }
+      for (let i = 0; i < 4000; i++) { if (document.querySelector('.doc h1')?.textContent === n && document.querySelector('.answer pre')) break; await new Promise((r) => setTimeout(r, 5)); }
       const missing = [];
       if (document.querySelector('.doc h1')?.textContent !== n) missing.push('heading');
       if (!document.querySelector('.doc form button[type=submit]')) missing.push('form');
