@@ -18,7 +18,7 @@ from shared.data.filesystem import ROOT, CallFiles, Entry
 from shared.data.gate import Checked, Refused, check
 from shared.data.names import path_text
 from shared.data.types import Wire, wire
-from shared.sandbox.child import forbid_system_calls, limit_cpu, limit_files
+from shared.sandbox.child import confine, limit_cpu
 
 if TYPE_CHECKING:
     from shared.sandbox.child import Channel
@@ -62,8 +62,7 @@ class Failure(Exception):
 
 def serve(channel: "Channel") -> None:
     """Serve the messages of one call, until the app closes the pipe."""
-    forbid_system_calls()
-    limit_files(0)
+    confine()
     Engine(channel).serve()
 
 

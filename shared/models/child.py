@@ -42,8 +42,9 @@ def serve(channel: "Channel") -> None:
     """Serve calls, one after the other, until the app disconnects."""
     import onnxruntime
 
-    from shared.sandbox.child import limit_cpu
+    from shared.sandbox.child import confine, limit_cpu
 
+    confine()
     onnxruntime.set_default_logger_severity(4)
     onnxruntime.disable_telemetry_events()
     run_options = onnxruntime.RunOptions()

@@ -148,6 +148,15 @@ _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | EPERM
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
+def confine() -> None:
+    """Let this process write no file, open no socket and start no program, until its end.
+
+    For an engine that reads and writes through the app alone, once it is loaded.
+    """
+    forbid_system_calls()
+    limit_files(0)
+
+
 def forbid_system_calls() -> bool:
     """Refuse (EPERM) sockets, other programs, other processes' memory, and opening files for writing, until the end.
 

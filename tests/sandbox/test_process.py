@@ -1,10 +1,12 @@
 """The sandbox: real child processes, bounded by the system and ended by the app."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from errno import EPERM
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -251,3 +253,24 @@ def test_settings_are_checked() -> None:
         load_settings({"STRONGROOM_SANDBOX_PROCESSES": "none"}, 2048 * MIB)
     environ = {"STRONGROOM_SANDBOX_PROCESSES": "3", "STRONGROOM_SANDBOX_MEMORY_MIB": "300"}
     assert load_settings(environ, 512 * MIB) == SandboxSettings(3, 300 * MIB)
+
+
+@pytest.mark.skipif(os.uname().machine not in ("x86_64", "aarch64"), reason="The filter knows these two processors.")
+@pytest.mark.parametrize("engine", ["shared.data.child", "shared.models.child", "shared.sql.engines.parquet_child"])
+def test_every_engine_is_confined(engine: str) -> None:
+    """DuckDB, onnxruntime and the writer of Parquet run with the filter of system calls, and write no file."""
+    sandbox = Sandbox(SandboxSettings(processes=1, memory_bytes=512 * MIB))
+    try:
+        deadline = time.monotonic() + SECONDS
+        child = sandbox.take(f"{engine}:serve", deadline)
+        process = Path(f"/proc/{child.pid}")
+        while "Seccomp:\t2" not in (process / "status").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        # The limit follows the filter at once.
+        while not re.search(r"^Max file size +0 ", (process / "limits").read_text(), re.MULTILINE):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        sandbox.give(child, reusable=False)
+    finally:
+        sandbox.close()

@@ -14,7 +14,7 @@ import msgspec
 import nanoarrow as na  # type: ignore[import-untyped]
 from nanoarrow.ipc import InputStream  # type: ignore[import-untyped]
 
-from shared.sandbox.child import limit_cpu
+from shared.sandbox.child import confine, limit_cpu
 
 if TYPE_CHECKING:
     from shared.sandbox.child import Channel
@@ -37,6 +37,7 @@ COPY = f"copy stream to 'out://parquet' (format parquet, compression zstd, row_g
 
 def serve(channel: "Channel") -> None:
     """Write one file."""
+    confine()
     request = channel.receive()
     if request is None:
         return
