@@ -19,12 +19,12 @@ from shared.errors import (
 )
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.storage import ReservedContainer
+from shared.storage.containers import CONTAINER
 from shared.storage.errors import BlobConflict
 from shared.web import Example, Fields, Operation, encode_base64
 
 LISTED_FILES = 100
 SAMPLE_ROWS = 10
-CONTAINER = r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs|\$blobchangefeed)\Z"
 
 
 class DescribeDataRequest(Fields, frozen=True, kw_only=True):

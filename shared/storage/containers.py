@@ -8,6 +8,9 @@ out what `is_reserved`.
 
 from shared.storage.errors import ReservedContainer
 
+CONTAINER = r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs|\$blobchangefeed)\Z"
+"""The pattern of a container's name, reserved ones included."""
+
 _NAMES = frozenset(
     {
         "$blobchangefeed",

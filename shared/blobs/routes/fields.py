@@ -6,6 +6,7 @@ from msgspec import Meta
 
 from shared.blobs.names import name_in_path
 from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
+from shared.storage.containers import CONTAINER
 from shared.storage.errors import ReservedContainer
 from shared.storage.names import check_name
 from shared.web import Request
@@ -19,7 +20,7 @@ ContainerName = Annotated[
     Meta(
         min_length=3,
         max_length=63,
-        pattern=r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs|\$blobchangefeed)\Z",
+        pattern=CONTAINER,
         description="A container: 3 to 63 lower-case letters, digits and single hyphens; or $root, $web. Those of the "
         "Functions host and of this app are reserved (403).",
     ),

@@ -27,10 +27,9 @@ from shared.sql.routes.fields import (
 )
 from shared.sql.statements import read_params
 from shared.storage import ReservedContainer
+from shared.storage.containers import CONTAINER
 from shared.storage.errors import BlobConflict
 from shared.web import Cursors, Example, Operation, Response
-
-CONTAINER = r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web|\$logs|\$blobchangefeed)\Z"
 
 
 class QueryBlobsRequest(PageRequest, frozen=True, kw_only=True):

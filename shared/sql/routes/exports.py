@@ -20,13 +20,13 @@ from shared.sql.errors import ExportTooLarge
 from shared.sql.exports import CONTENT_TYPES, ExportFormat, ParquetWriter, export
 from shared.sql.pools import Pool
 from shared.sql.responses import check_tables, disposition
-from shared.sql.routes.blobs import CONTAINER
 from shared.sql.routes.databases import ERRORS
 from shared.sql.routes.fields import BigIntegers, DefuseFormulas, Params, Sql
 from shared.sql.statements import read_params
 from shared.sql.store.files import Files
 from shared.sql.values import Style
 from shared.storage import ReservedContainer, check_container
+from shared.storage.containers import CONTAINER
 from shared.storage.errors import BlobConflict
 from shared.web import Example, Fields, Operation, Response
 

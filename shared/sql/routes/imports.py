@@ -32,11 +32,11 @@ from shared.sql.imports import (
     quoted_table,
 )
 from shared.sql.responses import RECORDS
-from shared.sql.routes.blobs import CONTAINER
 from shared.sql.routes.databases import ERRORS
 from shared.sql.routes.fields import DatabaseName
 from shared.sql.values import Column, Cursor, Json, Kind, Row, converted
 from shared.storage import ReservedContainer
+from shared.storage.containers import CONTAINER
 from shared.web import Example, Fields, Operation
 
 IMPORT_WAIT_SECONDS = 5.0
