@@ -19,6 +19,8 @@ class TemporaryFailure(StorageUnavailable):
 
     was_sent = True
     """Whether storage may have received the request, and so may have carried it out."""
+    cut_short = False
+    """Whether the call's deadline ended the wait before storage had the time that a request may take."""
     responded = False
     """Whether a response came. Without one, storage may even carry the request out later."""
 

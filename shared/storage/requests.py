@@ -111,6 +111,7 @@ class Service:
         if left <= 0:
             failure = TemporaryFailure(f"The call's time was over before {self.name} responded.")
             failure.was_sent = False
+            failure.cut_short = True
             raise failure
         return {
             "connection_timeout": min(CONNECT_SECONDS, left),
@@ -125,6 +126,7 @@ class Service:
         if not isinstance(error, HttpResponseError) or status is None or status < 300:
             failure = TemporaryFailure(f"{self.name} does not respond.")
             failure.was_sent = _was_sent(error)
+            failure.cut_short = seconds_left() <= 0
             return failure
         code = error_code(error)
         detail = f"{self.name} responded {status} {code}."
@@ -161,14 +163,17 @@ def error_code(error: Any) -> str:
 
 def retry(attempt: Callable[[], T]) -> T:
     """Repeat `attempt` after a TemporaryFailure, up to RETRIES times and within the call's deadline."""
-    for pause in PAUSE_SECONDS[:RETRIES]:
+    number = 0
+    while True:
         try:
             return attempt()
-        except TemporaryFailure:
-            if seconds_left() <= pause:
+        except TemporaryFailure as failure:
+            # A second failure is storage's, even where it is the deadline that ends the wait.
+            failure.cut_short = failure.cut_short and number == 0
+            if number == RETRIES or seconds_left() <= PAUSE_SECONDS[number]:
                 raise
-        time.sleep(pause)
-    return attempt()
+        time.sleep(PAUSE_SECONDS[number])
+        number += 1
 
 
 def confirmed_write(

@@ -10,8 +10,11 @@ import pytest
 
 from shared.data.store.files import DataFiles
 from shared.errors import InvalidSetting
+from shared.settings import StorageSettings
+from shared.storage import account_of
 from shared.web import Request
 from tests.data.conftest import CONTAINER, Build, Caller
+from tests.storage.proxy import HANG, run_proxy
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -245,6 +248,36 @@ def test_a_container_of_the_app_is_refused_at_start(build_app: Build) -> None:
             build_app(DATABASE_BAD=url)
     with pytest.raises(InvalidSetting, match="DATABASE_LAKE_WRITE"):
         build_app(DATABASE_LAKE="blobs://lake/", DATABASE_LAKE_WRITE="blobs://lake/")
+
+
+@pytest.mark.parametrize(
+    ("read_seconds", "timeout_ms", "status", "code"),
+    [(0.2, 60_000, 503, "storage-unavailable"), (4.0, 300, 422, "query-timeout")],
+)
+def test_storage_that_hangs_is_not_a_slow_query(
+    build_app: Build,
+    storage_connection: str,
+    monkeypatch: pytest.MonkeyPatch,
+    read_seconds: float,
+    timeout_ms: int,
+    status: int,
+    code: str,
+) -> None:
+    """503 where storage had its time and did not respond; 422 where the call's own limit came first."""
+    monkeypatch.setattr("shared.storage.requests.READ_SECONDS", read_seconds)
+    account = account_of(StorageSettings(storage_connection))
+    with run_proxy(account.blob_url) as proxy:
+        proxy.always(HANG)
+        app = build_app(AzureWebJobsStorage=storage_connection.replace(account.blob_url, proxy.url))
+        calls: dict[str, dict[str, Any]] = {
+            "query-blobs": {"container": CONTAINER, "path": "q/a.csv", "sql": "select * from data"},
+            "describe-data": {"container": CONTAINER, "path": "q/a.csv"},
+            "export-sql": {"sql": "select 1", "container": CONTAINER, "name": "out/a.csv"},
+            "import-sql": {"table": "fruit", "container": CONTAINER, "name": "q/a.csv", "mode": "append"},
+        }
+        for function, fields in calls.items():
+            body = app.call(function, status, **fields, timeout_ms=timeout_ms)
+            assert body["code"] == code, function
 
 
 def test_health_checks_the_container_alone(build_app: Build) -> None:

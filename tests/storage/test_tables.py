@@ -21,6 +21,7 @@ from shared.storage import (
     replace,
     retry_on_conflict,
 )
+from shared.storage.errors import TemporaryFailure
 from tests.storage.proxy import HANG, LOSE_REQUEST, LOSE_RESPONSE, Proxy, Respond
 from tests.support import closed_port
 
@@ -322,3 +323,33 @@ def test_storage_that_hangs_holds_a_call_to_its_deadline(
     with call_limit(1), pytest.raises(StorageUnavailable):
         through.write(create(row())) if write else through.get("p", "a")
     assert len(table_proxy.requests) == 1  # Without the limit there are three attempts, of 4 s each.
+
+
+@pytest.mark.parametrize(
+    ("call_seconds", "read_seconds", "fates", "cut_short"),
+    [
+        (0.3, 4.0, [HANG], True),
+        (-1, 4.0, [], True),
+        (60, 0.2, [HANG] * 3, False),
+        (0.5, 4.0, [Respond(503), HANG], False),
+        (5, 4.0, [Respond(503)] * 3, False),
+    ],
+)
+def test_a_deadline_and_a_failure_of_storage_can_be_told_apart(
+    table: Table,
+    failing: Failing,
+    table_proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    call_seconds: float,
+    read_seconds: float,
+    fates: list[Any],
+    cut_short: bool,
+) -> None:
+    """`cut_short` is true where the call was over before one request had its time, and false where storage failed."""
+    monkeypatch.setattr("shared.storage.requests.READ_SECONDS", read_seconds)
+    table.write(create(row()))
+    table_proxy.fail(*fates)
+    through = failing(table)
+    with call_limit(call_seconds), pytest.raises(TemporaryFailure) as caught:
+        through.get("p", "a")
+    assert caught.value.cut_short is cut_short

@@ -38,7 +38,7 @@ from shared.errors import (
 )
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sandbox.process import MEMORY, TIME, Child, ChildDied, ChildLate, Sandbox
-from shared.storage.requests import PAUSE_SECONDS
+from shared.storage.errors import TemporaryFailure
 
 ENTRY = "shared.data.child:serve"
 START = Struct(">Q")
@@ -316,8 +316,8 @@ class DataQuery:
         try:
             with call_limit(max(0.0, self._deadline - monotonic())):
                 yield
-        except Unavailable:
-            if self._deadline - monotonic() < PAUSE_SECONDS[-1]:  # With less, a failed request is not repeated.
+        except TemporaryFailure as failure:
+            if failure.cut_short:
                 raise QueryTimeout(LATE) from None
             raise
 

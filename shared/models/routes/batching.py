@@ -17,7 +17,6 @@ from shared.errors import (
     InvalidRequest,
     QueryTimeout,
     Refused,
-    Unavailable,
     UnknownContainer,
     invalid_field,
 )
@@ -31,7 +30,7 @@ from shared.models.routes.predicting import Models
 from shared.models.store.outputs import Outputs
 from shared.models.store.records import Stored
 from shared.models.tensors import from_rows
-from shared.storage.errors import ReservedContainer
+from shared.storage.errors import ReservedContainer, TemporaryFailure
 from shared.web import Cursors, Example, Fields, Operation
 from shared.web.respond import problem_fields
 
@@ -194,8 +193,8 @@ def predict_batch(
         try:
             with call_limit(max(0.1, seconds_left() - MARGIN_SECONDS)):
                 blob = _one(models, outputs, reader(), parquet, stored, fields, file)
-        except (QueryTimeout, ModelTimeout, Unavailable) as error:
-            if isinstance(error, Unavailable) and seconds_left() > MARGIN_SECONDS:
+        except (QueryTimeout, ModelTimeout, TemporaryFailure) as error:
+            if isinstance(error, TemporaryFailure) and not error.cut_short:
                 raise
             if number:
                 return PredictedBatch(count, found, cursor)

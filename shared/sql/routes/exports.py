@@ -15,8 +15,9 @@ from shared.deadline import seconds_left
 from shared.errors import Busy, Unavailable, UnknownContainer, invalid_field
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sql.databases import Database, Databases
+from shared.sql.engines import OVER
 from shared.sql.engines.blobs import BlobsSession, Data
-from shared.sql.errors import ExportTooLarge
+from shared.sql.errors import ExportTooLarge, QueryTimeout
 from shared.sql.exports import CONTENT_TYPES, ExportFormat, ParquetWriter, export
 from shared.sql.pools import Pool
 from shared.sql.responses import check_tables, disposition
@@ -27,7 +28,7 @@ from shared.sql.store.files import Files
 from shared.sql.values import Style
 from shared.storage import ReservedContainer, check_container
 from shared.storage.containers import CONTAINER
-from shared.storage.errors import BlobConflict
+from shared.storage.errors import BlobConflict, TemporaryFailure
 from shared.web import Example, Fields, Operation, Response
 
 EXPORTS_AT_ONCE = 2
@@ -123,13 +124,18 @@ def export_sql(
             if not slots[name].acquire(timeout=EXPORT_WAIT_SECONDS):
                 raise Busy("Too many exports are running. Try again.", retry_after=10)
             held.callback(slots[name].release)
-        files.check_container(request.container)
         header = None if request.filename is None else disposition(request.filename)
-        with files.write(request.container, request.name) as upload:
-            with database.reading(max(seconds_left(), 0.001)) as session:
-                rows = session.query(request.sql, params, rows=EVERY_ROW, explain=False)
-                row_count = export(rows, request.format, upload, parquet, style)
-            digest = upload.commit(CONTENT_TYPES[request.format], row_count, header)
+        try:
+            files.check_container(request.container)
+            with files.write(request.container, request.name) as upload:
+                with database.reading(max(seconds_left(), 0.001)) as session:
+                    rows = session.query(request.sql, params, rows=EVERY_ROW, explain=False)
+                    row_count = export(rows, request.format, upload, parquet, style)
+                digest = upload.commit(CONTENT_TYPES[request.format], row_count, header)
+        except TemporaryFailure as failure:
+            if failure.cut_short:
+                raise QueryTimeout(OVER) from failure
+            raise
     url = link(request.container, request.name)
     elapsed = round((perf_counter() - started) * 1000, 3)
     response = ExportSqlResponse(request.name, request.container, row_count, upload.size, digest, url, elapsed)

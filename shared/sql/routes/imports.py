@@ -37,6 +37,7 @@ from shared.sql.routes.fields import DatabaseName
 from shared.sql.values import Column, Cursor, Json, Kind, Row, converted
 from shared.storage import ReservedContainer
 from shared.storage.containers import CONTAINER
+from shared.storage.errors import TemporaryFailure
 from shared.web import Example, Fields, Operation
 
 IMPORT_WAIT_SECONDS = 5.0
@@ -147,9 +148,10 @@ def import_sql(
         job = _Import(database, data(), request)
         row_count = job.run()
     except Unavailable as unavailable:
-        if seconds_left() > 0:
-            raise
-        raise QueryTimeout(OVER) from unavailable
+        is_over = unavailable.cut_short if isinstance(unavailable, TemporaryFailure) else seconds_left() <= 0
+        if is_over:
+            raise QueryTimeout(OVER) from unavailable
+        raise
     except InvalidRow as invalid:
         if not request.dry_run:
             raise
