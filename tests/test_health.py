@@ -95,7 +95,7 @@ def test_a_probe_that_hangs_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("path", ["/api/live", "/api/health"])
 def test_head_responds_as_get(running_app: App, path: str) -> None:
     """HEAD works for monitors: it has the status and headers of GET, without a body."""
-    with httpx.Client(base_url=running_app.url, trust_env=False) as client:
+    with httpx.Client(base_url=running_app.url, timeout=60, trust_env=False) as client:
         head, get = client.head(path), client.get(path)
     assert (head.status_code, head.content) == (get.status_code, b"") == (200, b"")
     assert head.headers["content-type"] == get.headers["content-type"]

@@ -30,6 +30,9 @@ class Entry(msgspec.Struct, frozen=True):
     """Whether the name contains a hash of the content, so that the content never changes."""
 
 
+_ENTRIES = msgspec.json.Decoder(dict[str, Entry])
+
+
 class File(msgspec.Struct, frozen=True):
     """A file of the console, as it is sent."""
 
@@ -49,7 +52,7 @@ def load(mode: Mode) -> Mapping[str, Callable[[], File]]:
     if mode == "modules":
         return {name: _source(path) for name, path in _sources(SOURCES)}
     with open(os.path.join(STATIC, "manifest.json"), "rb") as manifest:  # noqa: PTH118, PTH123
-        entries = msgspec.json.decode(manifest.read(), type=dict[str, Entry])
+        entries = _ENTRIES.decode(manifest.read())
     return {name: Once(_reader(name, entry)) for name, entry in entries.items()}
 
 

@@ -49,6 +49,10 @@ class ContentType(msgspec.Struct, frozen=True):
     is_text: bool
 
 
+_CONFIG = msgspec.json.Decoder(Config)
+_CONTENT_TYPES = msgspec.json.Decoder(dict[str, ContentType])
+
+
 class Identified(msgspec.Struct, frozen=True):
     """The content of a blob."""
 
@@ -148,8 +152,13 @@ def _compared(groups: set[str]) -> set[str]:
 
 def read_config(data: bytes) -> Config:
     """The model's configuration. Raises ValueError for one of another kind."""
-    config = msgspec.json.decode(data, type=Config)
+    config = _CONFIG.decode(data)
     fields: dict[str, Any] = msgspec.json.decode(data)
     if config.mid_size or fields.get("use_inputs_at_offsets"):
         raise ValueError("The model takes other features than this module computes.")
     return config
+
+
+def read_content_types(data: bytes) -> dict[str, ContentType]:
+    """The content types by their labels."""
+    return _CONTENT_TYPES.decode(data)

@@ -48,6 +48,9 @@ class InferRequest(msgspec.Struct, frozen=True):
     outputs: list[RequestOutput] = []
 
 
+msgspec.json.Decoder(InferRequest)  # Examined here, once, and not first by many threads at once (web/route.py).
+
+
 def split_body(body: bytes, length: str | None) -> tuple[bytes, bytes]:
     """The JSON of a body and the binary data behind it. Raises InvalidRequest."""
     if length is None:

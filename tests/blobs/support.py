@@ -54,7 +54,7 @@ def container_sas(container: str) -> str:
 def put(container: ContainerClient, name: str, data: bytes, **headers: str) -> None:
     """Put a blob of any name, also one that the official library cannot send: its URL is fully encoded."""
     url = f"{container.url}/{urllib.parse.quote(name, safe='')}?{container_sas(container.container_name)}"
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         response = client.put(url, content=data, headers={"x-ms-blob-type": "BlockBlob", **headers})
     assert response.status_code == 201, (name, response.status_code, response.text)
 

@@ -35,7 +35,7 @@ def ask(client: httpx.Client, method: str, **fields: object) -> httpx.Response:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_container_is_listed(method: str, running_app: App, container: ContainerClient) -> None:
     """A listing has all the fields of the contract, and each URL fetches its blob."""
-    with running_app.client() as client, httpx.Client(trust_env=False) as storage:
+    with running_app.client() as client, httpx.Client(timeout=60, trust_env=False) as storage:
         response = ask(client, method, container="over-http")
         assert response.status_code == 200
         found = response.json()

@@ -189,7 +189,7 @@ def test_a_large_blob_is_fetched_from_storage(start_app: StartApp, container: Co
     with start_app({"STRONGROOM_MAX_BODY_BYTES": "1024"}).client() as client:
         response = client.get("/api/blobs/objects/large.html")
         assert (response.status_code, response.content) == (307, b"")
-        with httpx.Client(trust_env=False) as storage:
+        with httpx.Client(timeout=60, trust_env=False) as storage:
             fetched = storage.get(response.headers["location"])
             assert fetched.content == b"x" * 5000
             assert fetched.headers["content-disposition"].startswith("attachment")
@@ -321,7 +321,7 @@ def test_any_name_goes_in_and_out(name: str, client: httpx.Client) -> None:
     assert listed[0]["url"] == stored.json()["url"]
     shared = client.post("/api/share-blob", json={"container": "objects", "name": name}).json()
     assert shared["url"].startswith(listed[0]["url"] + "?")
-    with httpx.Client(trust_env=False) as storage:
+    with httpx.Client(timeout=60, trust_env=False) as storage:
         assert storage.get(shared["url"]).content == name.encode()
     assert client.delete("/api/blobs/objects", params=query).status_code == 204
 
@@ -411,7 +411,7 @@ def test_a_blob_is_copied(client: httpx.Client, container: ContainerClient) -> N
     copied = client.post("/api/copy-blob", json=fields)
     assert copied.status_code == 200
     assert copied.json()["status"] == "success"
-    with httpx.Client(trust_env=False) as storage:
+    with httpx.Client(timeout=60, trust_env=False) as storage:
         assert storage.get(f"{copied.json()['url']}?{container_sas('objects')}").content == TEXT
     assert problem_of(client.post("/api/copy-blob", json=fields)) == (412, "precondition-failed")
     assert client.post("/api/copy-blob", json={**fields, "overwrite": True}).status_code == 200
@@ -532,7 +532,7 @@ def test_steps_upwards_stay_in_the_name(name: str, client: httpx.Client, contain
     copy = {"container": "objects", "name": name, "to_name": f"{name}/../z"}
     assert client.post("/api/copy-blob", json=copy).json()["status"] == "success"
     url = client.post("/api/share-blob", json={"container": "objects", "name": f"{name}/../z"}).json()["url"]
-    assert httpx.get(url, trust_env=False).content == b"steps"
+    assert httpx.get(url, timeout=60, trust_env=False).content == b"steps"
     assert name in client.get("/api/list-blobs", params={"container": "objects", "format": "names"}).text
     for each in (name, f"{name}/../z"):
         assert client.delete("/api/blobs/objects", params={"name": each}).status_code == 204
@@ -576,7 +576,7 @@ def test_stored_properties_come_back(client: httpx.Client, container: ContainerC
     assert properties.blob_tier == "Cool"
     assert properties.metadata == {"colour": "blue", "empty": ""}
     url = client.post("/api/share-blob", json={"container": "objects", "name": "described"}).json()["url"]
-    assert httpx.get(url, trust_env=False).headers["content-disposition"] == sent["content-disposition"]
+    assert httpx.get(url, timeout=60, trust_env=False).headers["content-disposition"] == sent["content-disposition"]
 
 
 @pytest.mark.parametrize(
@@ -656,7 +656,7 @@ def test_a_large_blob_keeps_its_conditions(start_app: StartApp, container: Conta
         assert location.status_code == 200
         assert location.json().keys() == {"url", "expires", "size", "etag"}
         assert (location.json()["size"], location.json()["etag"]) == (3000, etag)
-        assert httpx.get(location.json()["url"], trust_env=False).content == b"x" * 3000
+        assert httpx.get(location.json()["url"], timeout=60, trust_env=False).content == b"x" * 3000
         suffix = client.get(url, headers={"range": "bytes=-2000"})
         assert (suffix.status_code, suffix.headers["content-range"]) == (206, "bytes 1000-2023/3000")
         resumed = client.get(url, headers={"range": "bytes=100-", "if-range": etag})

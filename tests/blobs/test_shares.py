@@ -381,7 +381,7 @@ def client(running_app: App, container: ContainerClient) -> Iterator[httpx.Clien
 @pytest.fixture
 def anyone() -> Iterator[httpx.Client]:
     """A client without a key."""
-    with httpx.Client(trust_env=False) as anyone:
+    with httpx.Client(timeout=60, trust_env=False) as anyone:
         yield anyone
 
 
@@ -587,6 +587,7 @@ def test_a_header_that_the_host_cannot_send_spends_nothing(
     put = httpx.put(
         signed,
         headers={b"x-ms-blob-content-language": "é".encode("latin-1"), b"x-ms-version": b"2023-11-03"},
+        timeout=60,
         trust_env=False,
     )
     assert put.status_code == 200, put.text

@@ -110,7 +110,7 @@ def test_every_field_agrees_with_the_official_library(blobs: ListingStore, nasty
 def test_every_url_fetches_its_blob(blobs: ListingStore, nasty: ContainerClient) -> None:
     """With a SAS, the URL of each item fetches the bytes of exactly that blob."""
     expected = {name: f"{number} {name}".encode() for number, name in enumerate(NASTY)}
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         for blob in listed(blobs, "nasty"):
             assert isinstance(blob, Blob)
             response = client.get(f"{blob.url}?{container_sas('nasty')}")
@@ -232,5 +232,5 @@ def test_any_name_is_listed_as_it_was_stored(name: str, blobs: ListingStore, ser
     put(container, name, name.encode())
     found = [each for each in listed(blobs, "any-name", prefix=name) if isinstance(each, Blob) and each.name == name]
     assert len(found) == 1, unicodedata.name(name[0], "?")
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(timeout=60, trust_env=False) as client:
         assert client.get(f"{found[0].url}?{container_sas('any-name')}").content == name.encode()

@@ -175,7 +175,7 @@ def test_session_routes_refuse_foreign_tokens(back_end: Caller, provider: Provid
 def test_a_resource_server_checks_our_token(app: App, back_end: Caller) -> None:
     """PyJWT checks our token with the keys that our metadata name, which hold no key but those of these tokens."""
     _, tokens = back_end.sign_up()
-    with httpx.Client(base_url=app.url, trust_env=False) as client:
+    with httpx.Client(base_url=app.url, timeout=60, trust_env=False) as client:
         metadata = client.get("/api/.well-known/openid-configuration")
         assert "max-age" in metadata.headers["cache-control"]
         document = metadata.json()

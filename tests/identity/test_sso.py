@@ -564,7 +564,7 @@ def real_provider(running: Running, key: SigningKey) -> Iterator[str]:
 
 def sign_in_at(browser: Browser, issuer: str, login: str) -> dict[str, str]:
     """Sign in at the real provider with its forms, and return to the app."""
-    with httpx.Client(base_url=issuer, trust_env=False) as http:
+    with httpx.Client(base_url=issuer, timeout=60, trust_env=False) as http:
         response = http.get(browser.start("real").headers["location"])
         for form in ({"prompt": "login", "login": login, "password": "x"}, {"prompt": "consent"}, None):
             while response.is_redirect:
@@ -581,7 +581,7 @@ def client_token(issuer: str) -> str:
     """An access token of the real provider (RFC 9068), by client credentials."""
     form = {"grant_type": "client_credentials", "resource": "https://api.example", "scope": "read"}
     auth = httpx.BasicAuth("strongroom", "s~e.c%2Fr%2Be%20t")
-    response = httpx.post(f"{issuer}/token", data=form, auth=auth, trust_env=False)
+    response = httpx.post(f"{issuer}/token", data=form, auth=auth, timeout=60, trust_env=False)
     assert response.status_code == 200, response.text
     return str(response.json()["access_token"])
 

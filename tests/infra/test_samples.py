@@ -46,7 +46,7 @@ def fill(app: App, key: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_fresh_deployment_is_healthy(fresh_app: App) -> None:
     """Before the samples exist, `health` is ok: the template names a SQLite file that nobody has uploaded yet."""
-    response = httpx.get(f"{fresh_app.url}/api/health", trust_env=False)
+    response = httpx.get(f"{fresh_app.url}/api/health", timeout=60, trust_env=False)
     assert (response.status_code, response.json()["status"]) == (200, "ok")
 
 

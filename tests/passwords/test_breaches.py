@@ -39,6 +39,12 @@ class Service:
         handler.wfile.write(body)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service on a busy machine is not late."""
+    monkeypatch.setattr(breaches, "TIME_LIMIT_SECONDS", 60.0)
+
+
 @pytest.fixture
 def service() -> Iterator[Service]:
     """A service for this test only."""
@@ -132,6 +138,9 @@ def test_the_setting_turns_it_on(service: Service, start_app: StartApp) -> None:
     """With STRONGROOM_BREACHED_PASSWORDS_URL check-password names the reason."""
     app = start_app({"STRONGROOM_BREACHED_PASSWORDS_URL": service.url + "/range/"})
     with app.client() as client:
-        response = client.post("/api/check-password", json={"password": KNOWN})
+        for _ in range(10):  # A service that is late accepts, and this one is slow on a busy machine.
+            response = client.post("/api/check-password", json={"password": KNOWN})
+            if not response.json()["acceptable"]:
+                break
         assert response.json() == {"acceptable": False, "reasons": ["breached"]}
         assert client.post("/api/check-password", json={"password": UNKNOWN}).json()["acceptable"]

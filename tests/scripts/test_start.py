@@ -180,11 +180,11 @@ def test_auth_requires_keys(checkout: Checkout) -> None:
         output = run.wait_until_running()
         keys += re.findall(r"^Function key \(x-functions-key\): (\S+)$", output, re.MULTILINE)
         url = f"{run.url}/sign?message=hello"
-        assert httpx.get(url, trust_env=False).status_code == 401
+        assert httpx.get(url, timeout=60, trust_env=False).status_code == 401
         assert httpx.get(url, headers={"x-functions-key": keys[-1]}, timeout=60, trust_env=False).status_code == 200
         assert output.count(f"-H 'x-functions-key: {keys[-1]}'") == 4
         assert f"Console: http://localhost:{run.port}/api/console/#key={keys[-1]}\n" in output
-        assert "server-timing" not in httpx.get(f"{run.url}/console/", trust_env=False).headers
+        assert "server-timing" not in httpx.get(f"{run.url}/console/", timeout=60, trust_env=False).headers
         _get(f"{run.url}/live")
         run.press_ctrl_c()
     assert len(keys) == 2
@@ -201,9 +201,12 @@ def test_the_apps_origins_may_call(checkout: Checkout) -> None:
     run = checkout.start(environ={"STRONGROOM_ORIGINS": "https://a.example, https://b.example"})
     run.wait_until_running()
     for origin in ("https://a.example", "https://b.example", "https://portal.azure.com"):
-        response = httpx.get(f"{run.url}/live", headers={"Origin": origin}, trust_env=False)
+        response = httpx.get(f"{run.url}/live", headers={"Origin": origin}, timeout=60, trust_env=False)
         assert response.headers["access-control-allow-origin"] == origin
-    assert httpx.get(f"{run.url}/live", headers={"Origin": "https://c.example"}, trust_env=False).status_code == 403
+    assert (
+        httpx.get(f"{run.url}/live", headers={"Origin": "https://c.example"}, timeout=60, trust_env=False).status_code
+        == 403
+    )
 
 
 FUNC = """#!/bin/sh

@@ -240,8 +240,8 @@ def test_mysql_runs_nothing_on(my_server: Server, my_shop: Database) -> None:  #
 
 
 def soon(holds: Callable[[], bool]) -> bool:
-    """Whether the condition holds within two seconds."""
-    deadline = time.monotonic() + 2
+    """Whether the condition holds soon, also on a busy machine."""
+    deadline = time.monotonic() + 30
     while not (found := holds()) and time.monotonic() < deadline:
         time.sleep(0.02)
     return found

