@@ -7,7 +7,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from shared.errors import InvalidSetting
-from shared.storage.containers import is_reserved
 
 DATABASE_URLS = ("sqlite:///", "blob://", "blobs://", "postgresql://", "postgres://", "mysql://", "mariadb://")
 
@@ -70,6 +69,8 @@ def public_databases(environ: Mapping[str, str]) -> frozenset[str]:
 
 
 def _check_folder(name: str, container: str, prefix: str) -> None:
+    from shared.storage import is_reserved
+
     if not re.fullmatch(r"(?=.{3,63}\Z)[a-z0-9]+(-[a-z0-9]+)*|\$root|\$web", container):
         raise InvalidSetting(f"{name} must name a container and a prefix, like blobs://container/path/.")
     if is_reserved(container):
