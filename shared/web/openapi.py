@@ -201,7 +201,7 @@ def _describe(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
         if method in WITH_BODY and not operation.raw:
             empty = {"schema": {"type": "object", "maxProperties": 0}, "examples": {"No fields": {"value": {}}}}
             content = {"application/json": empty}
-            described["requestBody"] = {"required": route.access is Access.SESSION, "content": content}
+            described["requestBody"] = {"required": False, "content": content}
         return described | ({"parameters": [_IDEMPOTENCY_KEY]} if operation.writes else {})
     in_path = [part.strip("{*?}") for part in route.path.split("/") if part.startswith("{")]
     schema = schemas.of(operation.request)
@@ -211,8 +211,6 @@ def _describe(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
     parameters += [_parameter(operation, schema, name, "header") | {"name": in_headers[name]} for name in in_headers]
     if method in WITH_BODY and not operation.raw:
         described["requestBody"] = _body(operation, schemas, others)
-        if route.access is Access.SESSION:  # Without a body there is no Content-Type, which a session needs.
-            described["requestBody"]["required"] = True
     else:
         parameters += [_parameter(operation, schema, name, "query") for name in others if name not in BODY_ONLY]
     if method in WITH_BODY and operation.raw:

@@ -14,6 +14,7 @@ let signCount = 0;
 
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 const context = await browser.newContext();
+context.setDefaultTimeout(90_000); // A machine that does other work is slow.
 const page = await context.newPage();
 // The pages are empty. All other requests reach the app.
 for (const each of [origin, otherOrigin]) {
@@ -51,13 +52,13 @@ async function call(path, fields, token, method = "POST") {
 const create = (options) =>
   page.evaluate(async (options) => {
     const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(options);
-    return (await navigator.credentials.create({ publicKey, signal: AbortSignal.timeout(10_000) })).toJSON();
+    return (await navigator.credentials.create({ publicKey, signal: AbortSignal.timeout(60_000) })).toJSON();
   }, options);
 
 const get = (options, on = page) =>
   on.evaluate(async (options) => {
     const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options);
-    return (await navigator.credentials.get({ publicKey, signal: AbortSignal.timeout(10_000) })).toJSON();
+    return (await navigator.credentials.get({ publicKey, signal: AbortSignal.timeout(60_000) })).toJSON();
   }, options);
 
 async function passkeySignIn(fields, change = (options) => options, token = undefined) {
@@ -122,30 +123,30 @@ async function tryExample() {
   results.exampleErrors = errors;
   const steps = {};
   const signedIn = async (step) => {
-    await shown.waitForSelector("#signed-in:not([hidden])", { timeout: 45_000 });
-    await shown.waitForFunction(() => document.getElementById("amr").textContent !== "", { timeout: 45_000 });
+    await shown.waitForSelector("#signed-in:not([hidden])");
+    await shown.waitForFunction(() => document.getElementById("amr").textContent !== "");
     steps[step] = await shown.textContent("#amr");
   };
   const signOut = async () => {
     await shown.click("#sign-out");
-    await shown.waitForSelector("#signed-out:not([hidden])", { timeout: 45_000 });
+    await shown.waitForSelector("#signed-out:not([hidden])");
     await shown.evaluate(() => (document.getElementById("amr").textContent = ""));
   };
   const withPassword = async () => {
     await shown.fill("#password-form [name=user]", `example-${user}`);
     await shown.fill("#password-form [name=password]", password);
     await shown.click("#password-form button:not([type])");
-    await shown.waitForSelector("#factor-form:not([hidden])", { timeout: 45_000 });
+    await shown.waitForSelector("#factor-form:not([hidden])");
   };
   await shown.fill("#password-form [name=user]", `example-${user}`);
   await shown.fill("#password-form [name=password]", password);
   await shown.click("#sign-up");
   await signedIn("signUp");
   await shown.click("#add-totp");
-  await shown.waitForSelector("#qr svg", { timeout: 45_000 });
+  await shown.waitForSelector("#qr svg");
   await shown.fill("#totp-form [name=code]", codeNow(await shown.textContent("#secret")));
   await shown.click("#totp-form button");
-  await shown.waitForSelector("#recovery:not([hidden])", { timeout: 45_000 });
+  await shown.waitForSelector("#recovery:not([hidden])");
   const codes = (await shown.textContent("#codes")).split("\n");
   await signOut();
   await withPassword();
@@ -153,7 +154,7 @@ async function tryExample() {
   await shown.click("#factor-form button:not([type])");
   await signedIn("recoveryCode");
   await shown.click("#add-passkey");
-  await shown.waitForFunction(() => document.querySelectorAll("#factors li").length === 2, { timeout: 45_000 });
+  await shown.waitForFunction(() => document.querySelectorAll("#factors li").length === 2);
   steps.factors = await shown.locator("#factors li").allTextContents();
   await signOut();
   await shown.click("#passkey");
