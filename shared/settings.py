@@ -5,6 +5,7 @@ Each capability has its own `settings.py`, which uses these readers. `function_a
 
 import os
 import re
+from binascii import a2b_base64
 from collections.abc import Mapping
 
 import msgspec
@@ -62,6 +63,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     )
 
 
+def shown(text: str) -> str:
+    """A wrong value as an error shows it: quoted, at most 64 characters of it."""
+    return repr(text if len(text) <= 64 else f"{text[:63]}…")
+
+
 def read_text(environ: Mapping[str, str], name: str) -> str:
     """The value without surrounding blanks; "" if it is not set."""
     return environ.get(name, "").strip()
@@ -72,8 +78,9 @@ def read_number(environ: Mapping[str, str], name: str, default: int, minimum: in
     text = read_text(environ, name)
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and minimum <= int(text) <= maximum):
-        raise InvalidSetting(f"{name} must be a whole number from {minimum} to {maximum}, and is {text!r}.")
+    # Python reads no number of more than 4,300 digits.
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and minimum <= int(text) <= maximum):
+        raise InvalidSetting(f"{name} must be a whole number from {minimum} to {maximum}, and is {shown(text)}.")
     return int(text)
 
 
@@ -81,7 +88,7 @@ def read_flag(environ: Mapping[str, str], name: str) -> bool:
     """`true` or `false`; false if it is not set. Raises InvalidSetting."""
     text = read_text(environ, name).lower()
     if text not in ("", "true", "false"):
-        raise InvalidSetting(f"{name} must be true or false, and is {text!r}.")
+        raise InvalidSetting(f"{name} must be true or false, and is {shown(text)}.")
     return text == "true"
 
 
@@ -91,10 +98,10 @@ def read_list(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def read_uri(environ: Mapping[str, str], name: str) -> str | None:
-    """A URL that starts with https://, without a slash at its end. Raises InvalidSetting."""
+    """An https URL without user, query and fragment, and without a slash at its end. Raises InvalidSetting."""
     text = read_text(environ, name)
-    if text and not text.startswith("https://"):
-        raise InvalidSetting(f"{name} must be a URL that starts with https://.")
+    if text and not re.fullmatch(r"https://[^\s/?#@]+(/[^\s?#@]*)?", text):
+        raise InvalidSetting(f"{name} must be a URL that starts with https://, without a query.")
     return text.rstrip("/") or None
 
 
@@ -126,12 +133,33 @@ def _storage(environ: Mapping[str, str]) -> StorageSettings:
         "identity_header": read_text(environ, "IDENTITY_HEADER"),
     }
     if text := read_text(environ, name):
-        if "=" not in text:
-            raise InvalidSetting(f"{name} must be a connection string, such as UseDevelopmentStorage=true.")
+        _check_connection_string(name, text)
         return StorageSettings(connection_string=text, client_id=client_id, **identity)
-    return StorageSettings(
-        blob_service_uri=read_uri(environ, f"{name}__blobServiceUri"),
-        table_service_uri=read_uri(environ, f"{name}__tableServiceUri"),
-        client_id=client_id,
-        **identity,
-    )
+    blob_uri, table_uri = (read_uri(environ, f"{name}{each}") for each in endpoints[1:])
+    if bool(blob_uri) != bool(table_uri):
+        missing = endpoints[2] if blob_uri else endpoints[1]
+        raise InvalidSetting(f"{name}{missing} must be set, too: the app needs both endpoints of its storage account.")
+    return StorageSettings(None, blob_uri, table_uri, client_id, **identity)
+
+
+def connection_parts(text: str) -> dict[str, str]:
+    """The parts of a connection string by name."""
+    return dict(part.strip().partition("=")[::2] for part in text.split(";") if part.strip())
+
+
+def _check_connection_string(name: str, text: str) -> None:
+    """Raises InvalidSetting, without showing the connection string: it contains a key."""
+    parts = connection_parts(text)
+    if parts.get("UseDevelopmentStorage", "").lower() == "true":
+        return
+    try:
+        key = a2b_base64(parts.get("AccountKey", ""), strict_mode=True)
+    except ValueError:
+        key = b""
+    if not parts.get("AccountName") or not key:
+        raise InvalidSetting(
+            f"{name} must be a connection string with AccountName and AccountKey, or UseDevelopmentStorage=true."
+        )
+    for each in ("BlobEndpoint", "TableEndpoint"):
+        if each in parts and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", parts[each]):
+            raise InvalidSetting(f"{name} must have an http or https URL as its {each}.")

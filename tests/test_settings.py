@@ -70,6 +70,22 @@ def test_an_empty_environment_gives_the_defaults() -> None:
         ("SSO_X_ISSUER", "https://login.example.org"),
         ("SSO_X_CLIENT_ID", "client"),
         ("AzureWebJobsStorage", "nonsense"),
+        ("AzureWebJobsStorage", "="),
+        ("AzureWebJobsStorage", "AccountName=a"),
+        ("AzureWebJobsStorage", "AccountName=a;AccountKey=not base64"),
+        ("AzureWebJobsStorage", "AccountName=a;AccountKey=eA==;BlobEndpoint=a.example.org"),
+        ("AzureWebJobsStorage", "UseDevelopmentStorage=false"),
+        ("STRONGROOM_STORAGE", "AccountKey=eA=="),
+        ("STRONGROOM_STORAGE__blobServiceUri", "https://"),
+        ("STRONGROOM_STORAGE__tableServiceUri", "https://a b.example.org"),
+        ("STRONGROOM_PEPPER_KEY", "Pepper Key"),
+        ("STRONGROOM_CALL_SECONDS", "9" * 5000),
+        ("STRONGROOM_SANDBOX_PROCESSES", "17"),
+        ("STRONGROOM_SANDBOX_MEMORY_MIB", "1 GiB"),
+        ("STRONGROOM_CONSOLE_OPEN", "on"),
+        ("STRONGROOM_SESSION_IDLE_HOURS", "-1"),
+        ("STRONGROOM_BREACHED_PASSWORDS_URL", "http://api.pwnedpasswords.com/"),
+        ("TRUSTED_ISSUER_X", "https://login example.org"),
         ("AzureWebJobsStorage__blobServiceUri", "http://account.blob.core.windows.net"),
         ("DATABASE_MAIN", "main.sqlite"),
         ("DATABASE_MAIN", "sqlite:///"),
@@ -80,9 +96,19 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     ],
 )
 def test_an_invalid_setting_is_named(name: str, value: str) -> None:
-    """An invalid setting is refused at start, with its name."""
-    with pytest.raises(InvalidSetting, match=name):
+    """An invalid setting is refused at start, in one line with its name."""
+    with pytest.raises(InvalidSetting, match=name) as caught:
         build({name: value})
+    assert len(caught.value.detail) < 300
+    assert "\n" not in caught.value.detail
+
+
+def test_single_sign_on_needs_the_apps_url() -> None:
+    """Providers redirect people to STRONGROOM_URL, so a provider without it is refused at start."""
+    provider = {"SSO_X_ISSUER": "https://login.example.org", "SSO_X_CLIENT_ID": "client"}
+    with pytest.raises(InvalidSetting, match="STRONGROOM_URL"):
+        build(provider)
+    build(provider | {"WEBSITE_HOSTNAME": "x.azurewebsites.net"})
 
 
 @pytest.mark.parametrize(
@@ -125,7 +151,7 @@ def test_a_relative_master_key_path_starts_at_the_app() -> None:
 def test_no_repr_shows_a_secret() -> None:
     """No repr contains a connection string or a database URL: both may contain passwords."""
     environ = {
-        "AzureWebJobsStorage": "AccountName=a;AccountKey=hunter2",
+        "AzureWebJobsStorage": "AccountName=a;AccountKey=hunter22",
         "DATABASE_MAIN": "sqlite:///hunter2",
         "DATABASE_MAIN_WRITE": "sqlite:////hunter2",
     }

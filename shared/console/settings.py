@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from shared.errors import InvalidSetting
-from shared.settings import read_flag, read_text
+from shared.settings import read_flag, read_text, shown
 
 Mode = Literal["on", "off", "modules"]
 
@@ -27,5 +27,7 @@ def load_settings(environ: Mapping[str, str]) -> ConsoleSettings:
     text = read_text(environ, "STRONGROOM_CONSOLE").lower()
     modes: dict[str, Mode] = {"": "on", "true": "on", "false": "off", "modules": "modules"}
     if text not in modes:
-        raise InvalidSetting(f"STRONGROOM_CONSOLE must be true or false (modules on your machine), and is {text!r}.")
+        raise InvalidSetting(
+            f"STRONGROOM_CONSOLE must be true or false (modules on your machine), and is {shown(text)}."
+        )
     return ConsoleSettings(modes[text], read_flag(environ, "STRONGROOM_CONSOLE_OPEN"))

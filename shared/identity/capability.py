@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from shared.errors import InvalidSetting
 from shared.identity.settings import issuer_warnings, load_other_issuers, load_settings
 from shared.once import Once
 from shared.settings import Settings
@@ -59,6 +60,8 @@ def build(
     """
     settings = load_settings(environ, core)
     others = load_other_issuers(environ)
+    if others.providers and not core.url:
+        raise InvalidSetting("STRONGROOM_URL must be set for single sign-on: providers redirect people there.")
 
     def now() -> datetime:
         return datetime.now(UTC)

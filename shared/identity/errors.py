@@ -26,6 +26,14 @@ class NotFresh(Unauthorized):
     )
 
 
+class UrlNotSet(Unavailable):
+    """The app does not know its own URL, which tokens and passkeys are bound to."""
+
+    code = "url-not-set"
+    title = "The app does not know its own URL"
+    advice = "Nothing was changed. Set STRONGROOM_URL to the app's address, and restart the app."
+
+
 class UnknownSession(NotFound):
     """The user has no session with this id."""
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 
 from shared.errors import InvalidSetting
-from shared.settings import Settings, read_flag, read_list, read_number, read_text
+from shared.settings import Settings, read_flag, read_list, read_number, read_text, shown
 
 _ORIGIN = re.compile(r"https://[a-z0-9.-]+(:[0-9]{1,5})?|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?")
 _ISSUER_NAME = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
@@ -69,7 +69,7 @@ def _origins(environ: Mapping[str, str], url: str) -> tuple[str, ...]:
         if not _ORIGIN.fullmatch(origin):
             raise InvalidSetting(
                 "STRONGROOM_ORIGINS must be origins in lower case, separated by commas, such as "
-                f"https://app.example.org; http:// only for localhost. It contains {origin!r}."
+                f"https://app.example.org; http:// only for localhost. It contains {shown(origin)}."
             )
         if origin not in origins:
             origins.append(origin)
@@ -177,7 +177,7 @@ def _issuer(environ: Mapping[str, str], variable: str) -> str:
     from shared.identity.issuers import is_allowed_url  # Most apps have none of these settings.
 
     url = read_text(environ, variable)
-    if not is_allowed_url(url) or "?" in url:
+    if not is_allowed_url(url) or "?" in url or " " in url:
         raise InvalidSetting(
             f"{variable} must be the issuer's URL, such as https://login.example.org; http:// only for localhost."
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import msgspec
 
 from shared.errors import InvalidSetting
-from shared.settings import read_list
+from shared.settings import read_list, shown
 
 AZUREML_HOSTS = (".inference.ml.azure.com",)
 _HOST = re.compile(r"\.?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]*[a-z0-9])?")
@@ -26,6 +26,7 @@ def load_settings(environ: Mapping[str, str]) -> ModelSettings:
     for host in hosts:
         if not _HOST.fullmatch(host):
             raise InvalidSetting(
-                f"{name} must be suffixes of host names, separated by commas, such as .example.org, and has {host!r}."
+                f"{name} must be suffixes of host names, separated by commas, such as .example.org, and has "
+                f"{shown(host)}."
             )
     return ModelSettings(azureml_hosts=(*AZUREML_HOSTS, *(f".{host.lstrip('.')}" for host in hosts)))

@@ -7,7 +7,7 @@ import msgspec
 
 from shared.errors import InvalidSetting
 from shared.memory import instance_memory
-from shared.settings import read_flag, read_list, read_number, read_text
+from shared.settings import read_flag, read_list, read_number, read_text, shown
 
 _PROFILE_MIB = {"owasp": 19, "owasp-46": 46, "rfc9106-low": 64, "rfc9106-high": 2048}
 """The memory that one hash of each profile takes."""
@@ -47,11 +47,18 @@ def load_settings(environ: Mapping[str, str]) -> PasswordSettings:
         min_length_with_second_factor=read_number(environ, "STRONGROOM_PASSWORD_MIN_LENGTH_SECOND_FACTOR", 8, 8, 128),
         service_names=read_list(environ, "STRONGROOM_SERVICE_NAMES"),
         profile=_profile(environ, hash_memory_mib),
-        pepper_key=read_text(environ, "STRONGROOM_PEPPER_KEY"),
+        pepper_key=_pepper_key(environ),
         pepper_required=_pepper_required(environ),
         spray_names=read_number(environ, "STRONGROOM_SPRAY_NAMES", 100, 0, 500),
         breached_passwords_url=_breached_passwords_url(environ),
     )
+
+
+def _pepper_key(environ: Mapping[str, str]) -> str:
+    name = read_text(environ, "STRONGROOM_PEPPER_KEY")
+    if name and not re.fullmatch("[a-z0-9][a-z0-9-]{0,62}", name):
+        raise InvalidSetting(f"STRONGROOM_PEPPER_KEY must be the name of a key, such as pepper, and is {shown(name)}.")
+    return name
 
 
 def _pepper_required(environ: Mapping[str, str]) -> bool:
@@ -82,7 +89,8 @@ def _profile(environ: Mapping[str, str], hash_memory_mib: int) -> str:
     needed_mib = _PROFILE_MIB.get(profile)
     if needed_mib is None:
         raise InvalidSetting(
-            f"STRONGROOM_PASSWORD_PROFILE must be owasp, owasp-46, rfc9106-low or rfc9106-high, and is {profile!r}."
+            "STRONGROOM_PASSWORD_PROFILE must be owasp, owasp-46, rfc9106-low or rfc9106-high, and is "
+            f"{shown(profile)}."
         )
     if needed_mib > hash_memory_mib:
         raise InvalidSetting(

@@ -4,8 +4,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from shared.errors import InvalidSetting
-from shared.settings import StorageSettings
+from shared.settings import StorageSettings, connection_parts
 from shared.storage.errors import StorageNotConfigured
 
 # Microsoft's published account of the storage emulator, the same on every machine:
@@ -27,7 +26,7 @@ class Account(msgspec.Struct, frozen=True):
 
 
 def account_of(settings: StorageSettings) -> Account:
-    """The account that `settings` name. Raises StorageNotConfigured where they name none, or only half of one."""
+    """The account that `settings` name. Raises StorageNotConfigured where they name none."""
     if settings.connection_string is not None:
         return _from_connection_string(settings.connection_string)
     if not settings.blob_service_uri or not settings.table_service_uri:
@@ -41,7 +40,7 @@ def account_of(settings: StorageSettings) -> Account:
 
 
 def _from_connection_string(text: str) -> Account:
-    parts = dict(part.partition("=")[::2] for part in text.split(";") if part)
+    parts = connection_parts(text)
     if parts.get("UseDevelopmentStorage", "").lower() == "true":
         name, key = EMULATOR_ACCOUNT, EMULATOR_KEY
         parts |= {
@@ -50,8 +49,6 @@ def _from_connection_string(text: str) -> Account:
         }
     else:
         name, key = parts.get("AccountName", ""), parts.get("AccountKey", "")
-    if not name or not key:
-        raise InvalidSetting("The storage connection string has no AccountName or AccountKey.")
     domain = f"{name}.{{}}.{parts.get('EndpointSuffix', 'core.windows.net')}"
     return Account(
         name,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.errors import InvalidSetting
 from shared.settings import StorageSettings, load_settings
 from shared.storage import ReservedContainer, StorageNotConfigured, account_of, check_container, is_reserved
 
@@ -31,8 +32,8 @@ def test_our_account_is_the_own_one_else_the_hosts(environ: dict[str, str], name
 def test_half_an_account_is_none() -> None:
     """The host's endpoints do not complete the app's: the records would be split over two accounts."""
     environ = HOST | {"STRONGROOM_STORAGE__blobServiceUri": "https://own.blob.core.windows.net"}
-    with pytest.raises(StorageNotConfigured):
-        account_of(load_settings(environ).storage)
+    with pytest.raises(InvalidSetting, match="STRONGROOM_STORAGE__tableServiceUri"):
+        load_settings(environ)
 
 
 def test_no_account_is_named_as_such() -> None:

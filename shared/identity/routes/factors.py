@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.errors import Busy, InvalidSetting, Unavailable, UnknownUser, WeakPassword, invalid_field
+from shared.errors import Busy, Unavailable, UnknownUser, WeakPassword, invalid_field
 from shared.identity import totp
 from shared.identity.errors import (
     InvalidToken,
@@ -20,6 +20,7 @@ from shared.identity.errors import (
     TicketExpired,
     TooManyFactors,
     UnknownFactor,
+    UrlNotSet,
     WrongCode,
 )
 from shared.identity.passkeys import (
@@ -303,9 +304,9 @@ def begin_passkey_sign_in(
 
 
 def _check_settings(factors: Factors) -> None:
-    """Raise InvalidSetting if the app does not know the domain that its passkeys are bound to."""
+    """Raise UrlNotSet if the app does not know the domain that its passkeys are bound to."""
     if not factors.rp.rp_id:
-        raise InvalidSetting("STRONGROOM_URL must be set, because passkeys are bound to its host.")
+        raise UrlNotSet("Neither STRONGROOM_URL nor STRONGROOM_RP_ID is set.")
 
 
 def _begin_second_factor(

@@ -183,6 +183,7 @@ class SignIn:
 
     def sign_up(self, request: SignUpRequest, http: Request) -> Response:
         """Create a user, and begin a session."""
+        self._sessions.check_issuer()
         name = self._accounts.check_name(request.user)
         if self._settings.public_sign_up:  # Each attempt counts: it creates a user, or shows that one exists.
             address = self._forwarded(http)
@@ -198,6 +199,7 @@ class SignIn:
 
     def sign_in(self, request: SignInRequest, http: Request) -> Response | SignInResponse:
         """One step of a sign-in."""
+        self._sessions.check_issuer()
         kind = _combination(request)
         if self._settings.public_sign_in:
             for name in ("user_agent", "address"):
@@ -338,6 +340,7 @@ class SignIn:
 
     def refresh_session(self, request: RefreshSessionRequest) -> Response | SignInResponse:
         """The next tokens of a session."""
+        self._sessions.check_issuer()
         issued = self._sessions.refresh(request.refresh_token)
         return signed_in(issued) if isinstance(issued, Issued) else refused(issued)
 

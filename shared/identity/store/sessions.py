@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import msgspec
 
-from shared.errors import InvalidSetting
 from shared.identity import sessions, tokens
-from shared.identity.errors import InvalidToken, UnknownSession
+from shared.identity.errors import InvalidToken, UnknownSession, UrlNotSet
 from shared.identity.jwt import TokenRefused
 from shared.identity.sessions import MAX_SESSIONS, MAX_USER_AGENT, PREFIX, ActiveSession, RefreshToken, Session
 from shared.identity.settings import IdentitySettings
@@ -128,6 +127,11 @@ class SessionStore:
 
     # Beginning and refreshing
 
+    def check_issuer(self) -> None:
+        """Raises UrlNotSet: access tokens name the app's URL as their issuer. Call it before the first write."""
+        if not self._settings.issuer.startswith("http"):
+            raise UrlNotSet("STRONGROOM_URL is not set.")
+
     def begin(
         self,
         partition: Partition,
@@ -211,8 +215,6 @@ class SessionStore:
         return self._issued(partition.user, token.session_id, session)
 
     def _issued(self, user: User, session_id: str, session: Session) -> Issued:
-        if not self._settings.issuer.startswith("http"):
-            raise InvalidSetting("STRONGROOM_URL must be set: access tokens name it as their issuer.")
         now = self._clock()
         ends = sessions.ends_at(session, self._settings.session_length, self._settings.session_idle)
         lifetime = max(1, min(tokens.LIFETIME_SECONDS, int((ends - now).total_seconds())))
