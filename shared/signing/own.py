@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic, sleep
 from typing import Any
 
 from shared.signing import algorithms, keyring
@@ -9,6 +10,9 @@ from shared.signing.errors import KeyChanged
 from shared.signing.keyring import KeyType
 from shared.signing.routes.describe import key_set
 from shared.signing.store import Key, KeyStore, NewKey
+
+SEARCH_SECONDS = 0.25
+"""How long after a read of the key a search for an unknown version may cause the next."""
 
 
 class OwnKey:
@@ -42,7 +46,11 @@ class OwnKey:
         """
         key = self._get()
         if key_id not in key.numbers and key.read_at < began:
-            key = self._keys.refresh(self._name)
+            # Anybody can send a token that names an unknown version. Such calls wait for each other's reads.
+            sleep(max(0.0, key.read_at + SEARCH_SECONDS - monotonic()))
+            key = self._get()
+            if key.read_at < began:
+                key = self._keys.refresh(self._name)
         number = key.numbers.get(key_id)
         if number is None or keyring.refusal(key.metadata, number) is not None:
             return None

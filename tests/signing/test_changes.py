@@ -1,6 +1,7 @@
 """Changes to stored keys: atomic under races and kills, and visible to other instances in time."""
 
 import base64
+import json
 import signal
 import subprocess
 import sys
@@ -544,7 +545,7 @@ def test_the_jwks_is_shared_for_a_moment(new_store: NewStore, monkeypatch: pytes
     """A hundred simultaneous JWKS requests cost one look at storage, also when storage fails."""
     keys = new_store()
     keys.create("k", NewKey(type="Ed25519", purpose="sign", published=True))
-    shared, asked = published.SharedKeySets(), 0
+    shared, asked = published.SharedKeySets(lambda: keys.rows.state), 0
     now = 100.0
 
     def make() -> JwksResponse:
@@ -563,6 +564,32 @@ def test_the_jwks_is_shared_for_a_moment(new_store: NewStore, monkeypatch: pytes
         with pytest.raises(StorageUnavailable):
             shared.get("", make)
     assert asked == 2
+
+
+def test_a_key_set_has_every_change_of_its_instance(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key set that was requested before a change of this instance is not shared after it, nor is an error."""
+    monkeypatch.setattr(published, "monotonic", lambda: 100.0)
+    keys = new_store()
+    operations = published.operations(keys)
+
+    def kids(name: str = "") -> list[str]:
+        if name:
+            response: Any = operations["key-jwks"].handle(published.KeyJwksFields(name=name))
+        else:
+            response = operations["jwks"].handle()
+        return [each["kid"] for each in json.loads(response.body)["keys"]]
+
+    assert kids() == []
+    with pytest.raises(UnknownKey):
+        kids("k")
+    first = keys.create("k", NewKey(type="Ed25519", purpose="sign", published=True)).versions[1].document.key_id
+    assert kids() == kids("k") == [first]
+    keys.rotate("k", publish_only=True)
+    assert len(kids()) == len(kids("k")) == 2
+    keys.change("k", lambda ring: keyring.changed(ring, Changes(published=False), datetime.now(UTC)))
+    assert kids() == []
+    with pytest.raises(UnknownKey):
+        kids("k")
 
 
 def test_keys_are_made_one_at_a_time(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,9 @@ from shared.signing.store import KeyStore
 from shared.web import Example, Fields, Operation, Response
 
 JWKS_SECONDS = 60
-"""How long a cache outside may keep a key set. Inside the app, a key set is at most SHARED_SECONDS old."""
+"""How long a cache outside may keep a key set."""
 SHARED_SECONDS = 1.0
+"""How long an instance may keep one, which then lacks the latest changes of other instances."""
 MAX_SHARED = 1000
 """Key sets in memory."""
 
@@ -28,12 +29,14 @@ class KeyJwksFields(Fields, frozen=True, kw_only=True):
 class SharedKeySets:
     """Key sets, each made at most once in SHARED_SECONDS: anybody may ask for one, which must not load the storage.
 
-    An error is shared for as long, so that waiting callers do not try one after the other.
+    An error is shared for as long, so that waiting callers do not try one after the other. `state` returns another
+    object after each change of this instance, which ends the sharing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, state: Callable[[], object]) -> None:
+        self._state = state
         self._lock = Lock()
-        self._sets: dict[str, tuple[float, bytes | StrongroomError]] = {}
+        self._sets: dict[str, tuple[float, object, bytes | StrongroomError]] = {}
         self._locks: dict[str, Lock] = {}
 
     def get(self, name: str, make: Callable[[], JwksResponse]) -> bytes:
@@ -41,9 +44,9 @@ class SharedKeySets:
         with self._lock:
             own = self._locks.setdefault(name, Lock())
         with own:
-            made_at, made = self._sets.get(name, (float("-inf"), b""))
-            now = monotonic()
-            if now - made_at >= SHARED_SECONDS:
+            made_at, made_of, made = self._sets.get(name, (float("-inf"), None, b""))
+            now, state = monotonic(), self._state()
+            if now - made_at >= SHARED_SECONDS or made_of is not state:
                 try:
                     made = msgspec.json.encode(make())
                 except StrongroomError as error:
@@ -52,7 +55,7 @@ class SharedKeySets:
                     if len(self._sets) >= MAX_SHARED:
                         self._sets.clear()
                         self._locks.clear()
-                    self._sets[name] = (now, made)
+                    self._sets[name] = (now, state, made)
         if isinstance(made, StrongroomError):
             raise made
         return made
@@ -77,7 +80,7 @@ def key_jwks(keys: KeyStore, shared: SharedKeySets, fields: KeyJwksFields) -> Re
 
 def operations(keys: KeyStore) -> dict[str, Operation]:
     """The public functions of this capability."""
-    shared = SharedKeySets()
+    shared = SharedKeySets(lambda: keys.rows.state)
     return {
         "jwks": Operation(
             handle=partial(jwks, keys, shared),

@@ -29,7 +29,7 @@ from shared.signing.envelope import NONCE_BYTES, open_sealed, seal
 from shared.signing.errors import DamagedKey, SealBroken
 from shared.signing.keyring import KeyMetadata, Version
 from shared.signing.store.data_key import DataKey
-from shared.storage import Row, RowConflict, Table, create, delete, put, replace
+from shared.storage import Operation, Row, RowConflict, Table, create, delete, put, replace
 
 TABLE = "strongroomkeys"
 METADATA_ROW = "ring"
@@ -104,6 +104,8 @@ class KeyRows:
     def __init__(self, table: Table, data_key: DataKey) -> None:
         self._table = table
         self._data_key = data_key
+        self.state = object()
+        """Another object after each write of this instance: what was read before may be outdated."""
 
     # Reading
 
@@ -217,19 +219,19 @@ class KeyRows:
         """Create a key. Raises RowConflict if there is one of this name."""
         self._index(name, versions)
         rows = [self._version_row(name, metadata, *each) for each in versions]
-        self._table.write(create(self._metadata_row(name, metadata)), *map(create, rows))
+        self._write(create(self._metadata_row(name, metadata)), *map(create, rows))
 
     def update(self, name: str, metadata: KeyMetadata, row_etag: str, *versions: tuple[Version, bytes]) -> None:
         """Replace the metadata under the ETag that was read, and add versions. Raises RowConflict."""
         self._index(name, versions)
         rows = [self._version_row(name, metadata, *each) for each in versions]
-        self._table.write(replace(self._metadata_row(name, metadata), row_etag), *map(create, rows))
+        self._write(replace(self._metadata_row(name, metadata), row_etag), *map(create, rows))
 
     def mark_published(self, name: str) -> None:
         """Set the hint on all versions of a key, before its metadata says that it is published."""
         rows = [row for row in self.all_of(name) if row["RowKey"] != METADATA_ROW and not row.get("published")]
         for at in range(0, len(rows), BATCH):
-            self._table.write(*(replace({**row, "published": True}, row.etag) for row in rows[at : at + BATCH]))
+            self._write(*(replace({**row, "published": True}, row.etag) for row in rows[at : at + BATCH]))
 
     def remove(self, name: str) -> None:
         """Remove all rows of a key, its metadata last, so that an interrupted removal can be continued.
@@ -242,9 +244,15 @@ class KeyRows:
             for kid in {str(row.get("key_id", "")), str(row.get("alias", ""))} - {""}:
                 self._unindex(kid, name)
         for at in range(0, len(versions), BATCH):
-            self._table.write(*(delete(_position(row)) for row in versions[at : at + BATCH]))
+            self._write(*(delete(_position(row)) for row in versions[at : at + BATCH]))
         if len(rows) > len(versions):
-            self._table.write(delete({"PartitionKey": name, "RowKey": METADATA_ROW}))
+            self._write(delete({"PartitionKey": name, "RowKey": METADATA_ROW}))
+
+    def _write(self, *operations: Operation) -> None:
+        try:
+            self._table.write(*operations)
+        finally:  # A write that failed may have been carried out.
+            self.state = object()
 
     def _index(self, name: str, versions: tuple[tuple[Version, bytes], ...]) -> None:
         for version, _ in versions:
