@@ -5,8 +5,10 @@ Messages are MessagePack arrays. The app sends a method and its arguments; the c
 place of the first byte, in eight bytes, and the bytes.
 """
 
+import csv
 import json
 import resource
+import zlib
 from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +36,7 @@ BUFFER_BYTES = 4 * 1024 * 1024
 FOOTER_BYTES = 256 * 1024
 """What is read of the end of a Parquet file."""
 FIRST_LINE_BYTES = 16 * 1024
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_OBJECT_BYTES = 2 * 1024 * 1024
 """The longest object in a JSON file."""
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -137,6 +140,8 @@ class Engine:
         text = self._db.execute("select json_serialize_sql(?)", [sql]).fetchall()[0][0]
         tree = json.loads(text)
         if tree["error"]:
+            if "max_expression_depth" in tree["error_message"]:
+                raise Failure("refused", TOO_DEEP)
             if tree["error_type"] == "parser":
                 raise Failure("sql", tree["error_message"])
             statements = self._db.extract_statements(sql)
@@ -193,6 +198,8 @@ class Engine:
             self._files.entries += [Entry(path, size) for path, (_, size) in zip(paths, files, strict=True)]
             if file_format == "parquet":
                 self._refuse_brotli(paths)
+            if file_format == "json":
+                options["array"] = any(self._is_marked_array(path, options) for path in paths)
             if len(paths) > 1 and not options.get("union_by_name"):
                 self._check_columns(file_format, options, paths)
             source = _source(file_format, options, partitions, paths)
@@ -207,12 +214,34 @@ class Engine:
 
     def _texts(self, options: dict[str, Any], paths: list[str], source: str) -> str:
         """The same source, with its columns stated: the reader then names the line of a row that has others."""
-        lenient = source.removesuffix(")") + ", ignore_errors = true)"
-        names = [str(row[0]) for row in self._db.execute(f"describe select * from {lenient}").fetchall()]
+        lenient = source.removesuffix(")") + ", ignore_errors = true, strict_mode = false)"
+        try:
+            names = [str(row[0]) for row in self._db.execute(f"describe select * from {lenient}").fetchall()]
+        except duckdb.InvalidInputException:  # A quote without an end, in a file so small that all of it is sampled.
+            names = self._header(paths[0], options)
+            if not names:
+                raise
         columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in names)
         stated = {name: value for name, value in options.items() if name != "union_by_name"}
         plain = _source("csv", stated, [], paths).replace(", all_varchar = true", "")
         return plain.removesuffix(")") + f", auto_detect = false, columns = {{{columns}}})"
+
+    def _header(self, path: str, options: dict[str, Any]) -> list[str]:
+        """The names of a CSV file's columns by its first line alone; none where it does not show them."""
+        if options.get("gzip") or not options.get("header"):
+            return []
+        line = self._first_line(path).removeprefix(BYTE_ORDER_MARK).decode(errors="replace")
+        return next(csv.reader([line.strip()], delimiter=options["delimiter"][:1]), [])
+
+    def _is_marked_array(self, path: str, options: dict[str, Any]) -> bool:
+        """Whether a JSON file is an array behind a byte order mark, which the reader does not take for an array."""
+        data = self._files.read_at(self._files.find_entry(path), 0, FIRST_LINE_BYTES)
+        if options.get("gzip"):
+            try:
+                data = zlib.decompressobj(wbits=31).decompress(data, FIRST_LINE_BYTES)
+            except zlib.error:
+                return False
+        return data.startswith(BYTE_ORDER_MARK) and data.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"[")
 
     def _refuse_brotli(self, paths: list[str]) -> None:
         """DuckDB's Brotli decoder has known faults that a file can use, so its files are not read (CVE-2026-111497)."""
@@ -408,7 +437,7 @@ def _source(file_format: str, options: dict[str, Any], partitions: list[list[str
     if options.get("gzip"):
         arguments.append("compression = 'gzip'")
     if file_format != "csv":
-        kind = "newline_delimited" if file_format == "ndjson" else "auto"
+        kind = "newline_delimited" if file_format == "ndjson" else "array" if options.get("array") else "auto"
         if options.get("as_text"):
             kept = [arguments[0], *(each for each in arguments if each.startswith("compression"))]
             kept += [f"format = '{kind}'", f"maximum_object_size = {MAX_OBJECT_BYTES}"]
@@ -422,7 +451,7 @@ def _source(file_format: str, options: dict[str, Any], partitions: list[list[str
         arguments.append(f"header = {str(header).lower()}")
     if (null_values := options.get("null_values")) is not None:
         arguments.append(f"nullstr = {_list(null_values)}")
-    if kinds := options.get("types"):
+    if (kinds := options.get("types")) and not options.get("as_text"):
         pairs = ", ".join(f"{_literal(name)}: {_literal(kind)}" for name, kind in kinds.items())
         arguments.append(f"types = {{{pairs}}}")
     if options.get("as_text"):
@@ -434,7 +463,7 @@ def _selected(file_format: str, options: dict[str, Any], partitions: list[list[s
     """The columns of a view: all, some with another type, and partitions with their names."""
     selected = "*"
     types = options.get("types")
-    if file_format != "csv" and types:
+    if types and (file_format == "parquet" or (file_format != "csv" and not options.get("as_text"))):
         selected += f" replace ({', '.join(f'{_name(name)}::{kind} as {_name(name)}' for name, kind in types.items())})"
     if renamed := [name for name, _ in partitions if path_text(name) != name]:
         selected += f" rename ({', '.join(f'{_name(path_text(name))} as {_name(name)}' for name in renamed)})"

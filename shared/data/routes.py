@@ -1,5 +1,7 @@
 """The function that describes data files."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from time import monotonic
 from typing import Annotated, Any
@@ -9,7 +11,7 @@ from msgspec import Meta
 
 from shared.data.queries import Queries
 from shared.data.store.queries import DataQuery
-from shared.datafiles import FILE_ERRORS, FileFormat, Options
+from shared.datafiles import FILE_ERRORS, FileFormat, Options, UnreadableData
 from shared.errors import (
     Busy,
     QueryTimeout,
@@ -78,7 +80,7 @@ class DescribeDataResponse(msgspec.Struct, frozen=True):
 
 def describe_data(queries: Queries, request: DescribeDataRequest) -> DescribeDataResponse:
     source = queries.path(request.container, request.path, request.file_format, request.options)
-    with queries.open(source, monotonic() + request.timeout_ms / 1000) as query:
+    with _files_at_fault(), queries.open(source, monotonic() + request.timeout_ms / 1000) as query:
         query.check("select * from data")
         columns = query.run(f"select * from data limit {SAMPLE_ROWS}")  # noqa: S608
         names = [each.name for each in columns]
@@ -95,6 +97,15 @@ def describe_data(queries: Queries, request: DescribeDataRequest) -> DescribeDat
         return DescribeDataResponse(
             files, count, row_count, described, selection.format, sample, query.bytes_scanned, query.requests
         )
+
+
+@contextmanager
+def _files_at_fault() -> Iterator[None]:
+    """The statement is the app's own: where it fails, a file cannot be read."""
+    try:
+        yield
+    except SqlError as error:
+        raise UnreadableData(error.detail) from error
 
 
 def _row_count(query: DataQuery) -> int:
@@ -126,7 +137,6 @@ def operations(queries: Queries) -> dict[str, Operation]:
                 QueryTimeout,
                 OutOfMemory,
                 EngineFailed,
-                SqlError,
                 RowTooLarge,
                 UnknownContainer,
                 ReservedContainer,

@@ -23,6 +23,8 @@ from shared.web import decode_base64
 Mode = Literal["append", "replace", "upsert"]
 Convert = Callable[[Any], Any]
 """Turns a value of the data that is not null into one that the engine takes. Raises ValueError with a reason."""
+SQLITE_DIGITS, MOST_DIGITS = 15, 38
+"""The digits of a number that SQLite keeps, and of a decimal of the data."""
 SHOWN = 60
 """The most characters of a bad value in an error."""
 
@@ -208,7 +210,8 @@ _POSTGRESQL: Mapping[str, Kind] = {
 }  # fmt: skip
 _MYSQL: Mapping[str, Kind] = {
     "tinyint": "integer", "smallint": "integer", "mediumint": "integer", "int": "integer", "bigint": "integer",
-    "year": "integer", "decimal": "decimal", "float": "real", "double": "real", "bit": "bytes", "binary": "bytes",
+    "year": "integer", "decimal": "decimal", "numeric": "decimal",
+    "float": "real", "double": "real", "bit": "bytes", "binary": "bytes",
     "varbinary": "bytes", "tinyblob": "bytes", "blob": "bytes", "mediumblob": "bytes", "longblob": "bytes",
     "date": "date", "time": "time", "datetime": "timestamp", "timestamp": "timestamp", "json": "json",
     "boolean": "boolean", "geometry": "bytes", "point": "bytes", "linestring": "bytes", "polygon": "bytes",
@@ -493,11 +496,35 @@ def declared(column: Column, dialect: Dialect, *, is_key: bool = False) -> str:
         }
     else:
         types = {"bytes": "blob", "integer": "integer"}
+        # A number of SQLite has 64 bits or 15 digits.
+        if detail in ("big", "uint64") or (kind == "decimal" and _digits(detail) > SQLITE_DIGITS):
+            return "text"
     if kind == "integer":
         return {"big": "numeric(39)", "uint64": "numeric(20)"}.get(detail, "bigint")
     if kind == "decimal":
         return detail or ("numeric" if dialect == "postgresql" else "decimal(38, 10)")
     return types.get(kind, "text" if kind == "null" else kind)
+
+
+def _digits(detail: str) -> int:
+    """The digits of `decimal(p,s)`."""
+    found = re.match(r"decimal\((\d+)", detail)
+    return int(found[1]) if found else MOST_DIGITS
+
+
+def fits(column: Column, values: Sequence[Any]) -> bool:
+    """Whether texts of CSV are values of this column, and none of them loses a digit."""
+    kind = column.kind or "text"
+    convert = converter(declared(column, "sqlite"), kind, "sqlite")
+    try:
+        for each in values:
+            if each is not None:
+                number = convert(each)
+                if kind == "real" and _INTEGER.fullmatch(each) and int(each) != int(number):
+                    return False
+    except ValueError:
+        return False
+    return True
 
 
 def quoted(name: str, dialect: Dialect) -> str:

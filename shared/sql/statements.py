@@ -164,7 +164,7 @@ def _scan(sql: str, dialect: Dialect) -> Scanned:
     code: list[Token] = []
     text = ""
     start = highest = 0
-    for token in _sliced(sql, tokens(sql, dialect)):
+    for token in _sliced(sql, tokens(sql, dialect), has_lambdas=dialect == "blobs"):
         kind = token.kind
         if kind in _BLANKS:
             continue
@@ -202,10 +202,11 @@ def _scan(sql: str, dialect: Dialect) -> Scanned:
 _remembered = lru_cache(maxsize=512)(_scan)
 
 
-def _sliced(sql: str, found: Iterator[Token]) -> Iterator[Token]:
-    """`found`, where `:j` in `a[i:j]` and in `{i:j}` is no parameter but a colon and a column."""
+def _sliced(sql: str, found: Iterator[Token], *, has_lambdas: bool) -> Iterator[Token]:
+    """`found`, where `:j` in `a[i:j]`, in `{i:j}` and in `lambda i:j` is no parameter but a colon and a column."""
     open_brackets: list[str] = []
     before = Token("blank", 0, 0)
+    in_names = ends_names = False  # Within `lambda i, j`, and behind one of its names.
     for token in found:
         kind = token.kind
         first = sql[token.start]
@@ -216,13 +217,16 @@ def _sliced(sql: str, found: Iterator[Token]) -> Iterator[Token]:
         elif (
             kind == "parameter"
             and first == ":"
-            and open_brackets
-            and open_brackets[-1] in "[{"
+            and (ends_names or (open_brackets and open_brackets[-1] in "[{"))
             and _is_bound(sql, before)
         ):
             yield Token("sign", token.start, token.start + 1)
             token = Token("word", token.start + 1, token.end)  # noqa: PLW2901
         if token.kind not in _BLANKS:
+            is_name = kind in ("word", "name")
+            follows = sql[before.start : before.end].upper() == "LAMBDA" and has_lambdas
+            ends_names = is_name and (follows or (in_names and sql[before.start] == ","))
+            in_names = ends_names or (in_names and first == ",")
             before = token
         yield token
 

@@ -163,11 +163,31 @@ def test_refusals_say_what_to_do(caller: Caller, sql: str, code: str, reason: st
     assert (body["code"], reason in body["detail"]) == (code, True), body
 
 
+def test_errors_name_no_settings_of_the_engine(caller: Caller) -> None:
+    """An error about a file has the reason, also behind a long line, and the options of the call."""
+    for name, data, reason in (
+        ("long.csv", b"a,b\n1," + b"x" * 2_200_000 + b"\n", "Maximum line size of"),
+        ("latin.csv", "a,b\n\u00fc,1\n".encode("latin-1"), "not utf-8 encoded"),
+        ("late.csv", b"a\n" + b"1\n" * 30_000 + b"x\n", "Could not convert string"),
+    ):
+        caller.put(f"q/{name}", data)
+        detail = caller.query(f"q/{name}", "select max(a) from data", 422)["detail"]
+        assert reason in detail
+        assert "options" in detail
+        assert not any(word in detail for word in ("max_line_size", "ignore_errors", "sample_size", "Auto-Detected"))
+    caller.put("q/twice.ndjson", b'{"a":1,"a":2}\n')
+    body = caller.call("describe-data", 422, timeout_ms=60_000, container=CONTAINER, path="q/twice.ndjson")
+    assert (body["code"], "sample_size" in body["detail"]) == ("unreadable-data", False)
+    assert 'duplicate key "a"' in body["detail"]
+
+
 def test_parameters_and_what_looks_like_them(caller: Caller) -> None:
     """Slices, structs, casts and dollar quotes are not parameters; names with a dollar or a colon are."""
     sql = "select [1, 2, 3][1:2], {k: $v, 'l': 2}, '5'::int, $$a :b ? $c$$, :v + 1, e'it\\'s ?' from data limit 1"
     row = caller.rows("q/a.csv", sql, params={"v": 7})[0]
     assert row == [[1, 2], {"k": 7, "l": 2}, 5, "a :b ? $c", 8, "it's ?"]
+    sql = "select list_transform([1], lambda x:x+:v), list_reduce([1, 2], lambda x,y:x+y), [i + :v for i in [1]]"
+    assert caller.rows("q/a.csv", f"{sql} from data limit 1", params={"v": 1}) == [[[2], 3, [2]]]
     assert caller.rows("q/a.csv", "select ?, ? || 'x', ?", params=[2**40, "a", None]) == [[2**40, "ax", None]]
     body = caller.query("q/a.csv", "select ? from data", 400, params=[1, 2])
     assert body["errors"][0]["field"] == "params"

@@ -48,6 +48,15 @@ FAILED = "The engine's process ended: it cannot run this statement, or a file is
 MAX_DETAIL = 600
 LISTED_FILES = 100
 """The most files that a response names."""
+_ORIGINAL = re.compile(r"(Original Line: .{80}).*")
+"""The line of a file in an error. A long one would leave no room for the reason."""
+_ADVICE = re.compile(
+    r"\n\s*(?:Possible (?:fixes|solution)|This type was |\* |LINE \d|Try (?:increasing|setting)|The search space used)"
+    r".*|\s*Use \"?SET .*",
+    re.DOTALL | re.IGNORECASE,
+)
+"""What an error says about DuckDB's own settings, which a call does not have."""
+CSV_OPTIONS = "The field options sets the delimiter, the header and the types of columns."
 _PATH = re.compile(r"sr://data/(\d+)(?:/[^\s\"']*)?\.(?:csv|json|parquet)")
 _ERRORS: dict[str, type[StrongroomError]] = {
     "many": MultipleStatements,
@@ -365,8 +374,10 @@ class DataQuery:
         return kind(self._readable(detail)) if kind else EngineFailed(FAILED)
 
     def _readable(self, detail: str) -> str:
-        """The engine's message with the names of the blobs, on one line and without the picture of the place."""
-        text = " ".join(detail.partition("\n\nLINE ")[0].split())
+        """The engine's message with the names of the blobs, on one line, and with what a call can do about it."""
+        text = " ".join(_ADVICE.sub("", _ORIGINAL.sub(r"\1…", detail)).split())
+        if "CSV Error" in text or "sniffing file" in text:
+            text = f"{text.rstrip('.')}. {CSV_OPTIONS}"
 
         def name(found: re.Match[str]) -> str:
             number = int(found[1])

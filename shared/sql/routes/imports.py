@@ -23,10 +23,10 @@ from shared.sql.imports import (
     Mode,
     Rows,
     Target,
-    converter,
     create_table,
     declared,
     find_table,
+    fits,
     load_of,
     match,
     quoted_table,
@@ -263,12 +263,13 @@ class _Import:
         # The reader also takes 31/01/2024 as a date. The values that are imported are the texts themselves.
         with self._opened(self._options, as_text=True) as cursor:
             rows = cursor.fetch(SAMPLE_ROWS)
-        fitting = []
-        for index, column in enumerate(columns):
-            convert = converter(declared(column, "sqlite"), column.kind or "text", "sqlite")
-            fits = _fits(convert, [row[index] for row in rows])
-            fitting.append(column if fits else Column(column.name, "text"))
-        return fitting
+        chosen = {name.lower() for name in self._options.types or ()}
+        return [
+            column
+            if column.name.lower() in chosen or fits(column, [row[index] for row in rows])
+            else Column(column.name, "text")
+            for index, column in enumerate(columns)
+        ]
 
     # ---- The rows.
 
@@ -393,16 +394,6 @@ def _value(raw: msgspec.Raw | None) -> Any:
     if data[:1] in b'"tfn':
         return msgspec.json.decode(data)
     return int(data) if data.lstrip(b"-").isdigit() else data.decode()
-
-
-def _fits(convert: Callable[[Any], Any], values: list[Any]) -> bool:
-    try:
-        for each in values:
-            if each is not None:
-                convert(each)
-    except ValueError:
-        return False
-    return True
 
 
 def _refused(refused: RowRefused, rows: Rows, lines: list[int]) -> StrongroomError:
