@@ -1,7 +1,7 @@
 """The child's side of a model: loads one ONNX file with onnxruntime, and runs it.
 
-Messages are MessagePack arrays: a method, the seconds that it may take and its arguments; or true and a value; or
-false, a kind of error and a text. `load` is followed by the file's bytes, in pieces.
+Messages are MessagePack arrays: a method, the seconds that it may take and its arguments. Responses are the kind of an
+error (empty without one), its text, and the outputs. `load` is followed by the file's bytes, in pieces.
 """
 
 import os
@@ -54,22 +54,22 @@ def serve(channel: "Channel") -> None:
         method, seconds, *arguments = msgspec.msgpack.decode(message)
         limit_cpu(seconds)
         run_options.terminate = False
-        reply: tuple[Any, ...]
+        reply: tuple[str, str, list[Any]]
         try:
             if method == "load":
                 session = None
                 session = _load(channel, *arguments)
-                reply = True, None
+                reply = "", "", []
             else:
-                reply = True, _run(session, run_options, *arguments)
+                reply = "", "", _run(session, run_options, *arguments)
         except MemoryError:
-            reply = False, "memory", ""
+            reply = "memory", "", []
         except TooLarge as error:
-            reply = False, "too-large", str(error)
+            reply = "too-large", str(error), []
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no useful base class.
             text = " ".join(str(error).split())[:MAX_MESSAGE]
             is_memory = "bad_alloc" in text or "Failed to allocate memory" in text or "BFCArena" in text
-            reply = False, "time" if run_options.terminate else "memory" if is_memory else "engine", text
+            reply = "time" if run_options.terminate else "memory" if is_memory else "engine", text, []
         channel.send(msgspec.msgpack.encode(reply))
 
 

@@ -20,6 +20,8 @@ MAX_FIELDS = 2_000_000
 MAX_NODES = 100_000
 MAX_DEPTH = 24
 """Messages within messages. A graph within a node of a graph takes three levels."""
+NODE_DEPTH = 2
+"""Of the nodes of the main graph."""
 MAX_TENSORS = 64
 """Inputs, and outputs, of a model."""
 MAX_RANK = 8
@@ -82,7 +84,13 @@ _MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         12: ("output", "Value"),
         15: ("sparse_initializer", "Sparse"),
     },
-    "Node": {4: ("op_type", "text"), 5: ("attribute", "Attribute"), 7: ("domain", "text")},
+    "Node": {
+        1: ("input", "name"),
+        2: ("output", "name"),
+        4: ("op_type", "text"),
+        5: ("attribute", "Attribute"),
+        7: ("domain", "text"),
+    },
     "Attribute": {
         1: ("name", "text"),
         5: ("t", "Tensor"),
@@ -117,6 +125,16 @@ _REFUSED = {
     "external_data": "The model keeps tensors in other files. Save it as one file, without external data.",
 }
 _CLASSES = frozenset({"classlabels_ints", "classlabels_int64s", "classlabels_strings"})
+_COPIES = frozenset({"Identity", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze"})
+"""Operators whose output has the values of their first input."""
+_INDEXES = frozenset({"ArgMax", "ArgMin"})
+"""Operators whose output is the position of a score in its line."""
+MAX_TRACED = 20
+"""Nodes between a classifier and the label that the model returns."""
+KEPT_NAMES = 4
+"""Names of a node's inputs, and of its outputs, that the walk keeps."""
+MAX_CLASSES = 1000
+_LABELS, _SCORES = frozenset({"INT32", "INT64", "BYTES"}), frozenset({"FP16", "FP32", "FP64"})
 _INTS_TAG = 0x40
 _NUMBERS_RUN = re.compile(rb"(?:\x3d[\x00-\xff]{4})++|(?:\x40[\x80-\xff]{0,9}[\x00-\x7f])++", re.DOTALL)
 """A run of an attribute's `floats` (field 7, 4 bytes each) or `ints` (field 8, varints), which older files do not pack:
@@ -152,7 +170,8 @@ class _Walk:
         self.data = data
         self.nodes = 0
         self.domains: set[str] = set()
-        self.classes: list[list[str | int]] = []
+        self.producers: dict[str, tuple[str, str, list[str | int]]] = {}
+        """By the name of an output of a node of the main graph: its operator, first input, and declared classes."""
 
     def run(self) -> _Message:
         """The model, with its graph's inputs, outputs and constants. Raises UnsupportedModel."""
@@ -162,7 +181,7 @@ class _Walk:
             message = stack[-1]
             if message.position >= message.end:
                 stack.pop()
-                self._end(message)
+                self._end(message, stack[-1] if stack else None)
                 if not stack:
                     return model
                 continue
@@ -196,6 +215,9 @@ class _Walk:
         end = message.position = _within(position + length, message)
         if kind == "text":
             message.fields.setdefault(name, []).append(_decoded(self.data[position:end]))
+        elif kind == "name":
+            if len(names := message.fields.setdefault(name, [])) < KEPT_NAMES:
+                names.append(_decoded(self.data[position:end]))
         elif kind == "label":  # Any bytes, where the attribute has no classes.
             if message.text("name") in _CLASSES:
                 message.fields.setdefault(name, []).append(_decoded(self.data[position:end]))
@@ -214,14 +236,12 @@ class _Walk:
             return inner
         return None
 
-    def _end(self, message: _Message) -> None:
+    def _end(self, message: _Message, parent: _Message | None) -> None:
         """Check a message whose fields were all read."""
         if message.kind == "Tensor" and any(message.all("data_location")):
             raise UnsupportedModel(_REFUSED["external_data"])
-        if message.kind == "Attribute" and message.text("name") in _CLASSES:
-            classes = message.all("ints") or message.all("strings")
-            if classes and classes not in self.classes:
-                self.classes.append(classes)
+        if message.kind == "Attribute" and message.text("name") in _CLASSES and parent is not None:
+            parent.fields["classes"] = message.all("ints") or message.all("strings") or parent.all("classes")
         if message.kind == "Node":
             self.nodes += 1
             if self.nodes > MAX_NODES:
@@ -232,6 +252,11 @@ class _Walk:
                 raise UnsupportedModel("The model returns its scores as maps. Convert it with zipmap=False.")
             if operator == "EPContext":
                 raise UnsupportedModel("The model contains a context compiled for one device. Export it without one.")
+            classes = message.all("classes")
+            if message.depth == NODE_DEPTH and (classes or operator in _COPIES or operator in _INDEXES):
+                source = next(iter(message.all("input")), "")
+                for name in message.all("output"):
+                    self.producers[name] = operator, source, classes
 
 
 def describe(data: bytes) -> Description:
@@ -262,7 +287,27 @@ def describe(data: bytes) -> Description:
     for each in inputs:
         if each.shape is None:
             raise UnsupportedModel(f"The input {each.name} declares no shape. Export the model with one.")
-    return Description(inputs, outputs, walk.classes[0] if len(walk.classes) == 1 else [])
+    return Description(inputs, outputs, _classes(walk, outputs))
+
+
+def _classes(walk: _Walk, outputs: list[TensorSpec]) -> list[str | int]:
+    """The classes of the node that the label comes from: other classifiers of the file are parts of it, such as the
+    classifiers of one class against the rest, and their classes are not those of the scores."""
+    label = next((each for each in outputs if each.datatype in _LABELS), None)
+    name = "" if label is None else label.name
+    for _ in range(MAX_TRACED):
+        operator, source, classes = walk.producers.get(name, ("", "", []))
+        if classes:
+            return classes
+        if operator in _INDEXES:  # The label is the position of the largest score, or of the smallest distance.
+            scores = [each.shape for each in outputs if each.datatype in _SCORES and each.shape is not None]
+            widths = {shape[1] for shape in scores if len(shape) == 2}
+            width = widths.pop() if len(widths) == 1 else 0
+            return list(range(width)) if width <= MAX_CLASSES else []
+        if operator not in _COPIES:
+            break
+        name = source
+    return []
 
 
 def _spec(value: _Message, kind: str) -> TensorSpec:

@@ -1,7 +1,7 @@
 """From a model's outputs to predictions: labels with scores, or values. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,11 +35,12 @@ def predictions_of(
     """
     per_row = [each for each in outputs if each.shape and each.shape[0] == row_count]
     label_output = next((each for each in per_row if each.datatype in _LABEL_TYPES and _width(each) == 1), None)
-    floats = [each for each in per_row if each.datatype in _FLOATS and len(each.shape) <= 2]
+    floats = [each for each in per_row if each.datatype in _FLOATS and len(each.shape) <= 2 and _width(each)]
     if label_output is not None:
         found = values_of(label_output)
         lines = _lines(floats[0]) if floats else [None] * row_count
-        return [_classified(label, line, labels, classes) for label, line in zip(found, lines, strict=True)]
+        indexes = {each: index for index, each in enumerate(classes)}
+        return [_classified(label, line, labels, indexes) for label, line in zip(found, lines, strict=True)]
     if len(per_row) != 1:
         return None
     only = per_row[0]
@@ -55,7 +56,7 @@ def _width(tensor: Tensor) -> int:
 
 
 def _lines(tensor: Tensor) -> list[list[float]]:
-    values, width = values_of(tensor), max(_width(tensor), 1)
+    values, width = values_of(tensor), _width(tensor)
     return [values[at : at + width] for at in range(0, len(values), width)]
 
 
@@ -64,11 +65,11 @@ def _largest(line: Sequence[float]) -> int:
 
 
 def _classified(
-    label: str | int, line: list[float] | None, labels: Sequence[str], classes: Sequence[str | int]
+    label: str | int, line: list[float] | None, labels: Sequence[str], indexes: Mapping[str | int, int]
 ) -> Prediction:
-    index: int | None = None
-    if label in classes:
-        index = classes.index(label)
+    index = indexes.get(label)
+    if index is not None:
+        pass
     elif line is not None and len(line) > 1:
         index = _largest(line)
     elif isinstance(label, int) and 0 <= label < len(labels):

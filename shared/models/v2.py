@@ -7,12 +7,13 @@ https://github.com/kserve/open-inference-protocol; the binary extension is Trito
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from shared.errors import invalid_field
-from shared.models.onnx import TensorSpec
+from shared.models.onnx import MAX_RANK, TensorSpec
 from shared.models.tensors import Tensor, check_shape, from_flat, item_bytes, values_of
 
 LENGTH_HEADER = "inference-header-content-length"
@@ -26,7 +27,7 @@ class RequestInput(msgspec.Struct, frozen=True):
     """An input of a request: `data` in JSON, or after it where the parameters have `binary_data_size`."""
 
     name: str
-    shape: list[int]
+    shape: Annotated[list[int], Meta(max_length=MAX_RANK)]
     datatype: str
     parameters: Parameters = {}
     data: Any = None
@@ -110,7 +111,9 @@ def _flattened(data: Any, path: str) -> list[Any]:
     if not isinstance(data, list):
         raise invalid_field(f"{path}.data", f"`{path}.data` is missing, or is not a list.")
     values = data
-    while any(isinstance(each, list) for each in values):
+    for _ in range(MAX_RANK):
+        if not any(isinstance(each, list) for each in values):
+            break
         values = [value for each in values for value in (each if isinstance(each, list) else [each])]
     return values
 
@@ -146,6 +149,8 @@ def _texts(data: bytes, count: int, path: str) -> list[str]:
         except UnicodeDecodeError:
             raise invalid_field(path, "A text of the input is not UTF-8.") from None
         position += length
+        if len(texts) > count:
+            break
     if position != len(data) or len(texts) != count:
         raise invalid_field(path, f"The input has {len(texts)} whole texts, and its shape needs {count}.")
     return texts

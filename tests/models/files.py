@@ -260,6 +260,20 @@ def _varint(number: int) -> bytes:
     return bytes([*encoded, number])
 
 
+def many_inputs() -> bytes:
+    """Inputs of 2 GiB together."""
+    inputs = [value(f"x{number}", FLOAT, [1, 8_000_000]) for number in range(64)]
+    return model([node("Identity", ["x0"], ["y"])], inputs, [value("y", FLOAT, [1, 8_000_000])])
+
+
+def shaped(shape: Sequence[int]) -> bytes:
+    """An output of bytes that has always this shape."""
+    zero = helper.make_tensor("zero", TensorProto.UINT8, [1], [0])
+    top = node("ConstantOfShape", ["shape"], ["y"], value=zero)
+    outputs = [value("y", TensorProto.UINT8, [None] * len(shape))]
+    return model([top], [X], outputs, [constant("shape", np.array(shape, np.int64))])
+
+
 def large_constants(size: int) -> bytes:
     """Constants of so many bytes."""
     return model(

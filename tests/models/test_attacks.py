@@ -30,6 +30,7 @@ AT_SAVE: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     "lying input": (files.lying_input, ("unsupported-model",)),
     "lying output": (files.lying_output, ("unsupported-model",)),
     "lying constant": (files.lying_constant, ("unsupported-model",)),
+    "many inputs": (files.many_inputs, ("unsupported-model",)),
     "64 MiB of constants": (lambda: files.large_constants(64 * MIB), ("unsupported-model",)),
     **{name: (make, ("unsupported-model",)) for name, (make, _) in files.REFUSED.items()},
 }
@@ -85,6 +86,14 @@ def test_outputs_are_bounded(client: httpx.Client, save: Save) -> None:
     response = predict(client, "wide", rows=[[1, 2, 3, 4]] * 1000)
     assert (response.status_code, response.json()["code"]) == (422, "output-too-large")
     assert predict(client, "wide", rows=[[1, 2, 3, 4]]).status_code == 200
+
+
+@pytest.mark.parametrize("shape", [[2**30, 0], [2**11, 2**11, 0], [3_000_000, 1]])
+def test_lists_are_bounded(client: httpx.Client, save: Save, shape: list[int]) -> None:
+    """A tensor of few bytes, or of none, and many lists is refused before the app makes the lists."""
+    assert save("lists", files.shaped(shape)).status_code == 201
+    response = predict(client, "lists", rows=[[1, 2, 3, 4]])
+    assert (response.status_code, response.json()["code"]) == (422, "output-too-large")
 
 
 def test_a_crash_of_the_engine_ends_its_process_alone() -> None:

@@ -47,6 +47,18 @@ def test_the_score_is_that_of_the_label() -> None:
     }
 
 
+def test_a_cluster_has_its_own_distance() -> None:
+    """Where the label is the position of the smallest score, name and score are those of that position."""
+    outputs = [integers([1]), floats("distances", [[5.0, 0.5, 9.0]])]
+    assert found(outputs, 1, ["a", "b", "c"], [0, 1, 2]) == [{"label": "b", "score": 0.5, "scores": [5.0, 0.5, 9.0]}]
+
+
+def test_scores_of_no_width_are_none() -> None:
+    """A line of scores without a score is no score."""
+    outputs = [integers([1, 0]), Tensor("p", "FP32", [2, 0], b"")]
+    assert [each["score"] for each in found(outputs, 2)] == [None, None]
+
+
 def test_texts_are_labels() -> None:
     """A model whose classes are texts returns them, and `labels` rename them in the order of its classes."""
     outputs = [Tensor("label", "BYTES", [1], b"", ["dog"]), floats("p", [[0.25, 0.75]])]

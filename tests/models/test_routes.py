@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -10,11 +11,16 @@ import numpy as np
 import pytest
 from jwt.algorithms import OKPAlgorithm
 from skl2onnx import to_onnx
+from sklearn.cluster import KMeans
 from sklearn.datasets import load_diabetes, load_iris, load_wine
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, StackingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from tests.models import files
 from tests.models.conftest import Save
@@ -65,6 +71,36 @@ def test_outputs_are_scikit_learns(client: httpx.Client, save: Save, data: str) 
     else:
         assert [each["label"] for each in found] == trained.predict(rows).tolist()
         np.testing.assert_allclose([each["scores"] for each in found], trained.predict_proba(rows), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: OneVsRestClassifier(LogisticRegression(max_iter=1000)),
+        lambda: StackingClassifier([("a", GaussianNB()), ("b", DecisionTreeClassifier(random_state=1))], cv=2),
+        lambda: KNeighborsClassifier(3),
+        lambda: KMeans(3, n_init=1, random_state=1),
+    ],
+    ids=["one against the rest", "stacking", "neighbours", "clusters"],
+)
+@pytest.mark.parametrize("labels", [None, ["a", "b", "c"]])
+def test_label_and_score_belong_together(
+    client: httpx.Client, save: Save, make: Callable[[], Any], labels: list[str] | None
+) -> None:
+    """Whatever classifiers a model consists of, and whatever its classes are, the score is that of the label."""
+    rows, target = load_iris(return_X_y=True)
+    rows, target = rows.astype(np.float32), target + 5
+    trained = make().fit(rows, target)
+    made = to_onnx(trained, rows[:1], options=None if isinstance(trained, KMeans) else {"zipmap": False})
+    name = f"parts-{type(trained).__name__.lower()}"
+    assert save(name, made.SerializeToString(), labels=labels).is_success
+    expected = trained.predict(rows)
+    scores = trained.transform(rows) if isinstance(trained, KMeans) else trained.predict_proba(rows)
+    positions = expected if isinstance(trained, KMeans) else expected - 5
+    found = predict(client, name, rows=rows.tolist()).json()["predictions"]
+    names = expected.tolist() if labels is None else [labels[each] for each in positions]
+    assert [each["label"] for each in found] == names
+    np.testing.assert_allclose([each["score"] for each in found], scores[range(len(rows)), positions], atol=1e-3)
 
 
 def test_a_changed_model_is_the_next_version(client: httpx.Client, save: Save) -> None:

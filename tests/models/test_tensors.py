@@ -4,11 +4,23 @@ import math
 import struct
 from typing import Any
 
+import msgspec
 import pytest
 
 from shared.errors import InvalidRequest
+from shared.models.errors import UnsupportedModel
 from shared.models.onnx import TensorSpec
-from shared.models.tensors import MAX_ROWS, Tensor, from_inputs, from_rows, nested, values_of, zeros
+from shared.models.tensors import (
+    MAX_ROWS,
+    Tensor,
+    from_inputs,
+    from_rows,
+    is_whole,
+    json_bytes,
+    nested,
+    values_of,
+    zeros,
+)
 
 TABLE = TensorSpec("x", "FP32", [-1, 2])
 NAMES = ["a", "b"]
@@ -179,8 +191,22 @@ def test_bytes_are_little_endian_rows() -> None:
 
 def test_zeros_have_one_row() -> None:
     """The tensor of the first run has one element in each open dimension."""
-    assert zeros(TensorSpec("x", "FP32", [-1, 3])) == Tensor("x", "FP32", [1, 3], bytes(12))
-    assert zeros(TensorSpec("x", "BYTES", [-1, 2])).texts == ["", ""]
+    assert zeros([TensorSpec("x", "FP32", [-1, 3])]) == [Tensor("x", "FP32", [1, 3], bytes(12))]
+    assert zeros([TensorSpec("x", "BYTES", [-1, 2])])[0].texts == ["", ""]
+
+
+@pytest.mark.parametrize(
+    "specs",
+    [
+        [TensorSpec("x", "FP32", [1, 8 * 2**20 + 1])],
+        [TensorSpec(f"x{number}", "FP32", [1, 2**20]) for number in range(9)],
+        [TensorSpec("x", "BYTES", [1, 2**20])],
+    ],
+)
+def test_zeros_are_bounded_together(specs: list[TensorSpec]) -> None:
+    """The inputs of the first run take at most 32 MiB together, texts as what they take in memory."""
+    with pytest.raises(UnsupportedModel):
+        zeros(specs)
 
 
 def test_values_are_nested_again() -> None:
@@ -191,3 +217,43 @@ def test_values_are_nested_again() -> None:
     assert nested([], [0]) == []
     assert nested([], [2, 0]) == [[], []]
     assert nested([], [0, 3]) == []
+    assert nested([], [2, 3, 0]) == [[[], [], []], [[], [], []]]
+
+
+@pytest.mark.parametrize("shape", [[], [1], [0], [3, 1], [2, 3, 4], [5, 0], [2, 3, 0], [0, 9]])
+def test_the_least_size_of_json_is_counted(shape: list[int]) -> None:
+    """A tensor takes at least as many bytes as its shape says, whatever its values."""
+    zeros_of = [0] * math.prod(shape)
+    assert json_bytes(shape) <= len(msgspec.json.encode(nested(zeros_of, shape))) + 1
+
+
+def test_a_tensor_from_a_child_is_whole() -> None:
+    """Bytes, texts and shape belong together; nothing else leaves the engine."""
+    assert is_whole(Tensor("y", "FP32", [2, 1], bytes(8)))
+    assert is_whole(Tensor("y", "BYTES", [2], b"", ["a", ""]))
+    assert is_whole(Tensor("y", "BOOL", [], b"\1"))
+    for broken in (
+        Tensor("y", "FP32", [2, 1], bytes(7)),
+        Tensor("y", "FP32", [-2, -1], bytes(8)),
+        Tensor("y", "FP32", [2], bytes(8), ["a"]),
+        Tensor("y", "BYTES", [2], b"", ["a"]),
+        Tensor("y", "BYTES", [1], b"x", ["a"]),
+        Tensor("y", "FP80", [1], b"x"),
+    ):
+        assert not is_whole(broken)
+
+
+@pytest.mark.parametrize("value", [math.nan, 3.4028235e38, -3.4028235e38, 1e-46, 2**24 + 1])
+def test_a_number_is_rounded_to_the_models_type(value: float) -> None:
+    """A number that a float of the type holds, rounded, is accepted, and so is the NaN of a data file."""
+    (found,) = rows([[value]], TensorSpec("x", "FP32", [-1, 1]), [])
+    assert found == struct.unpack("<f", struct.pack("<f", value))[0] or math.isnan(found) is math.isnan(value)
+
+
+def test_the_bytes_of_an_infinity_may_lie_across_two_numbers() -> None:
+    """Only an infinity of its own is too large."""
+    values = list(struct.unpack("<3f", bytes.fromhex("00000000807f00400000c07f")))
+    assert rows([values[:2]]) == values[:2]
+    assert math.isnan(rows([[values[0], values[1], values[2]]], TensorSpec("x", "FP32", [-1, 3]), [])[2])
+    with pytest.raises(InvalidRequest):
+        rows([[0.0, math.inf]])

@@ -11,16 +11,14 @@ from azure.data.tables import TableClient, UpdateMode
 from azure.storage.blob import ContainerClient
 
 from scripts.azurite import Azurite
-from scripts.samples import MODELS, _open_keys
 from shared.models.store.files import CONTAINER, ModelFiles
 from shared.models.store.records import TABLE, RecordStore
 from shared.settings import StorageSettings
-from shared.signing import keyring
 from shared.storage import Storage
 from tests.models import files
 from tests.models.conftest import Save
 from tests.models.test_routes import predict
-from tests.support import App, app_environ, run_app
+from tests.support import app_environ, run_app
 
 ROW = [[1, 2, 3, 4]]
 
@@ -144,40 +142,3 @@ def test_a_changed_key_of_an_endpoint_is_not_sent(fresh: httpx.Client, table: Ta
     row["sealed_key"] = other["sealed_key"]
     table.update_entity(row, UpdateMode.REPLACE)
     assert is_refused(predict(fresh, "sealed-one", rows=ROW, timeout_ms=1000))
-
-
-def test_the_state_of_the_signing_key_counts(
-    save: Save, models_app: App, models_azurite: Azurite, fresh: httpx.Client
-) -> None:
-    """Rotated, the key's signatures hold; disabled or revoked, they do not, until the model is saved again."""
-    assert save("state", files.identity()).status_code == 201
-    assert fresh.post("/api/keys/_models/rotate", json={}).status_code == 200
-    assert predict(fresh, "state", rows=ROW).status_code == 200
-
-    keys = _open_keys(
-        models_azurite.connection_string, app_environ(models_app.database.parent, "")["STRONGROOM_MASTER_KEY"]
-    )
-    number = keys.get("_models").current_version
-    assert number is not None
-    first, now = number - 1, keys.clock()
-    keys.change("_models", lambda key: keyring.changed(key, keyring.Changes(disable=[first]), now))
-    assert is_refused(predict(fresh, "state", rows=ROW))
-    keys.change("_models", lambda key: keyring.changed(key, keyring.Changes(enable=[first]), now))
-    assert predict(fresh, "state", rows=ROW).status_code == 200
-
-    revoked = fresh.post("/api/keys/_models/revoke", json={"version": first, "reason": "lost"})
-    assert revoked.status_code == 200
-    assert is_refused(predict(fresh, "state", rows=ROW))
-    assert is_refused(fresh.get("/api/models/state"))
-    fields = {"container": "samples", "blob": "test/state.onnx"}
-    saved = fresh.put("/api/models/state", json=fields)
-    assert (saved.status_code, saved.json()["version"]) == (201, 2)
-    assert predict(fresh, "state", rows=ROW).status_code == 200
-    # With its only usable version revoked, the next save creates another.
-    fresh.post("/api/keys/_models/revoke", json={"version": number, "reason": "lost, too"})
-    assert is_refused(predict(fresh, "state", rows=ROW))
-    assert fresh.put("/api/models/state", json=fields).json()["version"] == 3
-    assert predict(fresh, "state", rows=ROW).status_code == 200
-    for name in ("iris", "diabetes"):  # The other tests call the samples.
-        model = next(each for each in MODELS if each["name"] == name)
-        assert fresh.put(f"/api/models/{name}", json={k: v for k, v in model.items() if k != "name"}).is_success

@@ -24,7 +24,7 @@ from shared.inflight import inflight
 from shared.models import batches
 from shared.models.batches import OutputFormat
 from shared.models.errors import BadRow, BatchTooLarge, ModelNotTrusted, ModelTimeout, TooFewProcesses, UnsupportedModel
-from shared.models.predictions import Prediction, predictions_of
+from shared.models.predictions import Prediction
 from shared.models.routes.fields import MODEL_ERRORS, OUTAGES, RUNNING, ContainerName, ModelName, Version
 from shared.models.routes.predicting import Models
 from shared.models.store.outputs import Outputs
@@ -251,7 +251,8 @@ def _predicted(
 ) -> tuple[bytes, int]:
     """The bytes of an output, and its rows."""
     manifest, kind = stored.manifest, fields.target.format
-    inputs, labels, classes = manifest.inputs or [], manifest.labels or [], manifest.classes or []
+    inputs = manifest.inputs or []
+    fixed = next((each.shape[0] for each in inputs if each.shape and each.shape[0] > 0), CHUNK_ROWS)
     ends = deadline()
     written, count = bytearray(), 0
     names: list[str] = []
@@ -264,13 +265,12 @@ def _predicted(
             headings = [each.name for each in columns]
             wanted = batches.positions(manifest, headings)
             decimals = [at for at, each in enumerate(columns) if each.kind == "decimal"]
-            while rows := query.fetch(CHUNK_ROWS):
+            while rows := query.fetch(min(fixed, CHUNK_ROWS)):
                 try:
                     tensors = from_rows(inputs, (), batches.inputs_of(rows, wanted, decimals))
                 except InvalidRequest as error:
                     raise batches.bad_row(error, count, [headings[at] for at in wanted]) from error
-                results = models.run(manifest, tensors)
-                predictions = predictions_of(results, labels, classes, len(rows))
+                _, predictions = models.predict(manifest, tensors, len(rows))
                 if predictions is None:
                     raise UnsupportedModel("The model's outputs have no line for each row. Call it with predict.")
                 if first is None:

@@ -28,8 +28,19 @@ from shared.models.store.endpoints import Endpoints
 from shared.models.store.engine import Engine
 from shared.models.store.files import ModelFiles
 from shared.models.store.records import RecordStore, Stored
-from shared.models.tensors import MAX_OUTPUT_BYTES, MAX_ROWS, Tensor, from_inputs, from_rows, nested, values_of
+from shared.models.tensors import (
+    MAX_OUTPUT_BYTES,
+    MAX_ROWS,
+    Tensor,
+    from_inputs,
+    from_rows,
+    json_bytes,
+    nested,
+    values_of,
+)
 from shared.web import Example, Fields, Operation, Response
+
+_TOO_LARGE = f"The response has more than {MAX_OUTPUT_BYTES} bytes."
 
 
 class Predict(Fields, frozen=True):
@@ -88,6 +99,20 @@ class Models:
             sha256, partial(self.files.load, sha256), inputs, manifest.outputs or [] if outputs is None else outputs
         )
 
+    def predict(
+        self, manifest: Manifest, inputs: list[Tensor], row_count: int
+    ) -> tuple[list[Tensor], list[Prediction] | None]:
+        """The outputs of an ONNX model, and its predictions. Raises as `run` does, and OutputTooLarge.
+
+        A small tensor may be many lists: of the shape [1000000000, 0] it has no bytes at all.
+        """
+        results = self.run(manifest, inputs)
+        size = sum(json_bytes(each.shape) for each in results)
+        if size > MAX_OUTPUT_BYTES:
+            raise OutputTooLarge(f"{_TOO_LARGE} Send fewer rows.")
+        inflight.book(max(size, sum(len(each.data) for each in results)))
+        return results, predictions_of(results, manifest.labels or [], manifest.classes or [], row_count)
+
 
 def predict(models: Models, fields: Predict) -> Response:
     if (fields.rows is None) == (fields.inputs is None):
@@ -102,9 +127,12 @@ def predict(models: Models, fields: Predict) -> Response:
     else:
         tensors = from_inputs(manifest.inputs or [], fields.inputs or {})
         count = tensors[0].shape[0] if tensors[0].shape else 1
-    results = models.run(manifest, tensors)
-    inflight.book(sum(len(each.data) for each in results))
-    return respond(manifest, results, count)
+    results, predictions = models.predict(manifest, tensors, count)
+    outputs = {each.name: nested(values_of(each), each.shape) for each in results}
+    response = Response.json(Predicted(manifest.name, manifest.version, outputs, predictions))
+    if len(response.body) > MAX_OUTPUT_BYTES:
+        raise OutputTooLarge(f"{_TOO_LARGE} Send fewer rows.")
+    return response
 
 
 def _score(models: Models, stored: Stored, fields: Predict) -> Response:
@@ -120,16 +148,6 @@ def _score(models: Models, stored: Stored, fields: Predict) -> Response:
     count = None if fields.rows is None else len(fields.rows)
     found = predictions_in(result, manifest.labels or [], count)
     return Response.json(Predicted(manifest.name, manifest.version, {"response": result}, found))
-
-
-def respond(manifest: Manifest, results: list[Tensor], count: int) -> Response:
-    """The response for the outputs of an ONNX model. Raises OutputTooLarge."""
-    found: list[Prediction] | None = predictions_of(results, manifest.labels or [], manifest.classes or [], count)
-    outputs = {each.name: nested(values_of(each), each.shape) for each in results}
-    response = Response.json(Predicted(manifest.name, manifest.version, outputs, found))
-    if len(response.body) > MAX_OUTPUT_BYTES:
-        raise OutputTooLarge(f"The response has more than {MAX_OUTPUT_BYTES} bytes. Send fewer rows.")
-    return response
 
 
 def operations(models: Models) -> dict[str, Operation]:

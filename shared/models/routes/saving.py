@@ -200,7 +200,7 @@ def _trial(engine: Engine, sha256: str, data: bytes, description: onnx.Descripti
 
     Raises UnsupportedModel where it fails, or where its outputs are not as the file declares them.
     """
-    inputs = [zeros(each) for each in description.inputs]
+    inputs = zeros(description.inputs)
     try:
         with call_limit(min(TRIAL_SECONDS, seconds_left())):
             results = engine.run(sha256, lambda: data, inputs, description.outputs)

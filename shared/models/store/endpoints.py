@@ -5,6 +5,7 @@ https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-en
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from threading import Lock
 from time import monotonic
@@ -147,7 +148,7 @@ def _failure(status: int, headers: Mapping[str, str]) -> StrongroomError:
         return EndpointTimeout(f"The endpoint responded {status}: its own time limit is over.")
     if status == 429:
         seconds = headers.get("retry-after", "")
-        wait = min(int(seconds), 3600) if seconds.isdecimal() else 1
+        wait = min(int(seconds), 3600) if re.fullmatch("[0-9]{1,9}", seconds) else 1
         return Busy("The endpoint is busy. Try again after the seconds in Retry-After.", retry_after=math.ceil(wait))
     if status >= 500:
         return EndpointUnavailable(f"The endpoint responded {status}.")

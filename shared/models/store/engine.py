@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from time import monotonic
-from typing import Any
+from typing import Literal
 from weakref import WeakSet
 
 import msgspec
@@ -12,11 +12,21 @@ from shared.deadline import deadline
 from shared.models.child import ENTRY, PIECE_BYTES
 from shared.models.errors import ModelTimeout, OutputTooLarge, TooFewProcesses, UnsupportedModel
 from shared.models.onnx import TensorSpec
-from shared.models.tensors import MAX_OUTPUT_BYTES, Tensor
+from shared.models.tensors import MAX_OUTPUT_BYTES, Tensor, is_whole
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sandbox.process import MEMORY, TIME, Child, ChildDied, ChildLate, Sandbox
 
-_REPLY = msgspec.msgpack.Decoder(list[Any])
+
+class Reply(msgspec.Struct, frozen=True, array_like=True):
+    """What the child sends: the outputs, or the kind of an error and its text."""
+
+    error: Literal["", "time", "memory", "too-large", "engine"]
+    text: str
+    outputs: list[Tensor]
+
+
+_REPLY = msgspec.msgpack.Decoder(Reply)
+_BROKEN = "The process that ran the model returned no tensors. Save a model that onnxruntime can run."
 _LATE = "The model did not respond in time, and was ended. Send a larger timeout_ms or fewer rows."
 _MEMORY = "The model needs more memory than its process may take. Send fewer rows, or use a smaller model."
 
@@ -56,18 +66,15 @@ class Engine:
             raise ModelTimeout(_LATE) from None
         except ChildDied as error:
             raise _death(error) from error
+        except msgspec.DecodeError as error:
+            raise EngineFailed(_BROKEN) from error
         finally:
             self._sandbox.give(child, reusable=is_good)
-        if not reply[0]:
-            _, kind, text = reply
-            if kind == "time":
-                raise ModelTimeout(_LATE)
-            if kind == "memory":
-                raise OutOfMemory(_MEMORY)
-            if kind == "too-large":
-                raise OutputTooLarge(f"{text} Send fewer rows.")
-            raise EngineFailed(f"onnxruntime reports: {text}")
-        return [Tensor(*each) for each in reply[1]]
+        if reply.error:
+            raise _failure(reply)
+        if not all(is_whole(each) for each in reply.outputs) or len(reply.outputs) != len(outputs):
+            raise EngineFailed(_BROKEN)
+        return reply.outputs
 
     def reserve(self, count: int) -> AbstractContextManager[None]:
         """Reserve child processes for the calls inside, all at once. Raises Busy and TooFewProcesses."""
@@ -83,18 +90,25 @@ class Engine:
         for at in range(0, len(data), PIECE_BYTES):
             child.send(data[at : at + PIECE_BYTES], ends)
         reply = _REPLY.decode(child.receive(ends))
-        if not reply[0]:
-            _, kind, text = reply
-            if kind == "time":
-                raise ModelTimeout(_LATE)
-            if kind == "memory":
-                raise OutOfMemory(_MEMORY)
-            raise UnsupportedModel(f"onnxruntime does not load the model: {text}")
+        if reply.error == "engine":
+            raise UnsupportedModel(f"onnxruntime does not load the model: {reply.text}")
+        if reply.error:
+            raise _failure(reply)
         self._loaded.add(child)
 
 
 def _left(ends: float) -> float:
     return max(0.0, ends - monotonic())
+
+
+def _failure(reply: Reply) -> Exception:
+    if reply.error == "time":
+        return ModelTimeout(_LATE)
+    if reply.error == "memory":
+        return OutOfMemory(_MEMORY)
+    if reply.error == "too-large":
+        return OutputTooLarge(f"{reply.text} Send fewer rows.")
+    return EngineFailed(f"onnxruntime reports: {reply.text}")
 
 
 def _death(error: ChildDied) -> Exception:

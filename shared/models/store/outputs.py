@@ -1,6 +1,7 @@
 """The output blobs of batches: each is written once, whole or not at all."""
 
 import hashlib
+import re
 from typing import Any, NamedTuple
 
 from shared.errors import NotFound, PreconditionFailed
@@ -34,7 +35,7 @@ class Outputs:
         except NotFound:
             return None
         count, sha256 = properties.metadata.get("rowcount", ""), properties.metadata.get("sha256", "")
-        return Output(int(count) if count.isdecimal() else 0, str(sha256))
+        return Output(int(count) if re.fullmatch("[0-9]{1,15}", count) else 0, str(sha256))
 
     def write(self, container: str, name: str, data: bytes, row_count: int, content_type: str) -> Output:
         """Write an output, unless another call was faster: then that one stays."""
