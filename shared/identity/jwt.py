@@ -4,14 +4,12 @@ A token never brings its own key. Each name occurs once (RFC 7519, section 4), n
 has one form per value.
 """
 
-import json
-import re
 from typing import Any, Literal
 
 import msgspec
 
-from shared.errors import InvalidRequest, StrongroomError
-from shared.web import decode_base64
+from shared.errors import BadRequest, StrongroomError
+from shared.web import decode_strictly, parse_object
 
 Reason = Literal[
     "expired",
@@ -28,9 +26,6 @@ MAX_CHARACTERS = 64 * 1024
 """The host accepts headers of 32 KiB in total, so no token that anybody can use is longer."""
 REFUSED_HEADERS = frozenset({"jwk", "jku", "x5u", "x5c", "crit", "b64"})
 """Headers that bring a key (RFC 8725, section 3.10), or change what is signed (RFC 7797)."""
-
-_PART = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
-_LAST = {2: "AQgw", 3: "AEIMQUYcgkosw048"}
 
 
 class TokenRefused(StrongroomError):
@@ -75,39 +70,17 @@ def parse(text: str) -> Parsed:
     if len(text) > MAX_CHARACTERS or text.count(".") != 2:
         raise TokenRefused("malformed")
     parts = text.split(".")
-    header, claims, signature = _object(_decoded(parts[0])), _object(_decoded(parts[1])), _decoded(parts[2])
+    try:
+        header, claims, signature = (
+            parse_object(decode_strictly(parts[0])),
+            parse_object(decode_strictly(parts[1])),
+            decode_strictly(parts[2]),
+        )
+    except (BadRequest, ValueError):
+        raise TokenRefused("malformed") from None
     if not isinstance(header.get("alg"), str) or REFUSED_HEADERS & header.keys():
         raise TokenRefused("malformed")
     for name in ("kid", "typ"):
         if not isinstance(header.get(name, ""), str):
             raise TokenRefused("malformed")
     return Parsed(text, header, claims, text.rpartition(".")[0].encode(), signature)
-
-
-def _decoded(part: str) -> bytes:
-    """Base64url as in RFC 7515, section 2: no padding, no other characters, and only one form of each value."""
-    rest = len(part) % 4
-    if not _PART.fullmatch(part) or rest == 1 or (rest and part[-1] not in _LAST[rest]):
-        raise TokenRefused("malformed")
-    try:
-        return decode_base64(part, "token")
-    except InvalidRequest:
-        raise TokenRefused("malformed") from None
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError
-        return found
-
-    try:
-        # msgspec refuses NaN, numbers out of range and broken surrogates, which Python's json accepts.
-        value = msgspec.json.decode(data)
-        json.loads(data, object_pairs_hook=unique)
-    except (ValueError, msgspec.MsgspecError, RecursionError):
-        raise TokenRefused("malformed") from None
-    if not isinstance(value, dict):
-        raise TokenRefused("malformed")
-    return value

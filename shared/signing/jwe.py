@@ -1,6 +1,5 @@
 """JSON Web Encryption (RFC 7516) with stored keys, by joserfc. No I/O; `encrypt` uses the library's randomness."""
 
-import json
 from collections.abc import Mapping
 from copy import copy
 from functools import cache
@@ -8,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from shared.errors import InvalidRequest, invalid_field
+from shared.errors import BadRequest, invalid_field
 from shared.signing.errors import NotDecryptable, UnfitAlgorithm
-from shared.web import decode_base64, encode_base64
+from shared.web import decode_base64, encode_base64, parse_object
 
 if TYPE_CHECKING:
     from joserfc.jwe import JWERegistry
@@ -113,7 +112,7 @@ def read(given: Ciphertext, field: str) -> tuple[Ciphertext, Envelope]:
     """
     try:
         if isinstance(given, str) and given.lstrip().startswith("{"):
-            given = _object(given)
+            given = parse_object(given.encode())
         if isinstance(given, str):
             parts = given.strip().split(".")
             if len(parts) != 5:
@@ -128,7 +127,7 @@ def read(given: Ciphertext, field: str) -> tuple[Ciphertext, Envelope]:
         if len(merged) < sum(map(len, headers)):  # RFC 7516, section 5.2, step 4.
             raise ValueError
         return given, _envelope(merged, associated_data)
-    except (ValueError, TypeError, AttributeError, RecursionError, InvalidRequest):
+    except (ValueError, TypeError, AttributeError, BadRequest):
         raise invalid_field(
             field,
             f"`{field}` is not a JWE: neither compact nor flattened JSON (RFC 7516, section 7), or a header name is "
@@ -146,22 +145,7 @@ def _envelope(header: Mapping[str, Any], associated_data: bytes | None) -> Envel
 
 
 def _header(encoded: str) -> dict[str, Any]:
-    return _object(decode_base64(encoded, "protected"))
-
-
-def _object(text: str | bytes) -> dict[str, Any]:
-    """A JSON object in which no name occurs twice. Raises ValueError, TypeError or RecursionError."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError
-        return found
-
-    parsed = json.loads(text, object_pairs_hook=unique)
-    if not isinstance(parsed, dict):
-        raise TypeError
-    return parsed
+    return parse_object(decode_base64(encoded, "protected"))
 
 
 def _key(key: Any, key_type: str) -> "Key":

@@ -1,17 +1,13 @@
 """JSON Web Signatures: compact (RFC 7515, section 7.1), and detached with an unencoded payload (RFC 7797). Pure."""
 
-import json
-import re
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from shared.errors import BadRequest
 from shared.signing.errors import MalformedSignature
-from shared.web import decode_base64, encode_base64
-
-_LAST = {2: "AQgw", 3: "AEIMQUYcgkosw048"}
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*", re.ASCII)
+from shared.web import decode_strictly, encode_base64, parse_object
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -86,19 +82,10 @@ def parse(text: str, detached_payload: bytes | None) -> Token:
 
 def _header(encoded: str) -> _Header:
     """A header, in which each name occurs once (RFC 7515, section 4). Raises MalformedSignature."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError
-        return found
-
     try:
-        fields = json.loads(_decode(encoded).decode(), object_pairs_hook=unique)
-    except (ValueError, RecursionError):
+        fields = parse_object(_decode(encoded))
+    except BadRequest:
         raise MalformedSignature from None
-    if not isinstance(fields, dict):
-        raise MalformedSignature
     algorithm, key_id = fields.get("alg"), fields.get("kid")
     if not isinstance(algorithm, str) or not isinstance(key_id, str | None):
         raise MalformedSignature
@@ -122,9 +109,7 @@ def _is_encoded(fields: dict[str, Any]) -> bool:
 
 
 def _decode(text: str) -> bytes:
-    """Base64url as in RFC 7515, section 2: no padding, no other characters, and only one form of each value."""
-    rest = len(text) % 4
-    # The last character may carry bits that no byte takes: they are zero.
-    if not _BASE64URL.fullmatch(text) or rest == 1 or (rest and text[-1] not in _LAST[rest]):
-        raise MalformedSignature
-    return decode_base64(text, "signature")
+    try:
+        return decode_strictly(text)
+    except ValueError:
+        raise MalformedSignature from None

@@ -1,8 +1,8 @@
 """HTTP for the capabilities: routes, decoding of requests, responses, cursors, the OpenAPI document."""
 
-from shared.web.base64url import decode_base64, encode_base64
+from shared.web.base64url import decode_base64, decode_strictly, encode_base64
 from shared.web.cursor import Cursors
-from shared.web.decoding import convert
+from shared.web.decoding import convert, parse_object
 from shared.web.route import (
     DELETE,
     FUNCTION,
@@ -47,6 +47,8 @@ __all__ = [
     "Session",
     "convert",
     "decode_base64",
+    "decode_strictly",
     "encode_base64",
+    "parse_object",
     "rfc3339",
 ]

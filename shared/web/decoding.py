@@ -143,9 +143,7 @@ def _from_body(operation: Operation, request: Request) -> Fields | None:
     # The usual header needs no parsing.
     if request.body and content_type not in ("", "application/json") and not _is_json(content_type):
         raise UnsupportedMediaType("Send JSON in UTF-8, with the header Content-Type: application/json.")
-    parsed = parse_json(request.body or b"{}")
-    if not isinstance(parsed, dict):
-        raise NotAnObject('Send an object, such as {"key": "default"}.')
+    parsed = parse_object(request.body or b"{}")
     if operation.request is None:
         _refuse_fields(list(parsed))
         return None
@@ -178,6 +176,14 @@ def parse_json(body: bytes) -> object:
     keys = _count_keys(parsed)
     if keys != colons and keys != _count_outside_texts(body, b":"):
         raise DuplicateKey("An object of the body contains the same key twice. Send each key once.")
+    return parsed
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """A JSON object, in which each name occurs once. Raises the errors of `parse_json`, and NotAnObject."""
+    parsed = parse_json(data)
+    if not isinstance(parsed, dict):
+        raise NotAnObject('Send an object, such as {"key": "default"}.')
     return parsed
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidRequest
-from shared.web import decode_base64, encode_base64
+from shared.web import decode_base64, decode_strictly, encode_base64
 
 
 @given(st.binary())
@@ -31,3 +31,16 @@ def test_invalid_base64_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest) as problem:
         decode_base64(text, "signature")
     assert problem.value.errors[0].field == "signature"
+
+
+@given(st.binary())
+def test_jose_has_one_form_of_each_value(data: bytes) -> None:
+    """The strict decoder accepts what `encode_base64` writes."""
+    assert decode_strictly(encode_base64(data)) == data
+
+
+@pytest.mark.parametrize("text", ["a", "AAAAA", "AA==", "AAA=", "+w", "_/8", "AB", "AAB", "AA\n", " AA", "é"])
+def test_other_forms_are_refused(text: str) -> None:
+    """Padding, other alphabets, blanks, and bits beyond the last byte are refused."""
+    with pytest.raises(ValueError, match="base64url"):
+        decode_strictly(text)
