@@ -111,7 +111,8 @@ def shape(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: each if name in ("code", "title", "valid") else shape(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [shape(each) for each in value[:1]]
+        # Each shape once: the order of users is that of their random ids.
+        return sorted({json.dumps(shape(each), sort_keys=True) for each in value})
     return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
 
 
