@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -140,6 +141,21 @@ def test_first_sign_ins_at_once_are_one_user(new_instance: NewAccounts) -> None:
         found = instances[0].find(ISSUER, subject)
         assert found is not None
         assert found.user.user_id == user_id
+
+
+def test_a_user_whom_two_calls_create_is_not_undone(new_instance: NewAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that claims the name for the same user, and loses, does not undo the user whom others already read."""
+    first, second, user_id = new_instance(), new_instance(), str(uuid4())
+    confirm = first.users._confirm
+
+    def after_the_other(claims: Any) -> list[bool]:
+        with pytest.raises(UserExists):
+            second.create_without_password("acme:alice", user_id)
+        return confirm(claims)
+
+    monkeypatch.setattr(first.users, "_confirm", after_the_other)
+    user = first.create_without_password("acme:alice", user_id)
+    assert second.users.by_name("acme:alice").user == user
 
 
 @pytest.mark.parametrize("fate", [LOSE_REQUEST, LOSE_RESPONSE])

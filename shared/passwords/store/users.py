@@ -296,11 +296,22 @@ class UserStore:
 
         def confirm(claim: tuple[User, str]) -> bool:
             user, etag = claim
-            try:
-                self.table.write(replace(self._name_row(user), etag))
-            except RowConflict:
-                return False
-            return True
+
+            def attempt() -> bool:
+                nonlocal etag
+                try:
+                    self.table.write(replace(self._name_row(user), etag))
+                except RowConflict:
+                    row = self.table.get(NAMES, self.key(user.name))
+                    if row is None or self.records.open(row, _OWNERS).user_id != user.user_id:
+                        return False
+                    # Another call that creates the same user has claimed the name for it, and has lost: others may
+                    # have read this user already.
+                    etag = row.etag
+                    raise
+                return True
+
+            return retry_on_conflict(attempt)
 
         if not claims:
             return []
