@@ -13,9 +13,11 @@ from tests.support import ROOT, clean_environ
 WORKFLOW = ROOT / ".github" / "workflows" / "azure-dev.yml"
 
 
-def _run_ci(folder: Path, *parts: str, programs: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run .ci/run with a make that only prints its arguments and CI, and with only these programs."""
-    (folder / "make").write_text('#!/bin/sh\necho "make $* CI=$CI"\n')
+def _run_ci(
+    folder: Path, *parts: str, programs: tuple[str, ...] = (), then: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run .ci/run with a make that only prints its arguments and CI and runs `then`, and with only these programs."""
+    (folder / "make").write_text(f'#!/bin/sh\necho "make $* CI=$CI"\n{then}\n')
     (folder / "make").chmod(0o755)
     for name in ("bash", "dirname", "env", "python3", "sh", *programs):
         path = shutil.which(name)
@@ -33,6 +35,17 @@ def test_ci_runs_without_apt(tmp_path: Path) -> None:
     lines = [line for line in done.stdout.splitlines() if line.startswith("make")]
     assert lines == ["make lint CI=", "make test CI=", "make infra CI="]
     assert "apt-get is not available: not installing postgresql mariadb-server" in done.stdout
+
+
+@pytest.mark.parametrize(("still_failing", "status"), [("exit 0", 0), ("exit 2", 2)])
+def test_ci_runs_failed_tests_once_more(tmp_path: Path, still_failing: str, status: int) -> None:
+    """Failed tests run once more, one at a time, and their second result decides; nothing follows a second failure."""
+    fails = f'case "$*" in *last-failed*) {still_failing};; test*) exit 2;; esac'
+    done = _run_ci(tmp_path, "test", "infra", then=fails)
+    assert done.returncode == status
+    again = "make test TESTS=-n 0 --last-failed --last-failed-no-failures none CI="
+    lines = [line for line in done.stdout.splitlines() if line.startswith("make")]
+    assert lines == ["make test CI=", again] + ["make infra CI="] * (not status)
 
 
 def test_ci_names_an_unknown_part(tmp_path: Path) -> None:
