@@ -95,7 +95,8 @@ def test_decisions_follow_the_template(path: Path) -> None:
     """Every decision has the template's sections, its file's number, a date, and the status that the index gives."""
     text = path.read_text()
     head = re.match(
-        r"# (\d+)\. (.+)\n\n- Status: (accepted|proposed|superseded by \[\d+\]\(\S+\))(?:; supersedes \S+)?\n"
+        r"# (\d+)\. (.+)\n\n- Status: (accepted|proposed|superseded by \[\d+\]\(\S+\))"
+        r"(?:; supersedes \S+(?: and \S+)*)?\n"
         r"- Date: [\d-]{10}\n",
         text,
     )
