@@ -50,4 +50,4 @@ class ContentMismatch(Refused):
     """The bytes are of another kind than the name or the Content-Type says. Nothing was stored."""
 
     code = "content-mismatch"
-    title = "The content is not what the name says"
+    title = "The content does not match the name"

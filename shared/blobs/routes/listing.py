@@ -24,7 +24,7 @@ INCLUDED: tuple[Included, ...] = ("metadata", "tags", "snapshots", "versions", "
 
 
 class ListBlobs(Fields, frozen=True):
-    """What to list; without `container`, the containers are listed."""
+    """The blobs to list; without `container`, the containers are listed."""
 
     container: ContainerName | None = None
     prefix: Annotated[

@@ -52,7 +52,7 @@ DispositionHeader = Annotated[
 
 
 class ShareItem(Fields, frozen=True):
-    """What to open, to whom, and for how long."""
+    """The blob to open, for whom, and for how long."""
 
     container: ContainerName
     name: BlobName | None = None
@@ -78,7 +78,7 @@ class ShareItem(Fields, frozen=True):
     content_disposition: DispositionHeader | None = None
     revocable: Annotated[bool, Meta(description="Gives a link of this app, which can be listed and revoked.")] = False
     one_shot: Annotated[bool, Meta(description="A revocable link for one download.")] = False
-    owner: Annotated[str, Meta(max_length=256, description="A note on whose it is. Revocable only.")] | None = None
+    owner: Annotated[str, Meta(max_length=256, description="The owner's name, for your own use. Revocable only.")] | None = None
     max_uses: Annotated[int, Meta(ge=1, le=2**53, description="How many downloads. Revocable only.")] | None = None
     max_bytes: (
         Annotated[int, Meta(ge=1, le=2**53, description="How many bytes it gives in all. Revocable only.")] | None
@@ -347,7 +347,7 @@ def operations(blobs: BlobStore, shares: ShareStore, cursors: Cursors, delivery:
             handle=partial(share_blob, blobs, shares, delivery),
             request=ShareBlob,
             response=Shared,
-            summary="Create a link that opens a blob to whoever has it, to read or to write.\nA plain link is a signed "
+            summary="Create a link with which anybody may read or write a blob.\nA plain link is a signed "
             "URL at the storage account: it lasts up to 7 days and cannot be revoked. A revocable link is a URL of "
             "this app: it can be counted, listed and revoked, open all blobs below a prefix, or work just once.",
             errors=(*IN_CONTAINER, UnknownBlob, BlobConflict, BlobExists, BlobTooLarge, AddressUnknown, *OUTAGES),

@@ -72,7 +72,7 @@ _EXAMPLE_CREDENTIAL = {
 Label = Annotated[
     str,
     Meta(
-        description="What the user calls the device: text without control characters.",
+        description="The user's name for the device: text without control characters.",
         min_length=1,
         max_length=MAX_LABEL,
         pattern=r"^[^\x00-\x1f\x7f]*\Z",
@@ -151,7 +151,7 @@ class DescribedFactor(msgspec.Struct, frozen=True):
 
 
 class DescribedPasskeys(msgspec.Struct, frozen=True):
-    """What `PublicKeyCredential.signalAllAcceptedCredentials` takes, in snake case."""
+    """The argument of `PublicKeyCredential.signalAllAcceptedCredentials`, in snake case."""
 
     rp_id: str
     user_handle: str
@@ -464,7 +464,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
             request=UserFactorsRequest,
             response=None,
             summary="Remove all second factors and recovery codes of a user who has lost them.\n\nAll sessions of the "
-            "user end. Then the password alone signs in: verify who asks for this.",
+            "user end. Then the password alone signs in: check the person's identity first.",
             errors=(UnknownUser, Busy, Unavailable),
             examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
             statuses={204: "The user has no second factor."},

@@ -46,7 +46,7 @@ EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - of https://xkc
 
 _REASONS = (
     "`wrong-credentials`: the user or the password is wrong, or the `code_verifier`. `wrong-code`: the code is wrong, "
-    "was used, or does not complete this ticket. `wrong-passkey`: as well for a passkey. `expired`: the ticket or the "
+    "was used, or does not complete this ticket. `wrong-passkey`: the same for a passkey. `expired`: the ticket or the "
     "session has ended; sign in again. `reused`: the refresh token was used before, so the session has been ended. "
     "`disabled`: an operator has disabled the user."
 )

@@ -396,7 +396,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
             request=ExportUsersRequest,
             response=ExportUsersResponse,
             summary="Export users with their hashes, a page at a time.\n\nNo other function returns a user's hash: "
-            "give its key only to who moves users elsewhere.",
+            "give its key only to operators who move users elsewhere.",
             errors=(Unavailable,),
             examples=(Example("The first page", {}),),
         ),

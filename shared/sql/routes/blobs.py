@@ -55,7 +55,7 @@ class QueryBlobsRequest(PageRequest, frozen=True, kw_only=True):
     limit: Limit = 1000
     timeout_ms: TimeoutMs = 5000
     explain: Annotated[bool, Meta(description="Return DuckDB's plan for the statement, and do not run it.")] = False
-    dry_run: Annotated[bool, Meta(description="Do not run the statement. Return what it would read.")] = False
+    dry_run: Annotated[bool, Meta(description="Do not run the statement. Return the files that it would read.")] = False
     accept: Accept | None = None
 
 
@@ -90,7 +90,7 @@ def operations(data: Callable[[], Data], cursors: Cursors) -> dict[str, Operatio
             summary="Read data files in Blob Storage with one SELECT over the view `data`.\n"
             "The files are CSV, NDJSON, JSON or Parquet. The statement is DuckDB's SQL, and reads only the files that "
             "`path` names. Limits, formats and cursors are those of `query-sql`. `bytes_scanned` and `requests` say "
-            "what was read of the files.",
+            "how much of the files was read.",
             errors=(
                 *ERRORS,
                 *FILE_ERRORS,

@@ -73,7 +73,7 @@ class QuerySqlRequest(PageRequest, frozen=True, kw_only=True):
         False
     )
     dry_run: Annotated[
-        bool, Meta(description="Do not run the statement. Return what it would read; on a database server, its plan.")
+        bool, Meta(description="Do not run the statement. Return the files that it would read; on a database server, its plan.")
     ] = False
     accept: Accept | None = None
 
@@ -124,7 +124,7 @@ class ExecuteSqlRequest(Fields, frozen=True):
 
 
 class StatementResponse(msgspec.Struct, frozen=True):
-    """What one statement did. `columns` and `rows` are there if it returns rows (RETURNING)."""
+    """The result of one statement. `columns` and `rows` are there if it returns rows (RETURNING)."""
 
     rows_affected: int
     last_row_id: int | None = None
@@ -134,7 +134,7 @@ class StatementResponse(msgspec.Struct, frozen=True):
 
 
 class ExecuteSqlResponse(msgspec.Struct, frozen=True):
-    """What was done: the result of `sql`; or for `statements` the sum, and `results` in the same order."""
+    """The result of `sql`; or for `statements` the sum, and `results` in the same order."""
 
     rows_affected: int
     dry_run: bool

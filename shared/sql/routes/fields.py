@@ -102,7 +102,7 @@ class ReadFile(msgspec.Struct, frozen=True):
 
 
 class DryRunResponse(msgspec.Struct, frozen=True):
-    """What a statement over data files would read, at most. `files` has at most 100 of `file_count`."""
+    """The files that a statement would read, at most. `files` has at most 100 of `file_count`."""
 
     files: list[ReadFile]
     file_count: int
@@ -114,7 +114,7 @@ class DryRunResponse(msgspec.Struct, frozen=True):
 class QueryResponse(msgspec.Struct, frozen=True):
     """A page of rows. If `truncated`, more rows follow; `cursor` fetches them.
 
-    `bytes_scanned` and `requests` say what was read of data files.
+    `bytes_scanned` and `requests` say how much of the data files was read.
     """
 
     columns: list[ColumnResponse]

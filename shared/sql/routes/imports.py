@@ -119,7 +119,7 @@ class InvalidRowResponse(msgspec.Struct, frozen=True):
 
 
 class ImportSqlResponse(msgspec.Struct, frozen=True):
-    """What was imported; in a dry run what would be, and `error`: null if the import would succeed."""
+    """The imported rows. In a dry run, `error` is null if the import would succeed."""
 
     row_count: int
     columns: list[ImportedColumn]
