@@ -146,7 +146,8 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         "info": {
             "title": "Strongroom",
             "version": __version__,
-            "description": "Signing and encryption, passwords and sign-in, SQL over HTTP, data files, blobs and models.\n\n" + _table_of_errors(),
+            "description": "Signing, encryption, passwords, sign-in, SQL over HTTP, data files, blobs and models.\n\n"
+            + _table_of_errors(),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/api"}],

@@ -78,7 +78,9 @@ class ShareItem(Fields, frozen=True):
     content_disposition: DispositionHeader | None = None
     revocable: Annotated[bool, Meta(description="Gives a link of this app, which can be listed and revoked.")] = False
     one_shot: Annotated[bool, Meta(description="A revocable link for one download.")] = False
-    owner: Annotated[str, Meta(max_length=256, description="The owner's name, for your own use. Revocable only.")] | None = None
+    owner: (
+        Annotated[str, Meta(max_length=256, description="The owner's name, for your own use. Revocable only.")] | None
+    ) = None
     max_uses: Annotated[int, Meta(ge=1, le=2**53, description="How many downloads. Revocable only.")] | None = None
     max_bytes: (
         Annotated[int, Meta(ge=1, le=2**53, description="How many bytes it gives in all. Revocable only.")] | None

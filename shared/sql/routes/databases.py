@@ -73,7 +73,10 @@ class QuerySqlRequest(PageRequest, frozen=True, kw_only=True):
         False
     )
     dry_run: Annotated[
-        bool, Meta(description="Do not run the statement. Return the files that it would read; on a database server, its plan.")
+        bool,
+        Meta(
+            description="Do not run the statement. Return the files that it would read; on a database server, its plan."
+        ),
     ] = False
     accept: Accept | None = None
 
