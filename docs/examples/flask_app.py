@@ -5,7 +5,7 @@
         flask --app flask_app run
 
 The server calls sign-in with a function key, so the settings that make it public stay off. The tokens are in Flask's
-cookie, which scripts cannot read.
+cookie, which scripts cannot read. For single sign-on, STRONGROOM_ORIGINS contains the origin of this app.
 """
 
 import base64
@@ -87,7 +87,7 @@ def next_step(result):
         me = call("GET", "me", token=result["access_token"])
         session.clear()  # A new session: nobody may have prepared the old one.
         keep(result)
-        session["name"] = me["user"]
+        session.update(name=me["user"], form_token=secrets.token_urlsafe())
         login_user(User(me["user_id"], me["user"]))
         return redirect(url_for("home"))
     if "ticket" in result:
@@ -113,6 +113,7 @@ def failed(error):
     """A name that has to wait, or a problem with Strongroom."""
     if error.response.status_code == 429:
         return form("Sign in", PASSWORD, f"Try again in {error.response.headers['Retry-After']} s."), 429
+    app.logger.error("Strongroom: %s %s", error, error.response.text)  # A problem (RFC 9457), which holds no secret.
     return "Sign-in is not available now. Try again later.", 503
 
 
@@ -167,7 +168,7 @@ def home():
     """A page for signed-in users."""
     return render_template_string(
         '<h1>Hello {{ name }}</h1><form method=post action="{{ url_for("logout") }}">'
-        "<input type=hidden name=form_token value={{ session.form_token }}><button>Sign out</button></form>",
+        '<input type=hidden name=form_token value="{{ session.form_token }}"><button>Sign out</button></form>',
         name=current_user.name,
     )
 
@@ -177,7 +178,11 @@ def home():
 def logout():
     """End the session here and at Strongroom."""
     check_form()
-    call("POST", "sign-out", token=session["access_token"])
+    try:
+        call("POST", "sign-out", token=session["access_token"])
+    except requests.HTTPError as error:
+        if error.response.status_code not in (401, 404):  # 401, 404: the session has ended already.
+            raise
     logout_user()
     session.clear()
     return redirect(url_for("login"))

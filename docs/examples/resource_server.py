@@ -30,7 +30,7 @@ app = Flask(__name__)
 def claims_of(token):
     """The claims of an access token (RFC 9068, section 4). Raises jwt.PyJWTError."""
     header = jwt.get_unverified_header(token)
-    if header.get("typ", "").lower() not in ("at+jwt", "application/at+jwt"):
+    if str(header.get("typ")).lower() not in ("at+jwt", "application/at+jwt"):
         raise jwt.InvalidTokenError("This is not an access token.")
     return jwt.decode(
         token,

@@ -18,6 +18,7 @@ from shared.signing.master import FileMasterKey
 from shared.signing.store import KeyStore
 from shared.storage import Storage
 from tests.identity.conftest import PASSWORD, Caller
+from tests.identity.provider import encode
 from tests.support import ROOT, app_environ
 
 
@@ -53,7 +54,9 @@ def test_a_resource_server(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> N
     assert caller.send("PUT", f"users/{tokens['user_id']}/roles", {"roles": ["editor"]}).is_success
     refreshed = caller.post("sessions/refresh", refresh_token=tokens["refresh_token"])
     assert get(refreshed["access_token"], "DELETE").status_code == 204
-    for token in ("", "x", "a.b.c", tokens["refresh_token"], tokens["access_token"][:-4] + "AAAA"):
+    odd = encode({"typ": 5, "alg": "ES256"})
+    forged = tokens["access_token"][:-4] + "AAAA"
+    for token in ("", "x", "a.b.c", f"{odd}.e30.AAAA", tokens["refresh_token"], forged):
         refused = get(token)
         assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Bearer error="invalid_token"')
 
@@ -65,12 +68,12 @@ def example(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return load("flask_app", monkeypatch, STRONGROOM=address(caller), STRONGROOM_KEY=key, SECRET_KEY="a secret")
 
 
-def submit(browser: FlaskClient, path: str, **fields: str) -> Any:
-    """Load the form of a page, and submit it."""
+def submit(browser: FlaskClient, path: str, action: str = "", **fields: str) -> Any:
+    """Load the form of a page, and submit it: to the same path, or to `action`."""
     page = browser.get(path, follow_redirects=True)
-    found = re.search(r'name=form_token value="?([\w-]+)', page.text)
+    found = re.search(r'name=form_token value="([\w-]+)"', page.text)
     assert found, page.text
-    return browser.post(path, data=fields | {"form_token": found[1]}, follow_redirects=True)
+    return browser.post(action or path, data=fields | {"form_token": found[1]}, follow_redirects=True)
 
 
 def test_a_flask_app_signs_users_in(caller: Caller, example: ModuleType) -> None:
@@ -83,14 +86,19 @@ def test_a_flask_app_signs_users_in(caller: Caller, example: ModuleType) -> None
     with browser.session_transaction() as session:
         token = session["access_token"]
     assert browser.post("/logout", data={}).status_code == 400
-    with browser.session_transaction() as session:
-        form_token = session.get("form_token") or "-"
     assert browser.get("/").status_code == 200
-    browser.get("/login")
-    with browser.session_transaction() as session:
-        form_token = session["form_token"]
-    assert browser.post("/logout", data={"form_token": form_token}).status_code == 302
+    assert "Sign in" in submit(browser, "/", "/logout").text
     assert caller.send("GET", "me", token=token).status_code == 401
+    assert "/login" in browser.get("/").headers["Location"]
+
+
+def test_a_flask_app_signs_out_of_an_ended_session(caller: Caller, example: ModuleType) -> None:
+    """A user whose session an operator has ended can sign out of the app."""
+    name, tokens = caller.sign_up()
+    browser: FlaskClient = example.app.test_client()
+    submit(browser, "/login", user=name, password=PASSWORD)
+    assert caller.send("DELETE", f"users/{tokens['user_id']}/sessions").status_code == 204
+    assert "Sign in" in submit(browser, "/", "/logout").text
     assert "/login" in browser.get("/").headers["Location"]
 
 
