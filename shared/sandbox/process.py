@@ -145,7 +145,7 @@ class Child:
 
     def _died(self) -> ChildDied:
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.5)  # Its pipe closes a little before it is gone.
+            self._process.wait(2.0)  # Its pipe closes a little before it is gone.
         code = self._process.returncode
         self.kill()
         return ChildDied(FAILURES.get(code, ENGINE))

@@ -250,7 +250,10 @@ def _candidates(column: Column, parts: list[_Part]) -> Iterator[str]:
     if kind is None:
         yield from _of_values(parts)
         return
-    if detail in ("big", "zone"):  # Integers beyond 64 bits, and times of day with an offset, have no type in Arrow.
+    if detail == "zone":  # Times of day with an offset have no type in Arrow.
+        return
+    if detail == "big":  # Integers beyond 64 bits have none either, but most sums of DuckDB are none of them.
+        yield "int64"
         return
     if kind == "decimal":
         found = _DECIMAL.fullmatch(detail)

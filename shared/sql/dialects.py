@@ -15,8 +15,6 @@ _PLAIN = r"[^\x00-/:-@\[-^`{-\x7f]"
 """A letter, digit or `_`."""
 _PART = r"[^\x00-#%-/:-@\[-^`{-\x7f]"
 """A letter, digit, `_` or `$`."""
-_START_OR_DOLLAR = r"[^\x00-#%-@\[-^`{-\x7f]"
-"""A letter, `_` or `$`."""
 
 
 class DialectFacts(NamedTuple):
@@ -95,10 +93,10 @@ _MYSQL = rf"""
 | (?P<name> `[^`]*+(?:``[^`]*+)*+` )
 | (?P<open> ['"`] | /\* )
 | (?P<number> [0-9]{_PART}*+ )
-| (?P<word> {_START_OR_DOLLAR}{_PART}*+ )
+| (?P<word> (?:{_START}|\$(?!{_START})){_PART}*+ )
 | (?P<symbol> := )
 | \?(?P<position> [0-9]*+ )
-| :(?P<parameter> {_START}{_PLAIN}*+ )
+| [:$](?P<parameter> {_START}{_PLAIN}*+ )
 | (?P<sign> [-+*/%<>=|,&~.();:!@^{{}}] )
 """
 

@@ -15,12 +15,14 @@ from shared.sandbox.child import HEADER, Channel, forbid_system_calls
 def serve(channel: Channel) -> None:
     """Run functions by name."""
     CHANNEL.append(channel)
+    channel.on_interrupt(STOPPED.set)
     while (message := channel.receive()) is not None:
         name, value = msgspec.msgpack.decode(message)
         channel.send(msgspec.msgpack.encode(_run(name, value)))
 
 
 CHANNEL: list[Channel] = []
+STOPPED = Event()
 
 
 def _error(call: Callable[[], object]) -> int:
@@ -61,9 +63,7 @@ def _run(name: str, value: Any) -> Any:
     if name == "open to read":
         return _error(lambda: os.close(os.open("/dev/null", os.O_RDONLY)))
     if name == "sleep":
-        stopped = Event()
-        CHANNEL[0].on_interrupt(stopped.set)
-        return stopped.wait(value)
+        return STOPPED.wait(value)
     if name == "die":
         os._exit(3)
     while True:

@@ -83,9 +83,11 @@ def test_a_child_that_is_late_is_killed(child: Child) -> None:
         os.kill(child.pid, 0)
 
 
-def test_an_engine_is_interrupted_before_it_is_killed(child: Child) -> None:
+def test_an_engine_is_interrupted_before_it_is_killed(child: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the deadline the engine may end the call by itself: the child then lives on."""
-    assert call(child, "sleep", 60, seconds=0.5) is True
+    monkeypatch.setattr("shared.sandbox.process.KILL_SECONDS", SECONDS)
+    assert call(child, "echo", 1) == 1  # From here on, an interrupt reaches it.
+    assert call(child, "sleep", SECONDS, seconds=0.1) is True
     assert call(child, "echo", 1) == 1
 
 
@@ -201,8 +203,9 @@ def test_a_reservation_is_all_or_nothing() -> None:
     sandbox.close()
 
 
-def test_calls_of_one_key_wait_for_each_other() -> None:
+def test_calls_of_one_key_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the child of a key is in use, a second call waits for it and starts no other."""
+    monkeypatch.setattr("shared.sandbox.process.WAIT_SECONDS", SECONDS)
     sandbox = Sandbox(SandboxSettings(processes=2, memory_bytes=256 * MIB))
     first = sandbox.take(ENTRY, time.monotonic() + SECONDS, "a")
     with ThreadPoolExecutor(1) as threads:

@@ -15,7 +15,7 @@ import pytest
 from shared.sql.arrow import read_page
 from shared.sql.databases import Database
 from shared.sql.errors import SqlError
-from shared.sql.values import Column, RowOverLimit, Rows
+from shared.sql.values import BigInteger, Column, RowOverLimit, Rows
 from tests.sql.test_engines import TYPES, write
 from tests.support import App
 
@@ -129,7 +129,9 @@ def test_values_decide_where_nothing_is_declared() -> None:
     [
         (Column("c", "integer"), "x", "string", "x"),
         (Column("c", "integer"), 1.5, "double", 1.5),
-        (Column("c", "integer", None, None, "big"), 2**64, "string", str(2**64)),
+        (Column("c", "integer", None, None, "big"), BigInteger(str(2**64)), "string", str(2**64)),
+        (Column("c", "integer", None, None, "big"), 2**63, "string", str(2**63)),
+        (Column("c", "integer", None, None, "big"), 2**63 - 1, "int64", 2**63 - 1),
         (Column("c", "boolean"), 2, "int64", 2),
         (Column("c", "date"), "0000-00-00", "string", "0000-00-00"),
         (Column("c", "date"), "20240101", "string", "20240101"),

@@ -177,6 +177,7 @@ def test_parameters_by_position_and_by_name(fruit: Database) -> None:
     assert rows(fruit, asked, [1, 2]) == [["apple", ":x ?"], ["apricot", ":x ?"]]
     asked = "select name from fruit where (id = :id and price < :price) or id = :id order by name"
     assert rows(fruit, asked, {"id": 2, "price": 0.5}) == [["apricot"]]
+    assert rows(fruit, asked.replace(":", "$"), {"id": 2, "price": 0.5}) == [["apricot"]]
     assert rows(fruit, "select name from fruit where id = ?2 and price < ?1", [1, 3]) == [["banana"]]
     for params in ([], [1, 2], {"a": 1}):
         with pytest.raises(InvalidRequest) as caught:

@@ -155,6 +155,7 @@ def test_a_statement_is_not_blank(sql: str) -> None:
         ("mysql", "select 1 # ?\n, ?", (), 1),
         ("mysql", "select 5--?, ? -- ?", (), 2),
         ("mysql", "select @x := :a, @y", ("a",), 0),
+        ("mysql", "select $a, a$b, `$c`, $1, '$d', $e_2", ("a", "e_2"), 0),
         ("mysql", "select `?`, /* ? */ ?", (), 1),
     ],
 )

@@ -28,7 +28,9 @@ MEDIA_TYPES = (
 Sql = Annotated[str, Meta(description="One SQL statement.", min_length=1, max_length=100_000)]
 Params = Annotated[
     GivenParams | None,
-    Meta(description='A list of values for `?`, or an object for `:name`. Write bytes as `{"base64": "…"}`.'),
+    Meta(
+        description='A list of values for `?`, or an object for `:name` or `$name`. Write bytes as `{"base64": "…"}`.'
+    ),
 ]
 DatabaseName = Annotated[str, Meta(description="The name of the database in the app's settings.", max_length=64)]
 TimeoutMs = Annotated[
