@@ -14,7 +14,7 @@ from typing import Any
 from shared.deadline import call_limit
 from shared.errors import UserExists
 from shared.models.errors import ModelTimeout
-from shared.models.routes.saving import SaveModel, save_model
+from shared.models.routes.saving import SaveModelRequest, save_model
 from shared.models.settings import ModelSettings
 from shared.models.store.engine import Engine
 from shared.models.store.files import ModelFiles
@@ -175,12 +175,12 @@ def seed_models(connection_string: str, master_key: str) -> None:
     sandbox = Sandbox(SandboxSettings())
     try:
         for fields in MODELS:
-            _save_model(records, ModelFiles(storage, records.hashes), Engine(sandbox), SaveModel(**fields))
+            _save_model(records, ModelFiles(storage, records.hashes), Engine(sandbox), SaveModelRequest(**fields))
     finally:
         sandbox.close()
 
 
-def _save_model(records: RecordStore, files: ModelFiles, engine: Engine, fields: SaveModel) -> None:
+def _save_model(records: RecordStore, files: ModelFiles, engine: Engine, fields: SaveModelRequest) -> None:
     """Save a model, again where a busy machine took longer for the first run than a call may."""
     for _ in range(MODEL_ATTEMPTS):
         with suppress(ModelTimeout), call_limit(SEED_SECONDS):

@@ -22,3 +22,10 @@ def test_the_host_accepts_names_and_paths() -> None:
     for route in routes:
         assert re.fullmatch(r"[a-z][a-z0-9-]{0,126}", route.name), route.name
         assert not route.path.startswith("/"), route.path
+
+
+def test_request_types_have_one_naming_scheme() -> None:
+    """The type of a function's fields is called `<Function>Request`; functions with the same fields may share one."""
+    for route in build({}).routes:
+        request = route.operation.request
+        assert request is None or request.__name__.endswith("Request"), request

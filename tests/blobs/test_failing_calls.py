@@ -116,7 +116,7 @@ def test_a_deleted_blob_is_restored() -> None:
         return respond(200, b"", headers)(connection, request)
 
     with server(response) as url:
-        restored = changing.restore_blob(store_at(url), changing.RestoreBlob(container="container", name="a b"))
+        restored = changing.restore_blob(store_at(url), changing.RestoreBlobRequest(container="container", name="a b"))
     assert requests == [b"PUT /a/container/a%20b?comp=undelete", b"HEAD /a/container/a%20b"]
     assert (restored.etag, restored.last_modified, restored.size) == ('"0x1"', "2026-01-02T03:04:05Z", 0)
 
@@ -216,10 +216,12 @@ def test_a_large_blob_is_not_read() -> None:
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda blobs: changing.copy_blob(blobs, changing.CopyBlob(container="container", name="a", to_name="b")),
-        lambda blobs: changing.restore_blob(blobs, changing.RestoreBlob(container="container", name="a")),
-        lambda blobs: writing.put_blob(blobs, 9, pytest.fail, writing.PutBlob(container="container", name="a"), PUT),
-        lambda blobs: containers.create_container(blobs, containers.CreateContainer(container="container")),
+        lambda blobs: changing.copy_blob(blobs, changing.CopyBlobRequest(container="container", name="a", to_name="b")),
+        lambda blobs: changing.restore_blob(blobs, changing.RestoreBlobRequest(container="container", name="a")),
+        lambda blobs: writing.put_blob(
+            blobs, 9, pytest.fail, writing.PutBlobRequest(container="container", name="a"), PUT
+        ),
+        lambda blobs: containers.create_container(blobs, containers.CreateContainerRequest(container="container")),
         lambda blobs: blobs.head(Target("container", "a")).size,
     ],
     ids=["copy", "restore", "put", "create", "size"],

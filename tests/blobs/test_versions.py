@@ -120,7 +120,7 @@ def running(account: Account) -> Iterator[BlobStore]:
         server.server_close()
 
 
-RESTORE = changing.RestoreBlob(container="container", name="a.txt")
+RESTORE = changing.RestoreBlobRequest(container="container", name="a.txt")
 
 
 def test_soft_delete_alone_brings_the_blob_back() -> None:
@@ -163,9 +163,9 @@ def test_a_version_is_read_and_copied() -> None:
     account = Account(versions=True)
     request = Request("GET", "http://x/api/blobs/container/a.txt", {}, {"container": "container", "name": "a.txt"}, b"")
     with running(account) as blobs:
-        fields = reading.GetBlob(container="container", name="a.txt", version_id=OLD)
+        fields = reading.GetBlobRequest(container="container", name="a.txt", version_id=OLD)
         assert reading.get_blob(blobs, Delivery(most=100), fields, request).body == b"old"
-        copy = changing.CopyBlob(container="container", name="a.txt", to_name="b.txt", version_id=OLD)
+        copy = changing.CopyBlobRequest(container="container", name="a.txt", to_name="b.txt", version_id=OLD)
         assert changing.copy_blob(blobs, copy).status == "success"
     assert account.base == b"old"
 
@@ -178,9 +178,9 @@ def test_an_archived_blob_says_what_to_do(status: str) -> None:
     fields = {"container": "container", "name": "a.txt", "to_name": "b.txt"}
     with running(account) as blobs:
         with pytest.raises(BlobConflict, match="Wait until it is back" if status else "set-tier"):
-            changing.copy_blob(blobs, changing.CopyBlob(**fields))  # type: ignore[arg-type]
+            changing.copy_blob(blobs, changing.CopyBlobRequest(**fields))  # type: ignore[arg-type]
         account.versions[NEW] = b"newest"
-        copy = changing.CopyBlob(**fields, tier="Hot", rehydrate_priority="High", version_id=NEW)  # type: ignore[arg-type]
+        copy = changing.CopyBlobRequest(**fields, tier="Hot", rehydrate_priority="High", version_id=NEW)  # type: ignore[arg-type]
         assert changing.copy_blob(blobs, copy).status == "success"
     assert account.copy_headers["x-ms-rehydrate-priority"] == "High"
     assert account.copy_headers["x-ms-access-tier"] == "Hot"

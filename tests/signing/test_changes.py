@@ -124,16 +124,16 @@ def test_signing_and_encrypting_rotate_what_is_due(new_store: NewStore) -> None:
     keys = new_store(clock=clock)
     keys.create("s", NewKey(type="Ed25519", purpose="sign", rotation_days=1))
     keys.create("e", NewKey(type="AES-256", purpose="encrypt", rotation_days=1))
-    old: Any = signatures.sign(keys, signatures.SignFields(key="s", message="x"))
-    sealed: Any = ciphertexts.encrypt(keys, ciphertexts.EncryptFields(key="e", plaintext="x"))
+    old: Any = signatures.sign(keys, signatures.SignRequest(key="s", message="x"))
+    sealed: Any = ciphertexts.encrypt(keys, ciphertexts.EncryptRequest(key="e", plaintext="x"))
     assert (old.version, sealed.version) == (1, 1)
     clock.pass_days(1)
-    new: Any = signatures.sign(keys, signatures.SignFields(key="s", message="x"))
-    again: Any = ciphertexts.generate_data_key(keys, ciphertexts.DataKeyFields(key="e"))
+    new: Any = signatures.sign(keys, signatures.SignRequest(key="s", message="x"))
+    again: Any = ciphertexts.generate_data_key(keys, ciphertexts.DataKeyRequest(key="e"))
     assert (new.version, again.version) == (2, 2)
-    verified: Any = signatures.verify(keys, signatures.VerifyFields(key="s", message="x", signature=old.signature))
+    verified: Any = signatures.verify(keys, signatures.VerifyRequest(key="s", message="x", signature=old.signature))
     assert (verified.valid, verified.version) == (True, 1)
-    opened: Any = ciphertexts.decrypt(keys, ciphertexts.DecryptFields(ciphertext=sealed.ciphertext))
+    opened: Any = ciphertexts.decrypt(keys, ciphertexts.DecryptRequest(ciphertext=sealed.ciphertext))
     assert (opened.plaintext, opened.version) == ("x", 1)
 
 
@@ -526,16 +526,16 @@ def test_a_call_asks_storage_once(new_store: NewStore, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Session, "send", count)
     items = [{"message": "x", "signature": "A" * 86} for _ in range(50)]
-    response = signatures.verify(keys, signatures.VerifyFields(key="k", batch=items))
+    response = signatures.verify(keys, signatures.VerifyRequest(key="k", batch=items))
     assert isinstance(response, BatchResponse)
     assert {each.reason for each in response.results} == {"mismatch"}
     assert reads == 1
-    made = ciphertexts.encrypt(keys, ciphertexts.EncryptFields(key="e", plaintext="x"))
+    made = ciphertexts.encrypt(keys, ciphertexts.EncryptRequest(key="e", plaintext="x"))
     foreign = made.ciphertext.split(".")  # type: ignore[union-attr]
     foreign[0] = encode_base64(b'{"alg":"A256KW","enc":"A256GCM","kid":"nobody"}')
     sealed = [{"ciphertext": ".".join(foreign)} for _ in range(50)]
     reads = 0
-    failed = ciphertexts.decrypt(keys, ciphertexts.DecryptFields(batch=sealed))
+    failed = ciphertexts.decrypt(keys, ciphertexts.DecryptRequest(batch=sealed))
     assert isinstance(failed, BatchResponse)
     assert {each["code"] for each in failed.results} == {"not-decryptable"}
     assert reads == 1
@@ -574,7 +574,7 @@ def test_a_key_set_has_every_change_of_its_instance(new_store: NewStore, monkeyp
 
     def kids(name: str = "") -> list[str]:
         if name:
-            response: Any = operations["key-jwks"].handle(published.KeyJwksFields(name=name))
+            response: Any = operations["key-jwks"].handle(published.KeyJwksRequest(name=name))
         else:
             response = operations["jwks"].handle()
         return [each["kid"] for each in json.loads(response.body)["keys"]]

@@ -381,7 +381,7 @@ def test_unknown_kids_cost_three_requests(new_store: NewStore, monkeypatch: pyte
     keys.create("k", AES)
     requests = Requests(monkeypatch)
     response: Any = ciphertexts.decrypt(
-        keys, ciphertexts.DecryptFields(batch=[unknown(number) for number in range(1000)])
+        keys, ciphertexts.DecryptRequest(batch=[unknown(number) for number in range(1000)])
     )
     codes = [each["code"] for each in response.results]
     assert (codes[:3], set(codes[3:])) == (["not-decryptable"] * 3, {"too-costly"})
@@ -396,10 +396,10 @@ def test_a_key_under_many_names_costs_three_requests(new_store: NewStore, monkey
     for number in range(4):
         keys.import_key(f"k{number}", new, material)
     kid = keys.get("k0").versions[1].document.key_id
-    sealed: Any = ciphertexts.encrypt(keys, ciphertexts.EncryptFields(key="k1", plaintext="x"))
+    sealed: Any = ciphertexts.encrypt(keys, ciphertexts.EncryptRequest(key="k1", plaintext="x"))
     keys.change("k0", lambda metadata: changed(metadata, Changes(disable=[1]), keys.clock()))
     other = new_store()
-    opened: Any = ciphertexts.decrypt(other, ciphertexts.DecryptFields(ciphertext=sealed.ciphertext))
+    opened: Any = ciphertexts.decrypt(other, ciphertexts.DecryptRequest(ciphertext=sealed.ciphertext))
     assert (opened.key, opened.plaintext) == ("k1", "x")
     fresh = new_store()
     fresh.derive_key("x")
@@ -444,9 +444,9 @@ def test_versions_in_vain_are_bounded(new_store: NewStore, monkeypatch: pytest.M
     with_many_versions(keys, "s", ED25519, 12)
     header = encode_base64(b'{"alg":"A256KW","enc":"A256GCM"}')
     without_kid = {"ciphertext": f"{header}.{'A' * 54}.{'A' * 16}.AA.{'A' * 22}"}
-    opened: Any = ciphertexts.decrypt(keys, ciphertexts.DecryptFields(key="e", batch=[without_kid] * 50))
+    opened: Any = ciphertexts.decrypt(keys, ciphertexts.DecryptRequest(key="e", batch=[without_kid] * 50))
     verified: Any = signatures.verify(
-        keys, signatures.VerifyFields(key="s", batch=[{"message": "x", "signature": "A" * 86}] * 50)
+        keys, signatures.VerifyRequest(key="s", batch=[{"message": "x", "signature": "A" * 86}] * 50)
     )
     assert opened.results[-1]["code"] == verified.results[-1]["code"] == "too-costly"
 

@@ -30,7 +30,7 @@ TimeoutMs = Annotated[
 ]
 
 
-class CopyBlob(Fields, frozen=True):
+class CopyBlobRequest(Fields, frozen=True):
     """From where to where, within the storage account."""
 
     container: ContainerName
@@ -57,7 +57,7 @@ class CopiedBlob(msgspec.Struct, frozen=True):
     url: str
 
 
-def copy_blob(blobs: BlobStore, request: CopyBlob) -> CopiedBlob:
+def copy_blob(blobs: BlobStore, request: CopyBlobRequest) -> CopiedBlob:
     check_version(request.version_id, request.snapshot)
     check_name(request.to_name, "to_name")
     source = Target(request.container, request.name, request.version_id, request.snapshot)
@@ -87,7 +87,7 @@ def copy_blob(blobs: BlobStore, request: CopyBlob) -> CopiedBlob:
     )
 
 
-class SetTier(Fields, frozen=True):
+class SetTierRequest(Fields, frozen=True):
     """Which blob, and to which tier to move it."""
 
     container: ContainerName
@@ -105,12 +105,12 @@ class TierResponse(msgspec.Struct, frozen=True):
     pending: bool
 
 
-def set_tier(blobs: BlobStore, request: SetTier) -> TierResponse:
+def set_tier(blobs: BlobStore, request: SetTierRequest) -> TierResponse:
     pending = blobs.set_tier(Target(request.container, request.name), request.tier, request.rehydrate_priority)
     return TierResponse(request.container, request.name, request.tier, pending)
 
 
-class RestoreBlob(Fields, frozen=True):
+class RestoreBlobRequest(Fields, frozen=True):
     """Which blob."""
 
     container: ContainerName
@@ -128,7 +128,7 @@ class RestoredBlob(msgspec.Struct, frozen=True):
     url: str
 
 
-def restore_blob(blobs: BlobStore, request: RestoreBlob) -> RestoredBlob:
+def restore_blob(blobs: BlobStore, request: RestoreBlobRequest) -> RestoredBlob:
     restored = blobs.restore(Target(request.container, request.name), datetime.now(UTC))
     return RestoredBlob(
         request.container,
@@ -145,7 +145,7 @@ def operations(blobs: BlobStore) -> dict[str, Operation]:
     return {
         "copy-blob": Operation(
             handle=partial(copy_blob, blobs),
-            request=CopyBlob,
+            request=CopyBlobRequest,
             response=CopiedBlob,
             summary="Copy a blob, a version or a snapshot within the storage account; its bytes do not leave it.\n"
             "An archived blob is copied with `tier` Hot, Cool or Cold, which takes hours (`rehydrate_priority`).",
@@ -161,7 +161,7 @@ def operations(blobs: BlobStore) -> dict[str, Operation]:
         ),
         "set-tier": Operation(
             handle=partial(set_tier, blobs),
-            request=SetTier,
+            request=SetTierRequest,
             response=TierResponse,
             summary="Move a blob to another tier: Hot, Cool, Cold or Archive.\nCooler tiers cost less to keep and more "
             "to read, and are billed for at least 30, 90 and 180 days. An archived blob cannot be read.",
@@ -171,7 +171,7 @@ def operations(blobs: BlobStore) -> dict[str, Operation]:
         ),
         "restore-blob": Operation(
             handle=partial(restore_blob, blobs),
-            request=RestoreBlob,
+            request=RestoreBlobRequest,
             response=RestoredBlob,
             summary="Bring back a deleted blob.\nWhere the account keeps versions, the newest becomes the blob; where "
             "it has soft delete, the deleted blob returns with its snapshots.",

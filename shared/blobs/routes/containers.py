@@ -15,7 +15,7 @@ from shared.storage.errors import ContainerExists, ReservedContainer
 from shared.web import Example, Fields, Operation, Response, rfc3339
 
 
-class CreateContainer(Fields, frozen=True):
+class CreateContainerRequest(Fields, frozen=True):
     """The name of the new container."""
 
     container: ContainerName
@@ -31,13 +31,13 @@ class CreatedContainer(msgspec.Struct, frozen=True):
     url: str
 
 
-def create_container(blobs: BlobStore, request: CreateContainer) -> Response:
+def create_container(blobs: BlobStore, request: CreateContainerRequest) -> Response:
     created = blobs.create_container(request.container, check_metadata(request.metadata))
     url = blobs.url(request.container, "").rstrip("/")
     return Response.json(CreatedContainer(request.container, created.etag, rfc3339(created.last_modified), url), 201)
 
 
-class DeleteContainer(Fields, frozen=True):
+class DeleteContainerRequest(Fields, frozen=True):
     """Which container."""
 
     container: ContainerName
@@ -46,7 +46,7 @@ class DeleteContainer(Fields, frozen=True):
     ] = False
 
 
-def delete_container(blobs: BlobStore, listings: ListingStore, request: DeleteContainer) -> Response:
+def delete_container(blobs: BlobStore, listings: ListingStore, request: DeleteContainerRequest) -> Response:
     check_container(request.container)
     if not request.force and not listings.is_empty(request.container):
         raise ContainerNotEmpty("The container holds blobs, versions or snapshots. Send force=true to delete them all.")
@@ -59,7 +59,7 @@ def operations(blobs: BlobStore, listings: ListingStore) -> dict[str, Operation]
     return {
         "create-container": Operation(
             handle=partial(create_container, blobs),
-            request=CreateContainer,
+            request=CreateContainerRequest,
             response=CreatedContainer,
             summary="Create a container.",
             errors=(ContainerExists, ReservedContainer, *OUTAGES),
@@ -69,7 +69,7 @@ def operations(blobs: BlobStore, listings: ListingStore) -> dict[str, Operation]
         ),
         "delete-container": Operation(
             handle=partial(delete_container, blobs, listings),
-            request=DeleteContainer,
+            request=DeleteContainerRequest,
             response=None,
             summary="Delete a container, if it is empty, or with all that is in it.",
             errors=(*IN_CONTAINER, ContainerExists, ContainerNotEmpty, *OUTAGES),

@@ -23,7 +23,7 @@ Included = Literal["metadata", "tags", "snapshots", "versions", "deleted", "copy
 INCLUDED: tuple[Included, ...] = ("metadata", "tags", "snapshots", "versions", "deleted", "copy")
 
 
-class ListBlobs(Fields, frozen=True):
+class ListBlobsRequest(Fields, frozen=True):
     """The blobs to list; without `container`, the containers are listed."""
 
     container: ContainerName | None = None
@@ -91,7 +91,7 @@ class Listing(msgspec.Struct, frozen=True):
     """Where the listing continues; null at its end. More may follow even after fewer than `limit` items."""
 
 
-def list_blobs(listings: ListingStore, cursors: Cursors, request: ListBlobs) -> Response:
+def list_blobs(listings: ListingStore, cursors: Cursors, request: ListBlobsRequest) -> Response:
     include = _included(request)
     if request.container is None and request.delimiter:
         raise invalid_field("delimiter", "`delimiter` requires a container.")
@@ -124,7 +124,7 @@ def list_blobs(listings: ListingStore, cursors: Cursors, request: ListBlobs) -> 
     return sink.response(cursors.encode(marker, *scope) if marker else None)
 
 
-def _included(request: ListBlobs) -> tuple[Included, ...]:
+def _included(request: ListBlobsRequest) -> tuple[Included, ...]:
     """What to include, each once and in one order."""
     given = request.include
     named = given.split(",") if isinstance(given, str) else given or ()
@@ -141,7 +141,7 @@ def _keep(glob: str) -> Callable[[Item], bool]:
     return lambda item: isinstance(item, Prefix) or matches(item.name)
 
 
-def _sink(request: ListBlobs, include: tuple[Included, ...]) -> formats.Json | formats.Lines:
+def _sink(request: ListBlobsRequest, include: tuple[Included, ...]) -> formats.Json | formats.Lines:
     kind: type[Blob] | type[Container] = Blob if request.container else Container
     match request.format:
         case "ndjson":
@@ -154,7 +154,7 @@ def _sink(request: ListBlobs, include: tuple[Included, ...]) -> formats.Json | f
             return formats.Json("blobs" if request.container else "containers")
 
 
-class SummarizeBlobs(Fields, frozen=True):
+class SummarizeBlobsRequest(Fields, frozen=True):
     """Which blobs to add up."""
 
     container: ContainerName
@@ -190,7 +190,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def summarize_blobs(
-    listings: ListingStore, cursors: Cursors, prices: Mapping[str, float], request: SummarizeBlobs
+    listings: ListingStore, cursors: Cursors, prices: Mapping[str, float], request: SummarizeBlobsRequest
 ) -> Summary:
     scope = ("summary", request.container, request.prefix)
     totals = Totals() if request.cursor is None else cursors.decode(request.cursor, Totals, *scope)
@@ -222,7 +222,7 @@ def operations(listings: ListingStore, cursors: Cursors, prices: Mapping[str, fl
     return {
         "list-blobs": Operation(
             handle=partial(list_blobs, listings, cursors),
-            request=ListBlobs,
+            request=ListBlobsRequest,
             response=Listing,
             summary="List the blobs of a container, flat or by folder; or the containers.",
             errors=(*IN_CONTAINER, *OUTAGES),
@@ -235,7 +235,7 @@ def operations(listings: ListingStore, cursors: Cursors, prices: Mapping[str, fl
         ),
         "summarize-blobs": Operation(
             handle=partial(summarize_blobs, listings, cursors, prices),
-            request=SummarizeBlobs,
+            request=SummarizeBlobsRequest,
             response=Summary,
             summary="Count a container's blobs and bytes by tier and folder, and their cost per month.",
             errors=(*IN_CONTAINER, *OUTAGES),

@@ -52,7 +52,7 @@ _PAGE = """<!doctype html>
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
-class OpenShare(Fields, frozen=True):
+class OpenShareRequest(Fields, frozen=True):
     """Which share; below a prefix, which blob."""
 
     id: str
@@ -60,7 +60,7 @@ class OpenShare(Fields, frozen=True):
 
 
 def open_share(
-    blobs: BlobStore, shares: ShareStore, delivery: Delivery, fields: OpenShare, request: Request
+    blobs: BlobStore, shares: ShareStore, delivery: Delivery, fields: OpenShareRequest, request: Request
 ) -> Response:
     check_destination(request.headers)
     now = datetime.now(UTC)
@@ -205,7 +205,7 @@ def operations(blobs: BlobStore, shares: ShareStore, delivery: Delivery) -> dict
     return {
         "open-share": Operation(
             handle=partial(open_share, blobs, shares, delivery),
-            request=OpenShare,
+            request=OpenShareRequest,
             response=None,
             summary="Open a revocable link.\nIt leads to a URL at the storage account that is valid for a minute. A "
             "limited link gives the bytes itself, to programs that download; everyone else gets a page with a button, "

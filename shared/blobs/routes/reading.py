@@ -41,7 +41,7 @@ REDIRECT_MINUTES = 5
 Header = Annotated[str, Meta(max_length=4096)]
 
 
-class GetBlob(Fields, frozen=True):
+class GetBlobRequest(Fields, frozen=True):
     """Which blob, and on what condition."""
 
     container: ContainerName
@@ -72,7 +72,7 @@ class BlobLocation(msgspec.Struct, frozen=True):
     etag: str
 
 
-def get_blob(blobs: BlobStore, delivery: Delivery, fields: GetBlob, request: Request) -> Response:
+def get_blob(blobs: BlobStore, delivery: Delivery, fields: GetBlobRequest, request: Request) -> Response:
     check_destination(request.headers)
     check_version(fields.version_id, fields.snapshot)
     target = Target(fields.container, blob_name(fields.name, request), fields.version_id, fields.snapshot)
@@ -156,7 +156,7 @@ def operations(blobs: BlobStore, delivery: Delivery) -> dict[str, Operation]:
     return {
         "get-blob": Operation(
             handle=partial(get_blob, blobs, delivery),
-            request=GetBlob,
+            request=GetBlobRequest,
             response=None,
             summary="Get a blob, or a range of it.\nBytes up to STRONGROOM_MAX_BODY_BYTES pass through. For more, the "
             "response leads to a URL at the storage account that is valid for five minutes. A browser saves what it "

@@ -87,7 +87,7 @@ class ShareItem(Fields, frozen=True):
     ) = None
 
 
-class ShareBlob(ShareItem, frozen=True):
+class ShareBlobRequest(ShareItem, frozen=True):
     """One share; or a `batch` of them and no other field."""
 
     container: ContainerName | None = None  # type: ignore[assignment]
@@ -119,11 +119,13 @@ class Shared(msgspec.Struct, frozen=True, omit_defaults=True):
     results: list[Any] | UnsetType = UNSET
 
 
-def share_blob(blobs: BlobStore, shares: ShareStore, delivery: Delivery, fields: ShareBlob, request: Request) -> Shared:
+def share_blob(
+    blobs: BlobStore, shares: ShareStore, delivery: Delivery, fields: ShareBlobRequest, request: Request
+) -> Shared:
     base_url = base_of(delivery, request)
     if fields.batch is None:
         return _share(blobs, shares, delivery, fields, base_url)
-    alone = ShareBlob(batch=fields.batch)
+    alone = ShareBlobRequest(batch=fields.batch)
     for name in (each for each in fields.__struct_fields__ if getattr(fields, each) != getattr(alone, each)):
         raise invalid_field(name, f"Send `{name}` in the items of the batch.")
     return Shared(results=[_result(blobs, shares, delivery, item, base_url) for item in fields.batch])
@@ -260,7 +262,7 @@ def _link(base_url: str, share: Share) -> str:
     return f"{base_url}s/{share.id}" + ("" if share.prefix is None else "/")
 
 
-class ListShares(Fields, frozen=True):
+class ListSharesRequest(Fields, frozen=True):
     """Which shares."""
 
     container: ContainerName | None = None
@@ -297,7 +299,7 @@ class Shares(msgspec.Struct, frozen=True):
 
 
 def list_shares(
-    shares: ShareStore, cursors: Cursors, delivery: Delivery, fields: ListShares, request: Request
+    shares: ShareStore, cursors: Cursors, delivery: Delivery, fields: ListSharesRequest, request: Request
 ) -> Shares:
     scope = ("shares", fields.container, fields.owner)
     after = "" if fields.cursor is None else cursors.decode(fields.cursor, str, *scope)
@@ -329,13 +331,13 @@ def list_shares(
     return Shares(infos, cursors.encode(more, *scope) if more else None)
 
 
-class RevokeShare(Fields, frozen=True):
+class RevokeShareRequest(Fields, frozen=True):
     """Which share."""
 
     id: str
 
 
-def revoke_share(shares: ShareStore, fields: RevokeShare) -> Response:
+def revoke_share(shares: ShareStore, fields: RevokeShareRequest) -> Response:
     if not _ID.fullmatch(fields.id):
         raise UnknownShare("This is not the id of a link. list-shares lists them.")
     shares.remove(fields.id)
@@ -347,7 +349,7 @@ def operations(blobs: BlobStore, shares: ShareStore, cursors: Cursors, delivery:
     return {
         "share-blob": Operation(
             handle=partial(share_blob, blobs, shares, delivery),
-            request=ShareBlob,
+            request=ShareBlobRequest,
             response=Shared,
             summary="Create a link with which anybody may read or write a blob.\nA plain link is a signed "
             "URL at the storage account: it lasts up to 7 days and cannot be revoked. A revocable link is a URL of "
@@ -366,7 +368,7 @@ def operations(blobs: BlobStore, shares: ShareStore, cursors: Cursors, delivery:
         ),
         "list-shares": Operation(
             handle=partial(list_shares, shares, cursors, delivery),
-            request=ListShares,
+            request=ListSharesRequest,
             response=Shares,
             summary="List the revocable links.",
             errors=OUTAGES,
@@ -375,7 +377,7 @@ def operations(blobs: BlobStore, shares: ShareStore, cursors: Cursors, delivery:
         ),
         "revoke-share": Operation(
             handle=partial(revoke_share, shares),
-            request=RevokeShare,
+            request=RevokeShareRequest,
             response=None,
             summary="Revoke a link. URLs that it has led to end within a minute.",
             errors=(UnknownShare, *OUTAGES),

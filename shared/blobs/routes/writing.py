@@ -73,7 +73,7 @@ class Identifier(Protocol):
         ...
 
 
-class PutBlob(Fields, frozen=True):
+class PutBlobRequest(Fields, frozen=True):
     """Which blob, with which properties, and on what condition; the body is its bytes."""
 
     container: ContainerName
@@ -124,7 +124,7 @@ class StoredBlob(msgspec.Struct, frozen=True):
 
 
 def put_blob(
-    blobs: BlobStore, most: int, identifier: Callable[[], Identifier], fields: PutBlob, request: Request
+    blobs: BlobStore, most: int, identifier: Callable[[], Identifier], fields: PutBlobRequest, request: Request
 ) -> Response:
     name = blob_name(fields.name, request)
     data = request.body
@@ -174,7 +174,7 @@ def put_blob(
     )
 
 
-def _properties(fields: PutBlob, name: str, request: Request) -> Properties:
+def _properties(fields: PutBlobRequest, name: str, request: Request) -> Properties:
     """What to store with the bytes. Raises InvalidRequest for headers that cannot be stored and returned as sent."""
     content_type = fields.content_type
     if content_type is None or not content_type.strip() or essence(content_type) == FORM_TYPE:
@@ -205,7 +205,7 @@ def _properties(fields: PutBlob, name: str, request: Request) -> Properties:
     )
 
 
-def _metadata(fields: PutBlob, request: Request) -> dict[str, str]:
+def _metadata(fields: PutBlobRequest, request: Request) -> dict[str, str]:
     prefix = "x-ms-meta-"
     in_headers = {
         name.removeprefix(prefix): value for name, value in request.headers.items() if name.startswith(prefix)
@@ -222,7 +222,7 @@ def _metadata(fields: PutBlob, request: Request) -> dict[str, str]:
     return in_headers
 
 
-class DeleteBlob(Fields, frozen=True):
+class DeleteBlobRequest(Fields, frozen=True):
     """Which blob, and on what condition."""
 
     container: ContainerName
@@ -238,7 +238,7 @@ class DeleteBlob(Fields, frozen=True):
     if_unmodified_since: Header | None = None
 
 
-def delete_blob(blobs: BlobStore, fields: DeleteBlob, request: Request) -> Response:
+def delete_blob(blobs: BlobStore, fields: DeleteBlobRequest, request: Request) -> Response:
     target = Target(fields.container, blob_name(fields.name, request))
     conditions = Conditions(fields.if_match, fields.if_none_match, if_unmodified_since=fields.if_unmodified_since)
     check_for_write(conditions)
@@ -251,7 +251,7 @@ def operations(blobs: BlobStore, most: int, identifier: Callable[[], Identifier]
     return {
         "put-blob": Operation(
             handle=partial(put_blob, blobs, most, identifier),
-            request=PutBlob,
+            request=PutBlobRequest,
             response=StoredBlob,
             summary="Store a blob: the body is its bytes.\nIt is stored whole or not at all, and storage checks its "
             "MD5. `If-None-Match: *` stores it only where none exists, `If-Match` only over the one with this ETag. "
@@ -286,7 +286,7 @@ def operations(blobs: BlobStore, most: int, identifier: Callable[[], Identifier]
         ),
         "delete-blob": Operation(
             handle=partial(delete_blob, blobs),
-            request=DeleteBlob,
+            request=DeleteBlobRequest,
             response=None,
             summary="Delete a blob.\nWhere the account has soft delete or versions, `restore-blob` brings it back for "
             "a while.",

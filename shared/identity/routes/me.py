@@ -51,7 +51,7 @@ class ChangeMyPasswordRequest(Fields, frozen=True):
     ] = None
 
 
-class SessionFields(Fields, frozen=True):
+class EndMySessionRequest(Fields, frozen=True):
     session_id: SessionId
 
 
@@ -96,7 +96,7 @@ def my_sessions(sessions: SessionStore, session: ActiveSession) -> SessionsRespo
     return described(sessions.listed(session.user.user_id) or [], session.session_id)
 
 
-def end_my_session(sessions: SessionStore, fields: SessionFields, session: ActiveSession) -> Response:
+def end_my_session(sessions: SessionStore, fields: EndMySessionRequest, session: ActiveSession) -> Response:
     sessions.end(session.user.user_id, fields.session_id.lower())
     return Response(204)
 
@@ -160,7 +160,7 @@ def operations(accounts: Accounts, sessions: SessionStore, clock: Callable[[], d
         ),
         "end-my-session": Operation(
             handle=partial(end_my_session, sessions),
-            request=SessionFields,
+            request=EndMySessionRequest,
             response=None,
             summary="End one of the signed-in user's sessions.",
             errors=(*SESSION_ERRORS, UnknownSession, Busy),

@@ -31,7 +31,7 @@ MAX_CODE = 4096
 ProviderName = Annotated[str, Meta(description="The NAME of the settings `SSO_<NAME>_…`, in lower case.")]
 
 
-class StartSsoFields(Fields, frozen=True):
+class StartSsoRequest(Fields, frozen=True):
     provider: ProviderName
     return_to: Annotated[
         str,
@@ -53,7 +53,7 @@ class StartSsoFields(Fields, frozen=True):
     ]
 
 
-class FinishSsoFields(Fields, frozen=True):
+class FinishSsoRequest(Fields, frozen=True):
     provider: ProviderName
 
 
@@ -113,7 +113,7 @@ class SingleSignOn:
             [ListedProvider(name, f"{self._settings.issuer}/sso/{name}") for name in sorted(self._providers)]
         )
 
-    def start(self, fields: StartSsoFields) -> Response:
+    def start(self, fields: StartSsoRequest) -> Response:
         """`start-sso`: to the provider, with the state of the flow in a cookie."""
         provider = self._provider(fields.provider)
         if not sso.is_return_to(fields.return_to, self._settings.origins):
@@ -149,7 +149,7 @@ class SingleSignOn:
             sso.cookie(flow.state, value, is_secure=self._is_secure),
         )
 
-    def finish(self, fields: FinishSsoFields, request: Request) -> Response:
+    def finish(self, fields: FinishSsoRequest, request: Request) -> Response:
         """`finish-sso`: from the provider's code to a ticket, back at the page that began."""
         provider = self._provider(fields.provider)
         parameters = _parameters(request.url)
@@ -278,7 +278,7 @@ def operations(flows: SingleSignOn) -> dict[str, Operation]:
         ),
         "start-sso": Operation(
             handle=flows.start,
-            request=StartSsoFields,
+            request=StartSsoRequest,
             response=None,
             summary="Send the browser to a provider of single sign-on.\n\nIt returns to `return_to` with a `ticket`, "
             "which `sign-in` takes together with the `code_verifier` within 60 s, or with an `error`: `access-denied`, "
@@ -288,7 +288,7 @@ def operations(flows: SingleSignOn) -> dict[str, Operation]:
         ),
         "finish-sso": Operation(
             handle=flows.finish,
-            request=FinishSsoFields,
+            request=FinishSsoRequest,
             response=None,
             summary="The redirect URI of a provider: only the provider sends browsers here.",
             errors=(UnknownProvider, FlowMismatch),

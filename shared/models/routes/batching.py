@@ -132,7 +132,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: OutputFormat = "csv"
 
 
-class PredictBatch(Fields, frozen=True, kw_only=True):
+class PredictBatchRequest(Fields, frozen=True, kw_only=True):
     """A model, the files with its rows, and where the predictions go."""
 
     model: ModelName
@@ -169,7 +169,7 @@ def predict_batch(
     reader: Callable[[], Reader],
     parquet: Parquet,
     cursors: Cursors,
-    fields: PredictBatch,
+    fields: PredictBatchRequest,
 ) -> PredictedBatch:
     scope = ("predict-batch", fields.model, fields.version, fields.source, fields.target)
     position = None if fields.cursor is None else cursors.decode(fields.cursor, _Position, *scope)
@@ -212,7 +212,7 @@ def predict_batch(
     return PredictedBatch(count, found, None)
 
 
-def _files(reader: Reader, fields: PredictBatch) -> list[File]:
+def _files(reader: Reader, fields: PredictBatchRequest) -> list[File]:
     """The inputs, by name, without the outputs of earlier calls. Raises NoFiles."""
     same = fields.source.container == fields.target.container
     files = [
@@ -231,7 +231,7 @@ def _one(
     reader: Reader,
     parquet: Parquet,
     stored: Stored,
-    fields: PredictBatch,
+    fields: PredictBatchRequest,
     file: File,
 ) -> dict[str, Any]:
     """The output of one input. Raises BadRow, BatchTooLarge, TooFewProcesses, and what reading and running raise."""
@@ -247,7 +247,7 @@ def _one(
 
 
 def _predicted(
-    models: Models, reader: Reader, parquet: Parquet, stored: Stored, fields: PredictBatch, file: File
+    models: Models, reader: Reader, parquet: Parquet, stored: Stored, fields: PredictBatchRequest, file: File
 ) -> tuple[bytes, int]:
     """The bytes of an output, and its rows."""
     manifest, kind = stored.manifest, fields.target.format
@@ -304,7 +304,7 @@ def operations(
     return {
         "predict-batch": Operation(
             handle=partial(predict_batch, models, outputs, reader, parquet, cursors),
-            request=PredictBatch,
+            request=PredictBatchRequest,
             response=PredictedBatch,
             summary="Predict for every row of data files: one output blob for each input blob.\nAn output has the "
             "columns of its input and the prediction. Its name depends on the input's name and ETag and on the model's "

@@ -18,7 +18,7 @@ from shared.web.respond import problem_fields
 MAX_BLOBS = 100
 
 
-class IdentifyBlobs(Fields, frozen=True):
+class IdentifyBlobsRequest(Fields, frozen=True):
     """Which blobs: by name, or a page of those whose names begin with `prefix`."""
 
     container: ContainerName
@@ -39,7 +39,7 @@ class IdentifiedBlobs(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-def identify_blobs(identifier: Identifier, cursors: Cursors, fields: IdentifyBlobs) -> IdentifiedBlobs:
+def identify_blobs(identifier: Identifier, cursors: Cursors, fields: IdentifyBlobsRequest) -> IdentifiedBlobs:
     cursor = None
     if fields.names is not None:
         for field in ("prefix", "cursor"):
@@ -69,7 +69,7 @@ def operations(identifier: Identifier, cursors: Cursors) -> dict[str, Operation]
     return {
         "identify-blobs": Operation(
             handle=partial(identify_blobs, identifier, cursors),
-            request=IdentifyBlobs,
+            request=IdentifyBlobsRequest,
             response=IdentifiedBlobs,
             summary="Find out what blobs really are, from their bytes.\nGoogle's Magika, a model that ships with the "
             "app, reads the first and the last 4 KiB of each blob. `mismatch` is true where the content belongs to "

@@ -43,7 +43,7 @@ from shared.web import Example, Fields, Operation, Response
 _TOO_LARGE = f"The response has more than {MAX_OUTPUT_BYTES} bytes."
 
 
-class Predict(Fields, frozen=True):
+class PredictRequest(Fields, frozen=True):
     """Rows, or tensors, for a model."""
 
     model: ModelName
@@ -114,7 +114,7 @@ class Models:
         return results, predictions_of(results, manifest.labels or [], manifest.classes or [], row_count)
 
 
-def predict(models: Models, fields: Predict) -> Response:
+def predict(models: Models, fields: PredictRequest) -> Response:
     if (fields.rows is None) == (fields.inputs is None):
         raise invalid_field("rows", "Send exactly one of `rows` and `inputs`.")
     stored = models.records.get(fields.model, fields.version)
@@ -135,7 +135,7 @@ def predict(models: Models, fields: Predict) -> Response:
     return response
 
 
-def _score(models: Models, stored: Stored, fields: Predict) -> Response:
+def _score(models: Models, stored: Stored, fields: PredictRequest) -> Response:
     """The response of an endpoint."""
     manifest = stored.manifest
     sealed_sha256 = hashlib.sha256(stored.sealed_key).hexdigest() if stored.sealed_key else None
@@ -155,7 +155,7 @@ def operations(models: Models) -> dict[str, Operation]:
     return {
         "predict": Operation(
             handle=partial(predict, models),
-            request=Predict,
+            request=PredictRequest,
             response=Predicted,
             summary="Predict with a saved model.\nThe app checks names, types and shapes before the model runs, in a "
             "process of its own. A classifier returns a label with its score, a regression a value.",

@@ -30,7 +30,7 @@ _INFER = re.compile(r"(?:versions/([^/]+)/)?infer")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class V2Metadata(Fields, frozen=True):
+class V2MetadataRequest(Fields, frozen=True):
     """A path of the protocol: ``, `health/live`, `health/ready`, `models/{name}`, `models/{name}/ready`, …"""
 
     path: Annotated[
@@ -58,7 +58,7 @@ class V2Response(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: list[Any] = []
 
 
-class V2Infer(Fields, frozen=True):
+class V2InferRequest(Fields, frozen=True):
     """The model, and the rest of the path. The body is the request of the protocol."""
 
     model: ModelName
@@ -71,7 +71,7 @@ class V2Infer(Fields, frozen=True):
     content_encoding: Literal["gzip", "deflate", "identity"] | None = None
 
 
-def v2_metadata(models: Models, fields: V2Metadata) -> Response:
+def v2_metadata(models: Models, fields: V2MetadataRequest) -> Response:
     path = fields.path.strip("/")
     if path == "":
         return Response.json({"name": "strongroom", "version": __version__, "extensions": EXTENSIONS})
@@ -88,7 +88,7 @@ def v2_metadata(models: Models, fields: V2Metadata) -> Response:
     return Response.json(v2.metadata(name, versions, manifest.inputs or [], manifest.outputs or []))
 
 
-def v2_infer(models: Models, max_body_bytes: int, fields: V2Infer, request: Request) -> Response:
+def v2_infer(models: Models, max_body_bytes: int, fields: V2InferRequest, request: Request) -> Response:
     found = _INFER.fullmatch(fields.rest.strip("/"))
     if found is None:
         raise UnknownPath("The app serves v2/models/{name}/infer and v2/models/{name}/versions/{version}/infer.")
@@ -158,7 +158,7 @@ def operations(models: Models, max_body_bytes: int) -> dict[str, Operation]:
     return {
         "v2-metadata": Operation(
             handle=partial(v2_metadata, models),
-            request=V2Metadata,
+            request=V2MetadataRequest,
             response=V2Response,
             summary="The server's and the models' metadata, by the Open Inference Protocol v2.\nClients such as "
             "tritonclient call it by themselves, with the app's address and `/api` as their base.",
@@ -168,7 +168,7 @@ def operations(models: Models, max_body_bytes: int) -> dict[str, Operation]:
         ),
         "v2-infer": Operation(
             handle=partial(v2_infer, models, max_body_bytes),
-            request=V2Infer,
+            request=V2InferRequest,
             response=None,
             summary="Predict by the Open Inference Protocol v2, in JSON or with binary tensors.\nThe body is the "
             "protocol's request, with any Content-Type.",

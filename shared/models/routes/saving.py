@@ -40,7 +40,7 @@ TRIAL_SECONDS = 5.0
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-class SaveModel(Fields, frozen=True):
+class SaveModelRequest(Fields, frozen=True):
     """An ONNX file in a blob, or a managed endpoint of Azure Machine Learning."""
 
     name: ModelName
@@ -123,7 +123,7 @@ class ModelResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def save_model(
-    records: RecordStore, files: ModelFiles, engine: Engine, settings: ModelSettings, fields: SaveModel
+    records: RecordStore, files: ModelFiles, engine: Engine, settings: ModelSettings, fields: SaveModelRequest
 ) -> Response:
     if fields.labels is not None and len(set(fields.labels)) != len(fields.labels):
         raise invalid_field("labels", "Two of the `labels` are the same. Name each class once.")
@@ -146,7 +146,7 @@ def save_model(
     return Response.json(_response(stored, records.versions(fields.name)), 201 if is_new else 200)
 
 
-def _onnx(files: ModelFiles, engine: Engine, fields: SaveModel) -> Manifest:
+def _onnx(files: ModelFiles, engine: Engine, fields: SaveModelRequest) -> Manifest:
     """The record of an ONNX file, without its version and time. The file is kept, and has run once."""
     for field in ("url", "deployment", "key"):
         if getattr(fields, field) is not None:
@@ -223,7 +223,7 @@ def _confirmed(spec: TensorSpec, result: Tensor) -> TensorSpec:
     return spec
 
 
-def _azureml(settings: ModelSettings, fields: SaveModel) -> tuple[Manifest, str]:
+def _azureml(settings: ModelSettings, fields: SaveModelRequest) -> tuple[Manifest, str]:
     """The record of an endpoint, without its version and time, and its key."""
     for field in ("container", "blob"):
         if getattr(fields, field) is not None:
@@ -271,31 +271,31 @@ def _response(stored: Stored, versions: list[int]) -> ModelResponse:
     )
 
 
-class GetModel(Fields, frozen=True):
+class GetModelRequest(Fields, frozen=True):
     """Which model."""
 
     name: ModelName
     version: Version | None = None
 
 
-def get_model(records: RecordStore, fields: GetModel) -> ModelResponse:
+def get_model(records: RecordStore, fields: GetModelRequest) -> ModelResponse:
     stored = records.get(fields.name, fields.version)
     return _response(stored, records.versions(fields.name))
 
 
-class DeleteModel(Fields, frozen=True):
+class DeleteModelRequest(Fields, frozen=True):
     """Which model, and which version of it."""
 
     name: ModelName
     version: Annotated[Version, Meta(description="Deletes this version. Without one, all of them.")] | None = None
 
 
-def delete_model(records: RecordStore, fields: DeleteModel) -> Response:
+def delete_model(records: RecordStore, fields: DeleteModelRequest) -> Response:
     records.delete(fields.name, fields.version)
     return Response(204)
 
 
-class ListModels(Fields, frozen=True):
+class ListModelsRequest(Fields, frozen=True):
     """Which models."""
 
     prefix: Annotated[str, Meta(description="Only models whose names begin with it.", max_length=64)] = ""
@@ -322,7 +322,7 @@ class Models(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-def list_models(records: RecordStore, cursors: Cursors, fields: ListModels) -> Models:
+def list_models(records: RecordStore, cursors: Cursors, fields: ListModelsRequest) -> Models:
     scope = ("list-models", fields.prefix)
     after = "" if fields.cursor is None else cursors.decode(fields.cursor, str, *scope)
     found = records.page(fields.prefix, after, fields.limit + 1)
@@ -351,7 +351,7 @@ def operations(
     return {
         "save-model": Operation(
             handle=lambda fields: save_model(records, files, engine(), settings, fields),
-            request=SaveModel,
+            request=SaveModelRequest,
             response=ModelResponse,
             summary="Save a model: an ONNX file in a blob, or a managed endpoint of Azure Machine Learning.\nThe app "
             "checks the file, runs it once on zeros in a process of its own, keeps a copy and signs the record. A "
@@ -382,7 +382,7 @@ def operations(
         ),
         "list-models": Operation(
             handle=partial(list_models, records, cursors),
-            request=ListModels,
+            request=ListModelsRequest,
             response=Models,
             summary="List the saved models.",
             errors=OUTAGES,
@@ -390,7 +390,7 @@ def operations(
         ),
         "get-model": Operation(
             handle=partial(get_model, records),
-            request=GetModel,
+            request=GetModelRequest,
             response=ModelResponse,
             summary="Show a version of a model, with its inputs, outputs and signature.",
             errors=(*MODEL_ERRORS, *OUTAGES),
@@ -398,7 +398,7 @@ def operations(
         ),
         "delete-model": Operation(
             handle=partial(delete_model, records),
-            request=DeleteModel,
+            request=DeleteModelRequest,
             response=None,
             summary="Delete a version of a model, or all of it.",
             errors=(*MODEL_ERRORS, *OUTAGES),

@@ -66,7 +66,7 @@ class EncryptItem(EncryptShared, frozen=True, kw_only=True):
     reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
 
-class EncryptFields(EncryptShared, frozen=True, kw_only=True):
+class EncryptRequest(EncryptShared, frozen=True, kw_only=True):
     """One, or a batch. A field beside `batch` is the default for its items."""
 
     batch: Annotated[list[Any], batch_of(EncryptItem)] | None = None
@@ -95,7 +95,7 @@ class DecryptItem(DecryptShared, frozen=True, kw_only=True):
     reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
 
-class DecryptFields(DecryptShared, frozen=True, kw_only=True):
+class DecryptRequest(DecryptShared, frozen=True, kw_only=True):
     """One, or a batch. A field beside `batch` is the default for its items."""
 
     batch: Annotated[list[Any], batch_of(DecryptItem)] | None = None
@@ -123,7 +123,7 @@ class DataKeyItem(DataKeyShared, frozen=True, kw_only=True):
     reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
 
-class DataKeyFields(DataKeyShared, frozen=True, kw_only=True):
+class DataKeyRequest(DataKeyShared, frozen=True, kw_only=True):
     """One, or a batch. A field beside `batch` is the default for its items."""
 
     wrapped_only: WrappedOnly = False
@@ -151,7 +151,7 @@ class RewrapItem(RewrapShared, frozen=True, kw_only=True):
     reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
 
-class RewrapFields(RewrapShared, frozen=True, kw_only=True):
+class RewrapRequest(RewrapShared, frozen=True, kw_only=True):
     """One, or a batch. A field beside `batch` is the default for its items."""
 
     batch: Annotated[list[Any], batch_of(RewrapItem)] | None = None
@@ -166,14 +166,14 @@ class RewrapResponse(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | msgspec.UnsetType = msgspec.UNSET
 
 
-def encrypt(keys: KeyStore, fields: EncryptFields, caller: Caller = NOBODY) -> EncryptResponse | BatchResponse:
+def encrypt(keys: KeyStore, fields: EncryptRequest, caller: Caller = NOBODY) -> EncryptResponse | BatchResponse:
     if fields.batch is None:
         return _encrypt(keys, caller, fields, fields)
     refuse_beside_batch(fields, "plaintext", "plaintext_base64", "associated_data")
     return respond_batch(fields.batch, EncryptItem, lambda item: _encrypt(keys, caller, item, fields))
 
 
-def _encrypt(keys: KeyStore, caller: Caller, item: EncryptShared, common: EncryptFields) -> EncryptResponse:
+def _encrypt(keys: KeyStore, caller: Caller, item: EncryptShared, common: EncryptRequest) -> EncryptResponse:
     key, number = _encrypting(keys, caller, item.key or common.key)
     if (item.plaintext is None) == (item.plaintext_base64 is None):
         raise invalid_field("plaintext", "Send exactly one of `plaintext` and `plaintext_base64`.")
@@ -192,7 +192,7 @@ def _encrypt(keys: KeyStore, caller: Caller, item: EncryptShared, common: Encryp
     )
 
 
-def decrypt(keys: KeyStore, fields: DecryptFields, caller: Caller = NOBODY) -> DecryptResponse | BatchResponse:
+def decrypt(keys: KeyStore, fields: DecryptRequest, caller: Caller = NOBODY) -> DecryptResponse | BatchResponse:
     finder = Finder(keys, caller)
     if fields.batch is None:
         return _decrypt(finder, fields, fields)
@@ -200,7 +200,7 @@ def decrypt(keys: KeyStore, fields: DecryptFields, caller: Caller = NOBODY) -> D
     return respond_batch(fields.batch, DecryptItem, lambda item: _decrypt(finder, item, fields))
 
 
-def _decrypt(finder: "Finder", item: DecryptShared, common: DecryptFields) -> DecryptResponse:
+def _decrypt(finder: "Finder", item: DecryptShared, common: DecryptRequest) -> DecryptResponse:
     ciphertext, envelope = _read(item.ciphertext)
     if envelope.associated_data != _bytes(item.associated_data):
         raise NotDecryptable(_REFUSED)
@@ -219,7 +219,7 @@ def _decrypt(finder: "Finder", item: DecryptShared, common: DecryptFields) -> De
 
 
 def generate_data_key(
-    keys: KeyStore, fields: DataKeyFields, caller: Caller = NOBODY
+    keys: KeyStore, fields: DataKeyRequest, caller: Caller = NOBODY
 ) -> DataKeyResponse | BatchResponse:
     if fields.batch is None:
         return _generate_data_key(keys, caller, fields, fields)
@@ -227,7 +227,7 @@ def generate_data_key(
     return respond_batch(fields.batch, DataKeyItem, lambda item: _generate_data_key(keys, caller, item, fields))
 
 
-def _generate_data_key(keys: KeyStore, caller: Caller, item: DataKeyShared, common: DataKeyFields) -> DataKeyResponse:
+def _generate_data_key(keys: KeyStore, caller: Caller, item: DataKeyShared, common: DataKeyRequest) -> DataKeyResponse:
     key, number = _encrypting(keys, caller, item.key or common.key)
     wrapped_only = common.wrapped_only if item.wrapped_only is None else item.wrapped_only
     data_key = secrets.token_bytes(DATA_KEY_BYTES)
@@ -240,7 +240,7 @@ def _generate_data_key(keys: KeyStore, caller: Caller, item: DataKeyShared, comm
     )
 
 
-def rewrap(keys: KeyStore, fields: RewrapFields, caller: Caller = NOBODY) -> RewrapResponse | BatchResponse:
+def rewrap(keys: KeyStore, fields: RewrapRequest, caller: Caller = NOBODY) -> RewrapResponse | BatchResponse:
     finder = Finder(keys, caller)
     if fields.batch is None:
         return _rewrap(finder, fields, fields)
@@ -248,7 +248,7 @@ def rewrap(keys: KeyStore, fields: RewrapFields, caller: Caller = NOBODY) -> Rew
     return respond_batch(fields.batch, RewrapItem, lambda item: _rewrap(finder, item, fields))
 
 
-def _rewrap(finder: "Finder", item: RewrapShared, common: RewrapFields) -> RewrapResponse:
+def _rewrap(finder: "Finder", item: RewrapShared, common: RewrapRequest) -> RewrapResponse:
     ciphertext, envelope = _read(item.ciphertext)
     key, _, plaintext = _opened(finder, item.key or common.key, ciphertext, envelope)
     key, number = _encrypting(finder.keys, finder.caller, key.name)
@@ -394,7 +394,7 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
         "encrypt": Operation(
             handle=by_caller(encrypt),
             with_request=True,
-            request=EncryptFields,
+            request=EncryptRequest,
             response=(EncryptResponse, BatchResponse),
             summary="Encrypt with a stored key, as a JWE (RFC 7516), or up to 1000 plaintexts in a batch.",
             errors=errors,
@@ -406,7 +406,7 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
         "decrypt": Operation(
             handle=by_caller(decrypt),
             with_request=True,
-            request=DecryptFields,
+            request=DecryptRequest,
             response=(DecryptResponse, BatchResponse),
             summary="Decrypt a JWE with the key and version that its kid names, or up to 1000 in a batch.",
             errors=decrypting,
@@ -415,7 +415,7 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
         "generate-data-key": Operation(
             handle=by_caller(generate_data_key),
             with_request=True,
-            request=DataKeyFields,
+            request=DataKeyRequest,
             response=(DataKeyResponse, BatchResponse),
             summary="Create a data key for encrypting large data where it is, and a JWE of it to store with the data.",
             errors=errors,
@@ -424,7 +424,7 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
         "rewrap": Operation(
             handle=by_caller(rewrap),
             with_request=True,
-            request=RewrapFields,
+            request=RewrapRequest,
             response=(RewrapResponse, BatchResponse),
             summary="Encrypt the plaintext of a JWE again, with the current version of its key, without showing it.",
             errors=decrypting,

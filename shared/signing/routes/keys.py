@@ -74,7 +74,7 @@ IfMatch = Annotated[
 ]
 
 
-class CreateKeyFields(Fields, frozen=True, kw_only=True):
+class CreateKeyRequest(Fields, frozen=True, kw_only=True):
     name: KeyName
     type: Annotated[KeyType, msgspec.Meta(description="The type of the key.")] = "RSA-3072"
     purpose: (
@@ -95,7 +95,7 @@ class CreateKeyFields(Fields, frozen=True, kw_only=True):
     callers: CallerList | None = None
 
 
-class ImportKeyFields(Fields, frozen=True, kw_only=True):
+class ImportKeyRequest(Fields, frozen=True, kw_only=True):
     """A key from elsewhere, under a new `name`, or as the next version of the key `version_of`."""
 
     name: KeyName | None = None
@@ -149,23 +149,23 @@ class ImportKeyFields(Fields, frozen=True, kw_only=True):
     callers: CallerList | None = None
 
 
-class ListKeysFields(Fields, frozen=True, kw_only=True):
+class ListKeysRequest(Fields, frozen=True, kw_only=True):
     prefix: Annotated[str, msgspec.Meta(description="Only keys whose names begin with it.", max_length=63)] = ""
     limit: Annotated[int, msgspec.Meta(description="Keys per page.", ge=1, le=1000)] = 100
     cursor: Annotated[str, msgspec.Meta(description="The cursor of the previous page.")] | None = None
     deleted: Annotated[bool, msgspec.Meta(description="List the deleted keys that can be restored instead.")] = False
 
 
-class NamedKeyFields(Fields, frozen=True, kw_only=True):
+class NamedKeyRequest(Fields, frozen=True, kw_only=True):
     name: KeyName
 
 
-class DeleteKeyFields(Fields, frozen=True, kw_only=True):
+class DeleteKeyRequest(Fields, frozen=True, kw_only=True):
     name: KeyName
     if_match: IfMatch | None = None
 
 
-class RotateKeyFields(Fields, frozen=True, kw_only=True):
+class RotateKeyRequest(Fields, frozen=True, kw_only=True):
     name: KeyName
     expected_version: (
         Annotated[
@@ -184,7 +184,7 @@ class RotateKeyFields(Fields, frozen=True, kw_only=True):
     if_match: IfMatch | None = None
 
 
-class UpdateKeyFields(Fields, frozen=True, kw_only=True):
+class UpdateKeyRequest(Fields, frozen=True, kw_only=True):
     """A field that is not sent keeps its value."""
 
     name: KeyName
@@ -216,7 +216,7 @@ class UpdateKeyFields(Fields, frozen=True, kw_only=True):
     if_match: IfMatch | None = None
 
 
-class RevokeKeyFields(Fields, frozen=True, kw_only=True):
+class RevokeKeyRequest(Fields, frozen=True, kw_only=True):
     name: KeyName
     version: VersionNumber
     at: (
@@ -227,7 +227,7 @@ class RevokeKeyFields(Fields, frozen=True, kw_only=True):
     if_match: IfMatch | None = None
 
 
-class ExportKeyFields(Fields, frozen=True, kw_only=True):
+class ExportKeyRequest(Fields, frozen=True, kw_only=True):
     name: KeyName
     passphrase: Annotated[
         str,
@@ -258,7 +258,7 @@ class MasterKeyResponse(msgspec.Struct, frozen=True):
     master_key_version: str
 
 
-def create_key(keys: KeyStore, lists: CallerLists, fields: CreateKeyFields) -> Response:
+def create_key(keys: KeyStore, lists: CallerLists, fields: CreateKeyRequest) -> Response:
     refuse_own(fields.name)
     lists.check(fields.callers or ())
     purpose = keyring.purpose_of(fields.type, fields.purpose)
@@ -266,7 +266,7 @@ def create_key(keys: KeyStore, lists: CallerLists, fields: CreateKeyFields) -> R
     return _response(keys.create(fields.name, _new_key(fields, fields.type, purpose, fields.algorithm)), 201)
 
 
-def import_key(keys: KeyStore, lists: CallerLists, fields: ImportKeyFields) -> Response:
+def import_key(keys: KeyStore, lists: CallerLists, fields: ImportKeyRequest) -> Response:
     lists.check(fields.callers or ())
     name = fields.version_of or fields.name
     if name is None or (fields.version_of is not None and fields.name not in (None, fields.version_of)):
@@ -290,7 +290,7 @@ def import_key(keys: KeyStore, lists: CallerLists, fields: ImportKeyFields) -> R
     return _response(keys.import_key(name, new, imported.key, imported.kid), 201)
 
 
-def _imported(keys: KeyStore, fields: ImportKeyFields) -> Imported:
+def _imported(keys: KeyStore, fields: ImportKeyRequest) -> Imported:
     """The key in the request. One call at a time computes with such a key: its sender chose the cost."""
     if (fields.private_key is None) == (fields.public_key is None):
         raise invalid_field("private_key", "Send exactly one of `private_key` and `public_key`.")
@@ -303,7 +303,7 @@ def _imported(keys: KeyStore, fields: ImportKeyFields) -> Imported:
         return formats.read_private(fields.private_key or "", "private_key", fields.passphrase)
 
 
-def _import_version(keys: KeyStore, fields: ImportKeyFields, key_type: KeyType, imported: Imported) -> Key:
+def _import_version(keys: KeyStore, fields: ImportKeyRequest, key_type: KeyType, imported: Imported) -> Key:
     for field in ("algorithm", "published", "exportable", "deletable", "rotation_days", "tags", "callers"):
         if getattr(fields, field) not in (None, False, {}):
             raise invalid_field(field, f"The key exists, with its own `{field}`. Leave it out, or use update-key.")
@@ -329,7 +329,7 @@ def _bound_algorithm(
 
 
 def _new_key(
-    fields: CreateKeyFields | ImportKeyFields, key_type: KeyType, purpose: Purpose, algorithm: str | None
+    fields: CreateKeyRequest | ImportKeyRequest, key_type: KeyType, purpose: Purpose, algorithm: str | None
 ) -> NewKey:
     _check_algorithm(key_type, purpose, algorithm)
     return NewKey(
@@ -353,12 +353,12 @@ def _check_algorithm(key_type: KeyType, purpose: Purpose, algorithm: str | None)
     algorithms.choose(key_type, algorithm)
 
 
-def _refuse_exportable_aes(fields: CreateKeyFields | ImportKeyFields, key_type: KeyType) -> None:
+def _refuse_exportable_aes(fields: CreateKeyRequest | ImportKeyRequest, key_type: KeyType) -> None:
     if fields.exportable and key_type == "AES-256":
         raise NotExportable("There is no export format for AES keys. Leave `exportable` out.")
 
 
-def list_keys(keys: KeyStore, cursors: Cursors, fields: ListKeysFields) -> ListKeysResponse:
+def list_keys(keys: KeyStore, cursors: Cursors, fields: ListKeysRequest) -> ListKeysResponse:
     question = (fields.prefix, fields.deleted)
     after = "" if fields.cursor is None else cursors.decode(fields.cursor, str, "list-keys", *question)
     found, more = keys.page(fields.prefix, after, fields.limit, "deleted" if fields.deleted else "active")
@@ -366,17 +366,17 @@ def list_keys(keys: KeyStore, cursors: Cursors, fields: ListKeysFields) -> ListK
     return ListKeysResponse([listed(each.name, each.metadata) for each in found], cursor)
 
 
-def get_key(keys: KeyStore, fields: NamedKeyFields) -> Response:
+def get_key(keys: KeyStore, fields: NamedKeyRequest) -> Response:
     return _response(keys.refresh(fields.name))
 
 
-def rotate_key(keys: KeyStore, fields: RotateKeyFields) -> Response:
+def rotate_key(keys: KeyStore, fields: RotateKeyRequest) -> Response:
     return _response(
         keys.rotate(fields.name, fields.expected_version, publish_only=fields.publish_only, if_match=fields.if_match)
     )
 
 
-def update_key(keys: KeyStore, lists: CallerLists, fields: UpdateKeyFields) -> Response:
+def update_key(keys: KeyStore, lists: CallerLists, fields: UpdateKeyRequest) -> Response:
     refuse_own(fields.name)
     if isinstance(fields.callers, list):
         lists.check(fields.callers)
@@ -391,25 +391,25 @@ def update_key(keys: KeyStore, lists: CallerLists, fields: UpdateKeyFields) -> R
     return _response(keys.change(fields.name, change, fields.if_match))
 
 
-def revoke_key(keys: KeyStore, fields: RevokeKeyFields) -> Response:
+def revoke_key(keys: KeyStore, fields: RevokeKeyRequest) -> Response:
     def revoke(metadata: keyring.KeyMetadata) -> keyring.KeyMetadata:
         return keyring.revoked(metadata, fields.name, fields.version, fields.at, fields.reason, keys.clock())
 
     return _response(keys.change(fields.name, revoke, fields.if_match))
 
 
-def delete_key(keys: KeyStore, fields: DeleteKeyFields) -> Response:
+def delete_key(keys: KeyStore, fields: DeleteKeyRequest) -> Response:
     refuse_own(fields.name)
     keys.delete(fields.name, fields.if_match)
     return Response(204)
 
 
-def restore_key(keys: KeyStore, fields: NamedKeyFields) -> Response:
+def restore_key(keys: KeyStore, fields: NamedKeyRequest) -> Response:
     refuse_own(fields.name)
     return _response(keys.restore(fields.name))
 
 
-def export_key(keys: KeyStore, fields: ExportKeyFields, caller: Caller = NOBODY) -> ExportKeyResponse:
+def export_key(keys: KeyStore, fields: ExportKeyRequest, caller: Caller = NOBODY) -> ExportKeyResponse:
     refuse_own(fields.name)
     key = keys.refresh(fields.name)
     refuse_unlisted(key, caller)
@@ -450,7 +450,7 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
     return {
         "create-key": managing(
             partial(create_key, keys, lists),
-            CreateKeyFields,
+            CreateKeyRequest,
             "Create a key.",
             statuses={201: "The key was created."},
             errors=(*STORE_ERRORS, KeyExists, NotExportable, ReservedKey, UnfitAlgorithm, UnsupportedKey),
@@ -458,7 +458,7 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
         ),
         "list-keys": Operation(
             handle=partial(list_keys, keys, cursors),
-            request=ListKeysFields,
+            request=ListKeysRequest,
             response=ListKeysResponse,
             summary="List the keys, by name.",
             errors=STORE_ERRORS,
@@ -466,7 +466,7 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
         ),
         "import-key": managing(
             partial(import_key, keys, lists),
-            ImportKeyFields,
+            ImportKeyRequest,
             "Import a key that was created elsewhere, as a new key or as the next version of one.",
             statuses={201: "The key was imported."},
             errors=(
@@ -499,7 +499,7 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
         ),
         "get-key": managing(
             partial(get_key, keys),
-            NamedKeyFields,
+            NamedKeyRequest,
             "A key: its options, its versions and their public keys. The ETag changes with each change of the key.",
             writes=False,
             errors=KEY_ERRORS,
@@ -507,7 +507,7 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
         ),
         "update-key": managing(
             partial(update_key, keys, lists),
-            UpdateKeyFields,
+            UpdateKeyRequest,
             "Change options of a key, or disable and enable versions.",
             headers=("if-match",),
             errors=(*KEY_ERRORS, KeyTooLarge, PreconditionFailed, UnfitAlgorithm, UnsupportedKey, VersionInUse),
@@ -515,7 +515,7 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
         ),
         "delete-key": managing(
             partial(delete_key, keys),
-            DeleteKeyFields,
+            DeleteKeyRequest,
             "Delete a key that is deletable. It can be restored for 30 days.\n"
             "A damaged key is removed for good; if its metadata are damaged, whether or not it was deletable.",
             response=None,
@@ -526,7 +526,7 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
         ),
         "rotate-key": managing(
             partial(rotate_key, keys),
-            RotateKeyFields,
+            RotateKeyRequest,
             "Create a new version of a key, which signs and encrypts from now on.\n"
             "Older versions still verify and decrypt.",
             headers=("if-match",),
@@ -543,7 +543,7 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
         ),
         "revoke-key": managing(
             partial(revoke_key, keys),
-            RevokeKeyFields,
+            RevokeKeyRequest,
             "Revoke a version permanently.\n"
             "It no longer signs or encrypts, and its signatures are not trusted, whenever they were made: a signature "
             "does not prove its time. Its ciphertexts can still be decrypted.",
@@ -553,14 +553,14 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
         ),
         "restore-key": managing(
             partial(restore_key, keys),
-            NamedKeyFields,
+            NamedKeyRequest,
             "Restore a deleted key.",
             errors=(*KEY_ERRORS, KeyExists),
             examples=(Example("A deleted key", {"name": "sample-deleted"}),),
         ),
         "export-key": managing(
             lambda fields, request: export_key(keys, fields, lists.caller(request.headers)),
-            ExportKeyFields,
+            ExportKeyRequest,
             "The private key of a version (default: the latest), encrypted, if the key is exportable.",
             response=ExportKeyResponse,
             # It changes nothing, and no private key is kept for repetitions, which need not have the caller's token.

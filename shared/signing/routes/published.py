@@ -22,7 +22,7 @@ MAX_SHARED = 1000
 """Key sets in memory."""
 
 
-class KeyJwksFields(Fields, frozen=True, kw_only=True):
+class KeyJwksRequest(Fields, frozen=True, kw_only=True):
     name: KeyName
 
 
@@ -65,7 +65,7 @@ def jwks(keys: KeyStore, shared: SharedKeySets) -> Response:
     return Response(body=shared.get("", lambda: key_set(keys.published())))
 
 
-def key_jwks(keys: KeyStore, shared: SharedKeySets, fields: KeyJwksFields) -> Response:
+def key_jwks(keys: KeyStore, shared: SharedKeySets, fields: KeyJwksRequest) -> Response:
     def make() -> JwksResponse:
         try:
             key = keys.refresh(fields.name)
@@ -93,7 +93,7 @@ def operations(keys: KeyStore) -> dict[str, Operation]:
         ),
         "key-jwks": Operation(
             handle=partial(key_jwks, keys, shared),
-            request=KeyJwksFields,
+            request=KeyJwksRequest,
             response=JwksResponse,
             summary="The public keys of one published key (RFC 7517).",
             errors=(*STORE_ERRORS, UnknownKey),

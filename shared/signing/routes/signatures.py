@@ -104,7 +104,7 @@ class SignItem(SignShared, frozen=True, kw_only=True):
     reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
 
-class SignFields(SignShared, frozen=True, kw_only=True):
+class SignRequest(SignShared, frozen=True, kw_only=True):
     """One message, or a batch. A field beside `batch` is the default for its items."""
 
     key: KeyName = DEFAULT_KEY
@@ -144,7 +144,7 @@ class VerifyItem(VerifyShared, frozen=True, kw_only=True):
     reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
 
-class VerifyFields(VerifyShared, frozen=True, kw_only=True):
+class VerifyRequest(VerifyShared, frozen=True, kw_only=True):
     """One signature, or a batch. A field beside `batch` is the default for its items."""
 
     prehashed: Prehashed = False
@@ -184,14 +184,14 @@ _PEM = "public_key"
 _NO_MESSAGE = "Send the message as `message` or `message_base64`."
 
 
-def sign(keys: KeyStore, fields: SignFields, caller: Caller = NOBODY) -> SignResponse | BatchResponse:
+def sign(keys: KeyStore, fields: SignRequest, caller: Caller = NOBODY) -> SignResponse | BatchResponse:
     if fields.batch is None:
         return _sign(keys, caller, fields, fields)
     refuse_beside_batch(fields, "message", "message_base64")
     return respond_batch(fields.batch, SignItem, lambda item: _sign(keys, caller, item, fields))
 
 
-def _sign(keys: KeyStore, caller: Caller, item: SignShared, common: SignFields) -> SignResponse:
+def _sign(keys: KeyStore, caller: Caller, item: SignShared, common: SignRequest) -> SignResponse:
     name = item.key or common.key
     prehashed = common.prehashed if item.prehashed is None else item.prehashed
     form = item.format or common.format
@@ -234,7 +234,7 @@ def _signing_version(keys: KeyStore, caller: Caller, name: str, wanted: int | No
     return key, keyring.version_to_use(key.metadata, name, wanted)
 
 
-def verify(keys: KeyStore, fields: VerifyFields, request: Request | None = None) -> VerifyResponse | BatchResponse:
+def verify(keys: KeyStore, fields: VerifyRequest, request: Request | None = None) -> VerifyResponse | BatchResponse:
     call = _Call(keys)
     if fields.batch is None:
         try:
@@ -292,7 +292,7 @@ class _Claim(msgspec.Struct, frozen=True):
         )
 
 
-def _verify(call: _Call, item: VerifyShared, common: VerifyFields) -> VerifyResponse:
+def _verify(call: _Call, item: VerifyShared, common: VerifyRequest) -> VerifyResponse:
     if item.signature is None:
         raise invalid_field("signature", "`signature` is missing.")
     message = _message(item.message, item.message_base64)
@@ -325,7 +325,7 @@ def _verify(call: _Call, item: VerifyShared, common: VerifyFields) -> VerifyResp
     )
 
 
-def _expected(keys: KeyStore, item: VerifyShared, common: VerifyFields) -> _Expected:
+def _expected(keys: KeyStore, item: VerifyShared, common: VerifyRequest) -> _Expected:
     """The key and algorithm that the request names. A key in an item replaces either kind of key beside the batch."""
     algorithm, version = item.algorithm or common.algorithm, item.version or common.version
     if item.key is None and item.public_key is None:
@@ -349,7 +349,7 @@ def _expected(keys: KeyStore, item: VerifyShared, common: VerifyFields) -> _Expe
     return _Expected(None, parsed, key_type, _algorithm_of_jwk(key_type, its_algorithm, algorithm), None)
 
 
-def _claim(item: VerifyShared, common: VerifyFields, text: str, message: bytes | None, expected: _Expected) -> _Claim:
+def _claim(item: VerifyShared, common: VerifyRequest, text: str, message: bytes | None, expected: _Expected) -> _Claim:
     """The claim in the request. Raises InvalidRequest and SignatureMismatch."""
     algorithm = expected.algorithm
     form = item.format or common.format
@@ -493,7 +493,7 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
         "sign": Operation(
             handle=lambda fields, request: sign(keys, fields, lists.caller(request.headers)),
             with_request=True,
-            request=SignFields,
+            request=SignRequest,
             response=(SignResponse, BatchResponse),
             summary="Sign a message with a stored key, or up to 1000 in a batch.\n"
             "The first call with the key `default` creates it (RSA-3072, bound to PS256).",
@@ -507,7 +507,7 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
         "verify": Operation(
             handle=partial(verify, keys),
             with_request=True,
-            request=VerifyFields,
+            request=VerifyRequest,
             response=(VerifyResponse, BatchResponse),
             summary="Verify a signature by a stored key or by a public key in the request, or up to 1000 in a batch.\n"
             "A signature that does not match gets 200 with `valid: false`. Without `version`, the app tries the key's "
