@@ -238,7 +238,7 @@ def _check_key(key: "CoseKey") -> None:
     try:
         if algorithm == -257 and not MIN_RSA_BITS <= bytes2int(key[-1]).bit_length() <= MAX_RSA_BITS:
             raise PasskeyRefused("The RSA key of the credential is shorter than 2048 or longer than 4096 bits.")
-        # Any signature will do: the key loads before it is compared, and a key that is no point of the curve fails.
+        # Any signature will do: the key loads before it is compared, and a key off its curve fails.
         key.verify(b"", b"")
     except InvalidSignature:
         return

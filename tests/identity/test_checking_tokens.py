@@ -146,7 +146,7 @@ def test_an_issuer_without_an_audience_has_ours(back_end: Caller, provider: Prov
     ["", "x", "a.b.c", "..", "é.é.é", "\ud7ff" * 3, "a" * 100_000, "eyJhbGciOiJub25lIn0.e30.", "null", "🙂.🙂.🙂"],
 )
 def test_any_text_is_malformed_at_worst(back_end: Caller, token: str) -> None:
-    """A text that is no token is 200 with `active: false`."""
+    """A text that is not a token is 200 with `active: false`."""
     assert check(back_end, token) == {"active": False, "reason": "malformed"}
 
 

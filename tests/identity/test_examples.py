@@ -119,7 +119,7 @@ def test_a_flask_app_follows_the_session(caller: Caller, example: ModuleType) ->
 
 
 def test_a_flask_app_takes_a_second_factor(caller: Caller, example: ModuleType) -> None:
-    """A user with an authenticator app is asked for a code, a wrong one is said, and the right one signs in."""
+    """A user with an authenticator app has to enter a code; a wrong one gets an error, and a right one signs in."""
     name, tokens = caller.sign_up()
     enrolled = caller.send("POST", "me/totp", {}, token=tokens["access_token"]).json()
     totp = pyotp.TOTP(enrolled["secret"])

@@ -27,7 +27,7 @@ def test_five_are_free_then_the_wait_doubles() -> None:
 
 
 def test_the_wait_is_rounded_up() -> None:
-    """A part of a second counts as a whole one, so that a caller who waits as told is not told to wait again."""
+    """A part of a second counts as a whole one: a caller who waits for `Retry-After` seconds need not wait again."""
     codes = WrongCodes(5, NOW + timedelta(seconds=1))
     assert retry_after(codes, NOW + timedelta(milliseconds=999)) == 1
     assert retry_after(codes, NOW + timedelta(seconds=1)) == 0

@@ -268,6 +268,8 @@ def test_one_bad_item_affects_only_itself(app: Caller, new_name: str, path: str)
         ("POST", "verify", {"message": "x", "signature": "AA"}),
         ("POST", "encrypt", {"plaintext": "x"}),
         ("POST", "generate-data-key", {}),
+        ("POST", "decrypt", {"ciphertext": "x"}),
+        ("POST", "rewrap", {"ciphertext": "x"}),
         ("POST", "keys", {"type": "Ed25519"}),
         ("POST", "keys/import", {"private_key": {"kty": "oct", "k": "A" * 43}}),
         ("PATCH", "keys/_log", {}),

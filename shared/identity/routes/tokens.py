@@ -163,7 +163,7 @@ def operations(
             summary="Check an access token: one of ours, or of a trusted issuer.\n\nA token that is not valid gets 200 "
             "with `active: false` and a `reason`. An ended session is `revoked`.",
             errors=(IssuerUnavailable, Busy, Unavailable),
-            examples=(Example("A text that is no token", {"token": "eyJhbGciOiJub25lIn0.e30."}),),
+            examples=(Example("A text that is not a token", {"token": "eyJhbGciOiJub25lIn0.e30."}),),
         ),
         "openid-configuration": Operation(
             handle=partial(openid_configuration, settings),

@@ -71,7 +71,7 @@ class User(msgspec.Struct, frozen=True):
     imported: bool = False
     """Whether the hash was made elsewhere."""
     second_factor: bool = False
-    """Whether somebody said that the password is not the only factor: then a shorter one is enough."""
+    """Whether a caller declared a second factor, with which a shorter password is enough."""
     has_factor: bool = False
     """Whether a second factor is enrolled here."""
     short_password: bool = False

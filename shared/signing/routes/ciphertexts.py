@@ -201,10 +201,11 @@ def decrypt(keys: KeyStore, fields: DecryptRequest, caller: Caller = NOBODY) -> 
 
 
 def _decrypt(finder: "Finder", item: DecryptShared, common: DecryptRequest) -> DecryptResponse:
+    name = _key_name(item, common)
     ciphertext, envelope = _read(item.ciphertext)
     if envelope.associated_data != _bytes(item.associated_data):
         raise NotDecryptable(_REFUSED)
-    key, number, plaintext = _opened(finder, item.key or common.key, ciphertext, envelope)
+    key, number, plaintext = _opened(finder, name, ciphertext, envelope)
     try:
         text: str | msgspec.UnsetType = plaintext.decode()
     except UnicodeDecodeError:
@@ -216,6 +217,14 @@ def _decrypt(finder: "Finder", item: DecryptShared, common: DecryptRequest) -> D
         plaintext=text,
         reference=item.reference if isinstance(item, DecryptItem) else msgspec.UNSET,
     )
+
+
+def _key_name(item: DecryptShared | RewrapShared, common: DecryptRequest | RewrapRequest) -> str | None:
+    """The key that the call names. Raises ReservedKey."""
+    name = item.key or common.key
+    if name is not None:
+        refuse_own(name)
+    return name
 
 
 def generate_data_key(
@@ -249,8 +258,9 @@ def rewrap(keys: KeyStore, fields: RewrapRequest, caller: Caller = NOBODY) -> Re
 
 
 def _rewrap(finder: "Finder", item: RewrapShared, common: RewrapRequest) -> RewrapResponse:
+    name = _key_name(item, common)
     ciphertext, envelope = _read(item.ciphertext)
-    key, _, plaintext = _opened(finder, item.key or common.key, ciphertext, envelope)
+    key, _, plaintext = _opened(finder, name, ciphertext, envelope)
     key, number = _encrypting(finder.keys, finder.caller, key.name)
     return RewrapResponse(
         key=key.name,
@@ -303,7 +313,6 @@ class Finder:
 
     def by_name(self, name: str, kid: str | None) -> tuple[Key, list[int]]:
         """The key, and the versions to try: the one that has the `kid`, else all, the newest first."""
-        refuse_own(name)
         key = self.keys.get(name)
         if kid not in key.numbers and key.read_at < self._began:
             key = self.keys.refresh(name)  # Another instance may have created the version.
