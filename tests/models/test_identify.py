@@ -6,7 +6,16 @@ import httpx
 import pytest
 from azure.storage.blob import ContainerClient, ContentSettings
 
+from scripts.azurite import Azurite
 from scripts.samples import FILES
+from shared.deadline import call_limit
+from shared.models.content import Identified
+from shared.models.store.engine import Engine
+from shared.models.store.identifying import Identifier
+from shared.sandbox import process
+from shared.sandbox.settings import SandboxSettings
+from shared.settings import StorageSettings
+from shared.storage import Storage
 
 PROGRAM = (FILES / "images" / "photo.jpg").read_bytes()
 PICTURE = (FILES / "images" / "keyhole.png").read_bytes()
@@ -60,6 +69,25 @@ def test_the_stored_content_type_counts(client: httpx.Client, samples: Container
     picture, tool = identify(client, prefix="types/").json()["blobs"]
     assert (picture["name"], picture["mismatch"]) == ("types/picture", True)
     assert (tool["name"], tool["mismatch"]) == ("types/tool", False)
+
+
+def test_the_blobs_of_a_call_do_not_wait_for_each_other(
+    samples: ContainerClient, models_azurite: Azurite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slowly the model's process starts, the blobs of one call are not busy because of each other."""
+    monkeypatch.setattr(process, "WAIT_SECONDS", 0.0)
+    names = [f"waiting/{number}.py" for number in range(8)]
+    for name in names:
+        samples.upload_blob(name, b"import os\nprint(os.name)\n" * 9, overwrite=True)
+    sandbox = process.Sandbox(SandboxSettings(processes=1))
+    try:
+        engine = Engine(sandbox)
+        identifier = Identifier(Storage(StorageSettings(models_azurite.connection_string)), lambda: engine)
+        with call_limit(60):
+            found = identifier.identify_blobs("samples", names)
+        assert [each.label for each in found if isinstance(each, Identified)] == ["python"] * 8
+    finally:
+        sandbox.close()
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,33 @@ def test_files_without_a_version_are_purged(
     assert kept.get_blob_client(other).exists()
 
 
+def test_a_file_that_is_kept_again_is_not_purged(models_azurite: Azurite) -> None:
+    """A file of no version that a save keeps again while the daily task runs stays for that save."""
+
+    def used() -> set[str]:
+        store.keep(b"a file")  # A save, after the task has listed the files.
+        return set()
+
+    store = ModelFiles(Storage(StorageSettings(models_azurite.connection_string)), used)
+    sha256 = store.keep(b"a file")
+    store.purge(datetime.now(UTC) + timedelta(days=2))
+    assert store.load(sha256) == b"a file"
+
+
+@pytest.mark.parametrize("latest", ["text", -5, 0, 1.5])
+def test_a_changed_number_does_not_write_over_a_version(
+    save: Save, fresh: httpx.Client, table: TableClient, latest: Any
+) -> None:
+    """Whatever the table says is the latest version, the next one has a number of its own."""
+    name = f"latest-{latest}".replace("-", "x")
+    save(name, files.identity())
+    save(name, files.identity(), description="The second.")
+    table.update_entity({"PartitionKey": "model", "RowKey": f"m|{name}", "latest": latest}, UpdateMode.MERGE)
+    third = save(name, files.identity(), description="The third.")
+    assert (third.status_code, third.json()["version"], third.json()["versions"]) == (201, 3, [1, 2, 3])
+    assert fresh.get(f"/api/models/{name}?version=2").json()["description"] == "The second."
+
+
 def changes() -> dict[str, Any]:
     """Ways to change a row of the table: functions of the row's columns and those of another model."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from shared.errors import StrongroomError, Unavailable, UnknownContainer, invalid_field
+from shared.errors import Busy, StrongroomError, Unavailable, UnknownContainer, invalid_field
 from shared.models.errors import ModelTimeout
 from shared.models.routes.fields import OUTAGES, BlobName, ContainerName
 from shared.models.store.identifying import Identifier
@@ -55,7 +55,7 @@ def identify_blobs(identifier: Identifier, cursors: Cursors, fields: IdentifyBlo
     if all(isinstance(each, UnknownContainer) for each in results) and results:
         raise UnknownContainer("The storage account has no container of this name. list-blobs lists them.")
     for result in results:
-        if isinstance(result, Unavailable):
+        if isinstance(result, Unavailable | Busy):
             raise result  # Then the whole call should be repeated.
     blobs: list[dict[str, Any]] = []
     for name, result in zip(names, results, strict=True):

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import UnknownContainer
@@ -71,19 +72,19 @@ class ModelFiles:
         """Remove the files that no version has had for a day; returns their number."""
         container = self._blobs.service.get_container_client(CONTAINER)
 
-        def listed(options: dict[str, Any]) -> list[str]:
+        def listed(options: dict[str, Any]) -> list[tuple[str, str]]:
             blobs = container.list_blobs(**options)
-            return [each.name for each in blobs if each.last_modified < now - KEEP]
+            return [(each.name, each.etag) for each in blobs if each.last_modified < now - KEEP]
 
         try:
             old = self._blobs.read(listed)
         except UnknownContainer:
             return 0
         used = self._used() if old else set()  # Read after the listing: a version of today keeps its file.
-        names = [each for each in old if each not in used]
-        for name in names:
-            self._blobs.read(lambda options, name=name: _delete(self._client(name), options))  # type: ignore[misc]
-        return len(names)
+        unused = [(name, etag) for name, etag in old if name not in used]
+        for name, etag in unused:
+            self._blobs.read(partial(_delete, self._client(name), etag))
+        return len(unused)
 
     def _client(self, sha256: str) -> "BlobClient":
         return self._blobs.service.get_blob_client(CONTAINER, sha256)
@@ -105,9 +106,12 @@ def _download(client: "BlobClient", options: dict[str, Any], etag: str | None = 
     return data
 
 
-def _delete(client: "BlobClient", options: dict[str, Any]) -> None:
+def _delete(client: "BlobClient", etag: str, options: dict[str, Any]) -> None:
+    """Delete a file, unless it is gone, or was kept again (412) for a model that is being saved."""
+    from azure.core import MatchConditions
+
     try:
-        client.delete_blob(**options)
+        client.delete_blob(etag=etag, match_condition=MatchConditions.IfNotModified, **options)
     except Exception as error:
-        if getattr(error, "status_code", None) != 404:
+        if getattr(error, "status_code", None) not in (404, 412):
             raise

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared.errors import StrongroomError
+from shared.errors import Busy, StrongroomError
 from shared.models import content
 from shared.models.content import Identified, Magika
 from shared.models.onnx import TensorSpec
@@ -50,18 +50,28 @@ class Identifier:
         return self._identified(ends, name)
 
     def identify_blobs(self, container: str, names: Sequence[str]) -> list[Identified | StrongroomError]:
-        """The content of each blob, or the error of each that cannot be read. Raises ReservedContainer."""
+        """The content of each blob, or the error of each that cannot be read. Raises ReservedContainer and Busy."""
         self._blobs.container(container)
 
-        def one(name: str) -> Identified | StrongroomError:
+        def read(name: str) -> Ends | StrongroomError:
             try:
-                return self._identified(self._read(container, name), name)
+                return self._read(container, name)
             except StrongroomError as error:
                 return error
 
-        # Each in a copy of this call's context, which has its deadline.
-        waiting = [self._readers.submit(contextvars.copy_context().run, one, name) for name in names]
-        return [each.result() for each in waiting]
+        # Each in a copy of this call's context, which has its deadline. This thread alone runs the model: it has one
+        # process, and threads that wait for each other would get 429 on a machine that is slow.
+        waiting = [self._readers.submit(contextvars.copy_context().run, read, name) for name in names]
+        results: list[Identified | StrongroomError] = []
+        for name, each in zip(names, waiting, strict=True):
+            ends = each.result()
+            try:
+                results.append(self._identified(ends, name) if isinstance(ends, Ends) else ends)
+            except Busy:
+                raise
+            except StrongroomError as error:
+                results.append(error)
+        return results
 
     def page(self, container: str, prefix: str, limit: int, token: str | None) -> tuple[list[str], str | None]:
         """The names of a page of blobs, and the token of the next page. Raises UnknownContainer, ReservedContainer."""

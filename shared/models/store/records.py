@@ -5,6 +5,7 @@ endpoint has one. Nothing else in a row is trusted: a change shows in the signat
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from threading import Lock
@@ -96,7 +97,7 @@ class RecordStore:
 
     def versions(self, name: str) -> list[int]:
         """The numbers of a model's versions, in order."""
-        return [int(row["RowKey"].rpartition("|")[2]) for row in self._version_rows(name, select=["RowKey"])]
+        return [_number(row) for row in self._version_rows(name, select=["RowKey"])]
 
     def page(self, prefix: str, after: str, limit: int) -> list[Listed]:
         """The first `limit` models, by name, whose names start with `prefix` and come after `after`."""
@@ -174,7 +175,9 @@ class RecordStore:
                     stored = Stored(self._checked(signature, name, None, monotonic()), signature, sealed)
                     if is_same(stored):
                         return stored, False
-            number = int(head.get("latest", 0)) + 1 if head is not None else 1
+            latest = 0 if head is None else head.get("latest")
+            # The rows count, too: a changed `latest` must not write over a version.
+            number = max([latest if isinstance(latest, int) else 0, *self.versions(name)]) + 1
             if number > MAX_VERSIONS:
                 raise invalid_field("name", f"A model has at most {MAX_VERSIONS} versions. Use another name.")
             record = describe(number)
@@ -200,7 +203,7 @@ class RecordStore:
 
         def attempt() -> None:
             head = self._table.get(PARTITION, _head_key(name))
-            rows = {int(row["RowKey"].rpartition("|")[2]): row for row in self._version_rows(name)}
+            rows = {_number(row): row for row in self._version_rows(name)}
             if head is None or (version is not None and version not in rows):
                 raise self._unknown(name, version)
             if version is None or set(rows) == {version}:
@@ -258,6 +261,12 @@ def _head_key(name: str) -> str:
 
 def _version_key(name: str, version: int | None) -> str:
     return f"v|{name}|" if version is None else f"v|{name}|{version:08d}"
+
+
+def _number(row: Row) -> int:
+    """The version in a row's key; 0 where the app did not write it."""
+    text = row["RowKey"].rpartition("|")[2]
+    return int(text) if re.fullmatch("[0-9]{8}", text) else 0
 
 
 def _columns(signature: str, sealed_key: bytes) -> dict[str, bytes]:
