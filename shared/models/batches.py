@@ -5,7 +5,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -21,6 +21,7 @@ MEDIA_TYPES = {
     "parquet": "application/vnd.apache.parquet",
 }
 _OUTPUT = re.compile(r".*\.[A-Za-z0-9._-]+-v[0-9]+-[0-9a-f]{12}\.(csv|ndjson|parquet)", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,5})?")
 _QUOTED = re.compile(r'[",\r\n]|^\s|\s\Z')
 
 
@@ -35,30 +36,62 @@ def is_output(name: str, prefix: str) -> bool:
     return name.startswith(prefix) and _OUTPUT.fullmatch(name) is not None
 
 
-def positions(manifest: Manifest, columns: Sequence[str]) -> list[int]:
-    """The positions of the model's fields among the columns of a file. Raises BadRow, naming those that it lacks."""
+class Column(Protocol):
+    """A column of a data file."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """Its type, as `query-sql` names it."""
+        ...
+
+
+class Field(NamedTuple):
+    """A field of a model: the position of its column, and whether the model takes a number that the column has as a
+    text: as decimals are, and a column of CSV in which one value is not a number."""
+
+    position: int
+    is_number_in_text: bool
+
+
+def fields_of(manifest: Manifest, columns: Sequence[Column]) -> list[Field]:
+    """The model's fields among the columns of a file. Raises BadRow, naming those that it lacks."""
     inputs = manifest.inputs or []
+    headings = [each.name for each in columns]
     names = list(manifest.features or []) or [each.name for each in inputs]
-    if not manifest.features and len(inputs) == 1:
-        shape = inputs[0].shape or []
-        width = shape[1] if len(shape) == 2 else 1
-        if width != 1:
-            if width not in (-1, len(columns)):
-                raise BadRow(
-                    f"The file has {len(columns)} columns, and the model takes {width}. Save the model with "
-                    "`features`, so that it finds its own."
-                )
-            return list(range(len(columns)))
-    missing = [name for name in names if name not in columns]
-    if missing:
+    shape = inputs[0].shape or [] if len(inputs) == 1 else []
+    width = shape[1] if len(shape) == 2 else 1
+    if not manifest.features and width != 1:
+        if width not in (-1, len(columns)):
+            raise BadRow(
+                f"The file has {len(columns)} columns, and the model takes {width}. Save the model with "
+                "`features`, so that it finds its own."
+            )
+        names = headings
+    if missing := [name for name in names if name not in headings]:
         raise BadRow(f"The file lacks the column {missing[0][:64]}. The model needs {', '.join(names[:20])}.")
-    return [list(columns).index(name) for name in names]
+    datatypes = {each.name: each.datatype for each in inputs} if len(inputs) > 1 else {}
+    fields = []
+    for name in names:
+        position = headings.index(name)
+        is_number = datatypes.get(name, inputs[0].datatype) not in ("BYTES", "BOOL")
+        fields.append(Field(position, is_number and columns[position].kind in ("decimal", "text")))
+    return fields
 
 
-def inputs_of(rows: Iterable[Sequence[Any]], wanted: Sequence[int], decimals: Sequence[int]) -> list[list[Any]]:
-    """The rows of the model. `decimals` are the positions of columns whose numbers are texts."""
-    texts = set(decimals)
-    return [[float(row[at]) if at in texts and row[at] is not None else row[at] for at in wanted] for row in rows]
+def inputs_of(rows: Iterable[Sequence[Any]], fields: Sequence[Field]) -> list[list[Any]]:
+    """The rows of the model. A text that is not a number stays one, so that the model's check names its row."""
+    return [[_number(row[at]) if is_number else row[at] for at, is_number in fields] for row in rows]
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        return value
+    return int(value) if value.lstrip("+-").isdecimal() else float(value)
 
 
 def bad_row(error: InvalidRequest, start: int, names: Sequence[str]) -> BadRow:

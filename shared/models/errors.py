@@ -93,10 +93,3 @@ class BadRow(Refused):
 
     code = "bad-row"
     title = "A row does not fit the model"
-
-
-class TooFewProcesses(Refused):
-    """A batch needs two child processes, and this instance runs one."""
-
-    code = "too-few-processes"
-    title = "A batch needs two processes at the same time"

@@ -43,6 +43,8 @@ _LARGEST = {"FP16": 65504.0, "FP32": 3.4028234663852886e38, "FP64": math.inf}
 _INFINITIES = {
     datatype: [struct.pack(f"<{_CODES[datatype]}", each) for each in (math.inf, -math.inf)] for datatype in _LARGEST
 }
+_JSON_BYTES = dict.fromkeys(_LARGEST, 4) | {"BOOL": 5, "BYTES": 3}
+"""Of the shortest element in JSON and a comma: `0.0,`, `true,` and `"",`; others are `0,`."""
 Path = Callable[[int], str]
 """Maps an index in the flat values to the field of the request."""
 _SWAP = sys.byteorder == "big"
@@ -441,7 +443,7 @@ def nested(values: Iterable[Any], shape: Sequence[int]) -> Any:
     return flat
 
 
-def json_bytes(shape: Sequence[int]) -> int:
+def json_bytes(tensor: Tensor) -> int:
     """The fewest bytes that a tensor takes as nested lists in JSON: it may have no elements, and many lists."""
-    lists = sum(math.prod(shape[:depth]) for depth in range(len(shape)))
-    return 2 * lists + 2 * math.prod(shape)
+    lists = sum(math.prod(tensor.shape[:depth]) for depth in range(len(tensor.shape)))
+    return 2 * lists + _JSON_BYTES.get(tensor.datatype, 2) * math.prod(tensor.shape)

@@ -13,10 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import suppress
 from threading import Condition, Timer
 from time import monotonic
 from typing import NamedTuple
@@ -169,17 +167,6 @@ class _Idle(NamedTuple):
     """By the monotonic clock."""
 
 
-class _Reservation:
-    """The children that a call has reserved: `left` of them are not taken now."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-        self.children: set[Child] = set()
-
-
-_reservation: ContextVar[_Reservation | None] = ContextVar("reservation", default=None)
-
-
 class Sandbox:
     """Keeps at most so many children alive, in use or idle for the next call. Safe to use from many threads."""
 
@@ -192,8 +179,6 @@ class Sandbox:
         self._anonymous = 0
         """How many calls without a key have a child, or start one."""
         self._anonymous_children: set[Child] = set()
-        self._reserved = 0
-        """How many children calls have reserved and not taken."""
         self._starting: list[str] = []
         """The keys of the children that calls are about to start."""
         self._idle: list[_Idle] = []
@@ -213,18 +198,13 @@ class Sandbox:
         ended: list[Child] = []
         found: Child | None = None
         anonymous = is_anonymous()
-        reservation = _reservation.get()
-        own = reservation is not None and reservation.left > 0
         if anonymous and self.processes == 1:
             raise Busy("The one process of this instance that can run this query is for callers with a key.")
         seconds = min(WAIT_SECONDS, max(0.0, deadline - monotonic()))
         with self._changed:
-            if not self._changed.wait_for(lambda: self._is_free(key, anonymous=anonymous, own=own), seconds):
+            if not self._changed.wait_for(lambda: self._is_free(key, anonymous=anonymous), seconds):
                 raise Busy("Too many calls run in processes of their own. Try again.", retry_after=1)
             self._anonymous += anonymous
-            if own and reservation is not None:
-                reservation.left -= 1
-                self._reserved -= 1
             for each in reversed(self._idle):
                 if each.child.entry == entry and each.key == key:
                     self._idle.remove(each)
@@ -234,10 +214,10 @@ class Sandbox:
                     ended.append(each.child)
             if found is None:
                 self._starting.append(key)
-                while self._idle and len(self._idle) + self._running + self._reserved > self.processes:
+                while self._idle and len(self._idle) + self._running > self.processes:
                     ended.append(self._idle.pop(0).child)
             else:
-                self._note(found, key, reservation if own else None, anonymous=anonymous)
+                self._note(found, key, anonymous=anonymous)
         for child in ended:
             child.kill()
         if found is not None:
@@ -249,52 +229,28 @@ class Sandbox:
             with self._changed:
                 self._starting.remove(key)
                 self._anonymous -= anonymous
-                if own and reservation is not None:
-                    reservation.left += 1
-                    self._reserved += 1
                 self._changed.notify_all()
             raise
         with self._changed:
             self._starting.remove(key)
-            self._note(started, key, reservation if own else None, anonymous=anonymous)
+            self._note(started, key, anonymous=anonymous)
         return started
 
-    def _note(self, child: Child, key: str, reservation: _Reservation | None, *, anonymous: bool) -> None:
+    def _note(self, child: Child, key: str, *, anonymous: bool) -> None:
         self._busy[child] = key
         if anonymous:
             self._anonymous_children.add(child)
-        if reservation is not None:
-            reservation.children.add(child)
-
-    @contextmanager
-    def reserve(self, count: int, deadline: float) -> Iterator[None]:
-        """Reserve so many children for the calls of `take` inside: all at once, so that no two calls wait for each
-        other. Raises Busy where they are not free within WAIT_SECONDS, or by `deadline`."""
-        seconds = min(WAIT_SECONDS, max(0.0, deadline - monotonic()))
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._running + self._reserved + count <= self.processes, seconds):
-                raise Busy("Too many calls run in processes of their own. Try again.", retry_after=1)
-            self._reserved += count
-        reservation = _Reservation(count)
-        token = _reservation.set(reservation)
-        try:
-            yield
-        finally:
-            _reservation.reset(token)
-            with self._changed:
-                self._reserved -= reservation.left
-                self._changed.notify_all()
 
     @property
     def _running(self) -> int:
         return len(self._busy) + len(self._starting)
 
-    def _is_free(self, key: str, *, anonymous: bool, own: bool) -> bool:
+    def _is_free(self, key: str, *, anonymous: bool) -> bool:
         if anonymous and self._anonymous >= self.processes - 1:
             return False
         if key and (key in self._busy.values() or key in self._starting):
             return False
-        return own or self._running + self._reserved < self.processes
+        return self._running < self.processes
 
     def give(self, child: Child, *, reusable: bool, spare: bool = False) -> None:
         """Bring back what `take` returned. One that is not `reusable` is killed; others end after IDLE_SECONDS.
@@ -309,11 +265,6 @@ class Sandbox:
             if child in self._anonymous_children:
                 self._anonymous_children.remove(child)
                 self._anonymous -= 1
-            reservation = _reservation.get()
-            if reservation is not None and child in reservation.children:
-                reservation.children.remove(child)
-                reservation.left += 1
-                self._reserved += 1
             if keep:
                 self._idle.append(_Idle(child, key, monotonic()))
                 self._schedule(IDLE_SECONDS)
@@ -327,7 +278,7 @@ class Sandbox:
 
     def _start_spare(self, entry: str) -> None:
         with self._changed:
-            is_full = len(self._idle) + self._running + self._reserved >= self.processes
+            is_full = len(self._idle) + self._running >= self.processes
             if self._is_closed or is_full or any(each.child.entry == entry for each in self._idle):
                 return
             # Under the lock: it takes a few milliseconds, and a call that comes now had to start a child itself.

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,10 +13,12 @@ import polars as pl
 import pytest
 from azure.storage.blob import ContainerClient
 
+from scripts.azurite import Azurite
 from shared.errors import invalid_field
 from shared.models.batches import bad_row, header, is_output, lines
 from tests.models import files
 from tests.models.conftest import Save
+from tests.support import app_environ, run_app
 
 TARGET = {"container": "samples", "prefix": "out/"}
 IRISES = {"container": "samples", "path": "models/irises.csv"}
@@ -123,10 +126,45 @@ def test_a_bad_row_stops_its_blob_and_is_named(client: httpx.Client, samples: Co
     first, second, third = response.json()["blobs"]
     assert (first["row_count"], response.json()["row_count"]) == (1500, 1500)
     assert (second["name"], second["status"], second["code"]) == ("bad/b.csv", 422, "bad-row")
-    assert "column petal_length" in second["detail"]
+    assert "Row 1501, column petal_length" in second["detail"]
     assert (third["name"], third["code"]) == ("bad/c.csv", "bad-row")
     assert "petal_length" in third["detail"]
     assert not list(samples.list_blob_names(name_starts_with="out/bad/b"))
+
+
+def test_numbers_may_be_texts(client: httpx.Client, samples: ContainerClient) -> None:
+    """A number that a file has as a text, or as a decimal, is a number to the model; another text is named."""
+    lines = [
+        dict.fromkeys(("sepal_length", "sepal_width", "petal_length", "petal_width"), each) for each in ("1", "-.5e1")
+    ]
+    samples.upload_blob("texts/a.ndjson", "".join(json.dumps(each) + "\n" for each in lines), overwrite=True)
+    samples.upload_blob("texts/b.ndjson", json.dumps(lines[0]) + "\n" + json.dumps(lines[1] | {"sepal_width": ""}))
+    good, bad = batch(client, "iris", "texts/*.ndjson").json()["blobs"]
+    values = [{name: float(value) for name, value in line.items()} for line in lines]
+    alone = client.post("/api/predict", json={"model": "iris", "rows": values}).json()["predictions"]
+    assert [row["prediction"] for row in table(samples, good["name"])] == [each["label"] for each in alone]
+    assert (bad["code"], "Row 2, column sepal_width" in bad["detail"]) == ("bad-row", True)
+
+
+def test_a_model_of_a_fixed_number_of_rows(client: httpx.Client, samples: ContainerClient, save: Save) -> None:
+    """A model that takes one row in one call predicts for all rows of a file."""
+    names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    save("one-row", files.typed(files.FLOAT, [1, 4]), features=names)
+    response = batch(client, "one-row", "models/irises.csv", target=TARGET | {"format": "ndjson"})
+    assert response.json()["row_count"] == 10
+    text = samples.download_blob(response.json()["blobs"][0]["name"]).readall().decode()
+    for row in map(json.loads, text.splitlines()):
+        assert row["prediction"] == pytest.approx([row[name] for name in names])
+
+
+def test_one_process_is_enough(models_azurite: Azurite, tmp_path: Path) -> None:
+    """On an instance that runs one process, the reader of the file and the model run one after the other."""
+    environ = app_environ(tmp_path, models_azurite.connection_string) | {"STRONGROOM_SANDBOX_PROCESSES": "1"}
+    with run_app(tmp_path, environ) as app, app.client() as client:
+        for kind in ("csv", "parquet"):
+            target = TARGET | {"prefix": "one-process/", "format": kind}
+            response = batch(client, "iris", "models/irises.csv", target=target)
+            assert (response.status_code, response.json()["row_count"]) == (200, 10), response.text
 
 
 def test_a_cursor_continues_and_is_bound(client: httpx.Client, samples: ContainerClient, save: Save) -> None:
@@ -157,7 +195,7 @@ def test_a_cursor_continues_and_is_bound(client: httpx.Client, samples: Containe
 
 
 def test_calls_at_the_same_time_do_not_wait_for_each_other(client: httpx.Client, samples: ContainerClient) -> None:
-    """Each call gets both of its processes, or 429 with Retry-After; none hangs."""
+    """Each call gets its processes, one after the other, or 429 with Retry-After; none hangs."""
     for number in range(4):
         text = "sepal_length,sepal_width,petal_length,petal_width\n" + f"5.1,3.5,1.4,0.{number}\n" * 3000
         samples.upload_blob(f"many/{number}.csv", text, overwrite=True)

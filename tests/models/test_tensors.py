@@ -223,8 +223,11 @@ def test_values_are_nested_again() -> None:
 @pytest.mark.parametrize("shape", [[], [1], [0], [3, 1], [2, 3, 4], [5, 0], [2, 3, 0], [0, 9]])
 def test_the_least_size_of_json_is_counted(shape: list[int]) -> None:
     """A tensor takes at least as many bytes as its shape says, whatever its values."""
-    zeros_of = [0] * math.prod(shape)
-    assert json_bytes(shape) <= len(msgspec.json.encode(nested(zeros_of, shape))) + 1
+    count = math.prod(shape)
+    for datatype, size in (("UINT8", 1), ("FP32", 4), ("BOOL", 1), ("BYTES", 0)):
+        tensor = Tensor("y", datatype, shape, bytes(size * count), [] if size else [""] * count)
+        encoded = msgspec.json.encode(nested(values_of(tensor), shape))
+        assert json_bytes(tensor) <= len(encoded) + 1
 
 
 def test_a_tensor_from_a_child_is_whole() -> None:

@@ -179,30 +179,6 @@ def test_a_key_has_one_child(sandbox: Sandbox) -> None:
     sandbox.give(other, reusable=True)
 
 
-def test_a_reservation_is_all_or_nothing() -> None:
-    """A call that needs two children gets both or neither, keeps them between its uses, and frees them at its end."""
-    sandbox = Sandbox(SandboxSettings(processes=2, memory_bytes=256 * MIB))
-    soon = time.monotonic() + SECONDS
-    other = sandbox.take(ENTRY, soon)
-    with pytest.raises(Busy), sandbox.reserve(2, time.monotonic() + 0.01):
-        pytest.fail("One of the two children is in use.")
-    sandbox.give(other, reusable=True)
-    with ThreadPoolExecutor(1) as threads, sandbox.reserve(2, soon):
-        first, second = sandbox.take(ENTRY, soon), sandbox.take(ENTRY, soon, "a")
-        sandbox.give(first, reusable=False)
-        with pytest.raises(Busy):
-            threads.submit(sandbox.take, ENTRY, time.monotonic() + 0.01).result(SECONDS)
-        again = sandbox.take(ENTRY, soon)
-        sandbox.give(again, reusable=True)
-        sandbox.give(second, reusable=True)
-    with sandbox.reserve(2, soon):
-        pass
-    with sandbox.reserve(1, soon):
-        assert sandbox.take(ENTRY, soon, "a") is second
-        sandbox.give(second, reusable=True)
-    sandbox.close()
-
-
 def test_calls_of_one_key_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the child of a key is in use, a second call waits for it and starts no other."""
     monkeypatch.setattr("shared.sandbox.process.WAIT_SECONDS", SECONDS)

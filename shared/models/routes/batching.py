@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from time import monotonic
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -23,7 +23,8 @@ from shared.errors import (
 from shared.inflight import inflight
 from shared.models import batches
 from shared.models.batches import OutputFormat
-from shared.models.errors import BadRow, BatchTooLarge, ModelNotTrusted, ModelTimeout, TooFewProcesses, UnsupportedModel
+from shared.models.errors import BadRow, BatchTooLarge, ModelNotTrusted, ModelTimeout, UnsupportedModel
+from shared.models.manifest import Manifest
 from shared.models.predictions import Prediction
 from shared.models.routes.fields import MODEL_ERRORS, OUTAGES, RUNNING, ContainerName, ModelName, Version
 from shared.models.routes.predicting import Models
@@ -36,7 +37,7 @@ from shared.web.respond import problem_fields
 
 CHUNK_ROWS = 1000
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
-"""Of one blob."""
+"""Of one blob, and of its rows while they wait for the model."""
 MAX_NAME = 1024
 MARGIN_SECONDS = 1.0
 """What a call keeps of its time for the response."""
@@ -201,7 +202,7 @@ def predict_batch(
             raise BatchTooLarge(
                 f"The blob {file.name[:200]} takes longer than this call. Send a larger timeout_ms, or split the blob."
             ) from error
-        except (Busy, ModelNotTrusted, BatchTooLarge, TooFewProcesses):
+        except (Busy, ModelNotTrusted, BatchTooLarge):
             if not number:
                 raise
             return PredictedBatch(count, found, cursor)
@@ -234,7 +235,7 @@ def _one(
     fields: PredictBatchRequest,
     file: File,
 ) -> dict[str, Any]:
-    """The output of one input. Raises BadRow, BatchTooLarge, TooFewProcesses, and what reading and running raise."""
+    """The output of one input. Raises BadRow, BatchTooLarge, and what reading and running raise."""
     target = fields.target
     name = batches.output_name(target.prefix, file.name, file.etag, stored.manifest, stored.signature, target.format)
     if len(name) > MAX_NAME:
@@ -246,54 +247,76 @@ def _one(
     return {"name": name, "source": file.name, "row_count": done.row_count, "sha256": done.sha256}
 
 
+class _Rows(NamedTuple):
+    """The rows of an input. A call holds one process at a time, so they wait for the model, as MessagePack."""
+
+    columns: Sequence[Column]
+    fields: list[batches.Field]
+    chunks: list[bytes]
+
+
+def _read(reader: Reader, manifest: Manifest, fields: PredictBatch, file: File) -> _Rows:
+    """All rows of an input. Raises BadRow where a column is missing, BatchTooLarge, and what reading raises."""
+    chunks, size = [], 0
+    with reader.open(reader.path(fields.source.container, file.name), deadline()) as query:
+        query.check("select * from data")
+        columns = query.run("select * from data")
+        found = batches.fields_of(manifest, columns)
+        while rows := query.fetch(CHUNK_ROWS):
+            chunk = msgspec.msgpack.encode(rows)
+            inflight.book(len(chunk))
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_OUTPUT_BYTES:
+                raise BatchTooLarge(f"The rows of {file.name[:200]} are too large. Split the blob.")
+    return _Rows(columns, found, chunks)
+
+
 def _predicted(
     models: Models, reader: Reader, parquet: Parquet, stored: Stored, fields: PredictBatchRequest, file: File
 ) -> tuple[bytes, int]:
     """The bytes of an output, and its rows."""
     manifest, kind = stored.manifest, fields.target.format
     inputs = manifest.inputs or []
-    fixed = next((each.shape[0] for each in inputs if each.shape and each.shape[0] > 0), CHUNK_ROWS)
-    ends = deadline()
+    columns, takes, chunks = _read(reader, manifest, fields, file)
+    headings = [each.name for each in columns]
+    # A model may take a fixed number of rows in one call.
+    step = next((each.shape[0] for each in inputs if each.shape and each.shape[0] > 0), CHUNK_ROWS)
     written, count = bytearray(), 0
     names: list[str] = []
     kept: list[tuple[Any, ...]] = []
     first: Prediction | None = None
-    with models.engine().reserve(2):
-        with reader.open(reader.path(fields.source.container, file.name), ends) as query:
-            query.check("select * from data")
-            columns = query.run("select * from data")
-            headings = [each.name for each in columns]
-            wanted = batches.positions(manifest, headings)
-            decimals = [at for at, each in enumerate(columns) if each.kind == "decimal"]
-            while rows := query.fetch(min(fixed, CHUNK_ROWS)):
-                try:
-                    tensors = from_rows(inputs, (), batches.inputs_of(rows, wanted, decimals))
-                except InvalidRequest as error:
-                    raise batches.bad_row(error, count, [headings[at] for at in wanted]) from error
-                _, predictions = models.predict(manifest, tensors, len(rows))
-                if predictions is None:
-                    raise UnsupportedModel("The model's outputs have no line for each row. Call it with predict.")
-                if first is None:
-                    first = predictions[0]
-                    names = batches.columns_of(headings, first)
-                    written += batches.header(kind, names)
-                pairs = zip(rows, predictions, strict=True)
-                lines = [(*row, *batches.values_of(each)) for row, each in pairs]
-                added = batches.lines(kind, names, lines)
-                inflight.book(len(added))
-                written += added
-                count += len(rows)
-                if kind == "parquet":
-                    kept += lines  # `written` only measures them.
-                if len(written) > MAX_OUTPUT_BYTES:
-                    raise BatchTooLarge(f"The output of {file.name[:200]} is too large. Split the blob.")
-        if first is None:
-            names = batches.columns_of(headings, None)
-            written += batches.header(kind, names)
-        if kind == "parquet":
-            kinds = [(each.kind, each.detail) for each in columns]
-            kinds += [(each, "") for each in batches.kinds_of(first)]
-            return parquet([(name, *each) for name, each in zip(names, kinds, strict=True)], kept), count
+    while chunks:
+        chunk: list[list[Any]] = msgspec.msgpack.decode(chunks.pop(0))
+        for rows in (chunk[at : at + step] for at in range(0, len(chunk), step)):
+            try:
+                tensors = from_rows(inputs, (), batches.inputs_of(rows, takes))
+            except InvalidRequest as error:
+                raise batches.bad_row(error, count, [headings[each.position] for each in takes]) from error
+            _, predictions = models.predict(manifest, tensors, len(rows))
+            if predictions is None:
+                raise UnsupportedModel("The model's outputs have no line for each row. Call it with predict.")
+            if first is None:
+                first = predictions[0]
+                names = batches.columns_of(headings, first)
+                written += batches.header(kind, names)
+            pairs = zip(rows, predictions, strict=True)
+            lines = [(*row, *batches.values_of(each)) for row, each in pairs]
+            added = batches.lines(kind, names, lines)
+            inflight.book(len(added))
+            written += added
+            count += len(rows)
+            if kind == "parquet":
+                kept += lines  # `written` only measures them.
+            if len(written) > MAX_OUTPUT_BYTES:
+                raise BatchTooLarge(f"The output of {file.name[:200]} is too large. Split the blob.")
+    if first is None:
+        names = batches.columns_of(headings, None)
+        written += batches.header(kind, names)
+    if kind == "parquet":
+        kinds = [(each.kind, each.detail) for each in columns]
+        kinds += [(each, "") for each in batches.kinds_of(first)]
+        return parquet([(name, *each) for name, each in zip(names, kinds, strict=True)], kept), count
     return bytes(written), count
 
 
@@ -316,7 +339,6 @@ def operations(
                 *FILE_ERRORS,
                 BadRow,
                 BatchTooLarge,
-                TooFewProcesses,
                 ReservedContainer,
                 UnknownContainer,
                 *OUTAGES,

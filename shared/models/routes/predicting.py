@@ -107,7 +107,7 @@ class Models:
         A small tensor may be many lists: of the shape [1000000000, 0] it has no bytes at all.
         """
         results = self.run(manifest, inputs)
-        size = sum(json_bytes(each.shape) for each in results)
+        size = sum(map(json_bytes, results))
         if size > MAX_OUTPUT_BYTES:
             raise OutputTooLarge(f"{_TOO_LARGE} Send fewer rows.")
         inflight.book(max(size, sum(len(each.data) for each in results)))

@@ -1,7 +1,6 @@
 """Runs ONNX models in child processes: one per file, kept for the next call."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from time import monotonic
 from typing import Literal
 from weakref import WeakSet
@@ -10,7 +9,7 @@ import msgspec
 
 from shared.deadline import deadline
 from shared.models.child import ENTRY, PIECE_BYTES
-from shared.models.errors import ModelTimeout, OutputTooLarge, TooFewProcesses, UnsupportedModel
+from shared.models.errors import ModelTimeout, OutputTooLarge, UnsupportedModel
 from shared.models.onnx import TensorSpec
 from shared.models.tensors import MAX_OUTPUT_BYTES, Tensor, is_whole
 from shared.sandbox.errors import EngineFailed, OutOfMemory
@@ -75,15 +74,6 @@ class Engine:
         if not all(is_whole(each) for each in reply.outputs) or len(reply.outputs) != len(outputs):
             raise EngineFailed(_BROKEN)
         return reply.outputs
-
-    def reserve(self, count: int) -> AbstractContextManager[None]:
-        """Reserve child processes for the calls inside, all at once. Raises Busy and TooFewProcesses."""
-        if self._sandbox.processes < count:
-            raise TooFewProcesses(
-                f"This call needs {count} processes. Set STRONGROOM_SANDBOX_PROCESSES to {count}, on an instance of "
-                "2,048 MiB or more."
-            )
-        return self._sandbox.reserve(count, deadline())
 
     def _load(self, child: Child, data: bytes, ends: float) -> None:
         child.send(msgspec.msgpack.encode(("load", _left(ends), len(data))), ends)
