@@ -255,7 +255,7 @@ class _Rows(NamedTuple):
     chunks: list[bytes]
 
 
-def _read(reader: Reader, manifest: Manifest, fields: PredictBatch, file: File) -> _Rows:
+def _read(reader: Reader, manifest: Manifest, fields: PredictBatchRequest, file: File) -> _Rows:
     """All rows of an input. Raises BadRow where a column is missing, BatchTooLarge, and what reading raises."""
     chunks, size = [], 0
     with reader.open(reader.path(fields.source.container, file.name), deadline()) as query:
