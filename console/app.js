@@ -5,7 +5,7 @@ import { parse, to, go } from './lib/router.js';
 import { state, watch } from './lib/state.js';
 import { call } from './lib/api.js';
 import { known, may } from './lib/functions.js';
-import { credential, isLocked, liftFromAddress, locksIn, share, start } from './lib/credential.js';
+import { credential, isLocked, liftFromAddress, locksIn, sessionEnded, share, start } from './lib/credential.js';
 import { VIEWS, OTHER, load, view as viewById } from './views.js';
 import { segmented, say } from './parts/bits.js';
 import { openPalette } from './parts/palette.js';
@@ -16,13 +16,16 @@ import home from './views/home.js';
 const local = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(location.hostname);
 document.documentElement.dataset.env = local ? 'local' : 'production';
 
+// The side and the top are made once, and drawn by changing what changed: an open popover and the focus stay.
 // --- side ---------------------------------------------------------------------------------------------------------
-function drawSide() {
-  const here = parse().view;
+/** @type {{view: any, node: HTMLElement, lock: HTMLElement}[]} */
+const links = [];
+function makeSide() {
   const link = (v) => {
-    const shut = v.functions && v.functions.length > 0 && v.functions.every((name) => !may(name));
-    return h('li', h('a.nav', { href: to(v.id), 'aria-current': v.id === here ? 'page' : null, class: shut ? 'shut' : null },
-      icon(v.icon), h('span', v.name), shut ? [icon('lock', 12), h('span.sr', '(not allowed by this credential)')] : null, h('kbd', { 'aria-hidden': 'true' }, v.key)));
+    const lock = h('span.nav-lock', { hidden: true }, icon('lock', 12), h('span.sr', '(not allowed by this credential)'));
+    const node = h('a.nav', { href: to(v.id) }, icon(v.icon), h('span', v.name), lock, h('kbd', { 'aria-hidden': 'true' }, v.key));
+    links.push({ view: v, node, lock });
+    return h('li', node);
   };
   const groups = [];
   for (const v of VIEWS) v.group ? groups.push([v.group, []]) : (groups.length || groups.push([null, []]), groups.at(-1)[1].push(v));
@@ -36,6 +39,15 @@ function drawSide() {
         segmented('Colours', [['', 'System'], ['light', 'Light'], ['dark', 'Dark']], document.documentElement.dataset.scheme ?? '', paint, { hideLegend: false }),
         segmented('Letters as shortcuts: g, then one', [['', 'On'], ['off', 'Off']], sessionStorage.getItem('console.letters') ?? '', (v) => sessionStorage.setItem('console.letters', v), { hideLegend: false }))));
 }
+function drawSide() {
+  const here = parse().view;
+  for (const { view, node, lock } of links) {
+    const shut = Boolean(view.functions?.length) && view.functions.every((name) => !may(name));
+    node.classList.toggle('shut', shut);
+    lock.hidden = !shut;
+    if (view.id === here) node.setAttribute('aria-current', 'page'); else node.removeAttribute('aria-current');
+  }
+}
 function paint(scheme) {
   if (scheme) document.documentElement.dataset.scheme = scheme; else delete document.documentElement.dataset.scheme;
   // Not a secret, and for this tab alone.
@@ -45,24 +57,25 @@ const openMenu = () => { $('#shell').dataset.menu = 'open'; $('#menu').setAttrib
 function closeMenu() { if ($('#shell').dataset.menu) { delete $('#shell').dataset.menu; $('#menu')?.setAttribute('aria-expanded', 'false'); $('#menu')?.focus(); } }
 
 // --- top ----------------------------------------------------------------------------------------------------------
+const crumbs = h('ol'), badge = h('a.credential', { href: to('connect') });
+const makeTop = () => fill($('#top'),
+  h('button.quiet.icononly#menu', { type: 'button', 'aria-label': 'Menu', 'aria-expanded': 'false', onclick: openMenu }, icon('menu')),
+  h('nav.crumbs', { 'aria-label': 'You are here' }, crumbs),
+  h('button.find', { type: 'button', onclick: openPalette, 'aria-keyshortcuts': 'Control+K' }, icon('search', 14), h('span', 'Find a function or an object'), h('kbd', 'Ctrl K')),
+  badge);
 function drawTop() {
   const { view, path } = parse();
   const c = credential();
-  const entry = viewById(view);
   const object = path[0];
-  const name = entry?.name ?? 'Not found';
+  const name = viewById(view)?.name ?? 'Not found';
   const all = known();
   const open = all && [...all.keys()].filter(may).length;
-  fill($('#top'),
-    h('button.quiet.icononly#menu', { type: 'button', 'aria-label': 'Menu', 'aria-expanded': 'false', onclick: openMenu }, icon('menu')),
-    h('nav.crumbs', { 'aria-label': 'You are here' }, h('ol', h('li', object ? h('a', { href: to(view) }, name) : h('span', { 'aria-current': 'page' }, name)),
-      object && h('li', icon('chevron', 12), h('span.clip', { 'aria-current': 'page' }, object)))),
-    h('button.find', { type: 'button', onclick: openPalette, 'aria-keyshortcuts': 'Control+K' }, icon('search', 14), h('span', 'Find a function or an object'), h('kbd', 'Ctrl K')),
-    c ? h('a.credential', { href: to('connect') },
-      icon('key', 14), h('b', h('span.sr', `Connected by a ${c.kind}: `), c.name), all && state.allowed.size > 10 && h('span.faint', `${open}/${all.size}`, h('span.sr', ' functions open')),
-      h('span.faint.lock-in', icon('clock', 12), `${locksIn()} min`, h('span.sr', ' until it locks')))
-      : state.open ? h('a.credential', { href: to('connect') }, icon('plug', 14), h('b', 'No key needed'))
-        : h('a.credential.none', { href: to('connect') }, icon(isLocked() ? 'lock' : 'plug', 14), h('b', isLocked() ? 'Locked' : 'Not connected')));
+  fill(crumbs, h('li', object ? h('a', { href: to(view) }, name) : h('span', { 'aria-current': 'page' }, name)), object && h('li', icon('chevron', 12), h('span.clip', { 'aria-current': 'page' }, object)));
+  badge.classList.toggle('none', !c && !state.open);
+  fill(badge, c ? [icon('key', 14), h('b', h('span.sr', `Connected by a ${c.kind}: `), c.name), all && state.allowed.size > 10 && h('span.faint', `${open}/${all.size}`, h('span.sr', ' functions open')),
+    h('span.faint.lock-in', icon('clock', 12), `${locksIn()} min`, h('span.sr', ' until it locks'))]
+    : state.open ? [icon('plug', 14), h('b', 'No key needed')]
+      : [icon(isLocked() ? 'lock' : 'plug', 14), h('b', isLocked() ? 'Locked' : 'Not connected')]);
 }
 
 // --- views ----------------------------------------------------------------------------------------------------------
@@ -74,6 +87,7 @@ async function mount() {
   const { signal } = current;
   const entry = viewById(view);
   closeMenu();
+  for (const dialog of document.querySelectorAll('dialog')) dialog.close(); // What a dialog shows belongs to the view that is left.
   drawSide(); drawTop();
   document.title = `${[path[0], entry?.name ?? 'Not found'].filter(Boolean).join(' · ')} – Strongroom`;
   const root = h('div.view', { class: `view-${entry?.id ?? 'none'}` });
@@ -86,8 +100,8 @@ async function mount() {
     catch (error) { show = (host) => host.append(h('div.sheet', h('h1', { tabindex: '-1' }, entry.name), problem({ status: 0, title: 'This view could not be loaded', detail: 'The app cannot be reached, or was updated meanwhile. Reload the page.', code: 'offline', reason: String(error) }, () => location.reload()))); }
   }
   if (signal.aborted) return;
-  const first = !main.dataset.ready;
-  main.dataset.ready = 'true';
+  const first = main.dataset.ready === undefined;
+  main.dataset.ready = location.hash; // the address that is shown
   show(root, { path, query, signal, call: (name, fields, options = {}) => call(name, fields, { signal, ...options }), credential: credential() });
   fill(main, root);
   main.scrollTop = 0;
@@ -119,8 +133,12 @@ watch((what) => {
   if (what !== 'credential') return;
   const now = identity();
   // What a view shows belongs to the credential that fetched it: without one nothing of it stays.
-  if (before && !now && isLocked()) { say('Locked after a time without input'); go('connect', [], { back: location.hash.slice(1) }); if (parse().view === 'connect') mount(); }
-  else if (before !== now) mount();
+  const reason = before && before !== now && (isLocked() ? 'Locked after a time without input' : sessionEnded() && 'The session has ended');
+  if (reason) {
+    say(reason);
+    if (parse().view !== 'connect') history.pushState(null, '', to('connect', [], { back: location.hash.slice(1) })); // unlike `go`, it waits for no event
+    mount();
+  } else if (before !== now) mount();
   before = now;
 });
 
@@ -141,5 +159,6 @@ const [navigation] = /** @type {PerformanceNavigationTiming[]} */ (performance.g
 state.open = Boolean(navigation?.serverTiming?.some((t) => t.name === 'open'));
 start({ onask });
 before = identity();
+makeSide(); makeTop();
 tape($('#tape'));
 mount();

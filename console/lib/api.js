@@ -72,7 +72,7 @@ async function renew(refresh) {
     const response = await fetch(new URL('sessions/refresh', base), { method: 'POST', headers: { 'content-type': 'application/json', ...key }, body: JSON.stringify({ refresh_token: refresh }), credentials: 'same-origin', cache: 'no-store' });
     if (!response.ok) return;
     const tokens = await response.json();
-    if (tokens.signed_in) signedIn(tokens); else endSession();
+    if (tokens.signed_in) signedIn(tokens); else endSession({ byApp: true });
   } catch { /* No connection: the call itself says so. */ }
 }
 

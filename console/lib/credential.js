@@ -12,6 +12,7 @@ let shares = false;           // the person agreed that other tabs get the crede
 let active = Date.now();
 let idle = IDLE_MINUTES;
 let locked = false;
+let ended = false;            // the session ended without the person's doing
 let warned = false;
 const channel = 'BroadcastChannel' in globalThis ? new BroadcastChannel('strongroom-console') : null;
 
@@ -21,6 +22,7 @@ export const credential = () => held && {
   from: held.from, keep: held.keep, shares,
 };
 export const isLocked = () => locked;
+export const sessionEnded = () => ended;
 /** Whether the key came in the address as `?code=`, where logs and histories have it now. */
 export const cameByCode = () => warned;
 export const idleMinutes = () => idle;
@@ -40,9 +42,10 @@ export function signedIn(response, user = held?.session?.user ?? '') {
   connect({ session: { token: response.access_token, refresh: response.refresh_token, expires: Date.now() + response.expires_in * 1000, user, sessionId: response.session_id } }, { from: held?.from ?? 'signed in' });
   if (shares) offer(); // The old refresh token is spent: other tabs must not use it.
 }
-/** Drop the session: it ended, or the person signed out. A function key stays. */
-export function endSession() {
+/** Drop the session: the person signed out, or the app ended it. A function key stays. */
+export function endSession({ byApp = false } = {}) {
   if (!held?.session) return;
+  ended = byApp;
   const { session, ...rest } = held;
   held = rest.key ? rest : null;
   state.allowed.clear();
@@ -59,7 +62,7 @@ export function endSession() {
 export function connect({ key, session }, { from = 'typed', keep = held?.keep ?? false, share = shares } = {}) {
   held = { ...held, ...(key ? { key } : {}), ...(session ? { session } : {}), from, keep };
   shares = share;
-  locked = false;
+  locked = ended = false;
   active = Date.now();
   state.allowed.clear();
   store();
@@ -75,6 +78,7 @@ function drop({ lock = false } = {}) {
   held = null;
   shares = false;
   locked = lock;
+  ended = false;
   warned = false;
   state.allowed.clear();
   state.calls.length = 0;

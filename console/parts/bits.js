@@ -46,12 +46,35 @@ export const select = (options, value, props = {}) => h('select', props, options
   return h('option', { value: v, selected: v === value }, text);
 }));
 
+/** Give a select other options, if they are others: an open list of options stays open. */
+export function setOptions(box, options, value) {
+  const made = select(options, value);
+  if (JSON.stringify([...made.options].map((o) => [o.value, o.text])) !== JSON.stringify([...box.options].map((o) => [o.value, o.text]))) fill(box, [...made.options]);
+  box.value = value;
+}
+
 /** One of a few: radio buttons that look like a switch. */
 export function segmented(legend, options, value, onchange, { hideLegend = true } = {}) {
   const name = uid('seg');
   return h('fieldset.seg', h('legend', { class: hideLegend && 'sr' }, legend), options.map(([v, text, props = {}]) =>
     h('label', { data: { value: v } }, h('input', { type: 'radio', name, value: v, checked: v === value, onchange: () => onchange(v), ...props }), h('span', text))));
 }
+
+/**
+ * A button for a task that takes time. It ignores presses until the task ends. It is not `disabled` meanwhile, because that
+ * takes the focus away.
+ */
+export function taskButton(spec, task, ...words) {
+  const button = h(spec, { type: 'button', onclick: async () => {
+    if (button.ariaDisabled === 'true') return;
+    button.ariaDisabled = 'true';
+    try { await task(); } finally { button.ariaDisabled = null; }
+  } }, words);
+  return button;
+}
+
+/** Choose the value of a `segmented`. */
+export const setSegment = (set, value) => set.querySelectorAll('input').forEach((radio) => { radio.checked = radio.value === value; });
 
 export function copyButton(text, label = 'Copy') {
   const word = h('span', label);

@@ -16,8 +16,8 @@ const REASONS = {
 const VERIFIER = 'strongroom.sso';
 const base64url = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
 
-/** The form of sign-in; after single sign-on it goes on with `back`. @param {AbortSignal} signal @param {any} back */
-export function signIn(signal, back) {
+/** The form of sign-in, which leads to the address `then`; after single sign-on it goes on with `back`. @param {AbortSignal} signal @param {any} back @param {string} then */
+export function signIn(signal, back, then) {
   const host = h('div.connect-form');
   const out = h('div', { role: 'status' });
   let name = '';
@@ -26,9 +26,9 @@ export function signIn(signal, back) {
     fill(out);
     try {
       const response = await call('sign-in', fields, { signal });
-      if (response.signed_in) { signedIn(response, name); say('Signed in'); location.hash = to('home'); }
+      if (response.signed_in) { signedIn(response, name); say('Signed in'); location.hash = then; }
       else if (response.ticket) factor(response.ticket, response.factors ?? []);
-      else { fill(out, notice('bad', REASONS[response.reason] ?? `Refused: ${response.reason}`)); if (response.reason === 'expired') first(); }
+      else { fill(out, notice('bad', REASONS[response.reason] ?? `Refused: ${response.reason}`)); if (response.reason === 'expired') { first(); focusFirst(); } }
     } catch (error) { show(error); }
   }
   function show(error) {
@@ -43,6 +43,8 @@ export function signIn(signal, back) {
       await send({ ticket: begun.ticket, passkey: chosen.toJSON() });
     } catch (error) { show(error); }
   }
+  /** After a step replaced the form. */
+  const focusFirst = () => /** @type {HTMLElement|null} */ (host.querySelector('button, input'))?.focus();
   function first() {
     const user = input({ name: 'user', autocomplete: 'username', required: true, value: name }), password = input({ name: 'password', type: 'password', autocomplete: 'current-password', required: true });
     const providers = h('div.actions');
@@ -58,8 +60,8 @@ export function signIn(signal, back) {
       factors.includes('passkey') ? h('div.actions', h('button.primary', { type: 'button', onclick: () => passkey(ticket) }, icon('key', 14), 'Passkey')) : null,
       factors.includes('totp') ? one(code, 'code', 'Code of your authenticator app', 'Confirm') : null,
       factors.includes('recovery-code') ? one(recovery, 'recovery_code', 'Recovery code', 'Use it') : null,
-      h('div.actions', h('button.quiet', { type: 'button', onclick: () => { fill(out); first(); } }, 'Start again')), out);
-    /** @type {HTMLElement|null} */ (host.querySelector('button, input'))?.focus();
+      h('div.actions', h('button.quiet', { type: 'button', onclick: () => { fill(out); first(); focusFirst(); } }, 'Start again')), out);
+    focusFirst();
     say('Confirm with a second factor');
   }
   first();

@@ -1,5 +1,5 @@
 // Functions: every function of the OpenAPI document, with a form, the real response, and the same call elsewhere.
-import { h, fill } from '../lib/dom.js';
+import { h, fill, keepFocus } from '../lib/dom.js';
 import { icon } from '../lib/icons.js';
 import { to } from '../lib/router.js';
 import { bytes, ms } from '../lib/format.js';
@@ -71,13 +71,14 @@ function form(root, fn, { query, signal, send }) {
   /** @type {Record<string, any>} */
   let values = {};
   for (const f of fn.fields) if (query.has(f.name) && !isSecret(f.name)) values[f.name] = valueOf(f.schema, query.get(f.name));
-  const fields = h('div'), snippet = h('div'), response = h('div');
+  const fields = h('div'), snippet = h('div'), shownCall = h('div'), response = h('div');
   const own = viewOf(fn.name);
 
   const drawSnippet = () => {
     const example = { name: fn.name, method, fields: values, body: Boolean(file) };
-    fill(snippet, segmented('Language', [['curl', 'curl'], ['python', 'Python']], language, (v) => { language = v; drawSnippet(); }), code(language === 'curl' ? curl(example) : python(example), 'The same call'));
+    fill(shownCall, code(language === 'curl' ? curl(example) : python(example), 'The same call'));
   };
+  fill(snippet, segmented('Language', [['curl', 'curl'], ['python', 'Python']], language, (v) => { language = v; drawSnippet(); }), shownCall);
   const set = (name, value) => { if (value === undefined || value === '') delete values[name]; else values[name] = value; drawSnippet(); };
   const control = (f) => {
     const s = resolve(f.schema);
@@ -104,10 +105,11 @@ function form(root, fn, { query, signal, send }) {
     const sorted = fn.fields.map((f, i) => ({ f, i })).sort((a, b) => rank(a.f) - rank(b.f) || a.i - b.i).map(({ f }) => f);
     const most = sorted.length > 9 ? 6 : 9;
     const first = sorted.filter((f, i) => i < most || rank(f) < 2 || f.name in values), others = sorted.filter((f) => !first.includes(f));
+    const opened = Boolean(fields.querySelector('details')?.open);
     fill(fields,
       fn.raw && method !== 'DELETE' ? h('div.fields', field('Body', h('input', { type: 'file', name: 'body', onchange: (e) => { file = e.target.files[0] ?? null; drawSnippet(); } }), { wide: true, hint: 'The bytes of this file are the body of the request.' })) : null,
       fn.fields.length ? h('div.fields', first.map(control)) : fn.raw ? null : h('p.dim', 'This function has no fields.'),
-      others.length ? h('details.more', h('summary', `${others.length} more optional ${others.length === 1 ? 'field' : 'fields'}`), h('div.fields', others.map(control))) : null);
+      others.length ? h('details.more', { open: opened }, h('summary', `${others.length} more optional ${others.length === 1 ? 'field' : 'fields'}`), h('div.fields', others.map(control))) : null);
   };
   const clearSecrets = () => { for (const box of fields.querySelectorAll('[type="password"], [name="private_key"]')) box.value = ''; for (const f of fn.fields) if (isSecret(f.name)) delete values[f.name]; drawSnippet(); };
 
@@ -178,8 +180,8 @@ function secretly(text) {
   if (!REVEALED.test(text)) return code(text, 'Body');
   const host = h('div');
   let timer;
-  const hide = () => { clearTimeout(timer); fill(host, notice('warn', 'The response contains a secret. '), h('div.actions', h('button', { type: 'button', onclick: reveal }, icon('eye', 14), 'Show it for 30 seconds'))); };
-  const reveal = () => { fill(host, code(text, 'Body')); timer = setTimeout(hide, 30000); };
+  const hide = () => { clearTimeout(timer); const refocus = keepFocus(host); fill(host, notice('warn', 'The response contains a secret. '), h('div.actions', h('button', { type: 'button', onclick: reveal }, icon('eye', 14), 'Show it for 30 seconds'))); refocus({ fallback: true }); };
+  const reveal = () => { fill(host, code(text, 'Body')); host.querySelector('pre').focus(); timer = setTimeout(hide, 30000); };
   hide();
   return host;
 }

@@ -1,5 +1,5 @@
 // Home: is it well, what is here, what to try first. Paints at once; health and contents fill in.
-import { h, fill } from '../lib/dom.js';
+import { h, fill, $ } from '../lib/dom.js';
 import { icon } from '../lib/icons.js';
 import { to } from '../lib/router.js';
 import { ms, count } from '../lib/format.js';
@@ -9,6 +9,7 @@ import { state, watch } from '../lib/state.js';
 import { KINDS, objects, reachable } from '../lib/objects.js';
 import { head, band, notice, status, code, copyButton, segmented } from '../parts/bits.js';
 import { load, problem } from '../parts/load.js';
+import { callRows } from '../parts/tape.js';
 import { grid } from '../parts/table.js';
 
 /** @type {Record<string, [string, (n: number) => string, string, string]>} */
@@ -55,7 +56,7 @@ export default function show(root, { call, signal, credential }) {
 function contents(host, { signal, credential }) {
   if (!credential && !state.open) {
     fill(host, notice('info', 'You are not connected. These work already: health, public keys, public queries, links to blobs. ', h('a', { href: to('connect') }, 'Connect'), ' with a function key to see the rest.'),
-      h('div.actions', h('button', { type: 'button', onclick: () => { state.open = true; contents(host, { signal, credential }); } }, icon('eye', 14), 'Look without a key'), h('span.faint.small', 'Works where the app enforces no keys, as on your own machine.')));
+      h('div.actions', h('button', { type: 'button', onclick: () => { state.open = true; contents(host, { signal, credential }); $('a', host).focus(); } }, icon('eye', 14), 'Look without a key'), h('span.faint.small', 'Works where the app enforces no keys, as on your own machine.')));
     return;
   }
   const holds = h('div.holds');
@@ -79,22 +80,25 @@ function contents(host, { signal, credential }) {
 }
 
 function lastCalls(signal) {
-  const host = h('div');
-  const draw = () => fill(host, state.calls.length ? grid('Last calls', ['Status', 'Function', { text: 'Time', num: true }, { sr: 'Copy' }], state.calls.slice(0, 6).map((c) =>
-    h('tr', h('td', h('b', { class: !c.status || c.status >= 500 ? 'bad' : c.status >= 400 ? 'warn' : 'good' }, c.status || 'offline')), h('td', h('a', { href: to('functions', [c.name]) }, c.name)), h('td.num', ms(c.ms)),
-      h('td.num', copyButton(async () => { await functions(); return curl(c); }, 'curl'))))) : h('p.faint', 'No call yet.'));
+  const table = grid('Last calls', ['Status', 'Function', { text: 'Time', num: true }, { sr: 'Copy' }], []), none = h('p.faint', 'No call yet.');
+  const draw = () => {
+    table.hidden = !state.calls.length;
+    none.hidden = !table.hidden;
+    callRows($('tbody', table), state.calls.slice(0, 6), (c) => h('tr', h('td', h('b', { class: !c.status || c.status >= 500 ? 'bad' : c.status >= 400 ? 'warn' : 'good' }, c.status || 'offline')), h('td', h('a', { href: to('functions', [c.name]) }, c.name)), h('td.num', ms(c.ms)),
+      h('td.num', copyButton(async () => { await functions(); return curl(c); }, 'curl'))));
+  };
   draw();
-  watch((what) => what === 'calls' && !host.contains(document.activeElement) && draw(), signal);
-  return host;
+  watch((what) => what === 'calls' && draw(), signal);
+  return h('div', table, none);
 }
 
 function snippet() {
-  const host = h('div');
+  const shown = h('div');
   const example = { name: 'sign', method: 'POST', fields: { message: 'hello' } };
   let language = 'curl';
   const fn = { name: 'sign', methods: ['POST'], path: '/sign', access: 'function', fields: [], raw: false };
-  const draw = () => fill(host, segmented('Language', [['curl', 'curl'], ['python', 'Python']], language, (v) => { language = v; draw(); }),
+  const draw = () => fill(shown,
     code(language === 'curl' ? `${variables()}\n${curl(example, fn)}` : python(example, fn), 'Sign a message'));
   draw();
-  return host;
+  return h('div', segmented('Language', [['curl', 'curl'], ['python', 'Python']], language, (v) => { language = v; draw(); }), shown);
 }

@@ -1,5 +1,5 @@
 // Sign & verify: the server's verdict beside this browser's own, as an equation; offline, the browser's alone.
-import { h, fill } from '../lib/dom.js';
+import { h, fill, keepFocus } from '../lib/dom.js';
 import { icon } from '../lib/icons.js';
 import { replace, to } from '../lib/router.js';
 import { bytes, toBytes, toBase64url, fromBase64, hex, ms } from '../lib/format.js';
@@ -7,7 +7,7 @@ import { Problem } from '../lib/api.js';
 import { may } from '../lib/functions.js';
 import { credential } from '../lib/credential.js';
 import { state, watch } from '../lib/state.js';
-import { head, band, field, input, select, segmented, verdict, equation, exact, code, kv, notice, say, tabs } from '../parts/bits.js';
+import { head, band, field, input, select, setOptions, segmented, taskButton, verdict, equation, exact, code, kv, notice, say, tabs } from '../parts/bits.js';
 import { problem } from '../parts/load.js';
 import { dropzone } from '../parts/dropzone.js';
 import { verifyHere, explain, webCrypto } from '../crypto/verify.js';
@@ -35,6 +35,14 @@ const message = () => work.source === 'text' ? toBytes(work.text) : work.source 
 /** A digest of the file, computed once: some browsers hash without letting the page go on. */
 const digestOf = async (hash) => work.digests[hash] ??= new Uint8Array(await crypto.subtle.digest(hash, work.data));
 const painted = () => new Promise((resolve) => { requestAnimationFrame(() => setTimeout(resolve)); });
+const LONG = 16 * 1024 * 1024; // bytes that take so long to hash that a person sees it
+const hashing = (size) => `Hashing ${bytes(size)} …${size >= LONG ? ' The page may stand still until that is done: a browser hashes a file in one piece.' : ''}`;
+/** Before a large file is hashed, say so in `host`, on the screen. */
+async function sayHashing(host) {
+  if (work.source !== 'file' || !work.data || work.data.length < LONG) return;
+  fill(host, h('p.hint', hashing(work.data.length)));
+  await painted();
+}
 
 class Refused extends Error {}
 /** The message as the fields of sign and verify. Throws Refused with a sentence for the person. */
@@ -64,6 +72,7 @@ function messageBand({ withDigest = true, onchange }) {
   const host = h('div.message');
   const size = h('span.hint');
   function draw() {
+    const refocus = keepFocus(host);
     if (work.source === 'text') {
       const area = h('textarea.mono', { rows: '3', spellcheck: 'false', id: 'message', oninput: () => { work.text = area.value; measure(); onchange?.(); } });
       area.value = work.text;
@@ -78,6 +87,7 @@ function messageBand({ withDigest = true, onchange }) {
         ? h('div.drop.chosen', icon('file'), h('span', h('b.any', work.file.name), h('span.faint', ` ${bytes(work.file.size)}`)), h('button.quiet', { type: 'button', onclick: () => { Object.assign(work, { file: null, data: null, digests: {} }); draw(); onchange?.(); } }, 'Remove'))
         : dropzone('Drop a file here. It stays in this browser where the key allows it: only its digest is sent.', take), status);
     }
+    refocus({ fallback: true });
   }
   const status = h('div', { 'aria-live': 'polite' });
   async function take([file]) {
@@ -86,9 +96,11 @@ function messageBand({ withDigest = true, onchange }) {
     if (file.size > MOST_IN_ONE_CALL) return fill(status, notice('warn', h('b', `${bytes(file.size)} is too large to hash here. `), `A browser hashes at most ${bytes(MOST_IN_ONE_CALL)} in one call. Hash it with OpenSSL, and paste the digest under “Digest”.`));
     work.file = file;
     draw();
-    fill(status, h('p.hint', 'Reading and hashing …'));
+    fill(status, h('p.hint', `Reading ${bytes(file.size)} …`));
     try {
       const data = new Uint8Array(await file.arrayBuffer());
+      if (work.file !== file) return;
+      fill(status, h('p.hint', hashing(file.size)));
       await painted();
       if (work.file !== file) return;
       Object.assign(work, { data, digests: {} });
@@ -154,22 +166,28 @@ export default function show(root, { path, query, signal, call }) {
   const refusal = (error) => error instanceof Refused ? notice('warn', error.message) : error instanceof Problem ? problem(error.body) : null;
 
   // --- the key, its versions and algorithms ----------------------------------------------------------------------------
-  const keyHost = h('div.fields');
+  let listed = false; // whether the keys were listed, or that failed
+  const keyBox = select([], '', { onchange: () => { work.key = keyBox.value; work.algorithm = work.version = ''; replace('sign', [mode], { name: work.key }); stale(); ready = loadKey(); } });
+  const keyInput = input({ class: 'mono', value: work.key, oninput: () => { work.key = keyInput.value; stale(); }, onchange: () => { ready = loadKey(); } });
+  const algorithmBox = select([], '', { onchange: () => { work.algorithm = algorithmBox.value; stale(); } });
+  const formatBox = select(FORMATS, work.format, { onchange: () => { work.format = formatBox.value; stale(); } });
+  const versionBox = select([], '', { onchange: () => { work.version = versionBox.value; stale(); } });
+  const keyField = field('Key', keyBox), typedField = field('Key', keyInput, { hint: 'This credential may not list keys: type the name.' }), versionField = field('Version', versionBox);
+  const keyHost = h('div.fields', keyField, typedField, field('Algorithm', algorithmBox), field('Format', formatBox), versionField);
   const type = () => key?.type ?? signers.find((k) => k.name === work.key)?.type;
   const algorithm = () => work.algorithm || key?.algorithm || (type() ? algorithmsOf(type())[0] : 'PS256');
   /** @returns {import('../crypto/jwk.js').PublicKey[]} */
   const publicKeys = () => (key?.versions ?? []).filter((v) => v.public_key_jwk).map((v) => ({ jwk: v.public_key_jwk, type: key.type, kid: v.key_id, algorithm: key.algorithm ?? undefined, version: v.version, state: v.state, pem: v.public_key_pem }));
   function drawKey() {
     const names = [...new Set([...signers.map((k) => k.name), work.key])].filter(Boolean);
-    const typed = !signers.length;
-    const named = typed ? input({ class: 'mono', value: work.key, oninput: (e) => { work.key = e.target.value; stale(); }, onchange: () => { ready = loadKey(); } })
-      : select(names.map((n) => [n, `${n} · ${signers.find((k) => k.name === n)?.type ?? 'not created yet'}`]), work.key, { onchange: (e) => { work.key = e.target.value; work.algorithm = work.version = ''; replace('sign', [mode], { name: work.key }); stale(); ready = loadKey(); } });
+    keyField.hidden = listed && !signers.length;
+    typedField.hidden = !keyField.hidden;
+    setOptions(keyBox, names.map((n) => [n, listed ? `${n} · ${signers.find((k) => k.name === n)?.type ?? 'not created yet'}` : n]), work.key);
     const all = type() ? algorithmsOf(type()) : work.algorithm ? [work.algorithm] : [];
     if (!all.includes(work.algorithm)) work.algorithm = '';
-    fill(keyHost, field('Key', named, typed ? { hint: 'This credential may not list keys: type the name.' } : {}),
-      field('Algorithm', select([['', `the key’s own${all.length ? `, ${key?.algorithm ?? all[0]}` : ''}`], ...all], work.algorithm, { onchange: (e) => { work.algorithm = e.target.value; stale(); } })),
-      field('Format', select(FORMATS, work.format, { onchange: (e) => { work.format = e.target.value; stale(); } })),
-      (key?.versions.length ?? 0) > 1 && field('Version', select([['', mode === 'sign' ? `the current, ${key.current_version}` : 'any'], ...key.versions.map((v) => [String(v.version), `${v.version} · ${v.state}`])], work.version, { onchange: (e) => { work.version = e.target.value; stale(); } })));
+    setOptions(algorithmBox, [['', `the key’s own${all.length ? `, ${key?.algorithm ?? all[0]}` : ''}`], ...all], work.algorithm);
+    versionField.hidden = !(key?.versions.length > 1);
+    setOptions(versionBox, [['', mode === 'sign' ? `the current, ${key?.current_version}` : 'any'], ...(key?.versions ?? []).map((v) => [String(v.version), `${v.version} · ${v.state}`])], work.version);
   }
   async function loadKey() {
     const name = work.key;
@@ -193,7 +211,9 @@ export default function show(root, { path, query, signal, call }) {
       if (!signers.some((k) => k.name === 'default')) signers.push({ name: 'default', type: undefined });
     } catch (error) { if (!(error instanceof Problem)) { if (error?.name === 'AbortError') return; throw error; } }
     if (signal.aborted) return;
+    listed = true;
     work.key ||= signers[0]?.name ?? 'default';
+    if (!signers.length) keyInput.value = work.key;
     drawKey();
     await loadKey();
   }
@@ -215,6 +235,8 @@ export default function show(root, { path, query, signal, call }) {
       try { keys = await readKeys(work.publicKeys); } catch (error) { fill(out, notice('warn', error.message)); return; }
     }
     const version = mode === 'offline' || !work.version ? undefined : Number(work.version);
+    await sayHashing(out);
+    if (mine !== run) return;
     const question = { keys, message: message(), signature: work.signature, format: work.format, algorithm: work.algorithm || undefined, version };
     const here = message() || work.format === 'jws' ? verifyHere(question) : Promise.resolve({ verdict: 'unknown', because: work.source === 'file' ? 'There is no file.' : 'WebCrypto hashes the message itself, so it needs the message and not its digest.', ms: 0 });
     const started = performance.now();
@@ -264,11 +286,11 @@ export default function show(root, { path, query, signal, call }) {
     band('Verify elsewhere', 'It takes the public key and OpenSSL.', after)];
 
   // --- sign ----------------------------------------------------------------------------------------------------------------
-  const button = h('button.primary', { type: 'button', onclick: async () => {
+  const button = taskButton('button.primary', async () => {
     const mine = ++run;
-    button.disabled = true;
     fill(out); fill(after);
     await ready;
+    await sayHashing(out);
     try {
       const started = performance.now();
       const fields = await messageFields(type() ?? '', algorithm(), work.format);
@@ -292,8 +314,8 @@ export default function show(root, { path, query, signal, call }) {
       if (!shown) throw error;
       fill(out, shown);
       say(error.message);
-    } finally { button.disabled = false; }
-  } }, icon('seal', 14), 'Sign');
+    }
+  }, icon('seal', 14), 'Sign');
   const signBands = () => [msg.node, band('Key', null, keyHost, h('div.actions', button, !may('sign') && h('span.faint.small', 'This credential may not call sign.'))), band('Response', null, out), band('Verify elsewhere', 'It takes the public key and OpenSSL.', after)];
 
   root.append(h('div.sheet', head('Sign & verify', 'Private keys never leave the app. Anyone can check what they sign.'),

@@ -6,9 +6,9 @@ import { ms, count, bytes } from '../lib/format.js';
 import { Problem } from '../lib/api.js';
 import { may } from '../lib/functions.js';
 import { openSigned, saveFile } from '../lib/files.js';
-import { field, input, select, segmented, say, kv, exact, copyButton, notice, chip } from '../parts/bits.js';
+import { field, input, select, setOptions, segmented, setSegment, taskButton, say, kv, exact, copyButton, notice, chip } from '../parts/bits.js';
 import { load, blank, problem } from '../parts/load.js';
-import { resultTable, cell, parseExact, jsonText } from '../parts/table.js';
+import { resultTable, cell, parseExact, ExactNumber, jsonText } from '../parts/table.js';
 import { editor, parametersOf, quoteName, suggest } from '../parts/editor.js';
 import { chart } from '../parts/chart.js';
 import { open, confirm } from '../parts/dialog.js';
@@ -74,6 +74,10 @@ export default function show(root, { query, signal, call }) {
     oninput: (text) => { store((s) => { s.drafts[db] = text; }); drawParams(); drawFacts(); },
     complete: (before, always) => suggest(before, engine()?.tables ?? [], engine()?.engine, { always }),
   });
+  /** Put a text into the editor, unless the person has changed the one that the view put there. */
+  let prefilled = ed.area.value;
+  const untouched = () => ed.area.value === prefilled;
+  const prefill = (text) => { if (untouched()) { prefilled = text; ed.set(text); } };
   function firstRows(name) { return `select *\nfrom ${quoteName(name, engine()?.engine)}\nlimit 100`; }
 
   // --- parameters ------------------------------------------------------------------------------------------------------------
@@ -100,7 +104,7 @@ export default function show(root, { query, signal, call }) {
   }
 
   // --- running -----------------------------------------------------------------------------------------------------------------
-  /** Call, and keep every digit of the response. */
+  /** Call, and keep every digit of the rows. */
   async function exactCall(name, fields, own) {
     const response = await call(name, fields, { signal: own, raw: true });
     let text;
@@ -108,7 +112,8 @@ export default function show(root, { query, signal, call }) {
       own.throwIfAborted();
       throw new Problem({ status: 0, code: 'offline', title: 'The response ended early', detail: 'The connection was lost while the rows arrived. Run the statement again.' });
     }
-    return parseExact(text);
+    // Beside the rows a number is a number, also where the response writes 1.0.
+    return Object.fromEntries(Object.entries(parseExact(text)).map(([name, value]) => [name, value instanceof ExactNumber ? Number(value) : value]));
   }
   const readFields = (what, more) => ({ sql: what.sql, params: what.params, database: what.database, timeout_ms: what.seconds * 1000, big_integers: 'string', ...more });
 
@@ -126,6 +131,7 @@ export default function show(root, { query, signal, call }) {
     running.abort(new DOMException('Cancelled', 'AbortError'));
     running = null;
     last = table = null;
+    closeInspector();
     results.removeAttribute('aria-busy');
     fill(results, h('div.pad', writing ? notice('warn', h('b', 'This page no longer waits. '), 'Whether the statement was written is not known: look before you run it again.')
       : blank('stop', 'Cancelled', `This page no longer waits, and shows nothing of this run. The database stops a statement by itself at its time limit, ${seconds} s.`)));
@@ -153,6 +159,8 @@ export default function show(root, { query, signal, call }) {
     ed.mark();
     if (tab === 'history') tab = 'rows';
     last = table = null;
+    closeInspector();
+    if (results.contains(document.activeElement)) ed.area.focus(); // Retry, for example, disappears
     drawBar(); drawTabs();
     results.setAttribute('aria-busy', 'true');
     fill(results, h('p.pad.dim.waits', 'Running …'));
@@ -237,6 +245,7 @@ export default function show(root, { query, signal, call }) {
 
   // --- pages ---------------------------------------------------------------------------------------------------------------------
   async function more(limit) {
+    if (running) return;
     const from = last;
     const { own, live, end } = begin();
     drawBar(); drawTabs();
@@ -254,14 +263,21 @@ export default function show(root, { query, signal, call }) {
       const dialog = open('The next rows did not come', [problem(error.body)], [h('button.primary', { type: 'button', onclick: () => dialog.close() }, 'Close')]);
     } finally { end(); drawTabs(); }
   }
-  const tail = h('div.more-row.tail');
+  const rowsLeft = () => MOST - (last?.rows.length ?? 0);
+  const next = taskButton('button', () => more(Math.min(PAGE, rowsLeft()))), rest = taskButton('button.quiet', () => more(rowsLeft()), `Up to ${count(MOST)}`);
+  const shownRows = h('span'), noMore = h('span.faint');
+  const tail = h('div.more-row.tail', shownRows, next, rest, noMore);
   function drawTail() {
-    const left = last ? MOST - last.rows.length : 0;
-    const shown = last?.kind === 'read' && tab === 'rows' && last.truncated;
-    fill(tail, !shown ? null : [h('span', `${count(last.rows.length)} rows are shown, and there are more.`),
-      last.cursor && left > 0 ? [h('button', { type: 'button', disabled: Boolean(running), onclick: () => more(Math.min(PAGE, left)) }, `Next ${count(Math.min(PAGE, left))}`), left > PAGE && h('button.quiet', { type: 'button', disabled: Boolean(running), onclick: () => more(left) }, `Up to ${count(MOST)}`)]
-        : h('span.faint', left > 0 ? 'The app has no cursor now; run the statement again later.' : 'This is the most that a page shows: export the rest as a file.')]);
+    const left = rowsLeft();
+    const shown = last?.kind === 'read' && tab === 'rows' && last.truncated, pages = shown && last.cursor && left > 0;
+    const focused = tail.contains(document.activeElement);
     tail.hidden = !shown;
+    if (shown) fill(shownRows, `${count(last.rows.length)} rows are shown, and there are more.`);
+    next.hidden = !pages;
+    rest.hidden = !pages || left <= PAGE;
+    fill(next, `Next ${count(Math.min(PAGE, left))}`);
+    fill(noMore, pages ? null : left > 0 ? 'The app has no cursor now; run the statement again later.' : 'This is the most that a page shows: export the rest as a file.');
+    if (focused && /** @type {HTMLElement} */ (document.activeElement).offsetParent === null) results.querySelector('td[tabindex="0"]')?.focus({ preventScroll: true });
   }
 
   // --- files -----------------------------------------------------------------------------------------------------------------------
@@ -297,16 +313,14 @@ export default function show(root, { query, signal, call }) {
     const format = select([['parquet', 'Parquet'], ['csv', 'CSV'], ['ndjson', 'NDJSON']], 'parquet', { onchange: () => { name.value = name.value.replace(/\.\w+$/, `.${format.value}`); } });
     const raw = h('input', { type: 'checkbox' });
     const out = h('div', { 'aria-live': 'polite' });
-    const go = h('button.primary', { type: 'button', onclick: async () => {
-      go.disabled = true;
+    const go = taskButton('button.primary', async () => {
       fill(out, h('p.dim', 'Exporting …'));
       try {
         const done = await call('export-sql', { sql: from.sql, params: from.params, database: from.database, container: container.value, name: name.value, format: format.value, ...(format.value === 'csv' ? { defuse_formulas: !raw.checked } : {}) });
         fill(out, kv(['Rows', count(done.row_count)], ['Size', bytes(done.size)], ['SHA-256', exact(done.sha256)]), h('div.actions', h('button', { type: 'button', onclick: () => openSigned(done.url) }, icon('download', 14), 'Download'), h('a.button', { href: to('blobs', [done.container], { prefix: done.name.slice(0, done.name.lastIndexOf('/') + 1), blob: done.name }), onclick: () => dialog.close() }, 'Show it in Blobs')));
         say('Exported');
       } catch (error) { if (!(error instanceof Problem)) { if (error?.name === 'AbortError') return; throw error; } fill(out, problem(error.body)); }
-      go.disabled = false;
-    } }, 'Export');
+    }, 'Export');
     const dialog = open('Export into a container', [h('p.small.dim', 'All rows of the statement behind the shown rows, however many. A blob of this name keeps its content until the new one is complete.'),
       h('div.fields', field('Format', format), field('Container', container), field('Name', name, { wide: true })), h('label.check', raw, 'CSV raw: leave texts that a spreadsheet would run as formulas'), out],
     [h('button', { type: 'button', onclick: () => dialog.close() }, 'Close'), go]);
@@ -349,12 +363,14 @@ export default function show(root, { query, signal, call }) {
       last.bytes_scanned != null && h('span.faint', `, ${bytes(last.bytes_scanned)} read in ${count(last.requests ?? 0)} requests`),
       last.sql !== ed.area.value && h('span.warn.small.of-older', { title: last.sql }, ' of the statement as it ran, not as it stands above'));
   }
+  const tabSet = segmented('Show', [['rows', 'Rows'], ['chart', 'Chart'], ['history', 'History']], tab, (v) => { tab = v; fill(results, body()); drawTail(); closeInspector(); });
+  const menu = h('div#export', { popover: 'auto', class: 'menu export', onclick: (e) => { if (e.target.closest('button')) menu.hidePopover(); } }, h('p.small.dim', 'An export runs the statement behind these rows, not the text in the editor.'),
+    [['CSV, formulas made harmless', () => saveRows('csv', true)], ['CSV, raw', () => saveRows('csv', false)], ['NDJSON', () => saveRows('ndjson', false)], ['Into a container: Parquet, CSV …', exportInto]].map(([t, act]) => h('button.quiet', { type: 'button', onclick: act }, t)));
+  const exporting = h('div.actions', h('button.quiet', { type: 'button', popovertarget: 'export' }, icon('download', 14), 'Export'), menu);
   function drawTabs() {
-    const exports = last?.kind === 'read' && last.columns.length;
-    fill(tabsHost, segmented('Show', [['rows', 'Rows'], ['chart', 'Chart'], ['history', 'History']], tab, (v) => { tab = v; fill(results, body()); drawTail(); closeInspector(); }), facts,
-      h('div.actions', exports ? [h('button.quiet', { type: 'button', popovertarget: 'export' }, icon('download', 14), 'Export'),
-        h('div#export', { popover: 'auto', class: 'menu export', onclick: (e) => { if (e.target.closest('button')) e.currentTarget.hidePopover(); } }, h('p.small.dim', 'An export runs the statement behind these rows, not the text in the editor.'),
-          [['CSV, formulas made harmless', () => saveRows('csv', true)], ['CSV, raw', () => saveRows('csv', false)], ['NDJSON', () => saveRows('ndjson', false)], ['Into a container: Parquet, CSV …', exportInto]].map(([t, act]) => h('button.quiet', { type: 'button', onclick: act }, t)))] : null));
+    setSegment(tabSet, tab);
+    exporting.hidden = !(last?.kind === 'read' && last.columns.length);
+    if (exporting.hidden && menu.isConnected) menu.hidePopover();
     drawFacts();
     drawTail();
   }
@@ -409,55 +425,63 @@ export default function show(root, { query, signal, call }) {
   function drawStrips() {
     fill(strips, mode === 'write' ? h('p.write-strip', icon('warn', 14), h('b', 'Writing is on'), ` for ${db}. A dry run comes before each statement that writes, and you confirm it.`) : null);
   }
+  const databaseBox = select([], '', { 'aria-label': 'Database', class: 'db', onchange: () => { const draft = stored().drafts[databaseBox.value]; chooseDatabase(databaseBox.value); if (draft) ed.set(draft); } });
+  const modeSet = segmented('Mode', [['read', 'Read'], ['write', 'Write']], mode, setMode);
+  const plan = h('button.quiet', { type: 'button', onclick: () => run(mode === 'write' ? { dry: true } : { explain: true }) });
+  const go = h('button', { type: 'button', onclick: () => { if (running) cancel(); else run(); } });
+  fill(bar, h('h1.sr', { tabindex: '-1' }, 'SQL'), databaseBox, modeSet,
+    select([['5', '5 s'], ['30', '30 s'], ['60', '60 s']], String(seconds), { 'aria-label': 'Time limit', class: 'limit', onchange: (e) => { seconds = Number(e.target.value); } }),
+    h('span.grow'), copyButton(() => location.href.replace(/#.*/, '') + to('sql', [], { db, sql: ed.area.value }), 'Link'), plan, h('button.quiet', { type: 'button', onclick: save }, 'Save'), go);
   function drawBar() {
     root.dataset.mode = mode;
-    const names = databases.length ? databases.map((d) => [d.name, `${d.name} · ${d.engine}`]) : [[db, db]];
-    const focused = bar.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset.act : null;
-    fill(bar, h('h1.sr', { tabindex: '-1' }, 'SQL'),
-      select(names, db, { 'aria-label': 'Database', class: 'db', onchange: (e) => { const draft = stored().drafts[e.target.value]; chooseDatabase(e.target.value); if (draft) ed.set(draft); } }),
-      segmented('Mode', [['read', 'Read'], ['write', 'Write', { disabled: engine()?.writable === false || !may('execute-sql') }]], mode, setMode),
-      select([['5', '5 s'], ['30', '30 s'], ['60', '60 s']], String(seconds), { 'aria-label': 'Time limit', class: 'limit', onchange: (e) => { seconds = Number(e.target.value); } }),
-      h('span.grow'), copyButton(() => location.href.replace(/#.*/, '') + to('sql', [], { db, sql: ed.area.value }), 'Link'),
-      mode === 'write' ? h('button.quiet', { type: 'button', data: { act: 'dry' }, onclick: () => run({ dry: true }) }, 'Dry run') : h('button.quiet', { type: 'button', data: { act: 'explain' }, onclick: () => run({ explain: true }) }, 'Explain'),
-      h('button.quiet', { type: 'button', onclick: save }, 'Save'),
-      running ? h('button', { type: 'button', data: { act: 'run' }, onclick: cancel }, icon('stop', 12), 'Cancel')
-        : h('button.primary', { type: 'button', data: { act: 'run' }, class: mode === 'write' ? 'danger' : null, onclick: () => run(), 'aria-keyshortcuts': 'Control+Enter' }, icon('play', 12), mode === 'write' ? 'Run or write…' : 'Run', h('kbd', 'Ctrl ↵')));
-    if (focused) bar.querySelector(`[data-act="${focused}"]`)?.focus();
+    setOptions(databaseBox, databases.length ? databases.map((d) => [d.name, `${d.name} · ${d.engine}`]) : [[db, db]], db);
+    setSegment(modeSet, mode);
+    modeSet.querySelector('[value="write"]').disabled = engine()?.writable === false || !may('execute-sql');
+    fill(plan, mode === 'write' ? 'Dry run' : 'Explain');
+    go.className = running ? '' : mode === 'write' ? 'primary danger' : 'primary';
+    fill(go, running ? [icon('stop', 12), 'Cancel'] : [icon('play', 12), mode === 'write' ? 'Run or write…' : 'Run', h('kbd', 'Ctrl ↵')]);
   }
 
+  const unfolded = new Map(); // by database and table, what the person opened and closed
+  /** @param {string} key @param {boolean} preset @param {(open: boolean) => void} [then] */
+  const folds = (key, preset, then) => ({ open: unfolded.get(key) ?? preset, ontoggle: (e) => { unfolded.set(key, e.target.open); then?.(e.target.open); } });
+  const filters = new Map(); // of tables, by database
   const tree = h('div.tree'), savedHost = h('div.list');
   const columns = (d, t) => [h('ul', t.columns.map((c) => h('li', h('button.bare', { type: 'button', onclick: () => ed.insert(quoteName(c.name, d.engine)) }, h('span.sr', 'Insert '), h('span.any', c.name), c.primary_key && [icon('key', 12), h('span.sr', ', primary key')]), h('span.faint.small.clip', { title: c.type }, c.type)))),
     h('button.quiet.open-table', { type: 'button', onclick: () => { chooseDatabase(d.name); wanted.saved = null; ed.set(firstRows(t.name)); run(); } }, 'First 100 rows')];
   function tableNode(d, t, opened) {
-    const node = h('details.tbl', { open: opened, ontoggle: () => { if (node.open && node.childElementCount === 1) node.append(...columns(d, t).flat()); } },
+    const unfold = (open) => { if (open && node.childElementCount === 1) node.append(...columns(d, t).flat()); };
+    const node = h('details.tbl', folds(JSON.stringify([d.name, t.name]), opened, unfold),
       h('summary', h('span.any', t.name), h('span.faint.small', t.type !== 'table' ? t.type : t.row_estimate != null ? `~${count(t.row_estimate)}` : '')));
+    unfold(node.open);
     return node;
   }
   function databaseNode(d) {
     const list = h('div');
     const draw = (start) => { const fitting = d.tables.filter((t) => t.name.toLowerCase().includes(start)); fill(list, fitting.slice(0, 200).map((t) => tableNode(d, t, fitting.length === 1)), fitting.length > 200 && h('p.small.faint.pad-s', `${count(fitting.length - 200)} more: narrow the filter.`)); };
-    draw('');
-    return h('details', { open: d.name === db }, h('summary', h('b.any', d.name), h('span.faint.small', d.available ? d.engine : h('span.bad', 'down'), d.available && !d.writable ? ', read' : '')),
+    draw(filters.get(d.name) ?? '');
+    return h('details', folds(d.name, d.name === db), h('summary', h('b.any', d.name), h('span.faint.small', d.available ? d.engine : h('span.bad', 'down'), d.available && !d.writable ? ', read' : '')),
       !d.available ? h('p.small.faint.pad-s', 'The database does not respond.') : !d.tables.length ? h('p.small.faint.pad-s', 'No tables.') : null,
-      d.tables.length > 20 && h('div.pad-s', input({ type: 'search', 'aria-label': `Tables of ${d.name} that contain`, placeholder: 'Filter tables', oninput: (e) => draw(e.target.value.toLowerCase()) })), list);
+      d.tables.length > 20 && h('div.pad-s', input({ type: 'search', 'aria-label': `Tables of ${d.name} that contain`, placeholder: 'Filter tables', value: filters.get(d.name), oninput: (e) => { filters.set(d.name, e.target.value.toLowerCase()); draw(filters.get(d.name)); } })), list);
   }
   const loadTree = () => load(tree, () => call('list-databases', {}), (a) => {
     databases = a.databases;
     if (!wanted.db && !databases.some((d) => d.name === db)) db = databases[0].name;
-    if (wanted.table && !wanted.sql && engine()) { ed.set(firstRows(wanted.table)); wanted.table = null; }
-    if (!ed.area.value && engine()?.tables[0]) ed.set(firstRows(engine().tables[0].name));
+    if (wanted.table && !wanted.sql && engine()) { prefill(firstRows(wanted.table)); wanted.table = null; }
+    if (!ed.area.value && engine()?.tables[0]) prefill(firstRows(engine().tables[0].name));
     drawBar();
     return databases.map(databaseNode);
-  }, { signal, rows: 8, isEmpty: (a) => !a.databases.length, empty: () => h('div.pad', blank('table', 'No database', ['Name one by the setting ', h('code', 'DATABASE_MAIN'), '.'])) });
+  }, { signal, refresh: true, rows: 8, isEmpty: (a) => !a.databases.length, empty: () => h('div.pad', blank('table', 'No database', ['Name one by the setting ', h('code', 'DATABASE_MAIN'), '.'])) });
   const loadSaved = () => load(savedHost, () => call('list-queries', { limit: 1000 }), (a) => {
     saved = a.queries;
     const chosen = saved.find((q) => q.name === wanted.saved);
-    if (chosen && !wanted.sql && savedHost.dataset.first !== 'false') { chooseDatabase(chosen.database); ed.set(chosen.sql); delete params.dataset.names; drawParams(); }
+    if (chosen && !wanted.sql && savedHost.dataset.first !== 'false' && untouched()) { chooseDatabase(chosen.database); delete params.dataset.names; prefill(chosen.sql); }
     savedHost.dataset.first = 'false';
     return [h('h3', 'Saved queries'), saved.length ? saved.map((q) => h('div.saved', h('a', { href: to('sql', [], { db: q.database, q: q.name }), 'aria-current': q.name === wanted.saved ? 'true' : null, title: q.description || null }, icon('file', 14), h('span.clip', q.name), q.public && h('span.faint.small', 'public')),
       h('button.quiet.icononly', { type: 'button', 'aria-label': `Delete the query ${q.name}`, onclick: () => remove(q) }, icon('trash', 12)))) : h('p.small.faint.pad-s', 'None yet. “Save” keeps the statement under a name.')];
-  }, { signal, rows: 2 });
+  }, { signal, refresh: true, rows: 2 });
 
+  fill(tabsHost, tabSet, facts, exporting);
   root.classList.add('bench');
   root.append(h('aside.pane.schema', { 'aria-label': 'Schema and saved queries' }, h('details.fold', { open: innerWidth > 720 }, h('summary', h('h2', 'Schema')), tree, savedHost)),
     h('div.pane.work', bar, strips, ed.node, params, tabsHost, h('div.out', results, inspector), tail));

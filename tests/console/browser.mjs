@@ -12,6 +12,7 @@ import { chromium } from 'playwright-core';
 
 const AXE = readFileSync(new URL('../../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const TAGS = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+const SLOWER = Number(process.env.CPU_THROTTLING ?? 1); // 6: as on a computer that is six times slower
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ['--no-sandbox', '--disable-dev-shm-usage'] });
 
 /** The checks of a file, by title. */
@@ -49,6 +50,7 @@ class Tools {
     });
     page.on('dialog', (dialog) => { this.faults.push(`dialog: ${dialog.message()}`); dialog.dismiss().catch(() => {}); });
     page.setDefaultTimeout(30000);
+    if (SLOWER > 1) await (await this.context.newCDPSession(page)).send('Emulation.setCPUThrottlingRate', { rate: SLOWER });
     return page;
   }
 
@@ -61,7 +63,31 @@ class Tools {
     return page;
   }
   /** Go to an address by the hash, as a link does. */
-  async go(hash) { await this.page.evaluate((h) => { location.hash = h; }, hash); await this.page.locator('#main h1').first().waitFor(); }
+  async go(hash) {
+    await this.page.evaluate((h) => { location.hash = h; }, hash);
+    await this.page.locator(`#main[data-ready=${JSON.stringify(hash)}] h1`).first().waitFor();
+  }
+  /**
+   * Hold back the responses to requests of `url`. Returns the function that lets them go: those of the app, or `response`
+   * instead. It waits for the first request, and resolves when the page has each response.
+   */
+  async hold(url, { response = undefined, page = this.page } = {}) {
+    const held = [];
+    let released = false;
+    const handler = (route) => (released ? route.fallback() : held.push(route));
+    await page.route(url, handler);
+    return async () => {
+      await this.until(() => held.length, `a request of ${url}`);
+      released = true;
+      await Promise.all(held.map((route) => Promise.all([
+        page.waitForEvent('requestfinished', (request) => request === route.request()),
+        response ? route.fulfill(response) : route.continue(),
+      ])));
+      await page.unroute(url, handler);
+    };
+  }
+  /** What has the focus, by its text or label. */
+  focused(page = this.page) { return page.evaluate(() => { const el = document.activeElement; return (el.labels?.[0] ?? el).textContent.trim() || el.getAttribute('aria-label') || el.tagName; }); }
 
   /** Call the app, past the browser. Returns the JSON of a success. */
   async api(method, path, body, headers = {}) {

@@ -176,7 +176,7 @@ check('over the limit of a body a file goes straight to storage, with true perce
     await t.page.locator('.work input[type=file]').setInputFiles(path);
     t.assert.equal((await direct).headers()['x-functions-key'], undefined);
     await t.until(async () => /1 of 1 stored/.test(await t.text('.queue')));
-    t.assert.ok(shown.length && shown.every((text) => /^(\d\d? %|storing|queued)$/.test(text)), shown.join());
+    t.assert.ok(shown.length && shown.every((text) => /^(\d\d? %|storing|queued|stored)$/.test(text)), shown.join());
     t.assert.deepEqual((await t.api('GET', `list-blobs?container=${box}`)).blobs.map((b) => [b.name, b.size]), [['50 % off.bin', 9 * 1024 * 1024]]);
     await t.until(async () => (await names(t)).length === 1);
   } finally { rmSync(at, { recursive: true }); }

@@ -120,7 +120,7 @@ check('the tape keeps the last hundred calls', async (t) => {
 check('it fits from 320 px to 4K, and at 400 % zoom', async (t) => {
   for (const [width, height] of [[320, 256], [320, 640], [360, 800], [900, 700], [1440, 900], [3840, 2160]]) {
     await t.page.setViewportSize({ width, height });
-    for (const hash of ['#/home', '#/connect', '#/functions/create-key']) { await t.open(hash); await t.fits(`${hash} at ${width} px`); }
+    for (const [hash, content] of [['#/home', '.hold:not([aria-busy])'], ['#/connect', '.opens li'], ['#/functions/create-key', 'form .field']]) { await t.open(hash); await t.page.locator(content).first().waitFor(); await t.fits(`${hash} at ${width} px`); }
   }
   await t.page.setViewportSize({ width: 360, height: 800 });
   await t.open('#/home');
