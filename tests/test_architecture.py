@@ -145,9 +145,9 @@ def test_no_call_is_the_first_to_examine_a_struct() -> None:
 
 
 PURE = {
-    "signing": ("der", "formats", "jwe", "jwk", "jws", "keyring", "pbe", "pem", "rsa_numbers", "strength"),
-    "passwords": ("characters", "costs", "devices", "foreign", "names", "policy", "throttling"),
-    "sql": ("dialects", "paging", "saved", "statements", "values"),
+    "signing": ("der", "envelope", "formats", "jwe", "jwk", "jws", "keyring", "pbe", "pem", "rsa_numbers", "strength"),
+    "passwords": ("characters", "costs", "devices", "foreign", "hashing", "names", "policy", "throttling"),
+    "sql": ("arrow", "conversions", "dialects", "imports", "paging", "saved", "statements", "values"),
     "data": ("functions", "gate", "names", "ranges", "sources", "types"),
     "models": ("azureml", "batches", "content", "manifest", "onnx", "predictions", "tensors", "v2"),
     "blobs": ("conditions", "downloads", "formats", "listing", "media_types", "names", "shares", "summary"),
