@@ -124,7 +124,8 @@ class Engine:
                 return "error", "refused", TOO_DEEP
             if "std::bad_alloc" in text or "failed to allocate" in text.lower():
                 return "error", "memory", ""
-            return "error", "sql", text
+            # Behind the name of a file is what is wrong with the file.
+            return "error", "unreadable" if ROOT in text else "sql", text
 
     def _fetch(self, number: int, offset: int, length: int) -> tuple[int, bytes]:
         self._channel.send(msgspec.msgpack.encode(("read", number, offset, length)))

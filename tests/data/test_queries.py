@@ -171,10 +171,16 @@ def test_errors_name_no_settings_of_the_engine(caller: Caller) -> None:
         ("late.csv", b"a\n" + b"1\n" * 30_000 + b"x\n", "Could not convert string"),
     ):
         caller.put(f"q/{name}", data)
-        detail = caller.query(f"q/{name}", "select max(a) from data", 422)["detail"]
-        assert reason in detail
+        body = caller.query(f"q/{name}", "select max(a) from data", 422)
+        detail = body["detail"]
+        assert (body["code"], reason in detail) == ("unreadable-data", True)
         assert "options" in detail
         assert not any(word in detail for word in ("max_line_size", "ignore_errors", "sample_size", "Auto-Detected"))
+    damaged = bytearray((caller.container.download_blob("q/t.parquet")).readall())
+    damaged[1000:2000] = bytes(1000)
+    caller.put("q/damaged.parquet", bytes(damaged))
+    body = caller.query("q/damaged.parquet", "select max(length(s)), sum(id) from data", 422)
+    assert (body["code"], "q/damaged.parquet" in body["detail"]) == ("unreadable-data", True)
     caller.put("q/twice.ndjson", b'{"a":1,"a":2}\n')
     body = caller.call("describe-data", 422, timeout_ms=60_000, container=CONTAINER, path="q/twice.ndjson")
     assert (body["code"], "sample_size" in body["detail"]) == ("unreadable-data", False)

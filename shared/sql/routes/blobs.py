@@ -12,8 +12,8 @@ from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sql.databases import Database
 from shared.sql.engines.blobs import BlobsSession, Data
 from shared.sql.pools import Pool
-from shared.sql.responses import PageQuery, chosen_format, page_response
-from shared.sql.routes.databases import ERRORS
+from shared.sql.responses import page_response
+from shared.sql.routes.databases import ERRORS, page_query
 from shared.sql.routes.fields import (
     Accept,
     DryRunResponse,
@@ -23,9 +23,7 @@ from shared.sql.routes.fields import (
     QueryResponse,
     Sql,
     TimeoutMs,
-    most_bytes,
 )
-from shared.sql.statements import read_params
 from shared.storage import ReservedContainer
 from shared.storage.containers import CONTAINER
 from shared.storage.errors import BlobConflict
@@ -60,24 +58,10 @@ class QueryBlobsRequest(PageRequest, frozen=True, kw_only=True):
 
 
 def query_blobs(data: Callable[[], Data], cursors: Cursors, request: QueryBlobsRequest) -> Response:
-    form = chosen_format(request.format, request.accept)
+    query = page_query(request, request.container, request.path, request.file_format, request.options)
     source = data().path(request.container, request.path, request.file_format, request.options)
     pool = Pool(lambda: BlobsSession(data(), lambda: source), 1)
-    database = Database("data", "blobs", pool, None, lambda _purpose: b"")
-    query = PageQuery(
-        sql=request.sql,
-        params=read_params(request.params),
-        style=request.style(form),
-        limit=request.limit,
-        max_bytes=most_bytes(request.limit, form),
-        seconds=request.timeout_ms / 1000,
-        cursor=request.cursor,
-        explain=request.explain,
-        dry_run=request.dry_run,
-        filename=request.filename,
-        question=(request.container, request.path, request.sql, request.params, request.file_format, request.options),
-    )
-    return page_response(database, cursors, query)
+    return page_response(Database("data", "blobs", pool, None, lambda _purpose: b""), cursors, query)
 
 
 def operations(data: Callable[[], Data], cursors: Cursors) -> dict[str, Operation]:

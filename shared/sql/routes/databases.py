@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -43,6 +43,9 @@ from shared.sql.routes.fields import (
 from shared.sql.statements import read_params
 from shared.sql.values import Rows, Style, read_page
 from shared.web import Cursors, Example, Fields, Operation, Response
+
+if TYPE_CHECKING:
+    from shared.sql.routes.blobs import QueryBlobsRequest
 
 LISTING_SECONDS = 5.0
 LISTED_AT_ONCE = 8
@@ -163,9 +166,10 @@ class ListDatabasesResponse(msgspec.Struct, frozen=True):
     databases: list[DatabaseResponse]
 
 
-def query_sql(databases: Databases, cursors: Cursors, request: QuerySqlRequest) -> Response:
+def page_query(request: "QuerySqlRequest | QueryBlobsRequest", *source: object) -> PageQuery:
+    """The page of rows that a request describes. Its cursors belong to the statement and to `source`."""
     form = chosen_format(request.format, request.accept)
-    query = PageQuery(
+    return PageQuery(
         sql=request.sql,
         params=read_params(request.params),
         style=request.style(form),
@@ -176,8 +180,12 @@ def query_sql(databases: Databases, cursors: Cursors, request: QuerySqlRequest) 
         explain=request.explain,
         dry_run=request.dry_run,
         filename=request.filename,
-        question=(request.database, request.sql, request.params),
+        question=(*source, request.sql, request.params),
     )
+
+
+def query_sql(databases: Databases, cursors: Cursors, request: QuerySqlRequest) -> Response:
+    query = page_query(request, request.database)
     return page_response(databases.get(request.database), cursors, query)
 
 
