@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import random
 import re
 import secrets
 import signal
@@ -81,11 +82,21 @@ def session_token(app: App) -> str:
         return str(response.json()["access_token"])
 
 
+def _free_ports() -> Iterator[int]:
+    """Free ports, each only once, below the range from which the system takes ports by itself."""
+    for port in random.sample(range(20_000, 32_000), 12_000):
+        with socket.socket() as probe:
+            is_taken = probe.connect_ex(("127.0.0.1", port)) == 0
+        if not is_taken:
+            yield port
+
+
+_PORTS = _free_ports()
+
+
 def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free now, and that no connection of this machine gets meanwhile."""
+    return next(_PORTS)
 
 
 @contextmanager

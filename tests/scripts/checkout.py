@@ -1,33 +1,19 @@
 """A copy of the project in a folder of its own, where `make start` runs as a user would run it."""
 
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support import ROOT, clean_environ
+from tests.support import ROOT, clean_environ, free_port
 
 PYTHON = str(Path(sys.executable).resolve())
 WAIT_SECONDS = 90
-
-
-def _free_ports() -> Iterator[int]:
-    """Free ports, each only once, below the range from which the system takes ports by itself."""
-    for port in random.sample(range(20_000, 32_000), 12_000):
-        with socket.socket() as probe:
-            is_taken = probe.connect_ex(("127.0.0.1", port)) == 0
-        if not is_taken:
-            yield port
-
-
-_PORTS = _free_ports()
 
 
 @dataclass
@@ -99,7 +85,7 @@ class Checkout:
         return {name: int(pid) for name, pid in re.findall(r"(\w+): process (\d+)", text)}
 
     def start(self, port: int | None = None, environ: Mapping[str, str] | None = None, python: str = PYTHON) -> Run:
-        port = port or next(_PORTS)
+        port = port or free_port()
         log = self.folder / f"start-{time.monotonic_ns()}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
