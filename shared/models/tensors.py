@@ -39,10 +39,14 @@ _CODES = {
 """Codes of `struct`."""
 TEXT_BYTES = 64
 """What a short text takes in memory, in the app and in the child."""
-_LARGEST = {"FP16": 65504.0, "FP32": 3.4028234663852886e38, "FP64": math.inf}
-_INFINITIES = {
-    datatype: [struct.pack(f"<{_CODES[datatype]}", each) for each in (math.inf, -math.inf)] for datatype in _LARGEST
+_LARGEST = {
+    "FP16": math.nextafter(2.0**16 - 2.0**4, 0),
+    "FP32": math.nextafter(2.0**128 - 2.0**103, 0),
+    "FP64": math.inf,
 }
+"""The largest numbers that do not round to infinity."""
+_LAST = {"FP16": b"\x7c\xfc", "FP32": b"\x7f\xff", "FP64": b"\x7f\xff"}
+"""The last bytes of the infinities, which they share with NaN and very large numbers."""
 _JSON_BYTES = dict.fromkeys(_LARGEST, 4) | {"BOOL": 5, "BYTES": 3}
 """Of the shortest element in JSON and a comma: `0.0,`, `true,` and `"",`; others are `0,`."""
 Path = Callable[[int], str]
@@ -119,6 +123,8 @@ def from_rows(specs: Sequence[TensorSpec], features: Sequence[str], rows: Sequen
     columns = {spec.name: _Column(spec) for spec in specs}
     for number, row in enumerate(rows):
         if isinstance(row, list):
+            if len(specs) == 1 and _depth(row) == len(specs[0].shape or ()) - 1:
+                row = [row]  # noqa: PLW2901 - such as a picture: the row is the value of the one input.
             if len(row) != len(specs):
                 raise _wrong_length(number, len(row), len(specs), "inputs")
             row = dict(zip(names, row, strict=True))  # noqa: PLW2901 - the same row, by name.
@@ -127,6 +133,14 @@ def from_rows(specs: Sequence[TensorSpec], features: Sequence[str], rows: Sequen
         for name in names:
             columns[name].add(row[name], f"rows[{number}].{name}")
     return [columns[name].tensor(len(rows)) for name in names]
+
+
+def _depth(value: Any) -> int:
+    """How deeply a list is nested, by its first elements."""
+    depth = 0
+    while isinstance(value, list):
+        depth, value = depth + 1, value[0] if value else None
+    return depth
 
 
 def _check_count(count: int, field: str) -> None:
@@ -351,11 +365,11 @@ def _floats(datatype: str, flat: list[Any], path: Path) -> bytes:
     largest = _LARGEST[datatype]
     try:
         packed = _pack(datatype, numbers)
-        # JSON has no infinity: one in the result is a number that was too large.
-        if not any(infinity in packed for infinity in _INFINITIES[datatype]):
+        # JSON has no infinity: one in the result is a number that was too large. A look at the last bytes spares most
+        # calls the look at every number.
+        last = packed[item_bytes(datatype) - 1 :: item_bytes(datatype)]
+        if not any(byte in last for byte in _LAST[datatype]) or not any(map(largest.__lt__, map(abs, numbers))):
             return packed
-        if all(_fits(value, largest) for value in numbers):
-            return packed  # The bytes of an infinity, across two numbers.
     except (OverflowError, struct.error):  # A number that no float of the type holds.
         pass
     _refuse(flat, path, lambda value: value is not None and not _fits(value, largest), f"is too large for {datatype}")
