@@ -132,10 +132,12 @@ def test_a_row_may_be_a_picture() -> None:
     """A model with one input of more than two dimensions takes its value as the row, in a list or by name, too."""
     spec = TensorSpec("x", "FP32", [-1, 1, 2, 2])
     picture = [[[1, 2], [3, 4]]]
-    for row in (picture, [picture], {"x": picture}):
+    right: list[Any] = [picture, [picture], {"x": picture}]
+    for row in right:
         (tensor,) = from_rows([spec], [], [row, row])
         assert (tensor.shape, values_of(tensor)) == ([2, 1, 2, 2], [1.0, 2.0, 3.0, 4.0] * 2)
-    for row in ([[1, 2], [3, 4]], [picture, picture], [[[1, 2], [3]]], [[[1, 2], [3, 4]], 5], []):
+    wrong: list[Any] = [[[1, 2], [3, 4]], [picture, picture], [[[1, 2], [3]]], [[[1, 2], [3, 4]], 5], []]
+    for row in wrong:
         with pytest.raises(InvalidRequest):
             from_rows([spec], [], [row])
 
