@@ -17,7 +17,7 @@ import duckdb
 import msgspec
 
 from shared.data.filesystem import ROOT, CallFiles, Entry
-from shared.data.gate import Checked, Refused, check
+from shared.data.gate import Checked, Refused, check, objects
 from shared.data.names import path_text
 from shared.data.types import Wire, wire
 from shared.sandbox.child import confine, limit_cpu
@@ -172,8 +172,10 @@ class Engine:
             node["type"] != "SELECT_NODE"
             or source.get("type") != "BASE_TABLE"
             or source["table_name"].lower() != name.lower()
+            or source["column_name_alias"]
+            or sum(each.get("type") == "BASE_TABLE" for each in objects(self._tree)) > 1
         ):
-            return None
+            return None  # Another part of the statement may need other files.
         where = node.get("where_clause")
         parts = where["children"] if where and where["type"] == "CONJUNCTION_AND" else [where] if where else []
         usable = [each for each in parts if _uses_only(each, {name.lower() for name, _ in columns})]

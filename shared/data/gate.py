@@ -92,12 +92,12 @@ def check(tree: dict[str, Any]) -> Checked:
         raise Refused("many", "Send one statement in each call.")
     tables: dict[str, None] = {}
     defined: set[str] = set()
-    for node in _objects(statements[0]):
+    for node in objects(statements[0]):
         _check_object(node, tables, defined)
     return Checked(list(tables), sorted(defined))
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
+def objects(value: Any) -> Iterator[dict[str, Any]]:
     """Every object of the tree."""
     pending: list[tuple[Any, int]] = [(value, 0)]
     while pending:

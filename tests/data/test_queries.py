@@ -57,6 +57,27 @@ def test_partitions_are_columns_and_leave_files_out(caller: Caller) -> None:
     assert body["requests"] == 1
 
 
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("select month, (select count(*) from data) from data where month = 2", [[2, 2]]),
+        ("with x as (select count(*) as n from data) select month, n from data, x where month = 2", [[2, 2]]),
+        ("with x as (select count(*) as n from data) select month, (from x) from data where month = 2", [[2, 2]]),
+        ("select month from data where month = 2 and exists (from data where month = 1)", [[2]]),
+        ("select month from data where month = 2 and x in (select x + 1 from Data where month = 1)", [[2]]),
+        ("select count(*) from data where month = 2 having count(*) < (select count(*) from data)", [[1]]),
+        ("select m from data as d(month, m) where month = 202402", [[2]]),
+        ("select m from data as d(x, m, y) where y = 2024 and m = 2", [[2]]),
+        ("select 7 as month, x from data where month = 2", [[7, 202402]]),
+        ("select x as month from data where month = 2", [[202402]]),
+        ("select month from data where month = 2 union all (select month from data order by 1)", [[2], [1], [2]]),
+    ],
+)
+def test_partitions_leave_out_no_file_that_is_needed(caller: Caller, sql: str, rows: list[list[int]]) -> None:
+    """A condition of one part of a statement leaves out no file that another part reads, whatever its columns are."""
+    assert caller.rows("q/sales/year=2024/**/*.csv", sql) == rows
+
+
 def test_columns_must_be_equal_unless_they_are_united(caller: Caller) -> None:
     """Files with other columns are refused, naming the file; by names they are read together."""
     body = caller.query("q/mix/*.csv", "select * from data", 422)
