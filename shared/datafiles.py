@@ -1,4 +1,5 @@
-"""Data files: their formats, the options of reading them, and their errors, which several capabilities share."""
+"""Data files: the fields that name them, the options of reading them, and their errors, which several capabilities
+share."""
 
 import re
 from typing import Annotated, Literal
@@ -7,8 +8,24 @@ import msgspec
 from msgspec import Meta
 
 from shared.errors import Conflict, NotFound, Refused, StorageForbidden, StorageUnavailable, invalid_field
+from shared.storage.containers import CONTAINER
 
+FilesContainer = Annotated[
+    str, Meta(description="The container of the files.", min_length=3, max_length=63, pattern=CONTAINER)
+]
+FilesPath = Annotated[
+    str,
+    Meta(
+        description="The name of a blob, else a glob: `*` and `?` stop at a slash, `**` is any folders, `[…]` is a set "
+        "of characters. Folders such as `year=2026` become columns.",
+        min_length=1,
+        max_length=1024,
+    ),
+]
 FileFormat = Literal["csv", "ndjson", "json", "parquet"]
+FilesFormat = Annotated[
+    FileFormat, Meta(description="The format of the files. By default it follows from their extension.")
+]
 _TYPE = re.compile(
     r"[A-Za-z][A-Za-z0-9_]*(?: [A-Za-z]+){0,3}(?:\(\s*[0-9]{1,3}(?:\s*,\s*[0-9]{1,3})?\s*\))?(?:\[[0-9]{0,4}\]){0,3}"
 )

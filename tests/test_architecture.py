@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 CAPABILITIES = {"signing", "passwords", "sql", "blobs", "data", "console", "identity", "models"}
 LAYERS = [
     {"errors", "version", "once", "deadline", "memory"},
-    {"settings", "inflight", "datafiles"},
+    {"settings", "inflight"},
     {"web"},
     {"storage", "sandbox"},
-    {"health", "idempotency"},
+    {"health", "idempotency", "datafiles"},
     CAPABILITIES,
     {"app"},
     {"function_app"},

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from shared.data.queries import Queries
 from shared.data.store.queries import DataQuery
-from shared.datafiles import FILE_ERRORS, FileFormat, Options, UnreadableData
+from shared.datafiles import FILE_ERRORS, FileFormat, FilesContainer, FilesFormat, FilesPath, Options, UnreadableData
 from shared.errors import (
     Busy,
     QueryTimeout,
@@ -21,7 +21,6 @@ from shared.errors import (
 )
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.storage import ReservedContainer
-from shared.storage.containers import CONTAINER
 from shared.storage.errors import BlobConflict
 from shared.web import Example, Fields, Operation, encode_base64
 
@@ -30,22 +29,9 @@ SAMPLE_ROWS = 10
 
 
 class DescribeDataRequest(Fields, frozen=True, kw_only=True):
-    container: Annotated[
-        str, Meta(description="The container of the files.", min_length=3, max_length=63, pattern=CONTAINER)
-    ]
-    path: Annotated[
-        str,
-        Meta(
-            description="The name of a blob, else a glob: `*` and `?` stop at a slash, `**` is any folders, `[…]` is "
-            "a set of characters.",
-            min_length=1,
-            max_length=1024,
-        ),
-    ]
-    file_format: (
-        Annotated[FileFormat, Meta(description="The format of the files. By default it follows from their extension.")]
-        | None
-    ) = None
+    container: FilesContainer
+    path: FilesPath
+    file_format: FilesFormat | None = None
     options: Options | None = None
     timeout_ms: Annotated[int, Meta(description="The time limit in milliseconds.", ge=1, le=60_000)] = 5000
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple, Protocol
 import msgspec
 from msgspec import Meta
 
-from shared.datafiles import FILE_ERRORS, DataChanged, NoFiles
+from shared.datafiles import FILE_ERRORS, DataChanged, FilesPath, NoFiles
 from shared.deadline import call_limit, deadline, seconds_left
 from shared.errors import (
     Busy,
@@ -112,14 +112,7 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The files with the rows."""
 
     container: ContainerName
-    path: Annotated[
-        str,
-        Meta(
-            description="A blob of exactly that name, else a glob of `*`, `**`, `?`, `[…]`.",
-            min_length=1,
-            max_length=1024,
-        ),
-    ]
+    path: FilesPath
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.datafiles import FILE_ERRORS, FileFormat, Options
+from shared.datafiles import FILE_ERRORS, FilesContainer, FilesFormat, FilesPath, Options
 from shared.errors import UnknownContainer
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sql.databases import Database
@@ -25,30 +25,16 @@ from shared.sql.routes.fields import (
     TimeoutMs,
 )
 from shared.storage import ReservedContainer
-from shared.storage.containers import CONTAINER
 from shared.storage.errors import BlobConflict
 from shared.web import Cursors, Example, Operation, Response
 
 
 class QueryBlobsRequest(PageRequest, frozen=True, kw_only=True):
-    container: Annotated[
-        str, Meta(description="The container of the files.", min_length=3, max_length=63, pattern=CONTAINER)
-    ]
-    path: Annotated[
-        str,
-        Meta(
-            description="The name of a blob, else a glob: `*` and `?` stop at a slash, `**` is any folders, `[…]` is "
-            "a set of characters. Folders such as `year=2026` become columns.",
-            min_length=1,
-            max_length=1024,
-        ),
-    ]
+    container: FilesContainer
+    path: FilesPath
     sql: Sql
     params: Params = None
-    file_format: (
-        Annotated[FileFormat, Meta(description="The format of the files. By default it follows from their extension.")]
-        | None
-    ) = None
+    file_format: FilesFormat | None = None
     options: Options | None = None
     limit: Limit = 1000
     timeout_ms: TimeoutMs = 5000

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from shared.datafiles import FILE_ERRORS, FileFormat, Options
+from shared.datafiles import FILE_ERRORS, FilesContainer, FilesFormat, FilesPath, Options
 from shared.deadline import seconds_left
 from shared.errors import Busy, Unavailable, UnknownContainer, invalid_field
 from shared.sandbox.errors import EngineFailed, OutOfMemory
@@ -27,7 +27,6 @@ from shared.sql.statements import read_params
 from shared.sql.store.files import Files
 from shared.sql.values import Style
 from shared.storage import ReservedContainer, check_container
-from shared.storage.containers import CONTAINER
 from shared.storage.errors import BlobConflict, TemporaryFailure
 from shared.web import Example, Fields, Operation, Response
 
@@ -40,13 +39,9 @@ Link = Callable[[str, str], str]
 
 
 class DataRequest(Fields, frozen=True, kw_only=True):
-    container: Annotated[
-        str, Meta(description="The container of the files.", min_length=3, max_length=63, pattern=CONTAINER)
-    ]
-    path: Annotated[
-        str, Meta(description="The name of a blob, else a glob, as in query-blobs.", min_length=1, max_length=1024)
-    ]
-    file_format: FileFormat | None = None
+    container: FilesContainer
+    path: FilesPath
+    file_format: FilesFormat | None = None
     options: Options | None = None
 
 
