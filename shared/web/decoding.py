@@ -26,7 +26,7 @@ from shared.errors import (
     UnsupportedMediaType,
     invalid_field,
 )
-from shared.web.route import HOST_PARAMETERS, Fields, Operation, Request, Route
+from shared.web.route import HOST_PARAMETERS, Access, Fields, Operation, Request, Route
 
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 """Methods that take their fields from the body; all others take them from the query string."""
@@ -86,7 +86,7 @@ def decode(route: Route, operation: Operation, request: Request, max_body_bytes:
         if pairs:
             names = ", ".join(cut(name) for name in sorted({name for name, _ in pairs})[:MAX_ERRORS])
             raise QueryBesideBody(f"Move {names} from the query string into the JSON body.")
-        return _from_body(operation, request)
+        return _from_body(route, operation, request)
     if request.body:
         raise UnexpectedBody("Put the fields into the query string, or use POST.")
     return _from_pairs(operation, request, pairs)
@@ -132,7 +132,7 @@ def refuse_secrets(pairs: list[tuple[str, str]]) -> None:
             )
 
 
-def _from_body(operation: Operation, request: Request) -> Fields | None:
+def _from_body(route: Route, operation: Operation, request: Request) -> Fields | None:
     content_type = request.headers.get("content-type", "")
     if operation.form and content_type.partition(";")[0].strip().lower() == FORM:
         try:
@@ -140,9 +140,12 @@ def _from_body(operation: Operation, request: Request) -> Fields | None:
         except UnicodeDecodeError:
             raise NotUtf8("Send the form in UTF-8.") from None
         return _from_pairs(operation, request, pairs)
-    # The usual header needs no parsing.
-    if request.body and content_type not in ("", "application/json") and not _is_json(content_type):
-        raise UnsupportedMediaType("Send JSON in UTF-8, with the header Content-Type: application/json.")
+    # The usual header needs no parsing. Any page can make a browser send a POST without Content-Type across origins, so
+    # the header is required if a session authorises the call.
+    if content_type != "application/json":
+        is_missing = not content_type and route.access is not Access.SESSION
+        if not is_missing and (request.body or route.access is Access.SESSION) and not _is_json(content_type):
+            raise UnsupportedMediaType("Send JSON in UTF-8, with the header Content-Type: application/json.")
     parsed = parse_object(request.body or b"{}")
     if operation.request is None:
         _refuse_fields(list(parsed))

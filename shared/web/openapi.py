@@ -202,7 +202,7 @@ def _describe(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
         if method in WITH_BODY and not operation.raw:
             empty = {"schema": {"type": "object", "maxProperties": 0}, "examples": {"No fields": {"value": {}}}}
             content = {"application/json": empty}
-            described["requestBody"] = {"required": False, "content": content}
+            described["requestBody"] = {"required": route.access is Access.SESSION, "content": content}
         return described | ({"parameters": [_IDEMPOTENCY_KEY]} if operation.writes else {})
     in_path = [part.strip("{*?}") for part in route.path.split("/") if part.startswith("{")]
     schema = schemas.of(operation.request)
@@ -212,6 +212,8 @@ def _describe(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
     parameters += [_parameter(operation, schema, name, "header") | {"name": in_headers[name]} for name in in_headers]
     if method in WITH_BODY and not operation.raw:
         described["requestBody"] = _body(operation, schemas, others)
+        if route.access is Access.SESSION:  # Without a body there is no Content-Type, which a session needs.
+            described["requestBody"]["required"] = True
     else:
         parameters += [_parameter(operation, schema, name, "query") for name in others if name not in BODY_ONLY]
     if method in WITH_BODY and operation.raw:

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared import errors
-from shared.web import PUBLIC, Fields, Operation, Request, Route, convert, decoding
+from shared.web import Access, Fields, Operation, Request, Route, convert, decoding
 from shared.web.route import HOST_PARAMETERS
 
 LIMIT = 1000
@@ -42,12 +42,13 @@ def decode(
     request: Request,
     limit: int,
     *,
+    access: Access = Access.PUBLIC,
     reserved: frozenset[str] = HOST_PARAMETERS,
     **options: Any,
 ) -> Any:
     """The decoded fields of a request to a function with these options."""
     operation = Operation(lambda: None, kind, None, "", **options)
-    route = Route("f", "f", ("GET", "POST"), PUBLIC, lambda: {"f": operation}, reserved=reserved)
+    route = Route("f", "f", ("GET", "POST"), access, lambda: {"f": operation}, reserved=reserved)
     return decoding.decode(route, operation, request, limit)
 
 
@@ -454,6 +455,17 @@ def test_a_form_is_decoded_where_the_function_takes_one() -> None:
     for wrong in (b"text=%FF", b"text=\xff"):
         with pytest.raises(errors.NotUtf8):
             call(wrong)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_a_session_needs_a_json_type(body: bytes) -> None:
+    """Where a session authorises the call, a POST without Content-Type is refused: any page could send it."""
+    with pytest.raises(errors.UnsupportedMediaType):
+        decode(Sample, Request("POST", "http://x/api/f", {}, {}, body), LIMIT, access=Access.SESSION)
+    json_type = {"content-type": "application/json"}
+    assert (
+        decode(Sample, Request("POST", "http://x/api/f", json_type, {}, body), LIMIT, access=Access.SESSION) == Sample()
+    )
 
 
 @pytest.mark.parametrize("query", ["utm_source=mail&fbclid=x", "text=b&text=c", "password=x", "x=%ff", "text=%ff"])
