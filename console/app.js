@@ -110,15 +110,19 @@ async function mount() {
 const lost = (root) => root.append(h('div.sheet', h('h1', { tabindex: '-1' }, 'No such page'), h('p.dim', 'The address names no view of this console. ', h('a', { href: to('home') }, 'Home'))));
 
 // --- keyboard -------------------------------------------------------------------------------------------------------
-let waiting = 0;
+let waiting = false; // after g, for the letter of a view; without a limit of time
 addEventListener('keydown', (e) => {
   const target = /** @type {Element} */ (e.target);
+  const second = waiting;
+  waiting = false;
   if ((e.ctrlKey || e.metaKey) && !e.shiftKey && !e.altKey && e.key.toLowerCase() === 'k') { e.preventDefault(); return openPalette(); }
   if (e.key === 'Escape') closeMenu();
   if (sessionStorage.getItem('console.letters') === 'off' || e.ctrlKey || e.metaKey || e.altKey || target.closest?.('input, textarea, select, dialog, [contenteditable]')) return;
-  if (e.key === 'g') { waiting = Date.now(); return; }
-  if (Date.now() - waiting < 900) { const v = [...VIEWS, ...OTHER].find((x) => x.key === e.key); if (v) go(v.id); waiting = 0; }
+  waiting = e.key === 'g';
+  const wanted = second && [...VIEWS, ...OTHER].find((v) => v.key === e.key);
+  if (wanted) go(wanted.id);
 });
+addEventListener('pointerdown', () => { waiting = false; });
 $('#skip').addEventListener('click', (e) => { e.preventDefault(); $('#main').focus(); });
 $('#shell').addEventListener('click', (e) => { if (e.target === e.currentTarget) closeMenu(); });
 addEventListener('hashchange', () => { liftFromAddress(); mount(); }); // A link with a key may open in a tab that was here already.

@@ -313,7 +313,7 @@ export default function show(root, context) {
       return grid('Blobs', ['Name', { text: 'Size', num: true }, 'Type', 'Tier', 'Changed'], [
         a.prefixes.map((x) => h('tr', h('th', { scope: 'row' }, h('a.with-icon', { href: to('blobs', [container], { prefix: x }) }, icon('folder'), h('span.name', named(x.slice(folder.length))))), h('td.num.faint', '–'), h('td.faint', 'folder'), h('td'), h('td'))),
         a.blobs.map((b) => {
-          const tr = h('tr', { class: b.deleted && 'gone' }, h('th', { scope: 'row' }, h('a.with-icon', { href: to('blobs', [container], { prefix: p, blob: b.name }), onclick: (e) => { if (e.ctrlKey || e.metaKey || e.shiftKey) return; e.preventDefault(); replace('blobs', [container], { prefix: p, blob: b.name }); choose(b, tr); } }, icon('file'), h('span.name', named(b.name.slice(folder.length)), b.deleted && [' ', chip('deleted')]))),
+          const tr = h('tr', { class: b.deleted && 'gone' }, h('th', { scope: 'row' }, h('a.with-icon', { href: to('blobs', [container], { prefix: p, blob: b.name }), onclick: (e) => { if (e.ctrlKey || e.metaKey || e.shiftKey) return; e.preventDefault(); replace('blobs', [container], { prefix: p, blob: b.name }); choose(b, tr); detail.scrollIntoView({ block: 'start' }); } }, icon('file'), h('span.name', named(b.name.slice(folder.length)), b.deleted && [' ', chip('deleted')]))),
             h('td.num.nowrap', bytes(b.size)), h('td.faint', TYPE(b)), h('td', { class: b.tier === 'Hot' ? 'faint' : null }, b.tier), h('td.nowrap', day(b.last_modified), h('span.n', ago(b.last_modified))));
           if (b.name === picked && (detail.hidden || outdated)) { outdated = false; queueMicrotask(() => choose(b, tr)); } else if (b.name === picked) tr.classList.add('on');
           return tr;

@@ -74,7 +74,7 @@ function contents(host, { signal, credential }) {
     }, (error) => {
       if (!error.body) throw error;
       set('–', error.body.status === 401 ? (credential ? 'not allowed by this credential' : 'needs a key') : error.body.title);
-      if (error.body.status !== 401 && !host.querySelector('.problem')) host.append(problem(error.body, () => contents(host, { signal, credential })));
+      if (error.body.status !== 401 && !host.querySelector('.problem')) host.append(problem(error.body, () => { contents(host, { signal, credential }); $('a', host)?.focus(); }));
     });
   }
 }

@@ -46,7 +46,7 @@ class Tools {
     page.on('request', (request) => {
       const origin = new URL(request.url()).origin;
       const own = request.url().startsWith('blob:') || request.url().startsWith('data:') || origin === this.app.url;
-      if (!own && !(this.options.blobs && origin === this.app.blobs)) this.faults.push(`request to ${request.url()}`);
+      if (!own && !(this.options.blobs && origin === this.app.blobs) && !(this.options.provider && [origin, new URL(request.headers().referer ?? request.url()).origin].includes(this.app.provider))) this.faults.push(`request to ${request.url()}`);
     });
     page.on('dialog', (dialog) => { this.faults.push(`dialog: ${dialog.message()}`); dialog.dismiss().catch(() => {}); });
     page.setDefaultTimeout(30000);
@@ -85,6 +85,12 @@ class Tools {
       ])));
       await page.unroute(url, handler);
     };
+  }
+  /** Press a button that copies. Returns what it copied. */
+  async copy(button, page = this.page) {
+    await page.evaluate(() => navigator.clipboard.writeText(''));
+    await button.click();
+    return this.until(() => page.evaluate(() => navigator.clipboard.readText()), 'something is copied');
   }
   /** What has the focus, by its text or label. */
   focused(page = this.page) { return page.evaluate(() => { const el = document.activeElement; return (el.labels?.[0] ?? el).textContent.trim() || el.getAttribute('aria-label') || el.tagName; }); }

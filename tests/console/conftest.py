@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from scripts.samples import allow_uploads
-from tests.support import ROOT, App, app_environ, clean_environ, run_app
+from tests.support import ROOT, App, app_environ, clean_environ, free_port, run_app
 
 HERE = Path(__file__).parent
-CHECK_SECONDS = 300
+OPENID_PROVIDER = ROOT / "tests" / "identity" / "oidc_provider.mjs"
 
 RunCheck = Callable[[Path, str], None]
 
@@ -40,22 +40,57 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def open_app(running_app: App, storage_connection: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The app without keys, as `make start` runs it, over the same storage and database as `running_app`.
-
-    Storage accepts uploads from its pages, and from no page of `running_app`.
-    """
-    folder = tmp_path_factory.mktemp("open")
-    database = f"sqlite:///{running_app.database}"
-    environ = app_environ(folder, storage_connection)
-    environ |= {"DATABASE_MAIN": database, "DATABASE_MAIN_WRITE": database, "DATABASE_LAKE": "blobs://samples/orchard/"}
-    with run_app(folder, environ, auth=False) as app:
-        allow_uploads(storage_connection, [app.url])
-        yield app
+def provider_port() -> int:
+    """The port of the OpenID provider that `open_app` trusts."""
+    return free_port()
 
 
 @pytest.fixture(scope="session")
-def run_check(chromium: str, running_app: App, open_app: App, storage_connection: str) -> Iterator[RunCheck]:
+def open_app(
+    running_app: App, storage_connection: str, provider_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[App]:
+    """The app without keys, as `make start` runs it, over the same storage and database as `running_app`.
+
+    Storage accepts uploads from its pages, and from no page of `running_app`. Users sign in by a real OpenID provider.
+    """
+    folder, port = tmp_path_factory.mktemp("open"), free_port()
+    database = f"sqlite:///{running_app.database}"
+    environ = app_environ(folder, storage_connection)
+    environ |= {"DATABASE_MAIN": database, "DATABASE_MAIN_WRITE": database, "DATABASE_LAKE": "blobs://samples/orchard/"}
+    environ |= {
+        "SSO_REAL_ISSUER": f"http://127.0.0.1:{provider_port}",
+        "SSO_REAL_CLIENT_ID": "console",
+        "SSO_REAL_CLIENT_SECRET": "only for tests",
+        "SSO_REAL_CREATE_USERS": "true",
+    }
+    client = {
+        "client_id": "console",
+        "client_secret": "only for tests",
+        "redirect_uris": [f"http://localhost:{port}/api/sso/real/callback"],
+    }
+    configuration = json.dumps({"clients": [client], "audience": "https://api.example"})
+    with (
+        run_app(folder, environ, auth=False, port=port) as app,
+        subprocess.Popen(
+            ["node", OPENID_PROVIDER, str(provider_port), configuration],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as provider,
+    ):
+        try:
+            assert provider.stdout is not None
+            assert provider.stdout.readline() == "listening\n"
+            allow_uploads(storage_connection, [app.url])
+            yield app
+        finally:
+            provider.kill()
+
+
+@pytest.fixture(scope="session")
+def run_check(
+    chromium: str, running_app: App, open_app: App, provider_port: int, storage_connection: str
+) -> Iterator[RunCheck]:
     """Runs one check of a file in `checks/`: `run_check(file, name)`. All share one browser."""
     blobs = dict(part.partition("=")[::2] for part in storage_connection.split(";"))["BlobEndpoint"]
     origin = blobs.rpartition("/")[0]
@@ -66,7 +101,13 @@ def run_check(chromium: str, running_app: App, open_app: App, storage_connection
             "signKey": running_app.sign_key,
             "blobs": origin,
         },
-        "open": {"url": open_app.url, "key": "", "signKey": "", "blobs": origin},
+        "open": {
+            "url": open_app.url,
+            "key": "",
+            "signKey": "",
+            "blobs": origin,
+            "provider": f"http://127.0.0.1:{provider_port}",
+        },
     }
     with subprocess.Popen(
         ["node", HERE / "browser.mjs"],

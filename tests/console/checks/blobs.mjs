@@ -27,7 +27,11 @@ check('blobs of any name are listed, opened, read and deleted by the page', asyn
   }
   t.assert.equal(await t.page.locator('.work img, .detail img').count(), 0);
   await t.accessibleInAllColours('Blobs of any name');
-  for (const width of [320, 768]) { await t.page.setViewportSize({ width, height: 700 }); await t.fits(`Blobs at ${width} px`); }
+  for (const width of [768, 320]) { await t.page.setViewportSize({ width, height: 700 }); await t.fits(`Blobs at ${width} px`); }
+  // On a narrow page the pane of the chosen blob is above the list, and comes into sight.
+  await t.page.locator('.work tbody a').last().click();
+  const close = await detail(t).getByRole('button', { name: 'Close the preview' }).boundingBox();
+  t.assert.ok(close.y > 0 && close.y < 700, `the pane is at ${close.y} px`);
   await t.page.setViewportSize({ width: 1280, height: 800 });
 
   // Names with empty segments and dots: by folders, and then read through the query.
@@ -155,7 +159,7 @@ check('where storage refuses an upload of the page, the shown command uploads th
     await t.until(async () => (await queue.innerText()).includes('CORS'));
     await queue.getByRole('button', { name: /^Command/ }).click();
     await t.accessibleInAllColours('Blobs, command');
-    const command = await (async () => { await t.page.getByRole('dialog').getByRole('button', { name: 'Copy' }).click(); return t.page.evaluate(() => navigator.clipboard.readText()); })();
+    const command = await t.copy(t.page.getByRole('dialog').getByRole('button', { name: 'Copy' }));
     t.assert.ok(!(await t.page.content()).includes('sig='), 'the write link is in the page');
     execFileSync('sh', ['-c', command], { cwd: at });
     t.assert.equal((await t.api('GET', `list-blobs?container=${box}`)).blobs[0].size, 9 * 1024 * 1024);
@@ -195,8 +199,7 @@ check('links are created with limits and an end, listed, and revoked; a download
   await dialog.getByText('at most 3').waitFor();
   t.assert.match(await dialog.innerText(), /Expires\s+\d{4}-\d\d-\d\dT[\s\S]*in (60|1) (min|h)/);
   t.assert.ok(!(await t.page.content()).includes('/api/s/'), 'the link is in the page before it is shown');
-  await dialog.getByRole('button', { name: 'Copy' }).click();
-  const link = await t.page.evaluate(() => navigator.clipboard.readText());
+  const link = await t.copy(dialog.getByRole('button', { name: 'Copy' }));
   t.assert.equal(await (await fetch(link, { headers: { 'user-agent': 'curl/8' } })).text(), 'for Ada');
   await t.accessibleInAllColours('Blobs, link');
   await t.page.keyboard.press('Escape');

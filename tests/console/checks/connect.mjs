@@ -114,7 +114,7 @@ check('what a key may do is shown for each function, and nothing is executed', a
   await t.open('#/connect', { key: t.app.signKey });
   await t.page.getByRole('button', { name: 'What may this key do?' }).click();
   await t.page.getByText(/\d+ functions checked, 1 allowed/).waitFor();
-  await t.until(async () => !(await t.page.getByRole('button', { name: 'What may this key do?' }).isDisabled()));
+  await t.page.getByRole('button', { name: 'What may this key do?', disabled: false }).waitFor();
   t.assert.match(await t.page.getByRole('listitem').filter({ hasText: /^sign/ }).first().innerText(), /^sign\s*allowed$/);
   t.assert.match(await t.page.getByRole('listitem').filter({ hasText: 'delete-key' }).innerText(), /not allowed/);
   t.assert.equal(await t.page.locator('#side a.shut').filter({ hasText: 'SQL' }).count(), 1);
@@ -122,7 +122,7 @@ check('what a key may do is shown for each function, and nothing is executed', a
   await t.open('#/connect');
   await t.page.getByRole('button', { name: 'What may this key do?' }).click();
   await t.page.getByText(/functions checked, \d+ allowed/).waitFor();
-  await t.until(async () => !(await t.page.getByRole('button', { name: 'What may this key do?' }).isDisabled()));
+  await t.page.getByRole('button', { name: 'What may this key do?', disabled: false }).waitFor();
   t.assert.equal(await t.page.getByRole('listitem').filter({ hasText: 'delete-key' }).locator('.sr').last().innerText(), 'allowed');
   t.assert.equal(await count(), before);
   await t.accessibleInAllColours('Connect');

@@ -11,7 +11,6 @@ check('401, 403, 404 and 400 of the app have their own words', async (t) => {
   await t.open('#/functions/list-keys', { key: t.app.signKey });
   await t.page.getByRole('heading', { level: 1, name: 'list-keys' }).waitFor();
   t.assert.match(await send(t, 'list-keys'), /401 Not allowed by this credential[\s\S]*No access to list-keys[\s\S]*See what it may call/);
-  await t.until(async () => (await t.page.locator('.index a.shut').count()) === 0 || true);
   await t.open('#/home', { key: '' });
   t.assert.match(await send(t, 'list-keys'), /401 This needs a key[\s\S]*You are not connected/);
   await t.open('#/home');
@@ -29,10 +28,9 @@ check('429, 500 and what a proxy sends have their own words', async (t) => {
     [{ status: 500, body: '' }, /500 The app failed[\s\S]*no details/],
     [{ status: 502, headers: { 'content-type': 'text/html' }, body: '<script>alert(1)</script>' }, /502 The app does not respond/],
     [{ status: 403, headers: { 'content-type': 'text/html' }, body: '<h1>Forbidden</h1>' }, /403[\s\S]*Refused before it reached the app/],
-    [{ status: 200, headers: { 'content-type': 'text/html' }, body: '<h1>Sign in</h1>' }, null],
   ]) {
     await t.page.route('**/api/live', (route) => route.fulfill(response));
-    if (words) t.assert.match(await send(t, 'live'), words);
+    t.assert.match(await send(t, 'live'), words);
     await t.page.unroute('**/api/live');
     await t.go('#/home');
   }

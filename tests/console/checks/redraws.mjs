@@ -225,11 +225,36 @@ check('Connect: what is found marks the list in place, and sharing the key keeps
   t.assert.equal(await t.focused(), 'What may this key do?');
   await link.focus();
   await t.page.getByText(/\d+ functions checked/).waitFor();
-  await t.until(async () => (await t.page.getByRole('button', { name: 'What may this key do?' }).getAttribute('aria-disabled')) === null);
+  await t.page.getByRole('button', { name: 'What may this key do?', disabled: false }).waitFor();
   t.assert.equal(await t.focused(), 'sign');
   await t.page.locator('[name="key"]').fill('half a k');
   await t.page.getByRole('button', { name: 'Share with my tabs' }).press('Enter');
   await t.page.getByText('Other tabs of this console get it').waitFor();
   t.assert.equal(await t.page.locator('[name="key"]').inputValue(), 'half a k');
   t.assert.equal(await t.focused(), 'Forget');
+});
+
+check('a session that the app has ended leads to Connect, which says so, and back after sign-in', async (t) => {
+  const password = 'seven llamas cross the river 7';
+  await t.api('POST', 'hash-password', { user: 'console-ended', password });
+  const { user_id: id } = await t.api('POST', 'sign-in', { user: 'console-ended', password });
+  await t.page.clock.install();
+  await t.open('#/connect');
+  const signIn = async () => {
+    await t.page.getByRole('radio', { name: 'Sign in' }).check();
+    await t.page.locator('[name="user"]').fill('console-ended');
+    await t.page.locator('[name="password"]').fill(password);
+    await t.page.getByRole('button', { name: 'Sign in' }).click();
+    await t.page.locator('#top').getByText('console-ended').waitFor();
+  };
+  await signIn();
+  await t.api('DELETE', `users/${id}/sessions`);
+  await t.go('#/functions/who-am-i');
+  await t.page.getByRole('button', { name: 'Send' }).waitFor();
+  await t.page.clock.fastForward('09:30'); // the access token ends soon, and its renewal is refused
+  await t.page.getByRole('button', { name: 'Send' }).click();
+  await t.page.getByText('The app has ended your session').waitFor();
+  t.assert.equal(await t.focused(), 'Connect');
+  await signIn();
+  await t.page.getByRole('heading', { level: 1, name: 'who-am-i' }).waitFor();
 });

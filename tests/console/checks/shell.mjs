@@ -27,8 +27,7 @@ check('Home links to what exists and lists the last calls as curl', async (t) =>
   await t.until(async () => !(await t.page.locator('.hold[aria-busy]').count()));
   t.assert.match(await t.text('.holds'), /\d+\+? users?/);
   const row = t.page.locator('section', { hasText: 'Last calls' }).getByRole('row', { name: /list-keys/ });
-  await row.getByRole('button').click();
-  await t.until(async () => (await t.page.evaluate(() => navigator.clipboard.readText())).startsWith('curl -G "$A/keys"'));
+  t.assert.match(await t.copy(row.getByRole('button')), /^curl -G "\$A\/keys"/);
 });
 
 check('the address names the view, and Back leads back', async (t) => {
@@ -81,8 +80,10 @@ check('everything is reached by keys alone, and changes are announced', async (t
   await t.until(async () => (await t.text('#live')) === 'Connected');
   await t.page.keyboard.press('Control+k');
   await t.page.keyboard.type('list-queries');
+  await t.page.getByRole('option', { name: /^list-queries/ }).waitFor();
   await t.page.keyboard.press('Enter');
   await t.page.getByRole('heading', { level: 1, name: 'list-queries' }).waitFor();
+  await t.page.getByRole('button', { name: 'Send' }).waitFor();
   for (let n = 0; n < 20 && (await t.page.evaluate(() => document.activeElement.innerText)) !== 'Send'; n++) await t.page.keyboard.press('Tab');
   await t.page.keyboard.press('Enter');
   await t.page.locator('.answer-line').waitFor();
@@ -92,9 +93,8 @@ check('a copied call works in a shell, and has no secret in it', async (t) => {
   await t.open('#/functions/sign?message=it%27s%20%24HOME%20%60x%60%20%22q%22');
   await t.page.getByRole('button', { name: 'Send' }).click();
   await t.page.locator('.answer-line').waitFor();
-  await t.page.getByRole('button', { name: 'Copy as curl' }).click();
+  const text = await t.copy(t.page.getByRole('button', { name: 'Copy as curl' }));
   await t.until(async () => (await t.text('#live')).includes('Copied'));
-  const text = await t.page.evaluate(() => navigator.clipboard.readText());
   t.assert.ok(!text.includes(t.key));
   const environ = { ...process.env, A: `${t.app.url}/api`, K: t.key };
   const signed = JSON.parse(execFileSync('bash', ['-c', `${text.replace('curl', 'curl -sS')}`], { env: environ }));

@@ -40,8 +40,7 @@ check('a user signs in, calls functions of the session, and signs out', async (t
   t.assert.match(await t.text('.answer'), /"user": "console-1 <img/);
   const page = await t.page.evaluate(() => document.documentElement.outerHTML + JSON.stringify({ ...sessionStorage }));
   t.assert.ok(!page.includes('eyJ'), 'no token in the page or its storage');
-  await t.page.getByRole('button', { name: 'Copy as curl' }).click();
-  await t.until(async () => (await t.page.evaluate(() => navigator.clipboard.readText())).includes('Bearer $T'));
+  t.assert.ok((await t.copy(t.page.getByRole('button', { name: 'Copy as curl' }))).includes('Bearer $T'));
   await t.go('#/connect');
   await t.page.getByRole('button', { name: 'Sign out' }).click();
   await t.until(async () => (await t.text('#top')).includes('Function key'));
@@ -105,3 +104,25 @@ check('a passkey alone signs in', async (t) => {
   await t.page.locator('.answer-line').waitFor();
   t.assert.match(await t.text('.answer'), /"user": "console-4"/);
 }, { host: 'localhost' });
+
+check('single sign-on leads to the provider and back, signed in, and nothing of it stays in the address', async (t) => {
+  await t.open('#/connect');
+  await t.page.getByRole('radio', { name: 'Sign in' }).check();
+  await t.page.route('https://fonts.googleapis.com/**', (route) => route.abort()); // of the provider's page
+  await t.page.getByRole('button', { name: 'Continue with real' }).click();
+  await t.page.locator('[name="login"]').fill('console-5');
+  await t.page.locator('[name="password"]').fill('x');
+  await t.page.getByRole('button', { name: 'Sign-in' }).click();
+  await t.page.getByRole('button', { name: 'Continue' }).click();
+  await t.page.locator('#top').getByText('single sign-on').waitFor();
+  t.assert.equal(t.page.url(), `${t.url}#/home`);
+  t.assert.ok(!(await t.page.evaluate(() => JSON.stringify(sessionStorage))).includes('sso'));
+  await t.go('#/functions/who-am-i');
+  await t.page.getByRole('button', { name: 'Send' }).click();
+  await t.page.locator('.answer-line').waitFor();
+  t.assert.match(await t.text('.answer'), /"user": /);
+  // The provider refuses: the console says so, and keeps nothing of the address.
+  await t.page.goto(`${t.url}?error=access_denied`);
+  await t.page.getByText('Single sign-on failed: access_denied').waitFor();
+  t.assert.equal(t.page.url(), `${t.url}#/connect`);
+}, { app: 'open', host: 'localhost', provider: true });

@@ -109,8 +109,7 @@ check('parameters are fields, bound by the database and kept nowhere', async (t)
   await field(':a').fill('1,5');
   await editor(t).press('Control+Enter');
   await t.page.locator('.results .notice', { hasText: ':a is a number' }).waitFor();
-  await t.page.getByRole('button', { name: 'Link', exact: true }).click();
-  const link = await t.page.evaluate(() => navigator.clipboard.readText());
+  const link = await t.copy(t.page.getByRole('button', { name: 'Link', exact: true }));
   const kept = await t.page.evaluate(() => JSON.stringify(sessionStorage) + document.location.href);
   for (const place of [link, kept]) t.assert.ok(!place.includes('drop') && place.includes('neither'), place);
   t.assert.ok(!link.includes('key='));
@@ -186,6 +185,7 @@ check('an older run never shows its rows, and a cancelled one shows nothing', as
 
 check('a hundred thousand rows come in pages, at most 10,000 on the page, and as a file', async (t) => {
   await t.open('#/sql');
+  await t.page.getByRole('combobox', { name: 'Time limit' }).selectOption('60');
   const sql = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 100000) select i, '=1+1' as f, '-5' as text, -5 as neg from n";
   await run(t, sql);
   await t.until(async () => /^1.000\+ rows/.test(await t.text('.facts')));
