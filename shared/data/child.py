@@ -217,6 +217,10 @@ class Engine:
 
     def _texts(self, options: dict[str, Any], paths: list[str], source: str) -> str:
         """The same source, with its columns stated: the reader then names the line of a row that has others."""
+        if options.get("header"):
+            for path in paths:  # The reader would take the empty line for the header, and the header for a row.
+                if self._beginning(path, options).removeprefix(BYTE_ORDER_MARK)[:1] in (b"\r", b"\n"):
+                    raise Failure("unreadable", f"The file {path} begins with an empty line. Remove it.")
         lenient = source.removesuffix(")") + ", ignore_errors = true, strict_mode = false)"
         try:
             names = [str(row[0]) for row in self._db.execute(f"describe select * from {lenient}").fetchall()]
@@ -231,20 +235,25 @@ class Engine:
 
     def _header(self, path: str, options: dict[str, Any]) -> list[str]:
         """The names of a CSV file's columns by its first line alone; none where it does not show them."""
-        if options.get("gzip") or not options.get("header"):
+        if not options.get("header"):
             return []
-        line = self._first_line(path).removeprefix(BYTE_ORDER_MARK).decode(errors="replace")
-        return next(csv.reader([line.strip()], delimiter=options["delimiter"][:1]), [])
+        line, _, _ = self._beginning(path, options).removeprefix(BYTE_ORDER_MARK).partition(b"\n")
+        return next(csv.reader([line.decode(errors="replace").strip()], delimiter=options["delimiter"][:1]), [])
 
     def _is_marked_array(self, path: str, options: dict[str, Any]) -> bool:
         """Whether a JSON file is an array behind a byte order mark, which the reader does not take for an array."""
+        data = self._beginning(path, options)
+        return data.startswith(BYTE_ORDER_MARK) and data.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"[")
+
+    def _beginning(self, path: str, options: dict[str, Any]) -> bytes:
+        """The first bytes of a file, unpacked; none where they cannot be unpacked, which the reader reports."""
         data = self._files.read_at(self._files.find_entry(path), 0, FIRST_LINE_BYTES)
         if options.get("gzip"):
             try:
-                data = zlib.decompressobj(wbits=31).decompress(data, FIRST_LINE_BYTES)
+                return zlib.decompressobj(wbits=31).decompress(data, FIRST_LINE_BYTES)
             except zlib.error:
-                return False
-        return data.startswith(BYTE_ORDER_MARK) and data.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"[")
+                return b""
+        return data
 
     def _refuse_brotli(self, paths: list[str]) -> None:
         """DuckDB's Brotli decoder has known faults that a file can use, so its files are not read (CVE-2026-111497)."""
@@ -459,6 +468,7 @@ def _source(file_format: str, options: dict[str, Any], partitions: list[list[str
         arguments.append(f"types = {{{pairs}}}")
     if options.get("as_text"):
         arguments += ["all_varchar = true", "allow_quoted_nulls = false", "quote = '\"'", "escape = '\"'"]
+        arguments.append("comment = ''")
     return f"read_csv({', '.join(arguments)})"
 
 

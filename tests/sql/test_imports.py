@@ -331,6 +331,16 @@ def test_create_takes_the_types_of_the_data(shop: Shop) -> None:
 
 
 @ON_SQLITE
+def test_a_header_is_never_a_row(shop: Shop) -> None:
+    """Text before the header is refused, also where the table takes any text: the header would become a row."""
+    shop.run("create table copy (id text, name text)")
+    for start in ("\n", "\r\n\r\n", "\ufeff\n", "# made by hand\n", "# made, by hand\n"):
+        assert shop.refused("copy", f"{start}id,name\n3,quince\n")[0] in (400, 422)
+    shop.load("copy", "id,name\n#3,quince\n")
+    assert shop.rows("select * from copy") == [["#3", "quince"]]
+
+
+@ON_SQLITE
 def test_types_of_a_new_table_can_be_set(shop: Shop) -> None:
     """`options.types` decides on the types of a new table; a table that exists has its own, and ignores them."""
     options = {"types": {"zip": "VARCHAR", "sum": "DECIMAL(9, 2)"}}
