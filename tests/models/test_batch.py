@@ -18,6 +18,7 @@ from shared.errors import invalid_field
 from shared.models.batches import bad_row, header, is_output, lines
 from tests.models import files
 from tests.models.conftest import Save
+from tests.models.test_routes import predict
 from tests.support import app_environ, run_app
 
 TARGET = {"container": "samples", "prefix": "out/"}
@@ -55,7 +56,7 @@ def test_an_output_has_the_inputs_columns_and_the_prediction(client: httpx.Clien
     ]
     names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
     values = [{name: float(row[name]) for name in names} for row in rows]
-    alone = client.post("/api/predict", json={"model": "iris", "rows": values}).json()["predictions"]
+    alone = predict(client, "iris", rows=values).json()["predictions"]
     assert [row["prediction"] for row in rows] == [each["label"] for each in alone]
     assert [float(row["score"]) for row in rows] == [each["score"] for each in alone]
     assert [row["flower"] for row in rows] == ["1", "16", "31", "46", "61", "76", "91", "106", "121", "136"]
@@ -141,7 +142,7 @@ def test_numbers_may_be_texts(client: httpx.Client, samples: ContainerClient) ->
     samples.upload_blob("texts/b.ndjson", json.dumps(lines[0]) + "\n" + json.dumps(lines[1] | {"sepal_width": ""}))
     good, bad = batch(client, "iris", "texts/*.ndjson").json()["blobs"]
     values = [{name: float(value) for name, value in line.items()} for line in lines]
-    alone = client.post("/api/predict", json={"model": "iris", "rows": values}).json()["predictions"]
+    alone = predict(client, "iris", rows=values).json()["predictions"]
     assert [row["prediction"] for row in table(samples, good["name"])] == [each["label"] for each in alone]
     assert (bad["code"], "Row 2, column sepal_width" in bad["detail"]) == ("bad-row", True)
 
@@ -175,7 +176,9 @@ def test_a_cursor_continues_and_is_bound(client: httpx.Client, samples: Containe
     save("slow", files.loop(late=True), features=["a", "b", "c", "d"])
     for number, rounds in enumerate((1, 1e15, 1)):
         samples.upload_blob(f"slow/{number}.csv", f"a,b,c,d\n{rounds},0,0,0\n", overwrite=True)
-    first = batch(client, "slow", "slow/*.csv", timeout_ms=2500).json()
+    done = batch(client, "slow", "slow/0.csv").json()["blobs"]
+    first = batch(client, "slow", "slow/*.csv", timeout_ms=3000).json()
+    assert first["blobs"] == done
     assert [each["source"] for each in first["blobs"]] == ["slow/0.csv"]
     cursor = first["cursor"]
     # The cursor goes on with its version, though there is a newer one.

@@ -30,10 +30,11 @@ def test_a_call_works(call: str, models_app: App) -> None:
 @pytest.mark.parametrize("program", PROGRAMS, ids=["scikit-learn", "tritonclient"])
 def test_a_program_works(program: str, models_app: App) -> None:
     """Each program runs as it is printed, and prints predictions."""
+    assert program.isascii(), "A header has only ASCII."
     adapted = (
         program.replace("http://localhost:7071", models_app.url)
         .replace("localhost:7071", urlsplit(models_app.url).netloc)
-        .replace('"…"', f'"{models_app.function_key}"')
+        .replace('"your-key"', f'"{models_app.function_key}"')
     )
     done = subprocess.run(
         [sys.executable, "-c", adapted], env=clean_environ(), capture_output=True, text=True, check=False, timeout=120

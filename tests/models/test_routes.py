@@ -25,12 +25,12 @@ from sklearn.tree import DecisionTreeClassifier
 from tests.models import files
 from tests.models.conftest import Save
 
-IRIS = {"model": "iris", "rows": [[5.1, 3.5, 1.4, 0.2]]}
+IRIS: dict[str, Any] = {"model": "iris", "rows": [[5.1, 3.5, 1.4, 0.2]], "timeout_ms": 60_000}
 
 
 def predict(client: httpx.Client, model: str, **fields: Any) -> httpx.Response:
     """A prediction."""
-    return client.post("/api/predict", json={"model": model, **fields})
+    return client.post("/api/predict", json={"model": model, "timeout_ms": 60_000, **fields})
 
 
 def test_the_sample_models_predict(client: httpx.Client) -> None:

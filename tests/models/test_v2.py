@@ -19,6 +19,8 @@ from tests.models import files
 from tests.models.conftest import Save
 from tests.support import App
 
+TIMEOUT = 60_000_000
+"""Microseconds, on a machine that is busy."""
 ROWS = np.array([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]], np.float32)
 
 
@@ -40,7 +42,7 @@ def infer(server: triton.InferenceServerClient, headers: dict[str, str], *, bina
     """A request for the two rows."""
     rows = triton.InferInput("X", list(ROWS.shape), "FP32")
     rows.set_data_from_numpy(ROWS, binary_data=binary)
-    return server.infer("iris", [rows], headers=headers, **options)
+    return server.infer("iris", [rows], headers=headers, timeout=TIMEOUT, **options)
 
 
 def test_tritonclient_sees_server_and_models(server: triton.InferenceServerClient, headers: dict[str, str]) -> None:
@@ -90,7 +92,7 @@ def test_texts_are_binary_too(server: triton.InferenceServerClient, headers: dic
     save("v2-texts", files.texts())
     tensor = triton.InferInput("t", [2, 1], "BYTES")
     tensor.set_data_from_numpy(np.array([["grün".encode()], [b""]], dtype=np.object_))
-    result = server.infer("v2-texts", [tensor], headers=headers)
+    result = server.infer("v2-texts", [tensor], headers=headers, timeout=TIMEOUT)
     assert [each.decode() for each in result.as_numpy("u").ravel()] == ["grün", ""]
 
 
@@ -113,13 +115,14 @@ def test_the_length_of_the_json_is_checked() -> None:
             split_body(b"{}data", length)
 
 
+PATIENT = {"parameters": {"timeout": TIMEOUT}}
 GOOD = {"name": "X", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/octet-stream", "text/plain", None])
 def test_any_content_type(client: httpx.Client, kind: str | None) -> None:
     """The body is JSON whatever its Content-Type; nested data and unknown members are accepted."""
-    body = json.dumps({"inputs": [GOOD | {"data": [[5.1, 3.5, 1.4, 0.2]]}], "sequence": 1}).encode()
+    body = json.dumps({"inputs": [GOOD | {"data": [[5.1, 3.5, 1.4, 0.2]]}], "sequence": 1} | PATIENT).encode()
     response = client.post("/api/v2/models/iris/infer", content=body, headers={"content-type": kind} if kind else {})
     assert response.status_code == 200, response.text
     label, scores = response.json()["outputs"]
@@ -171,7 +174,7 @@ def test_a_wrong_request_is_a_problem_with_error(client: httpx.Client, body: byt
 def test_binary_data_is_measured(client: httpx.Client, length: str | None, binary: bytes) -> None:
     """A wrong length of the JSON or of the binary data is a 400."""
     tensor = {"name": "X", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": 16}}
-    head = json.dumps({"inputs": [tensor]}).encode()
+    head = json.dumps({"inputs": [tensor]} | PATIENT).encode()
     headers = (
         {} if length is None else {"inference-header-content-length": str(len(head)) if length == "right" else length}
     )

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from shared.deadline import call_limit, seconds_left
 from shared.errors import PreconditionFailed, UnknownContainer, invalid_field
 from shared.models import onnx, predictions
 from shared.models.azureml import check_url
@@ -202,8 +201,7 @@ def _trial(engine: Engine, sha256: str, data: bytes, description: onnx.Descripti
     """
     inputs = zeros(description.inputs)
     try:
-        with call_limit(min(TRIAL_SECONDS, seconds_left())):
-            results = engine.run(sha256, lambda: data, inputs, description.outputs)
+        results = engine.run(sha256, lambda: data, inputs, description.outputs, seconds=TRIAL_SECONDS)
     except EngineFailed as error:
         raise UnsupportedModel(f"The model fails on zeros. {error.detail}") from error
     return [_confirmed(spec, result) for spec, result in zip(description.outputs, results, strict=True)]

@@ -1,5 +1,6 @@
 """Runs ONNX models in child processes: one per file, kept for the next call."""
 
+import math
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Literal
@@ -45,11 +46,13 @@ class Engine:
         outputs: Sequence[TensorSpec],
         *,
         max_bytes: int = MAX_OUTPUT_BYTES,
+        seconds: float = math.inf,
     ) -> list[Tensor]:
         """The outputs of the model whose file has this hash; `load` reads the file where no child has it yet.
 
-        Raises ModelTimeout at the call's deadline, OutOfMemory, EngineFailed, OutputTooLarge, UnsupportedModel where
-        the file does not load, Busy, and the errors of `load`.
+        `seconds` limit the run alone, without the start of the process. Raises ModelTimeout then and at the call's
+        deadline, OutOfMemory, EngineFailed, OutputTooLarge, UnsupportedModel where the file does not load, Busy, and
+        the errors of `load`.
         """
         ends = deadline()
         child = self._sandbox.take(ENTRY, ends, sha256)
@@ -57,6 +60,7 @@ class Engine:
         try:
             if child not in self._loaded:
                 self._load(child, load(), ends)
+            ends = min(ends, monotonic() + seconds)
             message = ("run", _left(ends), inputs, [each.name for each in outputs], max_bytes)
             child.send(msgspec.msgpack.encode(message), ends)
             reply = _REPLY.decode(child.receive(ends))
