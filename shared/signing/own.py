@@ -12,7 +12,7 @@ from shared.signing.routes.describe import key_set
 from shared.signing.store import Key, KeyStore, NewKey
 
 SEARCH_SECONDS = 0.25
-"""How long after a read of the key a search for an unknown version may cause the next."""
+"""How long after a read of the key a call without a credential may cause the next."""
 
 
 class OwnKey:
@@ -46,11 +46,7 @@ class OwnKey:
         """
         key = self._get()
         if key_id not in key.numbers and key.read_at < began:
-            # Anybody can send a token that names an unknown version. Such calls wait for each other's reads.
-            sleep(max(0.0, key.read_at + SEARCH_SECONDS - monotonic()))
-            key = self._get()
-            if key.read_at < began:
-                key = self._keys.refresh(self._name)
+            key = self._current(began)
         number = key.numbers.get(key_id)
         if number is None or keyring.refusal(key.metadata, number) is not None:
             return None
@@ -58,7 +54,13 @@ class OwnKey:
 
     def public_jwks(self) -> list[dict[str, str]]:
         """The public keys of all versions that are trusted, as JWKs (RFC 7517), as they are now."""
-        return key_set([self._keys.refresh(self._get().name)]).keys
+        return key_set([self._current(monotonic())]).keys
+
+    def _current(self, began: float) -> Key:
+        """The key as it is at or after `began`. Anybody can cause this read, so calls wait for each other's."""
+        sleep(max(0.0, self._get().read_at + SEARCH_SECONDS - monotonic()))
+        key = self._get()
+        return key if key.read_at >= began else self._keys.refresh(self._name)
 
     def _get(self) -> Key:
         return self._keys.get_or_create(self._name, self._new)

@@ -18,12 +18,16 @@ def test_another_instance_knows_a_new_version_at_once(new_store: NewStore) -> No
     for _ in range(3):
         key_id, sign = one.signer()
         assert other.public_key(key_id, monotonic()) is not None
+        assert key_id in [each["kid"] for each in other.public_jwks()]
         assert len(sign(b"message")) == 64
         one._keys.rotate("_tokens")
 
 
-def test_unknown_versions_cause_few_reads(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many calls name versions that do not exist, two reads begin at most in SEARCH_SECONDS."""
+@pytest.mark.parametrize("call", ["public_key", "public_jwks"])
+def test_calls_without_a_credential_cause_few_reads(
+    call: str, new_store: NewStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many calls name unknown versions, or get the key set, two reads begin at most in SEARCH_SECONDS."""
     keys = new_store()
     own = OwnKey(keys, "_tokens", "P-256")
     own.signer()
@@ -38,8 +42,11 @@ def test_unknown_versions_cause_few_reads(new_store: NewStore, monkeypatch: pyte
     monkeypatch.setattr(keys.cache, "_read", counted)
 
     def search(number: int) -> None:
-        for call in range(CALLS):
-            assert own.public_key(f"{number}-{call}", monotonic()) is None
+        for position in range(CALLS):
+            if call == "public_key":
+                assert own.public_key(f"{number}-{position}", monotonic()) is None
+            else:
+                assert len(own.public_jwks()) == 1
 
     with ThreadPoolExecutor(THREADS) as threads:
         list(threads.map(search, range(THREADS)))
