@@ -204,8 +204,8 @@ def _postgresql() -> Iterator[Figure]:
                 query = PageQuery(
                     sql=sql, params=[50_000], style=Style(), limit=99, max_bytes=2**23, seconds=5.0, question=()
                 )  # fmt: skip
-                ours = partial(page_response, database, Cursors(_no_cursors), query)
-                measured = in_turns(ours, baseline, 15, 100)
+                app_call = partial(page_response, database, Cursors(_no_cursors), query)
+                measured = in_turns(app_call, baseline, 15, 100)
                 yield Figure(
                     f"PostgreSQL: {what}", measured[0] * 1e6, "psycopg, same statements", measured[1] * 1e6, "µs",
                     "at most 1.3",

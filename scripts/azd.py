@@ -170,9 +170,11 @@ def make_mysql_password(environ: Environ, manager: ResourceManager, group: str) 
     """Make a random password if the MySQL server does not exist yet; an existing server keeps its password."""
     path = f"{group}/providers/Microsoft.DBforMySQL/flexibleServers"
     servers = (manager.call("GET", path, "2024-12-30") or {}).get("value", [])
-    ours = [each for each in servers if each.get("tags", {}).get("azd-env-name") == environ.get("AZURE_ENV_NAME")]
+    own_servers = [
+        each for each in servers if each.get("tags", {}).get("azd-env-name") == environ.get("AZURE_ENV_NAME")
+    ]
     # Azure requires three kinds of characters. Sign-in by password is off, so nobody can use it.
-    remember("MYSQL_UNUSED_PASSWORD", "" if ours else f"aA1-{secrets.token_urlsafe(24)}")
+    remember("MYSQL_UNUSED_PASSWORD", "" if own_servers else f"aA1-{secrets.token_urlsafe(24)}")
 
 
 def my_ip(environ: Environ) -> str:

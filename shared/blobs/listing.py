@@ -379,17 +379,17 @@ def _take(
     page: Page, sink: Sink, size: int, room: int, max_bytes: int, keep: Callable[[Item], bool] | None
 ) -> tuple[int, int]:
     """How many items of `page` were taken; or, where they do not all fit, 0 and how many of the page's items do."""
-    seen = taken = 0
+    read = taken = 0
     for items in page:
         wanted = items if keep is None else [each for each in items if keep(each)]
-        if seen + len(items) > size:
+        if read + len(items) > size:
             raise NotAListing(f"More than the {size} requested items.")
         if taken + len(wanted) > room:
             first_over = wanted[room - taken]
-            return 0, seen + next(index for index, each in enumerate(items) if each is first_over)
+            return 0, read + next(index for index, each in enumerate(items) if each is first_over)
         sink.add(wanted)
-        if seen and sink.size > max_bytes:
-            return 0, seen
-        seen += len(items)
+        if read and sink.size > max_bytes:
+            return 0, read
+        read += len(items)
         taken += len(wanted)
     return taken, 0

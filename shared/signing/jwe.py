@@ -105,28 +105,32 @@ def decrypt(ciphertext: Ciphertext, private_key: Any, key_type: str) -> bytes:
 _REFUSED = "The ciphertext is for another key, or was changed."
 
 
-def read(given: Ciphertext, field: str) -> tuple[Ciphertext, Envelope]:
+def read(ciphertext: Ciphertext, field: str) -> tuple[Ciphertext, Envelope]:
     """A JWE from a request, and its claims about itself. Raises InvalidRequest if it is not one.
 
     Flattened JSON may come as an object, or as its text.
     """
     try:
-        if isinstance(given, str) and given.lstrip().startswith("{"):
-            given = parse_object(given.encode())
-        if isinstance(given, str):
-            parts = given.strip().split(".")
+        if isinstance(ciphertext, str) and ciphertext.lstrip().startswith("{"):
+            ciphertext = parse_object(ciphertext.encode())
+        if isinstance(ciphertext, str):
+            parts = ciphertext.strip().split(".")
             if len(parts) != 5:
                 raise ValueError
-            return given.strip(), _envelope(_header(parts[0]), None)
-        headers = [_header(given.get("protected", "e30")), given.get("unprotected", {}), given.get("header", {})]
-        aad = given.get("aad")
+            return ciphertext.strip(), _envelope(_header(parts[0]), None)
+        headers = [
+            _header(ciphertext.get("protected", "e30")),
+            ciphertext.get("unprotected", {}),
+            ciphertext.get("header", {}),
+        ]
+        aad = ciphertext.get("aad")
         associated_data = None if aad is None else decode_base64(aad, field)
-        if not all(isinstance(each, dict) for each in headers) or not isinstance(given.get("ciphertext"), str):
+        if not all(isinstance(each, dict) for each in headers) or not isinstance(ciphertext.get("ciphertext"), str):
             raise ValueError
         merged = {name: value for header in headers for name, value in header.items()}
         if len(merged) < sum(map(len, headers)):  # RFC 7516, section 5.2, step 4.
             raise ValueError
-        return given, _envelope(merged, associated_data)
+        return ciphertext, _envelope(merged, associated_data)
     except (ValueError, TypeError, AttributeError, BadRequest):
         raise invalid_field(
             field,

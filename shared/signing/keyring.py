@@ -273,12 +273,12 @@ def changed(key: KeyMetadata, changes: Changes, now: datetime, cache_seconds: fl
 
 
 def _disabled(key: KeyMetadata, values: Mapping[str, list[int]], now: datetime) -> dict[int, datetime]:
-    given = [field for field in ("disabled_versions", "disable", "enable") if field in values]
-    for field in given:
+    present = [field for field in ("disabled_versions", "disable", "enable") if field in values]
+    for field in present:
         if unknown := sorted(each for each in values[field] if not 1 <= each <= key.latest_version)[:20]:
             raise invalid_field(field, f"`{field}` names versions that the key does not have: {unknown}.")
-    if "disabled_versions" in given:
-        if len(given) > 1:
+    if "disabled_versions" in present:
+        if len(present) > 1:
             raise invalid_field(
                 "disabled_versions",
                 "Send either `disabled_versions`, which replaces the list, or `disable` and `enable`.",

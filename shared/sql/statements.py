@@ -124,11 +124,11 @@ def is_blank(sql: str, dialect: Dialect = "sqlite") -> bool:
         return False
 
 
-def read_params(given: GivenParams | None, field: str = "params") -> list[Scalar] | dict[str, Scalar]:
+def read_params(params: GivenParams | None, field: str = "params") -> list[Scalar] | dict[str, Scalar]:
     """The values to bind. Raises InvalidRequest, naming the value, where one is no value of a database."""
-    if isinstance(given, dict):
-        return {name: _scalar(value, f"{field}.{name}") for name, value in given.items()}
-    return [_scalar(value, f"{field}[{place}]") for place, value in enumerate(given or ())]
+    if isinstance(params, dict):
+        return {name: _scalar(value, f"{field}.{name}") for name, value in params.items()}
+    return [_scalar(value, f"{field}[{place}]") for place, value in enumerate(params or ())]
 
 
 def _scalar(value: Param, field: str) -> Scalar:
@@ -405,17 +405,17 @@ def clip(sql: str, dialect: Dialect) -> str:
     return sql[:end]
 
 
-def check_params(scanned: Scanned, given: Params) -> None:
+def check_params(scanned: Scanned, params: Params) -> None:
     """Compare the values that were sent with the statement's parameters. Raises InvalidRequest, naming the faults."""
     names, number = scanned.names, scanned.number
-    if isinstance(given, dict):
+    if isinstance(params, dict):
         if number:
             raise invalid_field(
                 "params", f"The statement has parameters by position. Send `params` as a list of {_values(number)}."
             )
         known = set(names)
-        missing = [name for name in names if name not in given]
-        unknown = [name for name in given if name not in known]
+        missing = [name for name in names if name not in params]
+        unknown = [name for name in params if name not in known]
         if missing or unknown:
             errors = [
                 *(FieldError(f"params.{cut(name)}", f"Send a value for {cut(name)}.") for name in missing[:MAX_ERRORS]),
@@ -429,21 +429,21 @@ def check_params(scanned: Scanned, given: Params) -> None:
     elif names:
         first = ", ".join(cut(name) for name in names[:MAX_ERRORS])
         raise invalid_field("params", f"The statement has named parameters. Send `params` as an object with {first}.")
-    elif len(given) != number:
-        raise invalid_field("params", f"The statement takes {_values(number)}; `params` has {len(given)}.")
+    elif len(params) != number:
+        raise invalid_field("params", f"The statement takes {_values(number)}; `params` has {len(params)}.")
 
 
 def _values(number: int) -> str:
     return "1 value" if number == 1 else f"{number or 'no'} values"
 
 
-def numbered(scanned: Scanned, given: Params) -> tuple[str, list[Scalar]]:
+def numbered(scanned: Scanned, params: Params) -> tuple[str, list[Scalar]]:
     """The statement with `$1`, `$2`, … for its parameters, and the values in that order."""
     places = {name: place for place, name in enumerate(scanned.names, 1)}
     text = [scanned.pieces[0]]
     for slot, piece in zip(scanned.slots, scanned.pieces[1:], strict=True):
         text += f"${places[slot] if isinstance(slot, str) else slot}", piece
-    values = [given[name] for name in scanned.names] if isinstance(given, dict) else list(given)
+    values = [params[name] for name in scanned.names] if isinstance(params, dict) else list(params)
     return "".join(text), values
 
 

@@ -66,8 +66,8 @@ def test_a_jws_carries_its_message(app: Caller, new_name: str) -> None:
     """Verifying a JWS without a message returns its message, but only if the JWS is valid."""
     app.post("keys", name=new_name, type="Ed25519")
     token = app.get("sign", key=new_name, message="grüße", format="jws")["signature"]
-    answer = app.get("verify", key=new_name, signature=token, format="jws")
-    assert (answer["valid"], answer["message"], answer["message_base64"]) == (True, "grüße", "Z3LDvMOfZQ")
+    result = app.get("verify", key=new_name, signature=token, format="jws")
+    assert (result["valid"], result["message"], result["message_base64"]) == (True, "grüße", "Z3LDvMOfZQ")
     assert json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "==")) == {
         "alg": "EdDSA",
         "kid": app.get(f"keys/{new_name}")["versions"][0]["key_id"],
@@ -151,8 +151,8 @@ def test_a_failure_to_decrypt_says_nothing(app: Caller, new_name: str) -> None:
         app.send("POST", "decrypt", {"ciphertext": good, "key": f"{new_name}-2"}),
         app.send("POST", "decrypt", {"ciphertext": ".".join([unknown, *parts[1:]])}),
     ]
-    assert {answer.status_code for answer in responses} == {422}
-    assert len({answer.text for answer in responses}) == 1
+    assert {result.status_code for result in responses} == {422}
+    assert len({result.text for result in responses}) == 1
     assert app.fails("POST", "decrypt", ciphertext="x") == (400, "invalid-request")
 
 
@@ -217,8 +217,8 @@ def test_rotation_and_the_states_of_versions(app: Caller, new_name: str) -> None
     assert app.fails("POST", "sign", key=new_name, message="x", version=1) == (422, "unusable-version")
 
     at = "2026-01-31T09:30:00Z"
-    answer = app.post(f"keys/{new_name}/revoke", version=1, at=at, reason="laptop lost")
-    assert [each["state"] for each in answer["versions"]] == ["revoked", "enabled"]
+    result = app.post(f"keys/{new_name}/revoke", version=1, at=at, reason="laptop lost")
+    assert [each["state"] for each in result["versions"]] == ["revoked", "enabled"]
     refused = app.post("verify", **check)
     assert (refused["valid"], refused["reason"], refused["signature_valid"]) == (False, "revoked", True)
     assert (refused["revoked_at"], refused["revocation_reason"]) == (at, "laptop lost")
@@ -461,8 +461,8 @@ def test_openssl_makes_keys_that_are_imported(app: Caller, new_name: str, tmp_pa
         name = f"{new_name}-{number}"
         app.post("keys/import", name=name, private_key=private.read_text(), passphrase="secret")
         algorithm = "RS256" if options[0] == "RSA" else "ES384"
-        answer = app.post("sign", key=name, message="hello", algorithm=algorithm, format="der")
-        signature.write_bytes(base64.urlsafe_b64decode(answer["signature"] + "=="))
+        result = app.post("sign", key=name, message="hello", algorithm=algorithm, format="der")
+        signature.write_bytes(base64.urlsafe_b64decode(result["signature"] + "=="))
         run("dgst", f"-sha{algorithm[2:]}", "-verify", str(public), "-signature", str(signature), str(message))
 
 

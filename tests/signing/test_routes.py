@@ -39,16 +39,16 @@ def signed(client: httpx.Client, method: str = "POST", **fields: Any) -> dict[st
     """Return the JSON of sign."""
     response = call(client, method, "/api/sign", fields)
     assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
+    result: dict[str, Any] = response.json()
+    return result
 
 
 def verified(client: httpx.Client, method: str = "POST", **fields: Any) -> dict[str, Any]:
     """Return the JSON of verify."""
     response = call(client, method, "/api/verify", fields)
     assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
+    result: dict[str, Any] = response.json()
+    return result
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -58,22 +58,22 @@ def verified(client: httpx.Client, method: str = "POST", **fields: Any) -> dict[
 )
 def test_what_is_signed_verifies(client: httpx.Client, method: str, message: dict[str, str]) -> None:
     """By URL and by body, for text, bytes and the empty message: the signature verifies its message and no other."""
-    answer = signed(client, method, **message)
-    assert answer | {"signature": "", "key_id": ""} == {
+    result = signed(client, method, **message)
+    assert result | {"signature": "", "key_id": ""} == {
         "key": "default",
         "version": 1,
         "key_id": "",
         "algorithm": "PS256",
         "signature": "",
     }
-    assert len(answer["signature"]) == 512
-    assert verified(client, method, signature=answer["signature"], **message) == {
+    assert len(result["signature"]) == 512
+    assert verified(client, method, signature=result["signature"], **message) == {
         "valid": True,
         "key": "default",
         "version": 1,
         "algorithm": "PS256",
     }
-    assert verified(client, method, signature=answer["signature"], message="other") == {
+    assert verified(client, method, signature=result["signature"], message="other") == {
         "valid": False,
         "key": "default",
         "version": None,
@@ -104,9 +104,9 @@ def test_a_signature_may_be_in_standard_base64(client: httpx.Client) -> None:
 def test_an_algorithm_of_the_key_can_be_chosen(client: httpx.Client, algorithm: str) -> None:
     """An unbound RSA key signs with every RSA algorithm, and each signature verifies under its own name only."""
     client.post("/api/keys", json={"name": "any-rsa", "type": "RSA-2048"})
-    answer = signed(client, key="any-rsa", message="hello", algorithm=algorithm)
-    assert answer["algorithm"] == algorithm
-    check = {"key": "any-rsa", "message": "hello", "signature": answer["signature"]}
+    result = signed(client, key="any-rsa", message="hello", algorithm=algorithm)
+    assert result["algorithm"] == algorithm
+    check = {"key": "any-rsa", "message": "hello", "signature": result["signature"]}
     assert verified(client, algorithm=algorithm, **check)["valid"]
     other = "RS256" if algorithm != "RS256" else "PS256"
     assert verified(client, algorithm=other, **check)["reason"] == "mismatch"
@@ -145,8 +145,8 @@ def test_a_digest_can_be_signed(client: httpx.Client) -> None:
 )
 def test_a_negative_answer_says_why(client: httpx.Client, more: dict[str, Any], reason: str) -> None:
     """An invalid signature gets a normal response with the reason, not an error."""
-    answer = verified(client, message="hello", **more)
-    assert (answer["valid"], answer["reason"], answer["signature_valid"]) == (False, reason, False)
+    result = verified(client, message="hello", **more)
+    assert (result["valid"], result["reason"], result["signature_valid"]) == (False, reason, False)
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ def test_a_public_key_from_outside_verifies(client: httpx.Client, method: str, k
     algorithm = algorithms.choose(key_type, None)
     raw = algorithms.sign(private, algorithm, b"hello")
     fields = {"public_key": pem, "message": "hello", "signature": base64.urlsafe_b64encode(raw).decode()}
-    answer = verified(client, method, **fields)
-    assert answer == {"valid": True, "key": None, "version": None, "algorithm": algorithm}
+    result = verified(client, method, **fields)
+    assert result == {"valid": True, "key": None, "version": None, "algorithm": algorithm}
     assert verified(client, method, **fields | {"message": "other"})["reason"] == "mismatch"
     assert verified(client, method, **fields | {"signature": "AA"})["reason"] == "malformed"
     for name, value in (("key", "default"), ("version", 1)):
@@ -255,10 +255,10 @@ def test_first_signs_from_two_processes_make_one_key(tmp_path: Path) -> None:
     with two_processes(tmp_path) as (first, second), ThreadPoolExecutor(20) as pool:
         clients = [first, second] * 10
         responses = list(pool.map(lambda each: signed(each, "GET", message="hello"), clients))
-        assert len({answer["key_id"] for answer in responses}) == 1
-        for answer in responses:
-            assert verified(first, message="hello", signature=answer["signature"])["valid"]
-            assert verified(second, message="hello", signature=answer["signature"])["valid"]
+        assert len({result["key_id"] for result in responses}) == 1
+        for result in responses:
+            assert verified(first, message="hello", signature=result["signature"])["valid"]
+            assert verified(second, message="hello", signature=result["signature"])["valid"]
 
 
 def test_without_a_master_key_it_is_503(start_app: StartApp) -> None:

@@ -66,12 +66,12 @@ def test_an_export_is_the_whole_result(running_app: App, container: ContainerCli
     sql = MANY.format(150_000)
     response = call(running_app, sql=sql, container=container.container_name, name=name, format=form)
     assert response.status_code == 201
-    told = response.json()
+    exported = response.json()
     blob = container.get_blob_client(name).download_blob()
     data = blob.readall()
-    assert (told["name"], told["row_count"], told["size"]) == (name, 150_000, len(data))
-    assert told["sha256"] == hashlib.sha256(data).hexdigest()
-    assert blob.properties.metadata == {"rowcount": "150000", "sha256": told["sha256"]}
+    assert (exported["name"], exported["row_count"], exported["size"]) == (name, 150_000, len(data))
+    assert exported["sha256"] == hashlib.sha256(data).hexdigest()
+    assert blob.properties.metadata == {"rowcount": "150000", "sha256": exported["sha256"]}
     if form == "csv":
         rows = [(int(number), word) for number, word in list(csv.reader(io.StringIO(data.decode(), newline="")))[1:]]
     elif form == "ndjson":
@@ -80,7 +80,7 @@ def test_an_export_is_the_whole_result(running_app: App, container: ContainerCli
         table = pq.read_table(io.BytesIO(data))
         rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
     assert rows == [(number, f"row {number}") for number in range(1, 150_001)]
-    part = httpx.get(told["url"], headers={"range": "bytes=0-3"}, timeout=60, trust_env=False)
+    part = httpx.get(exported["url"], headers={"range": "bytes=0-3"}, timeout=60, trust_env=False)
     assert part.content == data[:4]
 
 

@@ -84,7 +84,7 @@ def test_wrong_parameters_are_named(client: httpx.Client, params: dict[str, str]
 
 
 @pytest.mark.parametrize(
-    ("fields", "status", "said"),
+    ("fields", "status", "message"),
     [
         ({"sql": "delete from fruit"}, 422, "read-only"),
         ({"sql": "select ?"}, 400, "instead of ?"),
@@ -99,11 +99,11 @@ def test_wrong_parameters_are_named(client: httpx.Client, params: dict[str, str]
         ({"sql": ""}, 400, "sql"),
     ],
 )
-def test_what_cannot_be_saved(client: httpx.Client, fields: dict[str, Any], status: int, said: str) -> None:
+def test_what_cannot_be_saved(client: httpx.Client, fields: dict[str, Any], status: int, message: str) -> None:
     """A query that could never run is refused when it is saved, with the reason."""
     response = save(client, "wrong", **fields)
     assert response.status_code == status
-    assert said in response.text
+    assert message in response.text
     assert client.get("/api/queries/wrong").status_code == 404
 
 

@@ -378,15 +378,15 @@ def test_callers_who_stall_or_leave_hold_no_connection(
             for _ in range(2 * READERS):
                 call(left, ENDLESS["postgresql" if name == "postgresql" else "mysql"], 1)
         deadline = time.monotonic() + 60
-        while (answer := client.post("/api/query-sql", json=asked)).status_code == 429:  # All slots are in use.
+        while (response := client.post("/api/query-sql", json=asked)).status_code == 429:  # All slots are in use.
             assert time.monotonic() < deadline
-        assert answer.json()["rows"] == [[1]]
+        assert response.json()["rows"] == [[1]]
         at_rest(server, ask, count, before + READERS)
         for caller in waiting:
-            response = http.client.HTTPResponse(caller)
-            response.begin()
-            assert json.loads(response.read())["row_count"] == 780
-            response.close()
+            late = http.client.HTTPResponse(caller)
+            late.begin()
+            assert json.loads(late.read())["row_count"] == 780
+            late.close()
 
 
 # ---- Servers that go away.
@@ -428,10 +428,10 @@ def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server
         assert client.post("/api/execute-sql", json=asked).json()["rows"] == [[1]]
         server.stop()
         for function in ("query-sql", "execute-sql"):
-            answer = client.post(f"/api/{function}", json=asked)
-            assert (answer.status_code, answer.json()["code"]) == (503, "database-unavailable")
-            assert int(answer.headers["retry-after"]) > 0
-            assert "127.0.0.1" not in answer.text
+            response = client.post(f"/api/{function}", json=asked)
+            assert (response.status_code, response.json()["code"]) == (503, "database-unavailable")
+            assert int(response.headers["retry-after"]) > 0
+            assert "127.0.0.1" not in response.text
         listed = {each["name"]: each for each in client.get("/api/databases").json()["databases"]}
         assert (listed["shop"]["available"], listed["main"]["available"]) == (False, True)
         health = client.get("/api/health").json()
@@ -442,10 +442,10 @@ def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server
         )  # fmt: skip
         try:
             deadline = time.monotonic() + 120
-            while (answer := client.post("/api/query-sql", json=asked)).status_code != 200:
-                assert time.monotonic() < deadline, answer.text
+            while (response := client.post("/api/query-sql", json=asked)).status_code != 200:
+                assert time.monotonic() < deadline, response.text
                 time.sleep(0.1)
-            assert answer.json()["rows"] == [[1]]
+            assert response.json()["rows"] == [[1]]
         finally:
             os.killpg(again.pid, signal.SIGINT if start is start_postgresql else signal.SIGTERM)
             stop(again)
@@ -505,7 +505,7 @@ def _without_limit(start: Callable[[Any, float], None]) -> Callable[[Any, float]
     def started(session: Any, seconds: float) -> None:
         start(session, seconds)
         limit = "max_statement_time" if session._is_mariadb else "max_execution_time"
-        session._ask(f"set {limit} = 0")
+        session._fetch_all(f"set {limit} = 0")
 
     return started
 

@@ -187,7 +187,7 @@ def test_harmless_pragmas_are_answered(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "said"),
+    ("sql", "message"),
     [
         ("select nope from fruit", r"no such column: nope \(SQLITE_ERROR, at character 8\)"),
         ("select 'ü', nope from fruit", r"no such column: nope \(SQLITE_ERROR, at character 13\)"),
@@ -197,9 +197,9 @@ def test_harmless_pragmas_are_answered(database: Database) -> None:
         ("select abs(-9223372036854775808)", r"integer overflow \(SQLITE_ERROR\)"),
     ],
 )
-def test_an_error_is_sqlites_own(database: Database, sql: str, said: str) -> None:
+def test_an_error_is_sqlites_own(database: Database, sql: str, message: str) -> None:
     """A statement error has SQLite's message and code, and the position if SQLite reports one."""
-    with pytest.raises(SqlError, match=said):
+    with pytest.raises(SqlError, match=message):
         query(database, sql)
 
 

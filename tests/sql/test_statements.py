@@ -73,7 +73,7 @@ def test_errors_about_parameters_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "given", "said"),
+    ("wanted", "given", "message"),
     [
         (wanting((), 2), [1], "takes 2 values; `params` has 1"),
         (wanting((), 1), [1, 2], "takes 1 value; `params` has 2"),
@@ -85,9 +85,9 @@ def test_errors_about_parameters_are_bounded() -> None:
         (wanting((), 0), {"a": 1}, "Remove a"),
     ],
 )
-def test_params_that_do_not_fit_are_refused(wanted: Scanned, given: Any, said: str) -> None:
+def test_params_that_do_not_fit_are_refused(wanted: Scanned, given: Any, message: str) -> None:
     """Too many values, too few, wrong names or the other style are refused, and the error names `params`."""
-    with pytest.raises(InvalidRequest, match=said) as caught:
+    with pytest.raises(InvalidRequest, match=message) as caught:
         check_params(wanted, given)
     assert all(each.field.startswith("params") for each in caught.value.errors)
 

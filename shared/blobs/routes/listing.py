@@ -126,8 +126,8 @@ def list_blobs(listings: ListingStore, cursors: Cursors, request: ListBlobsReque
 
 def _included(request: ListBlobsRequest) -> tuple[Included, ...]:
     """What to include, each once and in one order."""
-    given = request.include
-    named = given.split(",") if isinstance(given, str) else given or ()
+    sent = request.include
+    named = sent.split(",") if isinstance(sent, str) else sent or ()
     include = tuple(each for each in INCLUDED if each in named)
     if len(include) < len(set(named)):
         raise invalid_field("include", f"`include` takes only {', '.join(INCLUDED)}, separated by commas.")

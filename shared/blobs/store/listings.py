@@ -81,11 +81,11 @@ class ListingStore:
     ) -> str:
         """Put containers, without reserved ones, into `sink`; return the marker where the rest begins."""
 
-        def ours(item: Item) -> bool:
+        def is_allowed(item: Item) -> bool:
             return isinstance(item, Container) and not is_reserved(item.name) and (keep is None or keep(item))
 
         query = {"comp": "list"} | _query(prefix, "", include)
-        return self._list("", query, f"{self._storage.account.blob_url}/", sink, limit, marker, ours)
+        return self._list("", query, f"{self._storage.account.blob_url}/", sink, limit, marker, is_allowed)
 
     def _list(
         self,

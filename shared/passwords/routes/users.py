@@ -300,8 +300,8 @@ def set_roles(accounts: Accounts, request: SetRolesRequest) -> DescribedUser:
 
 
 def link_subject(accounts: Accounts, request: LinkSubjectRequest) -> DescribedUser:
-    given = request.subjects if isinstance(request.subjects, list) else [request.subjects]
-    subjects = [{"email": each} if isinstance(each, str) else each for each in given]
+    listed = request.subjects if isinstance(request.subjects, list) else [request.subjects]
+    subjects = [{"email": each} if isinstance(each, str) else each for each in listed]
     return _described(accounts.set_subjects(request.user_id, subjects))
 
 

@@ -366,10 +366,10 @@ def _opened_by(
 _REFUSALS = (KeyHasOtherPurpose, NotAllowed, NotDecryptable, UnfitAlgorithm, UnsupportedKey, UnusableVersion)
 
 
-def _read(given: Ciphertext | None) -> tuple[Ciphertext, jwe.Envelope]:
-    if given is None:
+def _read(ciphertext: Ciphertext | None) -> tuple[Ciphertext, jwe.Envelope]:
+    if ciphertext is None:
         raise invalid_field("ciphertext", "`ciphertext` is missing.")
-    return jwe.read(given, "ciphertext")
+    return jwe.read(ciphertext, "ciphertext")
 
 
 def _bytes(text: str | None) -> bytes | None:

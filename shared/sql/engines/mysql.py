@@ -123,7 +123,7 @@ class MysqlSession:
         try:
             # PyMySQL's Connection; some members that we need are private.
             self._db: Any = self._connect()
-            ((version, mode, self._database),) = self._ask("select version(), @@sql_mode, database()")
+            ((version, mode, self._database),) = self._fetch_all("select version(), @@sql_mode, database()")
             self._is_mariadb = "mariadb" in version.lower()
             self._mode = ",".join(each for each in mode.split(",") if each not in TEXT_MODES)
             self._is_json: dict[tuple[str, str, str], bool] = {}
@@ -143,10 +143,10 @@ class MysqlSession:
             self._set_limits()
             # Some statements commit implicitly. The transaction after such a commit must be read-only, too.
             if not self._writes:
-                self._ask("set session transaction read only")
-            self._ask("start transaction" if self._writes else "start transaction read only")
+                self._fetch_all("set session transaction read only")
+            self._fetch_all("start transaction" if self._writes else "start transaction read only")
         except self._failures as error:
-            raise self._ours(error) from error
+            raise self._translated(error) from error
 
     def _set_limits(self, *, rows: int | None = None) -> None:
         """Set what an earlier statement could have changed: the time limit, and how the server reads texts."""
@@ -159,7 +159,7 @@ class MysqlSession:
             limit = f"max_execution_time = {max(1, int(left * 1000))}"
         if rows is not None:
             limit += f", sql_select_limit = {rows}"
-        self._ask(
+        self._fetch_all(
             f"set character_set_client = utf8mb4, character_set_connection = utf8mb4, "
             f"character_set_results = utf8mb4, time_zone = '+00:00', sql_mode = '{self._mode}', {limit}"
         )
@@ -176,7 +176,7 @@ class MysqlSession:
         if not LOCKING.isdisjoint(pairwise(scanned.words)):
             raise ReadOnly(f"A query locks no rows. {WRITES_ELSEWHERE}")
         try:
-            self._ask(f"set sql_select_limit = {rows}")
+            self._fetch_all(f"set sql_select_limit = {rows}")
             values = slot_values(scanned, params)
             self._ahead = []
             try:
@@ -189,7 +189,7 @@ class MysqlSession:
             if rejected:
                 self._start_query(scanned, _with_converted(values, rejected), explain=explain)
         except self._failures as error:
-            raise self._ours(error, sql) from error
+            raise self._translated(error, sql) from error
         return self
 
     def _start_query(self, scanned: Scanned, values: list[Scalar], *, explain: bool) -> None:
@@ -214,7 +214,9 @@ class MysqlSession:
         result = self._db._result
         if result is None or result.unbuffered_active or not result.warning_count or not any(map(has_offset, values)):
             return []
-        messages = [str(message) for _, number, message in self._ask("show warnings") if number in INCORRECT_VALUE]
+        messages = [
+            str(message) for _, number, message in self._fetch_all("show warnings") if number in INCORRECT_VALUE
+        ]
         return [index for index, value in enumerate(values) if has_offset(value) and _is_named(value, messages)]
 
     @property
@@ -245,7 +247,7 @@ class MysqlSession:
                 if monotonic() > deadline:  # Rows that arrive slowly never reach the timeout of a single read.
                     raise QueryTimeout(OVER)
         except self._failures as error:
-            raise self._ours(error) from error
+            raise self._translated(error) from error
         return rows, size
 
     def execute(self, statement: Statement, *, alone: bool, max_rows: int) -> Outcome:
@@ -263,7 +265,7 @@ class MysqlSession:
         try:
             if not (alone or self._is_marked):
                 # The server drops a savepoint with its transaction: whether it exists shows which transaction is open.
-                self._ask("savepoint strongroom")
+                self._fetch_all("savepoint strongroom")
                 self._is_marked = True
             was_open = self._db.server_status & IN_TRANSACTION
             cursor = self._write(scanned, slot_values(scanned, statement.params))
@@ -274,7 +276,7 @@ class MysqlSession:
             affected, last_row_id = max(cursor.rowcount, 0), cursor.lastrowid or None
             cursor.close()
         except self._failures as error:
-            raise self._ours(error, statement.sql) from error
+            raise self._translated(error, statement.sql) from error
         if was_open and scanned.first in FACTS.undoable and not self._db.server_status & IN_TRANSACTION:
             raise SqlError(ENDED)
         if columns:
@@ -284,7 +286,7 @@ class MysqlSession:
     def _write(self, scanned: Scanned, values: list[Scalar]) -> "SSCursor":
         """Run a statement. If the server refuses RFC 3339 texts in timestamp columns, convert them and run it again."""
         if any(map(has_offset, values)):
-            self._ask("savepoint strongroom_values")
+            self._fetch_all("savepoint strongroom_values")
         attempts: list[list[Scalar]] = [values]
         for number in range(MAX_ATTEMPTS):
             cursor: SSCursor = self._db.cursor()
@@ -294,7 +296,7 @@ class MysqlSession:
                 if not rejected:
                     break
                 # The statement compared with a wrong time: undo its changes.
-                self._ask("rollback to savepoint strongroom_values")
+                self._fetch_all("rollback to savepoint strongroom_values")
                 attempts[number + 1 : number + 1] = [_with_converted(attempts[number], rejected)]
             except self._failures as error:
                 rejected = _rejected(error, attempts[number])
@@ -310,10 +312,10 @@ class MysqlSession:
     def load(self, load: Load, rows: Sequence[Row]) -> None:
         try:
             if not self._is_marked:
-                self._ask("savepoint strongroom")
+                self._fetch_all("savepoint strongroom")
                 self._is_marked = True
             # Otherwise a server may store another value than the one it got.
-            self._ask(f"set sql_mode = '{self._mode},STRICT_ALL_TABLES'")
+            self._fetch_all(f"set sql_mode = '{self._mode},STRICT_ALL_TABLES'")
             if load.key:
                 for index, row in enumerate(rows):
                     self._load_one(load, row, index)
@@ -323,24 +325,24 @@ class MysqlSession:
                 self._insert(load, rows[start : start + count], start)
                 start += count
         except self._failures as error:
-            raise self._ours(error) from error
+            raise self._translated(error) from error
 
     def _insert(self, load: Load, rows: Sequence[Row], start: int) -> None:
         """Insert rows by one statement; `start` is the index of the first. Raises RowRefused."""
-        self._ask("savepoint strongroom_rows")
+        self._fetch_all("savepoint strongroom_rows")
         try:
             self._send(load.insert(", ".join(f"({', '.join(map(_literal, row))})" for row in rows)))
         except self._failures as error:
-            ours = self._ours(error)
-            if not isinstance(ours, SqlError):
-                raise ours from error
-            if found := _AT_ROW.search(ours.detail):
-                raise RowRefused(start + int(found[2]) - 1, found[1], ours) from error
+            translated = self._translated(error)
+            if not isinstance(translated, SqlError):
+                raise translated from error
+            if found := _AT_ROW.search(translated.detail):
+                raise RowRefused(start + int(found[2]) - 1, found[1], translated) from error
             # The message does not say which row: of a duplicate key, for example.
-            self._ask("rollback to savepoint strongroom_rows")
+            self._fetch_all("rollback to savepoint strongroom_rows")
             for index, row in enumerate(rows, start):
                 self._load_one(load, row, index)
-            raise RowRefused(None, None, ours) from error
+            raise RowRefused(None, None, translated) from error
 
     def _load_one(self, load: Load, row: Row, index: int) -> None:
         """Insert a row, or, with a key, update the row that has it. Raises RowRefused."""
@@ -354,11 +356,11 @@ class MysqlSession:
                     return
             self._send(load._replace(key=[]).insert(f"({', '.join(literals.values())})"))
         except self._failures as error:
-            ours = self._ours(error)
-            if not isinstance(ours, SqlError):
-                raise ours from error
-            found = _AT_ROW.search(ours.detail)
-            raise RowRefused(index, found[1] if found else None, ours) from error
+            translated = self._translated(error)
+            if not isinstance(translated, SqlError):
+                raise translated from error
+            found = _AT_ROW.search(translated.detail)
+            raise RowRefused(index, found[1] if found else None, translated) from error
 
     def _send(self, sql: str) -> int:
         """Run a statement without rows, and return how many rows it found."""
@@ -391,22 +393,22 @@ class MysqlSession:
         Raises SqlError if an earlier statement ended it without the scanner noticing.
         """
         try:
-            self._ask("release savepoint strongroom")
-            self._ask("savepoint strongroom")
+            self._fetch_all("release savepoint strongroom")
+            self._fetch_all("savepoint strongroom")
             self._set_limits()
         except self._failures as error:
             if error.args and error.args[0] == NOT_THERE:
                 raise SqlError(ENDED) from error
-            raise self._ours(error) from error
+            raise self._translated(error) from error
 
     def check_undoable(self, statements: Sequence[Statement]) -> None:
         try:
-            tables = {name.upper().casefold() for (name,) in self._ask(NOT_TRANSACTIONAL)}
+            tables = {name.upper().casefold() for (name,) in self._fetch_all(NOT_TRANSACTIONAL)}
             if not tables:
                 return
-            code = [(name.upper().casefold(), text or "") for name, text in self._ask(STORED_CODE)]
+            code = [(name.upper().casefold(), text or "") for name, text in self._fetch_all(STORED_CODE)]
         except self._failures as error:
-            raise self._ours(error) from error
+            raise self._translated(error) from error
         reached: set[str] = set()
         for statement in statements:
             reached |= identifiers(statement.sql, "mysql")
@@ -428,9 +430,9 @@ class MysqlSession:
         if self._is_marked:
             self._check_transaction()
         try:
-            self._ask("commit")
+            self._fetch_all("commit")
         except self._failures as error:
-            raise self._ours(error) from error
+            raise self._translated(error) from error
 
     def end(self) -> None:
         try:
@@ -442,7 +444,7 @@ class MysqlSession:
             self._db._execute_command(COM_RESET_CONNECTION, b"")
             self._db._read_ok_packet()
         except self._failures as error:
-            raise self._ours(error) from error
+            raise self._translated(error) from error
 
     def _has_more(self) -> bool:
         """Whether rows are still coming. After the last row of a full page comes an end marker, not yet read."""
@@ -457,10 +459,10 @@ class MysqlSession:
     def tables(self) -> list[Table]:
         try:
             if not self._is_mariadb:  # Otherwise MySQL reports row counts that are up to a day old.
-                self._ask("set information_schema_stats_expiry = 0")
-            columns, indexes, keys = (self._ask(listed) for listed in (TABLES, INDEXES, KEYS))
+                self._fetch_all("set information_schema_stats_expiry = 0")
+            columns, indexes, keys = (self._fetch_all(listed) for listed in (TABLES, INDEXES, KEYS))
         except self._failures as error:
-            raise self._ours(error) from error
+            raise self._translated(error) from error
         found: dict[str, Table] = {}
         for name, kind, estimate, column, declared, nullable, key in columns:
             table = found.setdefault(name, Table(name, "view" if kind == "VIEW" else "table", [], [], [], estimate))
@@ -472,9 +474,9 @@ class MysqlSession:
 
     def warnings(self) -> list[tuple[str, str]]:
         try:
-            grants = [grant for (grant,) in self._ask("show grants")]
+            grants = [grant for (grant,) in self._fetch_all("show grants")]
         except self._failures as error:
-            raise self._ours(error) from error
+            raise self._translated(error) from error
         rights = {
             each.strip() for grant in grants for each in grant.removeprefix("GRANT ").partition(" ON ")[0].split(",")
         }
@@ -496,8 +498,8 @@ class MysqlSession:
             result.unbuffered_active = False
         self._db._force_close()
 
-    def _ask(self, sql: str) -> list[Row]:
-        return _asked(self._db, sql)
+    def _fetch_all(self, sql: str) -> list[Row]:
+        return _all_rows(self._db, sql)
 
     def _described(self) -> Columns:
         result = self._db._result
@@ -513,7 +515,7 @@ class MysqlSession:
         new = {each for each in found if each[0] == self._database} - self._is_json.keys()
         if new:
             with closing(self._connect()) as other:  # Use a second connection: rows are still coming on this one.
-                json = set(_asked(other, JSON_COLUMNS))
+                json = set(_all_rows(other, JSON_COLUMNS))
             self._is_json |= {each: each in json for each in new}
 
     def _column(self, field: Any) -> Column:
@@ -533,7 +535,7 @@ class MysqlSession:
             return Column(field.name, "json", json_or_text)  # The check may have been dropped since.
         return Column(field.name, "text")
 
-    def _ours(self, error: Exception, sql: str = "") -> StrongroomError:
+    def _translated(self, error: Exception, sql: str = "") -> StrongroomError:
         """Translate the server's error into the error that a caller sees.
 
         https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
@@ -562,7 +564,7 @@ class MysqlSession:
         """Stop this connection's statement through another connection: closing alone leaves it running."""
         thread: int = self._db.thread_id()
         with suppress(*self._failures, DatabaseUnavailable), closing(self._connect()) as other:
-            _asked(other, f"kill {int(thread)}")
+            _all_rows(other, f"kill {int(thread)}")
 
 
 def _length(value: Any) -> int:
@@ -614,7 +616,7 @@ def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connectio
     TEXT_TYPES.add(VECTOR)  # Otherwise PyMySQL decodes a vector's bytes as ASCII.
     parts = urlsplit(url)
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "host": parts.hostname or "127.0.0.1",
         "port": parts.port or 3306,
         "user": unquote(parts.username or ""),
@@ -636,9 +638,9 @@ def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connectio
         import ssl
 
         # The certificate proves the server's identity. Azure requires the token in clear text (mysql_clear_password).
-        given["ssl"] = ssl.create_default_context(cafile=options.get("ssl_ca"))
+        arguments["ssl"] = ssl.create_default_context(cafile=options.get("ssl_ca"))
     else:
-        given["auth_plugin_map"] = {"mysql_clear_password": _NoClearPassword, "dialog": _NoClearPassword}
+        arguments["auth_plugin_map"] = {"mysql_clear_password": _NoClearPassword, "dialog": _NoClearPassword}
 
     connection: Any = Connection  # Some members that we need are private.
 
@@ -651,9 +653,9 @@ def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connectio
             return data
 
     def connect() -> "Connection[Any]":
-        if azure and not given["password"]:
-            return BoundedConnection(**(given | {"password": sign_in(token)}))
-        return BoundedConnection(**given)
+        if azure and not arguments["password"]:
+            return BoundedConnection(**(arguments | {"password": sign_in(token)}))
+        return BoundedConnection(**arguments)
 
     return connect
 
@@ -705,7 +707,7 @@ def _place(field: Any) -> tuple[str, str, str]:
     return field.db.decode(), field.org_table, field.org_name
 
 
-def _asked(db: Any, sql: str) -> list[Row]:
+def _all_rows(db: Any, sql: str) -> list[Row]:
     """Run an internal statement on PyMySQL's Connection, and return all of its rows."""
     with db.cursor() as cursor:
         cursor.execute(sql)

@@ -137,19 +137,26 @@ class PostgresSession:
         self._sent = 0
         self._transaction: str | None = None
         try:
-            given: dict[str, Any] = conninfo_to_dict(url)
-            given.setdefault("connect_timeout", 5)
-            given.setdefault("application_name", "strongroom")
-            given |= {"keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3, "client_encoding": "utf8"}
-            given["options"] = f"{given.get('options', '')} {SESSION}"
+            arguments: dict[str, Any] = conninfo_to_dict(url)
+            arguments.setdefault("connect_timeout", 5)
+            arguments.setdefault("application_name", "strongroom")
+            arguments |= {
+                "keepalives_idle": 30,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "client_encoding": "utf8",
+            }
+            arguments["options"] = f"{arguments.get('options', '')} {SESSION}"
             if not writes:
-                given["options"] += " -c default_transaction_read_only=on"
-            if in_azure(given.get("host")):
+                arguments["options"] += " -c default_transaction_read_only=on"
+            if in_azure(arguments.get("host")):
                 # Whatever the URL says: a server that received the token could sign in with it as the app.
-                given |= {"sslmode": "verify-full", "gssencmode": "disable"}
-                given.setdefault("sslrootcert", _roots())
-                given["password"] = given.get("password") or sign_in(token)
-            self._db = _connection().connect(**given, autocommit=True, prepare_threshold=None, cursor_factory=RawCursor)
+                arguments |= {"sslmode": "verify-full", "gssencmode": "disable"}
+                arguments.setdefault("sslrootcert", _roots())
+                arguments["password"] = arguments.get("password") or sign_in(token)
+            self._db = _connection().connect(
+                **arguments, autocommit=True, prepare_threshold=None, cursor_factory=RawCursor
+            )
             (self._may_seed,) = self._db.execute(MAY_SEED).fetchone()
         except self._failures as error:
             raise DatabaseUnavailable(
@@ -215,7 +222,7 @@ class PostgresSession:
             self._db.execute(DECLARE + text, values or NO_VALUES)
         except self._failures as error:
             if getattr(error, "sqlstate", None) not in NOT_A_CURSOR:
-                raise self._ours(error, scanned, sql, len(DECLARE)) from error
+                raise self._translated(error, scanned, sql, len(DECLARE)) from error
         else:
             return True
         self._restart()
@@ -238,7 +245,7 @@ class PostgresSession:
         try:
             return self._types.bind(scanned, params, protect, undo)
         except self._failures as error:
-            raise self._ours(error, scanned, sql) from error
+            raise self._translated(error, scanned, sql) from error
 
     @property
     def columns(self) -> Columns:
@@ -268,7 +275,7 @@ class PostgresSession:
             self._stream = _stream_cursor()(self._db)
             self._stream.start(text, values or NO_VALUES)
         except self._failures as error:
-            raise self._ours(error, scanned, sql, before) from error
+            raise self._translated(error, scanned, sql, before) from error
         self._columns = self._described(self._stream.pgresult)
 
     def _read(self, count: int) -> list[Row]:
@@ -276,7 +283,7 @@ class PostgresSession:
         try:
             rows: list[Row] = self._stream.read(count)
         except self._failures as error:
-            raise self._ours(error) from error
+            raise self._translated(error) from error
         if monotonic() > self._deadline:  # The server applies its own limit to each FETCH, not to all of them together.
             raise QueryTimeout(OVER)
         return rows
@@ -334,10 +341,10 @@ class PostgresSession:
         except self._failures as error:
             found = _COPY_PLACE.search(getattr(getattr(error, "diag", None), "context", None) or "")
             index = int(found[1]) - 1 if found else None if getattr(error, "sqlstate", None) else count - 1
-            ours = self._ours(error)
-            if isinstance(ours, SqlError):
-                raise RowRefused(index, found[2] if found else None, ours) from error
-            raise ours from error
+            translated = self._translated(error)
+            if isinstance(translated, SqlError):
+                raise RowRefused(index, found[2] if found else None, translated) from error
+            raise translated from error
 
     def _upsert(self, load: Load, rows: Sequence[Row]) -> None:
         text = load.insert(f"({', '.join(f'${place}' for place in range(1, len(load.columns) + 1))})")
@@ -346,17 +353,17 @@ class PostgresSession:
         try:
             self._db.cursor().executemany(text, values)
         except self._failures as error:
-            ours = self._ours(error)
-            if not isinstance(ours, SqlError):
-                raise ours from error
+            translated = self._translated(error)
+            if not isinstance(translated, SqlError):
+                raise translated from error
             # The driver sends many rows at once, and does not say which one failed.
             self._own("ROLLBACK TO SAVEPOINT strongroom_rows")
             for index, each in enumerate(values):
                 try:
                     self._db.cursor().execute(text, each)
                 except self._failures as again:
-                    raise RowRefused(index, None, self._ours(again)) from again
-            raise RowRefused(None, None, ours) from error
+                    raise RowRefused(index, None, self._translated(again)) from again
+            raise RowRefused(None, None, translated) from error
 
     def _finish(self) -> int:
         """Read the rest of a statement's result, and return the number of changed rows."""
@@ -432,7 +439,7 @@ class PostgresSession:
             cursor: psycopg.Cursor[Row] = self._db.execute(sql)
             return cursor
         except self._failures as error:
-            raise self._ours(error) from error
+            raise self._translated(error) from error
 
     def _described(self, result: Any) -> Columns:
         if result is None or not result.nfields:
@@ -442,7 +449,7 @@ class PostgresSession:
             tuple([(result.fname(place), result.ftype(place), result.fmod(place)) for place in range(result.nfields)])
         )
 
-    def _ours(
+    def _translated(
         self, error: Exception, scanned: Scanned | None = None, sql: str = "", before: int = 0
     ) -> StrongroomError:
         """Translate PostgreSQL's error into the error that a caller sees.

@@ -133,7 +133,7 @@ class ParameterTypes:
         misfits: list[Callable[[Scalar, int], int]] = [_narrowed, _undeclared]
         while True:
             try:
-                deduced = self._ask(text, oids)
+                deduced = self._describe(text, oids)
                 break
             except psycopg.Error as error:
                 number = _NUMBER.search(str(error.diag.message_primary or ""))
@@ -152,7 +152,7 @@ class ParameterTypes:
             for index, oid in enumerate(result)
         ]
 
-    def _ask(self, text: str, oids: Sequence[int]) -> list[int]:
+    def _describe(self, text: str, oids: Sequence[int]) -> list[int]:
         from psycopg import pq
         from psycopg.errors import error_from_result
         from psycopg.generators import execute

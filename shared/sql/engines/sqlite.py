@@ -173,7 +173,7 @@ class SqliteSession:
         self._is_ours = False
         self._columns: Columns | None = None
         self._cursor: apsw.Cursor | None = None
-        self._asked: tuple[str, Params, int] = ("", (), -1)
+        self._current: tuple[str, Params, int] = ("", (), -1)
         self._at_once, self._fetched, self._base = CAREFUL_ROWS, 0, 0
         self._careful = self._is_held = self._is_done = self._is_raw = self._is_prepared_again = (
             self._has_long_schema
@@ -210,7 +210,7 @@ class SqliteSession:
             db.authorizer = self._may_write if writes else self._may_read
             db.exec_trace = self._check_write if writes else self._check_read
         except self._failures as error:
-            raise self._ours(error) from error
+            raise self._translated(error) from error
 
     # ---- SQLite's callbacks.
 
@@ -319,7 +319,7 @@ class SqliteSession:
             if self._is_unfinished(error):
                 self._recover()
                 return self._definitions()
-            raise self._ours(error) from error
+            raise self._translated(error) from error
 
     def _is_unfinished(self, error: Exception) -> bool:
         """Whether a killed writer left an unfinished write behind."""
@@ -350,8 +350,8 @@ class SqliteSession:
                 return self.query(sql, params, rows=rows, explain=explain)
             if self._needs_child(error):
                 return self._move().query(sql, params, rows=rows, explain=explain)
-            raise self._ours(error) from error
-        self._asked = (sql, params, mode)
+            raise self._translated(error) from error
+        self._current = (sql, params, mode)
         self._fetched, self._is_held, self._is_done, self._is_raw = 0, False, False, False
         return self
 
@@ -396,7 +396,7 @@ class SqliteSession:
             try:
                 more = self._next(wanted)
             except self._failures as error:
-                raise self._ours(error) from error
+                raise self._translated(error) from error
             if not more:
                 break
             rows += more
@@ -423,7 +423,7 @@ class SqliteSession:
             if self._is_raw:
                 self._read_as_bytes()
             else:
-                self._run(*self._asked)
+                self._run(*self._current)
             return self._next_again(min(wanted, CAREFUL_ROWS))
         self._is_done = len(rows) < wanted
         self._fetched += len(rows)
@@ -477,7 +477,7 @@ class SqliteSession:
         except self._failures as error:
             if self._needs_child(error):
                 raise NeedsSandbox(self._move()) from None
-            raise self._ours(error) from error
+            raise self._translated(error) from error
         if not self._db.in_transaction:
             raise SqlError(ENDED)
         if monotonic() > self._deadline:
@@ -504,10 +504,10 @@ class SqliteSession:
         except self._failures as error:
             if self._needs_child(error):
                 raise NeedsSandbox(self._move()) from None
-            ours = self._ours(error)
-            if isinstance(ours, SqlError):
-                raise RowRefused(max(count - 1, 0), None, ours) from error
-            raise ours from error
+            translated = self._translated(error)
+            if isinstance(translated, SqlError):
+                raise RowRefused(max(count - 1, 0), None, translated) from error
+            raise translated from error
         finally:
             self._db.exec_trace = trace
         if monotonic() > self._deadline:
@@ -565,7 +565,7 @@ class SqliteSession:
         tables = []
         for name, kind in found:
             try:
-                columns, indexes, keys = (self._rows(asked, (name,)) for asked in (COLUMNS, INDEXES, KEYS))
+                columns, indexes, keys = (self._rows(statement, (name,)) for statement in (COLUMNS, INDEXES, KEYS))
             except SqlError:  # A view of a table that no longer exists.
                 columns, indexes, keys = [], [], []
             tables.append(
@@ -587,7 +587,7 @@ class SqliteSession:
         try:
             return self._run(sql, params, -1).fetchall()
         except self._failures as error:
-            raise self._ours(error) from error
+            raise self._translated(error) from error
 
     def warnings(self) -> list[tuple[str, str]]:
         return []
@@ -633,7 +633,7 @@ class SqliteSession:
         values = ", ".join(
             f"typeof({name}), iif(typeof({name}) = 'text', cast({name} as blob), {name})" for name in names
         )
-        sql, params, mode = self._asked
+        sql, params, mode = self._current
         self._is_ours = True
         try:
             # https://www.sqlite.org/lang_with.html
@@ -655,12 +655,12 @@ class SqliteSession:
             try:
                 self._db.execute(sql, can_cache=False)
             except self._failures as error:
-                raise self._ours(error) from error
+                raise self._translated(error) from error
         finally:
             self._is_ours = False
             self._sql, self._columns, self.description = kept
 
-    def _ours(self, error: Exception) -> StrongroomError:
+    def _translated(self, error: Exception) -> StrongroomError:
         if self._denied and self._writes:
             return SqlError(f"{self._denied} is not allowed here (SQLITE_AUTH).")
         return _translate(error, self._sql, self._denied, writes=self._writes)
