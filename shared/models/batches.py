@@ -51,11 +51,13 @@ class Column(Protocol):
 
 
 class Field(NamedTuple):
-    """A field of a model: the position of its column, and whether the model takes a number that the column has as a
-    text: as decimals are, and a column of CSV in which one value is not a number."""
+    """A field of a model, and the column that has its values."""
 
     position: int
-    is_number_in_text: bool
+    is_json: bool
+    """The column has values of several types, each as its JSON."""
+    is_number: bool
+    """The model takes a number, and the column may have it as a text: a decimal, or one beside a text."""
 
 
 def fields_of(manifest: Manifest, columns: Sequence[Column]) -> list[Field]:
@@ -78,18 +80,24 @@ def fields_of(manifest: Manifest, columns: Sequence[Column]) -> list[Field]:
     fields = []
     for name in names:
         position = headings.index(name)
+        kind = columns[position].kind
         is_number = datatypes.get(name, inputs[0].datatype) not in ("BYTES", "BOOL")
-        fields.append(Field(position, is_number and columns[position].kind in ("decimal", "text")))
+        fields.append(Field(position, kind == "json", is_number and kind in ("decimal", "json", "text")))
     return fields
 
 
 def inputs_of(rows: Iterable[Sequence[Any]], fields: Sequence[Field]) -> list[list[Any]]:
     """The rows of the model. A text that is not a number stays one, so that the model's check names its row."""
-    return [[_number(row[at]) if is_number else row[at] for at, is_number in fields] for row in rows]
+    return [
+        [_value(row[each.position], each) if each.is_json or each.is_number else row[each.position] for each in fields]
+        for row in rows
+    ]
 
 
-def _number(value: Any) -> Any:
-    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+def _value(value: Any, field: Field) -> Any:
+    if field.is_json and isinstance(value, str):
+        value = msgspec.json.decode(value)
+    if not field.is_number or not isinstance(value, str) or not _NUMBER.fullmatch(value):
         return value
     return int(value) if value.lstrip("+-").isdecimal() else float(value)
 

@@ -140,6 +140,13 @@ def test_numbers_may_be_texts(client: httpx.Client, samples: ContainerClient) ->
     ]
     samples.upload_blob("texts/a.ndjson", "".join(json.dumps(each) + "\n" for each in lines), overwrite=True)
     samples.upload_blob("texts/b.ndjson", json.dumps(lines[0]) + "\n" + json.dumps(lines[1] | {"sepal_width": ""}))
+    mixed = [*({name: float(value) for name, value in each.items()} for each in lines), *lines]
+    for name, last in (("c", "2"), ("d", "two"), ("e", True), ("f", [2])):
+        rows = [*mixed, lines[0] | {"petal_width": last}]
+        samples.upload_blob(f"mixed/{name}.ndjson", "\n".join(map(json.dumps, rows)), overwrite=True)
+    first, *others = batch(client, "iris", "mixed/*.ndjson").json()["blobs"]
+    assert first["row_count"] == 5
+    assert [(each["code"], "Row 5, column petal_width" in each["detail"]) for each in others] == [("bad-row", True)] * 3
     good, bad = batch(client, "iris", "texts/*.ndjson").json()["blobs"]
     values = [{name: float(value) for name, value in line.items()} for line in lines]
     alone = predict(client, "iris", rows=values).json()["predictions"]
