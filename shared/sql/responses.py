@@ -40,7 +40,7 @@ ACCEPTED: Mapping[str, Format] = {
 }
 RECORDS = "strongroom_answers"
 """The table with the responses to requests with an Idempotency-Key."""
-CURSOR_SECONDS = 2.0
+CURSOR_SECONDS = 5.0
 """How long a response may wait for the cursors' key, which is in storage until it is cached."""
 
 
