@@ -101,9 +101,9 @@ async function mount() {
   }
   if (signal.aborted) return;
   const first = main.dataset.ready === undefined;
-  main.dataset.ready = location.hash; // the address that is shown
   show(root, { path, query, signal, call: (name, fields, options = {}) => call(name, fields, { signal, ...options }), credential: credential() });
   fill(main, root);
+  main.dataset.ready = location.hash; // the address that is shown; the view may have erased a ticket from it
   main.scrollTop = 0;
   if (!first) (root.querySelector('h1') ?? main).focus({ preventScroll: true });
 }

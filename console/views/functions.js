@@ -122,7 +122,7 @@ function form(root, fn, { query, signal, send }) {
       const started = performance.now();
       const result = await send(fn.name, sent, { method: asked, body, raw: true });
       return { result, data: await result.arrayBuffer(), took: performance.now() - started };
-    }, received, { signal, rows: 5 });
+    }, received, { signal, rows: 5 }).finally(() => response.scrollIntoView({ block: 'nearest' })); // on a narrow page it is far below the button
   };
   // What cannot be taken back is asked with the object's name.
   const final = /^(revoke|erase|reset-factors|end-|apply-retention|delete-(blob|user|container|factor))/.test(fn.name);

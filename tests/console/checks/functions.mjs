@@ -45,6 +45,12 @@ check('an example fills the form, and the real response is shown with its header
   t.assert.ok((await t.copy(t.page.getByRole('button', { name: 'Copy as curl' }))).includes('"password":"…"'));
   await t.page.getByText(/\d+ headers/).click();
   t.assert.match(await t.text('.answer'), /x-request-id/);
+  // On a narrow page the response is below the form, and comes into sight.
+  await t.page.setViewportSize({ width: 360, height: 740 });
+  await t.go('#/functions/list-keys');
+  await t.page.getByRole('button', { name: 'Send' }).click();
+  await t.page.locator('.answer-line').waitFor();
+  await t.until(async () => { const { y } = await t.page.locator('.answer-line').boundingBox(); return y > 40 && y < 700; }, 'the response is in sight');
 });
 
 check('a link fills the form, sends nothing, and never fills a secret', async (t) => {

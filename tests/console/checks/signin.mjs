@@ -115,6 +115,7 @@ check('single sign-on leads to the provider and back, signed in, and nothing of 
   await t.page.getByRole('button', { name: 'Sign-in' }).click();
   await t.page.getByRole('button', { name: 'Continue' }).click();
   await t.page.locator('#top').getByText('single sign-on').waitFor();
+  t.assert.ok(!(await t.page.content()).includes('ticket='));
   t.assert.equal(t.page.url(), `${t.url}#/home`);
   t.assert.ok(!(await t.page.evaluate(() => JSON.stringify(sessionStorage))).includes('sso'));
   await t.go('#/functions/who-am-i');
@@ -125,4 +126,5 @@ check('single sign-on leads to the provider and back, signed in, and nothing of 
   await t.page.goto(`${t.url}?error=access_denied`);
   await t.page.getByText('Single sign-on failed: access_denied').waitFor();
   t.assert.equal(t.page.url(), `${t.url}#/connect`);
+  t.assert.ok(!(await t.page.content()).includes('access_denied"'));
 }, { app: 'open', host: 'localhost', provider: true });
