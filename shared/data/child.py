@@ -37,6 +37,8 @@ FOOTER_BYTES = 256 * 1024
 """What is read of the end of a Parquet file."""
 FIRST_LINE_BYTES = 16 * 1024
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BLANKS = BYTE_ORDER_MARK + b" \t\r\n"
+LAST_BYTES = 64
 MAX_OBJECT_BYTES = 2 * 1024 * 1024
 """The longest object in a JSON file."""
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -203,6 +205,7 @@ class Engine:
                 self._refuse_brotli(paths)
             if file_format == "json":
                 options["array"] = any(self._is_marked_array(path, options) for path in paths)
+                self._refuse_cut_arrays(paths, options)
             if len(paths) > 1 and not options.get("union_by_name"):
                 self._check_columns(file_format, options, paths)
             source = _source(file_format, options, partitions, paths)
@@ -244,6 +247,15 @@ class Engine:
         """Whether a JSON file is an array behind a byte order mark, which the reader does not take for an array."""
         data = self._beginning(path, options)
         return data.startswith(BYTE_ORDER_MARK) and data.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"[")
+
+    def _refuse_cut_arrays(self, paths: list[str], options: dict[str, Any]) -> None:
+        """The reader takes an array that is cut off behind a comma for a whole one."""
+        for path in paths:
+            if not options.get("gzip") and self._beginning(path, options).lstrip(BLANKS).startswith(b"["):
+                number = self._files.find_entry(path)
+                start = max(0, self._files.entries[number].size - LAST_BYTES)
+                if self._files.read_at(number, start, LAST_BYTES).rstrip().endswith(b","):
+                    raise Failure("unreadable", f"The file {path} is cut off: its array has no end.")
 
     def _beginning(self, path: str, options: dict[str, Any]) -> bytes:
         """The first bytes of a file, unpacked; none where they cannot be unpacked, which the reader reports."""

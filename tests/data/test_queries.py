@@ -202,6 +202,9 @@ def test_errors_name_no_settings_of_the_engine(caller: Caller) -> None:
     caller.put("q/damaged.parquet", bytes(damaged))
     body = caller.query("q/damaged.parquet", "select max(length(s)), sum(id) from data", 422)
     assert (body["code"], "q/damaged.parquet" in body["detail"]) == ("unreadable-data", True)
+    for cut in (b'[{"a":1},', b'\xef\xbb\xbf [{"a":1},\n ', b'[{"a":1}', b'[{"a":1},{"a', b"["):
+        caller.put("q/cut.json", cut)
+        assert caller.query("q/cut.json", "select a from data", 422)["code"] == "unreadable-data", cut
     caller.put("q/twice.ndjson", b'{"a":1,"a":2}\n')
     body = caller.call("describe-data", 422, timeout_ms=60_000, container=CONTAINER, path="q/twice.ndjson")
     assert (body["code"], "sample_size" in body["detail"]) == ("unreadable-data", False)
