@@ -17,6 +17,8 @@ from shared.models.errors import UnsupportedModel
 MAX_MODEL_BYTES = 64 * 1024 * 1024
 MAX_FIELDS = 2_000_000
 """Fields that the walk reads, runs of numbers not counted: a bound on its time."""
+MAX_NUMBER_BYTES = 1024 * 1024
+"""Of the runs of numbers that the walk reads: dimensions and classes."""
 MAX_NODES = 100_000
 MAX_DEPTH = 24
 """Messages within messages. A graph within a node of a graph takes three levels."""
@@ -169,6 +171,7 @@ class _Walk:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.nodes = 0
+        self.number_bytes = 0
         self.domains: set[str] = set()
         self.producers: dict[str, tuple[str, str, list[str | int]]] = {}
         """By the name of an output of a node of the main graph: its operator, first input, and declared classes."""
@@ -187,6 +190,7 @@ class _Walk:
                 continue
             if message.kind == "Attribute" and (run := _NUMBERS_RUN.match(self.data, message.position, message.end)):
                 if self.data[message.position] == _INTS_TAG and message.text("name") in _CLASSES:
+                    self._count_numbers(run.end() - run.start())
                     _keep_numbers(message, self.data, run.end())
                 message.position = run.end()
                 continue
@@ -221,10 +225,13 @@ class _Walk:
         elif kind == "label":  # Any bytes, where the attribute has no classes.
             if message.text("name") in _CLASSES:
                 message.fields.setdefault(name, []).append(_decoded(self.data[position:end]))
-        elif kind == "number":  # Packed: several numbers, one after the other.
+        elif kind == "number" and (message.kind != "Attribute" or message.text("name") in _CLASSES):
+            self._count_numbers(end - position)  # Packed: several numbers, one after the other.
             while position < end:
                 value, position = _varint(self.data, position, end)
                 message.fields.setdefault(name, []).append(value)
+        elif kind == "number":
+            pass  # Of an attribute without classes.
         elif kind == "other":
             message.fields.setdefault(name, []).append(True)
         elif kind:
@@ -235,6 +242,11 @@ class _Walk:
                 message.fields.setdefault(name, []).append(inner)
             return inner
         return None
+
+    def _count_numbers(self, size: int) -> None:
+        self.number_bytes += size
+        if self.number_bytes > MAX_NUMBER_BYTES:
+            raise UnsupportedModel("The model has too many classes or dimensions to examine. Export a smaller one.")
 
     def _end(self, message: _Message, parent: _Message | None) -> None:
         """Check a message whose fields were all read."""

@@ -297,6 +297,15 @@ def too_many_nodes() -> bytes:
     return identity() + b"\x3a" + _varint(len(graph)) + graph
 
 
+def many_classes(*, packed: bool) -> bytes:
+    """A classifier of two million classes, whose numbers are packed or not."""
+    ints = b"\x42" + _varint(2_000_000) + b"\1" * 2_000_000 if packed else b"\x40\1" * 2_000_000
+    attribute = b"\x0a\x12classlabels_int64s" + ints
+    node = b"\x22\x10LinearClassifier\x2a" + _varint(len(attribute)) + attribute
+    graph = b"\x0a" + _varint(len(node)) + node
+    return identity() + b"\x3a" + _varint(len(graph)) + graph
+
+
 def unknown_domain() -> bytes:
     """An operator of another operator set."""
     return model([helper.make_node("Run", ["x"], ["y"], domain="com.example")], [X], [Y], domains=("", "com.example"))
@@ -343,6 +352,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "maps": (zipmap, "zipmap=False"),
     "deep messages": (lambda: nested_messages(20_000), "nested too deeply"),
     "deep graphs": (lambda: nested_graphs(12), "nested too deeply"),
+    "many classes": (lambda: many_classes(packed=False), "too many classes"),
+    "many packed classes": (lambda: many_classes(packed=True), "too many classes"),
     "many nodes": (too_many_nodes, "more than 100000 nodes"),
     "complex numbers": (lambda: typed(TensorProto.COMPLEX64), "type of elements"),
     "nine dimensions": (lambda: typed(FLOAT, [1] * 9), "dimensions"),
