@@ -76,7 +76,7 @@ await take(await home('light'), 'home');
 const connect = await open('#/connect');
 await connect.getByRole('button', { name: 'What may this key do?' }).click();
 await connect.getByText(/functions checked/).waitFor();
-await connect.locator('.reach button:not([disabled])').waitFor();
+await connect.locator('.reach button:not([aria-disabled])').waitFor();
 await take(connect, 'connect');
 const form = await open('#/functions/sign');
 await form.locator('.fn-tools button').first().click();
