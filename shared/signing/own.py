@@ -59,8 +59,7 @@ class OwnKey:
     def _current(self, began: float) -> Key:
         """The key as it is at or after `began`. Anybody can cause this read, so calls wait for each other's."""
         sleep(max(0.0, self._get().read_at + SEARCH_SECONDS - monotonic()))
-        key = self._get()
-        return key if key.read_at >= began else self._keys.refresh(self._name)
+        return self._keys.refresh(self._name, began)
 
     def _get(self) -> Key:
         return self._keys.get_or_create(self._name, self._new)

@@ -30,7 +30,8 @@ class KeyCache:
         key = self._keys.get(name)
         if key is None:
             return self.refresh(name)
-        return key if monotonic() - key.read_at < self._seconds else self._shared_read(name)
+        oldest = monotonic() - self._seconds
+        return key if key.read_at > oldest else self._shared_read(name, oldest)
 
     def peek(self, name: str) -> Key | None:
         """The key in memory, however old."""
@@ -41,10 +42,11 @@ class KeyCache:
         key = self._keys.get(name)
         return key is not None and monotonic() - key.read_at < self._seconds
 
-    def refresh(self, name: str) -> Key:
-        """The key as it is now. Concurrent callers share one read."""
+    def refresh(self, name: str, began: float | None = None) -> Key:
+        """The key as it was at `began` (monotonic clock), by default now, or later. Concurrent callers share reads."""
+        began = monotonic() if began is None else began
         self.await_read(name)
-        return self._shared_read(name)
+        return self._shared_read(name, began)
 
     def await_read(self, name: str) -> None:
         """Wait for a read that is running: its result may be outdated already."""
@@ -69,16 +71,19 @@ class KeyCache:
         if len(self._keys) > MAX_CACHED:
             del self._keys[next(iter(self._keys))]
 
-    def _shared_read(self, name: str) -> Key:
-        """The result of the read that is running, or of one that begins now."""
+    def _shared_read(self, name: str, began: float) -> Key:
+        """The key in memory if it was read since `began`, else the result of the read that is running or begins now."""
         with self._lock:
+            known = self._keys.get(name)
+            if known is not None and known.read_at >= began:
+                return known
             reading = self._reads.get(name)
             if reading is None:
                 own = self._reads[name] = Future()
         if reading is not None:
             return reading.result()
         try:
-            key = self._read(name, self._keys.get(name))
+            key = self._read(name, known)
         except BaseException as error:
             with self._lock:
                 del self._reads[name]

@@ -147,9 +147,12 @@ class KeyStore:
         """The key `name`, as it was at most `cache_seconds` ago. Raises UnknownKey."""
         return self.cache.get(name)
 
-    def refresh(self, name: str) -> Key:
-        """The key `name`, as it is now. Concurrent callers share one read. Raises UnknownKey."""
-        return self.cache.refresh(name)
+    def refresh(self, name: str, began: float | None = None) -> Key:
+        """The key `name` as it was at `began` (monotonic clock), by default now, or later. Raises UnknownKey.
+
+        Concurrent callers share reads.
+        """
+        return self.cache.refresh(name, began)
 
     def knows(self, kid: str) -> bool:
         """Whether `find` probably needs no request to the index."""
