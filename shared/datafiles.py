@@ -11,7 +11,13 @@ from shared.errors import Conflict, NotFound, Refused, StorageForbidden, Storage
 from shared.storage.containers import CONTAINER
 
 FilesContainer = Annotated[
-    str, Meta(description="The container of the files.", min_length=3, max_length=63, pattern=CONTAINER)
+    str,
+    Meta(
+        description="The container of the files: 3 to 63 lower-case letters, digits and single hyphens.",
+        min_length=3,
+        max_length=63,
+        pattern=CONTAINER,
+    ),
 ]
 FilesPath = Annotated[
     str,

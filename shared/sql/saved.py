@@ -43,7 +43,11 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     name: Annotated[
         str,
-        Meta(description="As in the statement, without the colon.", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z"),
+        Meta(
+            description="As in the statement, without the colon: up to 64 letters, digits and underscores; the first "
+            "is no digit.",
+            pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z",
+        ),
     ]
     type: ParameterType = "text"
     default: bool | int | float | str | UnsetType | None = UNSET

@@ -359,6 +359,29 @@ def _with_whole_numbers(kind: type[msgspec.Struct], values: dict[str, Any]) -> d
     return changed
 
 
+def _form(kind: Any, message: str) -> str:
+    """The description of the text whose pattern `message` names, which says more than the pattern; else ""."""
+    from msgspec import inspect
+
+    def search(kind: inspect.Type, description: str) -> str:
+        if isinstance(kind, inspect.Metadata):
+            return search(kind.type, (kind.extra_json_schema or {}).get("description", description))
+        if isinstance(kind, inspect.StrType):
+            return description if kind.pattern and message.endswith(f"matching regex {kind.pattern!r}") else ""
+        inner: tuple[inspect.Type, ...] = ()
+        if isinstance(kind, inspect.UnionType):
+            inner = kind.types
+        elif isinstance(kind, inspect.ListType):
+            inner = (kind.item_type,)
+        elif isinstance(kind, inspect.DictType):
+            inner = (kind.key_type, kind.value_type)
+        elif isinstance(kind, inspect.StructType):
+            inner = tuple(field.type for field in kind.fields)
+        return next(filter(None, (search(each, description) for each in inner)), "")
+
+    return search(inspect.type_info(kind), "")
+
+
 def _explain(kind: type[Fields], values: dict[str, Any], *, in_url: bool) -> tuple[tuple[FieldError, ...], int]:
     """The first MAX_ERRORS wrong fields, and how many there are; msgspec itself stops at the first."""
     known = {each.encode_name: each for each in msgspec.structs.fields(kind)}
@@ -372,8 +395,11 @@ def _explain(kind: type[Fields], values: dict[str, Any], *, in_url: bool) -> tup
             try:
                 msgspec.convert(values[name], each.type)
             except msgspec.ValidationError as error:
-                message, _, path = str(error).partition(" - at `$")
-                where = cut(name + path.rstrip("`"))
+                message, _, place = str(error).partition(" - at `")  # `$.a[0]`, or of a key: `key` in `$.a`
+                where = cut(name + place.rpartition("$")[2].rstrip("`"))
+                if "matching regex" in message and (form := _form(each.type, message)):
+                    yield FieldError(where, f"`{where}` does not have the form of this field. {form}")
+                    continue
                 is_json = in_url and type(values[name]) is str and not _text_fields(kind)[name]
                 hint = " In a URL, write it as JSON, such as 5, true or [300]." if is_json else ""
                 yield FieldError(where, f"`{where}` is not valid: {message[0].lower()}{message[1:200]}.{hint}")

@@ -29,14 +29,19 @@ class ListBlobsRequest(Fields, frozen=True):
     container: ContainerName | None = None
     prefix: Annotated[
         str,
-        Meta(max_length=1024, pattern=CARRIED, description="The beginning of the names; case matters."),
+        Meta(
+            max_length=1024,
+            pattern=CARRIED,
+            description="The beginning of the names, without control characters; case matters.",
+        ),
     ] = ""
     delimiter: Annotated[
         str,
         Meta(
             max_length=64,
             pattern=CARRIED,
-            description="Groups names that are equal up to it, as `/` makes folders. Each group is one of `prefixes`.",
+            description="Groups names that are equal up to it, as `/` makes folders. Each group is one of `prefixes`. "
+            "It has no control characters.",
         ),
     ] = ""
     match: (
@@ -159,7 +164,12 @@ class SummarizeBlobsRequest(Fields, frozen=True):
 
     container: ContainerName
     prefix: Annotated[
-        str, Meta(max_length=1024, pattern=CARRIED, description="Adds up only blobs whose names begin with it.")
+        str,
+        Meta(
+            max_length=1024,
+            pattern=CARRIED,
+            description="Adds up only blobs whose names begin with it. It has no control characters.",
+        ),
     ] = ""
     cursor: (
         Annotated[

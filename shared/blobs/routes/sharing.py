@@ -47,7 +47,12 @@ IpRange = Annotated[
     ),
 ]
 DispositionHeader = Annotated[
-    str, Meta(max_length=256, pattern="^[ -~]+\\Z", description="The Content-Disposition under which it is served.")
+    str,
+    Meta(
+        max_length=256,
+        pattern="^[ -~]+\\Z",
+        description="The Content-Disposition under which it is served: ASCII characters.",
+    ),
 ]
 
 

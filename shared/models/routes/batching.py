@@ -121,7 +121,11 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     container: ContainerName
     prefix: Annotated[
         str,
-        Meta(description="The names of the outputs begin with it.", max_length=512, pattern=r"^[^\x00-\x1f\x7f]*\Z"),
+        Meta(
+            description="The names of the outputs begin with it: text without control characters.",
+            max_length=512,
+            pattern=r"^[^\x00-\x1f\x7f]*\Z",
+        ),
     ] = ""
     format: OutputFormat = "csv"
 

@@ -15,7 +15,8 @@ MODEL_ERRORS = (UnknownModel, ModelNotTrusted)
 ModelName = Annotated[
     str,
     Meta(
-        description="Name of the model: letters, digits, dots, hyphens and underscores.",
+        description="Name of the model: up to 64 letters, digits, dots, hyphens and underscores; the first is a "
+        "letter or digit.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
         max_length=64,
         examples=["iris"],
@@ -25,7 +26,8 @@ Version = Annotated[int, Meta(description="A version of the model. Default: the 
 ContainerName = Annotated[
     str,
     Meta(
-        description="A container that exists. Those of the Functions host and of this app are reserved (403).",
+        description="A container that exists: 3 to 63 lower-case letters, digits and single hyphens; or $root, $web. "
+        "Those of the Functions host and of this app are reserved (403).",
         min_length=3,
         max_length=63,
         pattern=r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web)\Z",

@@ -57,7 +57,8 @@ class SaveModelRequest(Fields, frozen=True):
         Annotated[
             str,
             Meta(
-                description="The deployment to call. Without one, the endpoint chooses.",
+                description="The deployment to call: up to 64 letters, digits, hyphens and underscores; the first is "
+                "a letter or digit. Without one, the endpoint chooses.",
                 pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z",
             ),
         ]
@@ -67,8 +68,8 @@ class SaveModelRequest(Fields, frozen=True):
         Annotated[
             str,
             Meta(
-                description="A key of the endpoint. Without one, the app sends a token of its managed identity. No "
-                "function returns it.",
+                description="A key of the endpoint: visible ASCII characters. Without one, the app sends a token of "
+                "its managed identity. No function returns it.",
                 pattern=r"^[!-~]{1,1024}\Z",
             ),
         ]

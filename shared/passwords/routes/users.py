@@ -49,7 +49,7 @@ ImportedHash = Annotated[
 ]
 ImportedId = Annotated[
     Annotated[str, Meta(pattern="^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")] | None,
-    Meta(description="The UUID that the user keeps; without it the app assigns one."),
+    Meta(description="The UUID that the user keeps, in its form with hyphens; without it the app assigns one."),
 ]
 Created = Annotated[
     Annotated[datetime, Meta(tz=True)] | None, Meta(description="When the user was created; without it now.")
@@ -163,7 +163,9 @@ class SetRolesRequest(Fields, frozen=True):
     roles: Annotated[
         list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]],
         Meta(
-            description="All roles of the user, which access tokens contain. Lists of callers name them.", max_length=50
+            description="All roles of the user, each of up to 64 letters, digits, dots, hyphens and underscores. "
+            "Access tokens contain them, and lists of callers name them.",
+            max_length=50,
         ),
     ]
 

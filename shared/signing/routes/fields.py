@@ -28,7 +28,7 @@ Item = TypeVar("Item", bound=Fields)
 KeyName = Annotated[
     str,
     msgspec.Meta(
-        description="Name of the key.",
+        description="Name of the key: up to 63 lower-case letters, digits and hyphens; the first is no hyphen.",
         pattern="^_?[a-z0-9][a-z0-9-]{0,62}\\Z",
         max_length=64,
         examples=["default", "invoices"],

@@ -120,8 +120,8 @@ class ExecuteSqlRequest(Fields, frozen=True):
         Annotated[
             str,
             Meta(
-                description="A text of your own for this request. If the same request arrives again within a day, the "
-                "app returns the first response and runs nothing.",
+                description="A text of your own for this request: up to 200 visible ASCII characters. If the same "
+                "request arrives again within a day, the app returns the first response and runs nothing.",
                 pattern=r"^[\x21-\x7e]{1,200}\Z",
             ),
         ]

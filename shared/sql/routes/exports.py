@@ -56,12 +56,17 @@ class ExportSqlRequest(Fields, frozen=True, kw_only=True):
     ) = None
     data: Annotated[DataRequest, Meta(description="Data files instead of a `database`: the view `data`.")] | None = None
     container: Annotated[
-        str, Meta(description="A container that exists.", pattern=r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*\Z")
+        str,
+        Meta(
+            description="A container that exists: 3 to 63 lower-case letters, digits and single hyphens.",
+            pattern=r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*\Z",
+        ),
     ]
     name: Annotated[
         str,
         Meta(
-            description="The name of the blob. A blob with this name is replaced.",
+            description="The name of the blob; a blob with this name is replaced. It has no backslash, no control "
+            "character and no part `.` or `..`, does not begin with a slash, and does not end with a slash or a dot.",
             min_length=1,
             max_length=1024,
             pattern=r"^(?!/)(?!(.*/)?\.{1,2}(/|$))[^\x00-\x1f\x7f-\x9f\ufffe\uffff\\]*[^\x00-\x1f\x7f-\x9f\ufffe\uffff\\./]\Z",

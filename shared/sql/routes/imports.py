@@ -80,7 +80,15 @@ class ImportSqlRequest(Fields, frozen=True, kw_only=True):
         | None
     ) = None
     container: (
-        Annotated[str, Meta(description="The container of the file.", min_length=3, max_length=63, pattern=CONTAINER)]
+        Annotated[
+            str,
+            Meta(
+                description="The container of the file: 3 to 63 lower-case letters, digits and single hyphens.",
+                min_length=3,
+                max_length=63,
+                pattern=CONTAINER,
+            ),
+        ]
         | None
     ) = None
     name: Annotated[str, Meta(description="The name of the blob, or a glob.", min_length=1, max_length=1024)] | None = (

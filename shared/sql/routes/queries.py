@@ -41,7 +41,11 @@ PUBLIC_WAIT_SECONDS = 1.0
 PUBLIC_CACHE_SECONDS = 60
 
 QueryName = Annotated[
-    str, Meta(description="Lower-case letters, digits, hyphens, underscores.", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")
+    str,
+    Meta(
+        description="Up to 64 lower-case letters, digits, hyphens and underscores; the first is a letter or digit.",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z",
+    ),
 ]
 
 
