@@ -204,8 +204,7 @@ class Engine:
             if file_format == "parquet":
                 self._refuse_brotli(paths)
             if file_format == "json":
-                options["array"] = any(self._is_marked_array(path, options) for path in paths)
-                self._refuse_cut_arrays(paths, options)
+                options["array"] = self._check_arrays(paths, options)
             if len(paths) > 1 and not options.get("union_by_name"):
                 self._check_columns(file_format, options, paths)
             source = _source(file_format, options, partitions, paths)
@@ -243,19 +242,23 @@ class Engine:
         line, _, _ = self._beginning(path, options).removeprefix(BYTE_ORDER_MARK).partition(b"\n")
         return next(csv.reader([line.decode(errors="replace").strip()], delimiter=options["delimiter"][:1]), [])
 
-    def _is_marked_array(self, path: str, options: dict[str, Any]) -> bool:
-        """Whether a JSON file is an array behind a byte order mark, which the reader does not take for an array."""
-        data = self._beginning(path, options)
-        return data.startswith(BYTE_ORDER_MARK) and data.removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"[")
+    def _check_arrays(self, paths: list[str], options: dict[str, Any]) -> bool:
+        """Whether a JSON file is an array behind a byte order mark, which the reader does not take for an array.
 
-    def _refuse_cut_arrays(self, paths: list[str], options: dict[str, Any]) -> None:
-        """The reader takes an array that is cut off behind a comma for a whole one."""
+        Refuses an array that is cut off behind a comma, which the reader takes for a whole one.
+        """
+        is_marked = False
         for path in paths:
-            if not options.get("gzip") and self._beginning(path, options).lstrip(BLANKS).startswith(b"["):
+            beginning = self._beginning(path, options)
+            if not beginning.lstrip(BLANKS).startswith(b"["):
+                continue
+            is_marked = is_marked or beginning.startswith(BYTE_ORDER_MARK)
+            if not options.get("gzip"):
                 number = self._files.find_entry(path)
                 start = max(0, self._files.entries[number].size - LAST_BYTES)
                 if self._files.read_at(number, start, LAST_BYTES).rstrip().endswith(b","):
                     raise Failure("unreadable", f"The file {path} is cut off: its array has no end.")
+        return is_marked
 
     def _beginning(self, path: str, options: dict[str, Any]) -> bytes:
         """The first bytes of a file, unpacked; none where they cannot be unpacked, which the reader reports."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.datafiles import FILE_ERRORS, FileFormat, Options, UnreadableData
+from shared.datafiles import FILE_ERRORS, FileFormat, FilesContainer, Options, UnreadableData
 from shared.deadline import seconds_left
 from shared.errors import Busy, StrongroomError, Unavailable, UnknownContainer, invalid_field
 from shared.sandbox.errors import EngineFailed, OutOfMemory
@@ -36,7 +36,6 @@ from shared.sql.routes.databases import ERRORS
 from shared.sql.routes.fields import DatabaseName
 from shared.sql.values import Column, Cursor, Json, Kind, Row, converted
 from shared.storage import ReservedContainer
-from shared.storage.containers import CONTAINER
 from shared.storage.errors import TemporaryFailure
 from shared.web import Example, Fields, Operation
 
@@ -79,18 +78,7 @@ class ImportSqlRequest(Fields, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    container: (
-        Annotated[
-            str,
-            Meta(
-                description="The container of the file: 3 to 63 lower-case letters, digits and single hyphens.",
-                min_length=3,
-                max_length=63,
-                pattern=CONTAINER,
-            ),
-        ]
-        | None
-    ) = None
+    container: FilesContainer | None = None
     name: Annotated[str, Meta(description="The name of the blob, or a glob.", min_length=1, max_length=1024)] | None = (
         None
     )
