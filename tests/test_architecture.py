@@ -106,6 +106,7 @@ def test_indexing_loads_little() -> None:
     added = modules_after("import function_app") - modules_after("import azure.functions, msgspec")
     own = {each for each in added if each == "function_app" or each.split(".")[0] == "shared"}
     cheap = {
+        "gc",
         "pathlib",
         "ntpath",
         "secrets",
@@ -123,6 +124,18 @@ def test_indexing_loads_little() -> None:
     heavy = {"cryptography", "argon2", "urllib3", "azure.core", "azure.data", "azure.identity", "sqlite3", "requests"}
     loaded = modules_after("import function_app")
     assert not {each for each in heavy if each in loaded}
+
+
+def test_indexing_is_not_collected() -> None:
+    """No garbage is looked for while the app is indexed; afterwards the collector is on, without what was made."""
+    code = (
+        "import gc, sys; frozen = []\n"
+        "def collects(*_):\n"
+        "    if 'azure' in sys.modules: frozen.append(gc.get_freeze_count())\n"
+        "gc.callbacks.append(collects); import function_app\n"
+        "assert all(frozen), frozen; assert gc.isenabled() and gc.get_freeze_count() > 20_000"
+    )
+    modules_after(code)
 
 
 def test_there_is_one_function_app() -> None:
