@@ -14,16 +14,36 @@ from datetime import UTC, datetime
 import azure.functions as func
 
 from shared.app import build
-from shared.web import Access, Request, Route
+from shared.web import Access, Request, Response, Route
 
 app = func.FunctionApp()
 _app = build(os.environ)
 
 
+class _HttpResponse(func.HttpResponse):
+    """A response with its headers in a dict: the `Headers` of the base class take 10 µs of each call."""
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    @property
+    def status_code(self) -> int:
+        return self._response.status
+
+    @property
+    def headers(self) -> dict[str, str]:  # type: ignore[override]  # The library only looks names up, and iterates.
+        return self._response.headers
+
+    def get_body(self) -> bytes:
+        return self._response.body
+
+
 def _respond(route: Route, req: func.HttpRequest, path_fields: Mapping[str, str]) -> func.HttpResponse:
     request = Request(req.method, req.url, req.headers, path_fields, req.get_body())
     response = _app.respond(route, request)
-    return func.HttpResponse(response.body, status_code=response.status, headers=response.headers)
+    if "set-cookie" in response.headers:  # The library reads cookies only from werkzeug's headers.
+        return func.HttpResponse(response.body, status_code=response.status, headers=response.headers)
+    return _HttpResponse(response)
 
 
 def _register(route: Route, level: func.AuthLevel) -> None:

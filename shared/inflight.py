@@ -30,10 +30,6 @@ class Inflight:
         self._lock = Lock()
         self._total = 0
 
-    def call(self) -> "Call":
-        """A context manager: the account of one call, whose bookings end with it."""
-        return Call(self)
-
     def book(self, size: int) -> None:
         """Book `size` bytes more for the present call, until it ends. Raises Busy if there is no room for them."""
         call = _call.get()
@@ -53,7 +49,7 @@ class Inflight:
 
 
 class Call:
-    """The account of one call."""
+    """A context manager: the account of one call, whose bookings end with it."""
 
     __slots__ = ("_inflight", "_token", "booked")
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared.errors import Busy
-from shared.inflight import SMALL_BYTES, Inflight
+from shared.inflight import SMALL_BYTES, Call, Inflight
 from shared.memory import instance_memory
 
 MIB = 1024**2
@@ -14,9 +14,9 @@ MIB = 1024**2
 
 def is_free(inflight: Inflight, size: int) -> bool:
     """Whether two more calls can book `size` bytes together, one MiB of them in the first."""
-    with inflight.call():
+    with Call(inflight):
         inflight.book(MIB)
-        with inflight.call():
+        with Call(inflight):
             try:
                 inflight.book(size - MIB)
             except Busy:
@@ -27,9 +27,9 @@ def is_free(inflight: Inflight, size: int) -> bool:
 def test_calls_share_the_limit() -> None:
     """A call that does not fit beside the others is refused, and fits once one of them has ended."""
     inflight = Inflight(10 * MIB)
-    with inflight.call():
+    with Call(inflight):
         inflight.book(6 * MIB)
-        with inflight.call():
+        with Call(inflight):
             with pytest.raises(Busy):
                 inflight.book(5 * MIB)
             inflight.book(4 * MIB)
@@ -40,10 +40,10 @@ def test_calls_share_the_limit() -> None:
 def test_one_call_alone_always_fits() -> None:
     """A call larger than the limit runs while no other call holds bytes, and may book more."""
     inflight = Inflight(MIB)
-    with inflight.call():
+    with Call(inflight):
         inflight.book(5 * MIB)
         inflight.book(5 * MIB)
-        with inflight.call():
+        with Call(inflight):
             with pytest.raises(Busy):
                 inflight.book(SMALL_BYTES + 1)
             inflight.book(SMALL_BYTES)
@@ -54,7 +54,7 @@ def test_a_booking_ends_with_its_call() -> None:
     inflight = Inflight(10 * MIB)
 
     def fail() -> None:
-        with inflight.call():
+        with Call(inflight):
             inflight.book(10 * MIB)
             raise ZeroDivisionError
 
@@ -67,9 +67,9 @@ def test_a_booking_ends_with_its_call() -> None:
 def test_a_refused_booking_books_nothing() -> None:
     """A refused booking changes nothing."""
     inflight = Inflight(10 * MIB)
-    with inflight.call():
+    with Call(inflight):
         inflight.book(MIB)
-        with inflight.call():
+        with Call(inflight):
             with pytest.raises(Busy):
                 inflight.book(10 * MIB)
             inflight.book(9 * MIB)
@@ -91,7 +91,7 @@ def test_threads_keep_the_sum() -> None:
     def run(_: int) -> None:
         gate.wait(timeout=30)
         for _ in range(200):
-            with inflight.call():
+            with Call(inflight):
                 try:
                     inflight.book(MIB)
                     inflight.book(MIB)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import msgspec
+
 from shared.sql.arrow import Batch, pieces
 from shared.sql.values import Cursor, Style, Writer
 
@@ -46,12 +48,12 @@ def export(cursor: Cursor, form: ExportFormat, sink: Sink, parquet: ParquetWrite
     """Write every row of `cursor` to `sink`, and return their number. `form` is the format, whatever `style` says."""
     if form == "parquet":
         return _parquet(cursor, sink, parquet)
-    return _text(cursor, (style or Style())._replace(format=form), sink)
+    return _text(cursor, msgspec.structs.replace(style or Style(), format=form), sink)
 
 
 def _text(cursor: Cursor, style: Style, sink: Sink) -> int:
     writer = Writer(cursor.columns, style)
-    sink.write(writer.head())
+    sink.write(writer.head)
     total = 0
     wanted = cursor.first_rows
     while rows := cursor.fetch(wanted):

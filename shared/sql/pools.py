@@ -29,24 +29,24 @@ class Pool:
         except Empty:
             raise Busy("All connections to this database are in use.", retry_after=1) from None
         try:
-            return self._started(seconds)
+            while True:
+                try:
+                    session, is_new = self._idle.pop(), False
+                except IndexError:
+                    session, is_new = self._open(), True
+                try:
+                    if is_new or session.fresh():
+                        session.start(seconds)
+                        return session
+                    session.close()
+                except BaseException as error:
+                    session.close()
+                    if is_new or not isinstance(error, DatabaseUnavailable):
+                        raise
+                    # It died in the pool: try another.
         except BaseException:
             self._slots.put(None)
             raise
-
-    def _started(self, seconds: float) -> Session:
-        while True:
-            try:
-                session = self._idle.pop()
-            except IndexError:
-                return _start(self._open(), seconds)
-            if not session.fresh():
-                session.close()
-                continue
-            try:
-                return _start(session, seconds)
-            except DatabaseUnavailable:
-                continue  # It died in the pool: try another.
 
     def give(self, session: Session) -> None:
         """Bring back what `take` returned. A connection that cannot be made as new is closed instead."""
@@ -62,15 +62,6 @@ class Pool:
         """Close every connection that no call uses now."""
         while self._idle:
             self._idle.pop().close()
-
-
-def _start(session: Session, seconds: float) -> Session:
-    try:
-        session.start(seconds)
-    except BaseException:
-        session.close()
-        raise
-    return session
 
 
 class Lease:

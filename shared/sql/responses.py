@@ -13,7 +13,7 @@ from shared.errors import StrongroomError, Unavailable
 from shared.sql import arrow
 from shared.sql.databases import Database
 from shared.sql.dialects import Dialect
-from shared.sql.engines.blobs import BlobsSession, Scan
+from shared.sql.engines.blobs import NOTHING_SCANNED, BlobsSession, Scan
 from shared.sql.errors import RowTooLarge, SqlError
 from shared.sql.paging import Position, continued, order_of, position_after
 from shared.sql.statements import identifiers
@@ -119,9 +119,7 @@ def page_response(database: Database, cursors: Cursors, query: PageQuery) -> Res
         with suppress(Unavailable), call_limit(CURSOR_SECONDS):
             cursor = cursors.encode(position, "query", query.question)
     headers = {}
-    scanned: dict[str, int] = {}
     if database.engine == "blobs":
-        scanned = {"bytes_scanned": scan.bytes_scanned, "requests": scan.requests}
         headers = {"x-bytes-scanned": str(scan.bytes_scanned), "x-requests": str(scan.requests)}
     if query.filename is not None:
         headers["content-disposition"] = disposition(query.filename)
@@ -138,14 +136,15 @@ def page_response(database: Database, cursors: Cursors, query: PageQuery) -> Res
         "truncated": page.truncated,
         "cursor": cursor,
         "elapsed_ms": round((perf_counter() - started) * 1000, 3),
-        **scanned,
     }
+    if database.engine == "blobs":
+        response |= {"bytes_scanned": scan.bytes_scanned, "requests": scan.requests}
     return Response(body=msgspec.json.encode(response), headers=headers)
 
 
 def scan_of(session: object) -> Scan:
     """What a statement over data files has read so far; nothing for any other database."""
-    return session.scan if isinstance(session, BlobsSession) else Scan(0, 0, "")
+    return session.scan if isinstance(session, BlobsSession) else NOTHING_SCANNED
 
 
 def disposition(filename: str) -> str:

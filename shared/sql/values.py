@@ -225,7 +225,7 @@ _RFC_3339 = re.compile(
 # ---- From rows to bytes.
 
 
-class Style(NamedTuple):
+class Style(msgspec.Struct, frozen=True):
     """The output format of rows."""
 
     format: Format = "json"
@@ -235,7 +235,7 @@ class Style(NamedTuple):
     """In CSV, put an apostrophe before texts and column names that a spreadsheet would run."""
 
 
-class Page(NamedTuple):
+class Page(msgspec.Struct, frozen=True):
     """The rows of a response, encoded."""
 
     columns: list[dict[str, str]]
@@ -290,13 +290,11 @@ class Writer:
         if style.format == "csv" and style.defuse_formulas:
             self.names = [_defused(name) for name in self.names]
         self._encode = _ENCODERS[style.format]
+        self.head = _csv(self.names, [tuple(self.names)]) if style.format == "csv" else b""
+        """The bytes before the first row."""
         self._types: dict[int, set[type]] = {index: set() for index in columns.untyped}
         self._notes: dict[int, set[str]] = {}
         self.separator = b"," if style.format in ("json", "objects") else b""
-
-    def head(self) -> bytes:
-        """Return the bytes before the first row."""
-        return _csv(self.names, [tuple(self.names)]) if self._style.format == "csv" else b""
 
     def encode(self, rows: list[Row]) -> bytes:
         """Return the encoded `rows`, with `separator` between them."""
@@ -334,8 +332,8 @@ class Writer:
 def read_page(cursor: Cursor, style: Style, max_rows: int, max_bytes: int) -> Page:
     """Read at most `max_rows` rows and `max_bytes` of them. Raises RowOverLimit if not even one row fits."""
     writer = Writer(cursor.columns, style)
-    parts = [head] if (head := writer.head()) else []
-    size = len(head)
+    parts = [writer.head] if writer.head else []
+    size = len(writer.head)
     total = 0
     last: Row = ()
     wanted = min(cursor.first_rows, max_rows + 1)

@@ -72,8 +72,10 @@ def decode(route: Route, operation: Operation, request: Request, max_body_bytes:
 
     With `operation.raw`, no field is in the body, and the handler checks its size.
     """
-    pairs = [] if operation.ignore_query else query_pairs(request.url, route.reserved)
-    refuse_secrets(pairs)
+    pairs: list[tuple[str, str]] = []
+    if "?" in request.url and not operation.ignore_query:
+        pairs = query_pairs(request.url, route.reserved)
+        refuse_secrets(pairs)
     # Without `get`: for a missing header the worker's class raises and catches an exception, which is slow.
     headers = request.headers
     if not request.body and "transfer-encoding" in headers and "chunked" in headers["transfer-encoding"].lower():

@@ -2,18 +2,20 @@
 and records calls."""
 
 import logging
-import os
 import re
 import traceback
 from collections.abc import Callable
-from time import perf_counter
+from logging import LogRecord
+from random import getrandbits
+from threading import current_thread, get_ident
+from time import perf_counter, time
 from typing import Protocol
 
 import msgspec
 
 from shared.deadline import DEFAULT_SECONDS, call_limit
 from shared.errors import DuplicateHeader, InternalError, StrongroomError, Unauthorized, invalid_field
-from shared.inflight import inflight
+from shared.inflight import Call, inflight
 from shared.web.decoding import MAX_ERRORS, decode, query_pairs, refuse_secrets
 from shared.web.route import Access, Operation, Request, Response, Route, Session
 
@@ -22,6 +24,8 @@ log = logging.getLogger("strongroom")
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 _LINE = '{"function":"%s","method":"%s","status":%d,"outcome":"%s","duration_ms":%.3f,"request_id":"%s"}'
+_RECORD = vars(log.makeRecord(log.name, logging.INFO, __file__, 0, _LINE, (), None))
+"""The attributes of the record of a call, as far as all have the same."""
 _ONCE = ("authorization", "origin")
 """Headers that may occur only once. The host joins two with a comma; choosing one of them would be a guess."""
 _WITHOUT_BODY = frozenset({204, 205, 304})
@@ -50,13 +54,13 @@ def respond(
     started = perf_counter()
     # Without `get`: for a missing header the worker's class raises and catches an exception, which is slow.
     sent_id = "x-request-id" in request.headers and _SANE_REQUEST_ID.fullmatch(request.headers["x-request-id"])
-    request_id = sent_id[0] if sent_id else os.urandom(16).hex()
+    request_id = sent_id[0] if sent_id else f"{getrandbits(128):032x}"  # Unique; nothing depends on its secrecy.
     cache_seconds = 0
     error_member = False
     try:
         operation = route.operation
         error_member = operation.error_member
-        with call_limit(call_seconds), inflight.call():
+        with call_limit(call_seconds), Call(inflight):
             response = _call(route, operation, request, max_body_bytes, replays)
         cache_seconds = operation.cache_seconds
     except StrongroomError as error:
@@ -132,9 +136,20 @@ def _session(route: Route, request: Request) -> Session:
 def _record(route: Route, request: Request, response: Response, request_id: str, duration_ms: float) -> None:
     """Log one line per call: the function and its outcome, and nothing that the caller sent."""
     if log.isEnabledFor(logging.INFO):
-        # As log.info does it, but without its search for the calling line, which takes as long as all the rest.
-        log_fields = (route.name, request.method, response.status, response.outcome, duration_ms, request_id)
-        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, _LINE, log_fields, None))
+        # As log.info does it, without its search for the calling line, the process and the task: they take as long as
+        # all the rest of it.
+        now = time()
+        record = LogRecord.__new__(LogRecord)
+        record.__dict__ = {
+            **_RECORD,
+            "args": (route.name, request.method, response.status, response.outcome, duration_ms, request_id),
+            "created": now,
+            "msecs": now * 1000 // 1 % 1000,
+            "relativeCreated": _RECORD["relativeCreated"] + (now - _RECORD["created"]) * 1000,
+            "thread": get_ident(),
+            "threadName": current_thread().name,
+        }
+        log.handle(record)
 
 
 def problem(error: StrongroomError, request_id: str, *, error_member: bool = False) -> Response:

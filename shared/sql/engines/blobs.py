@@ -73,6 +73,9 @@ class Scan(NamedTuple):
     digest: str
 
 
+NOTHING_SCANNED = Scan(0, 0, "")
+
+
 class BlobsSession:
     """One call's statement over data files. Nothing is open before and after."""
 
@@ -123,7 +126,7 @@ class BlobsSession:
     def scan(self) -> Scan:
         """What the statement has read so far."""
         query = self._query
-        return Scan(query.bytes_scanned, query.requests, query.digest) if query is not None else Scan(0, 0, "")
+        return Scan(query.bytes_scanned, query.requests, query.digest) if query is not None else NOTHING_SCANNED
 
     def fetch(self, count: int) -> list[Row]:
         return self._query.fetch(count) if self._query is not None else []

@@ -6,14 +6,17 @@ other runs in a child process (`sqlite_child`), which can be killed. SQLite's au
 
 import os
 import re
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+import apsw
 
 from shared.errors import Busy, StrongroomError
 from shared.sql.engines import (
@@ -58,8 +61,6 @@ from shared.sql.values import (
 )
 
 if TYPE_CHECKING:
-    import apsw
-
     from shared.sandbox.process import Sandbox
     from shared.sql.engines.sqlite_child import ChildSession
 
@@ -150,16 +151,21 @@ PRAGMAS_WITH_ARGUMENT = frozenset(
 """Those whose argument only says what is asked about; with the others it sets something."""
 
 
+FAILURES = (apsw.Error, KeyError, ValueError, OverflowError, MemoryError)
+"""What apsw raises."""
+UNFINISHED = (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY)
+"""The errors of a reader that finds the unfinished write of a killed writer."""
+
+
 class SqliteSession:
     """One open connection to a SQLite file, read-only or read-write."""
+
+    first_rows = 8
 
     def __init__(
         self, path: str | Callable[[], str], sandbox: "Callable[[], Sandbox] | None" = None, *, writes: bool
     ) -> None:
         """Without a `sandbox` this is the child process itself, which may run every function."""
-        import apsw
-
-        self.first_rows = 8
         self._sandbox = sandbox
         self._child: ChildSession | None = None
         self._is_long = self._is_spoiled = False
@@ -167,7 +173,8 @@ class SqliteSession:
         self._find = path if callable(path) else None
         self._path = path() if callable(path) else path
         self._writes = writes
-        self._deadline = 0.0
+        self.deadline = 0.0
+        """When the running statement reaches its limit, on the monotonic clock."""
         self._denied = ""
         self._sql = ""
         self._is_ours = False
@@ -179,14 +186,7 @@ class SqliteSession:
             self._has_long_schema
         ) = self._is_checked = False
         self.description: Any = ()
-        self._failures = (apsw.Error, KeyError, ValueError, OverflowError, MemoryError)
-        self._read_only = apsw.ReadOnlyError
-        self._complete = apsw.ExecutionCompleteError
-        self._too_big = apsw.TooBigError
-        self._memory_used = apsw.memory_used  # Of all connections, including the buffers of the current row.
-        self._unfinished = (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY)
-        self._inode = _inode(self._path)
-        if self._inode is None:
+        if not os.path.exists(self._path):  # noqa: PTH110 - `pathlib` is not loaded here.
             raise UnknownDatabase("The database file does not exist; it is never created automatically.")
         if sandbox is not None:
             apsw.hard_heap_limit(HEAP_BYTES)
@@ -196,6 +196,10 @@ class SqliteSession:
             if self._find is not None:  # An immutable copy: no locks, and no files beside it.
                 name, flags = f"file:{quote(self._path)}?immutable=1", flags | apsw.SQLITE_OPEN_URI
             self._db = db = apsw.Connection(name, flags=flags)
+            self._moved = array("i", [0])  # https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html
+            self._has_moved = partial(
+                db.file_control, "main", apsw.SQLITE_FCNTL_HAS_MOVED, self._moved.buffer_info()[0]
+            )
             db.set_busy_handler(self._wait_for_lock)
             db.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
             db.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
@@ -208,14 +212,14 @@ class SqliteSession:
             if sandbox is not None:
                 db.execute("pragma temp_store = memory", can_cache=False)
             db.authorizer = self._may_write if writes else self._may_read
-            db.exec_trace = self._check_write if writes else self._check_read
-        except self._failures as error:
+            db.exec_trace = self._check
+        except FAILURES as error:
             raise self._translated(error) from error
 
     # ---- SQLite's callbacks.
 
     def _wait_for_lock(self, tried: int) -> bool:
-        left = self._deadline - monotonic()
+        left = self.deadline - monotonic()
         if left <= 0:
             return False
         sleep(min(left, 0.001 * (tried + 1), 0.02))
@@ -223,8 +227,6 @@ class SqliteSession:
 
     def _may_read(self, action: int, first: str | None, second: str | None, _db: str | None, _by: str | None) -> int:
         """The authorizer of a reader. https://www.sqlite.org/c3ref/set_authorizer.html"""
-        import apsw
-
         # SQLite prepares a running statement again if the schema has changed.
         self._is_prepared_again = self._columns is not None
         if action == apsw.SQLITE_READ:
@@ -238,8 +240,6 @@ class SqliteSession:
 
     def _may_take_long(self, is_short: bool) -> int:
         """Refuse a function that can take long, except in the child process, which runs it."""
-        import apsw
-
         if is_short or self._sandbox is None or self._is_ours:
             return apsw.SQLITE_OK
         self._is_long = True
@@ -247,8 +247,6 @@ class SqliteSession:
 
     def _may_write(self, action: int, first: str | None, second: str | None, db: str | None, _by: str | None) -> int:
         """The authorizer of a writer: data and tables, but no other file, no extension and no transaction control."""
-        import apsw
-
         self._is_prepared_again = self._columns is not None
         if db == "temp":
             self._is_spoiled = True  # Temporary objects would change the data that later calls read and write.
@@ -260,8 +258,6 @@ class SqliteSession:
         return apsw.SQLITE_OK
 
     def _may_call(self, action: int, first: str | None, second: str | None) -> int:
-        import apsw
-
         if action == apsw.SQLITE_FUNCTION and second != "load_extension":
             return self._may_take_long(second in SHORT_FUNCTIONS)
         if action == apsw.SQLITE_PRAGMA:
@@ -275,35 +271,28 @@ class SqliteSession:
         self._denied = f"{label} {name or ''}".strip()
         return apsw.SQLITE_DENY
 
-    def _check_read(self, cursor: "apsw.Cursor", sql: str, _params: object) -> bool:
-        self._check(cursor, sql)
-        if not cursor.is_readonly:
-            raise write_refused(writes=False)
-        return True
-
-    def _check_write(self, cursor: "apsw.Cursor", sql: str, _params: object) -> bool:
-        self._check(cursor, sql)
-        return True
-
-    def _check(self, cursor: "apsw.Cursor", sql: str) -> None:
+    def _check(self, cursor: apsw.Cursor, sql: str, _params: object) -> bool:
         """Called by apsw before the first step of each statement that it finds in the text."""
         if self._columns is not None:  # A statement ran before this one.
             if cursor.has_vdbe:
                 raise MultipleStatements(ONE_STATEMENT)
-            return
+            return True
         if not cursor.has_vdbe:
             raise SqlError(NO_STATEMENT)
         if len(sql) < len(self._sql) and not is_blank(self._sql[len(sql) :]):
             raise MultipleStatements(ONE_STATEMENT)
-        self._base = self._memory_used()
+        self._base = apsw.memory_used()
         self.description = cursor.get_description()
         self._columns = columns_of(self.description)
+        if not (self._writes or cursor.is_readonly):
+            raise write_refused(writes=False)
+        return True
 
     # ---- One call.
 
     def start(self, seconds: float) -> None:
         with self._lock:
-            self._deadline = monotonic() + seconds
+            self.deadline = monotonic() + seconds
         WATCH.add(self)
         if self._writes:
             # Lock for writing at once: a transaction that starts by reading cannot wait for another that does the same.
@@ -315,7 +304,7 @@ class SqliteSession:
     def _definitions(self) -> list[Row]:
         try:
             return self._run(DEFINITIONS, (), -1).fetchall()
-        except self._failures as error:
+        except FAILURES as error:
             if self._is_unfinished(error):
                 self._recover()
                 return self._definitions()
@@ -323,18 +312,13 @@ class SqliteSession:
 
     def _is_unfinished(self, error: Exception) -> bool:
         """Whether a killed writer left an unfinished write behind."""
-        return isinstance(error, self._read_only) and getattr(error, "extendedresult", 0) in self._unfinished
-
-    @property
-    def deadline(self) -> float:
-        """Return when the running statement reaches its limit, on the monotonic clock."""
-        return self._deadline
+        return isinstance(error, apsw.ReadOnlyError) and getattr(error, "extendedresult", 0) in UNFINISHED
 
     def interrupt_if_late(self, now: float) -> float:
         """Interrupt the running statement if its time is over. Returns when to check again, on the monotonic clock."""
         with self._lock:
-            if now < self._deadline:
-                return self._deadline
+            if now < self.deadline:
+                return self.deadline
             self._db.interrupt()
             return now + INTERRUPT_SECONDS
 
@@ -344,7 +328,7 @@ class SqliteSession:
             return self._move().query(sql, params, rows=rows, explain=explain)
         try:
             self._run(sql, params, mode)
-        except self._failures as error:
+        except FAILURES as error:
             if self._is_unfinished(error):
                 self._recover()
                 return self.query(sql, params, rows=rows, explain=explain)
@@ -356,8 +340,6 @@ class SqliteSession:
         return self
 
     def _needs_child(self, error: Exception) -> bool:
-        import apsw
-
         return self._sandbox is not None and (self._is_long or isinstance(error, apsw.NoMemError))
 
     def _move(self) -> "ChildSession":
@@ -367,14 +349,12 @@ class SqliteSession:
         assert self._sandbox is not None  # noqa: S101 - only a session with a sandbox moves.
         self._reset()
         self._child = ChildSession(
-            self._sandbox(), self._path, self._deadline, writes=self._writes, immutable=self._find is not None
+            self._sandbox(), self._path, self.deadline, writes=self._writes, immutable=self._find is not None
         )
         return self._child
 
     def _recover(self) -> None:
         """Let SQLite roll back a killed writer's unfinished write: a read-only connection may not."""
-        import apsw
-
         writer = apsw.Connection(self._path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             writer.set_busy_handler(self._wait_for_lock)
@@ -395,7 +375,7 @@ class SqliteSession:
             wanted = min(count - len(rows), self._at_once)
             try:
                 more = self._next(wanted)
-            except self._failures as error:
+            except FAILURES as error:
                 raise self._translated(error) from error
             if not more:
                 break
@@ -403,7 +383,7 @@ class SqliteSession:
             size += self._grown(more)
             if len(more) < wanted:
                 break
-        if monotonic() > self._deadline:
+        if monotonic() > self.deadline:
             raise QueryTimeout(OVER)
         return rows
 
@@ -415,7 +395,7 @@ class SqliteSession:
         except UnicodeDecodeError:
             self._read_as_bytes()
             return self._next_again(wanted)
-        except self._too_big:
+        except apsw.TooBigError:
             if self._at_once == CAREFUL_ROWS:
                 raise
             self._careful = True
@@ -438,7 +418,7 @@ class SqliteSession:
 
     def _grown(self, rows: list[Row]) -> int:
         """Return the approximate bytes of `rows`. If they are few, read more rows at once from now on."""
-        grown = max(self._memory_used() - self._base, PAGE_BYTES)
+        grown = max(apsw.memory_used() - self._base, PAGE_BYTES)
         if grown < SMALL_BYTES:
             if not (self._is_done or self._careful) and self._at_once < MOST_ROWS:
                 if not self._is_held:
@@ -454,8 +434,6 @@ class SqliteSession:
         return sum(sizes)
 
     def _set_at_once(self, rows: int) -> None:
-        import apsw
-
         self._at_once = rows
         self._db.limit(apsw.SQLITE_LIMIT_LENGTH, min(MAX_VALUE_BYTES, READ_BYTES // rows))
 
@@ -474,13 +452,13 @@ class SqliteSession:
             cursor.close(True)
             changed = self._db.changes() if self._db.total_changes() > before else 0
             last_row_id = self._db.last_insert_rowid() or None
-        except self._failures as error:
+        except FAILURES as error:
             if self._needs_child(error):
                 raise NeedsSandbox(self._move()) from None
             raise self._translated(error) from error
         if not self._db.in_transaction:
             raise SqlError(ENDED)
-        if monotonic() > self._deadline:
+        if monotonic() > self.deadline:
             raise QueryTimeout(OVER)
         return Outcome(changed, last_row_id, self.columns, rows[:max_rows])
 
@@ -501,7 +479,7 @@ class SqliteSession:
         try:
             statement = load.insert(f"({', '.join('?' * len(load.columns))})")
             self._db.cursor().executemany(statement, counted())
-        except self._failures as error:
+        except FAILURES as error:
             if self._needs_child(error):
                 raise NeedsSandbox(self._move()) from None
             translated = self._translated(error)
@@ -510,15 +488,13 @@ class SqliteSession:
             raise translated from error
         finally:
             self._db.exec_trace = trace
-        if monotonic() > self._deadline:
+        if monotonic() > self.deadline:
             raise QueryTimeout(OVER)
 
     def check_undoable(self, statements: Sequence[Statement]) -> None:
         """Do nothing: SQLite can undo every statement that a transaction may run."""
 
     def check_commit(self) -> None:
-        import apsw
-
         if self._db.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
             raise SqlError("FOREIGN KEY constraint failed (SQLITE_CONSTRAINT_FOREIGNKEY)")
 
@@ -526,7 +502,7 @@ class SqliteSession:
         if not self._db.in_transaction:
             raise SqlError(ENDED)
         with self._lock:
-            self._deadline = float("inf")  # From here on the write is kept, however long that takes.
+            self.deadline = float("inf")  # From here on the write is kept, however long that takes.
         self._own("commit")
 
     def end(self) -> None:
@@ -548,9 +524,9 @@ class SqliteSession:
         self._careful = False
         if self._db.in_transaction:
             with self._lock:
-                deadline, self._deadline = self._deadline, float("inf")
+                deadline, self.deadline = self.deadline, float("inf")
             self._own("rollback")
-            self._deadline = deadline
+            self.deadline = deadline
 
     def tables(self) -> list[Table]:
         found = self._rows(
@@ -586,7 +562,7 @@ class SqliteSession:
     def _rows(self, sql: str, params: tuple[str, ...] = ()) -> list[Row]:
         try:
             return self._run(sql, params, -1).fetchall()
-        except self._failures as error:
+        except FAILURES as error:
             raise self._translated(error) from error
 
     def warnings(self) -> list[tuple[str, str]]:
@@ -595,7 +571,8 @@ class SqliteSession:
     def fresh(self) -> bool:
         if self._find is not None:
             self._find()
-        return self._inode == _inode(self._path)
+        self._has_moved()
+        return not self._moved[0]
 
     def interrupt(self) -> None:
         """Interrupt the running statement, from another thread."""
@@ -610,7 +587,7 @@ class SqliteSession:
         WATCH.remove(self)
         self._db.close(True)
 
-    def _run(self, sql: str, params: Params, explain: int) -> "apsw.Cursor":
+    def _run(self, sql: str, params: Params, explain: int) -> apsw.Cursor:
         check_params(scan(sql, "sqlite"), params)
         self._sql, self._columns, self._denied, self._is_long = sql, None, "", False
         self._is_prepared_again = False
@@ -618,7 +595,7 @@ class SqliteSession:
         cursor.execute(sql, params or None, explain=explain)
         if self._is_prepared_again:
             # get_description returned the columns from before the schema changed.
-            with suppress(self._complete):
+            with suppress(apsw.ExecutionCompleteError):
                 self.description = tuple([each[:2] for each in cursor.description])
                 self._columns = columns_of(self.description)
         return cursor
@@ -654,7 +631,7 @@ class SqliteSession:
         try:
             try:
                 self._db.execute(sql, can_cache=False)
-            except self._failures as error:
+            except FAILURES as error:
                 raise self._translated(error) from error
         finally:
             self._is_ours = False
@@ -685,15 +662,6 @@ def _text(data: bytes) -> str | NotText:
         return data.decode()
     except UnicodeDecodeError:
         return NotText(data)
-
-
-def _inode(path: str) -> tuple[int, int] | None:
-    """Return the identity of a file, which changes when another file replaces it; None if there is no file."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - runs at every call; a Path takes longer.
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 class Watch:
@@ -744,15 +712,13 @@ def columns_of(description: tuple[tuple[str, str | None], ...]) -> Columns:
 
 def _translate(error: Exception, sql: str, denied: str, *, writes: bool) -> StrongroomError:
     """Translate SQLite's error into the error that a caller sees."""
-    import apsw
-
     if isinstance(error, apsw.InterruptError):
         return QueryTimeout(OVER)
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return Busy("Another writer locks the database for longer than this call may wait.", retry_after=1)
     if denied:
         return ReadOnly(f"{denied} is not allowed here. {WRITES_ELSEWHERE}")
-    if getattr(error, "extendedresult", 0) in (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY):
+    if getattr(error, "extendedresult", 0) in UNFINISHED:
         return DatabaseUnavailable("A write was cut off, and the file cannot be written to undo it.", retry_after=5)
     if isinstance(error, apsw.ReadOnlyError):
         return write_refused(writes=writes)

@@ -12,6 +12,7 @@ from threading import Thread
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+import apsw
 import msgspec
 
 from shared.errors import Busy, StrongroomError
@@ -146,8 +147,6 @@ class ChildSession:
 
 def serve(channel: "Channel") -> None:
     """Serve calls, one after the other, until the app disconnects."""
-    import apsw
-
     from shared.sandbox.child import limit_cpu, limit_files
 
     apsw.hard_heap_limit(_heap_bytes())
