@@ -32,8 +32,7 @@ class Inflight:
 
     def book(self, size: int) -> None:
         """Book `size` bytes more for the present call, until it ends. Raises Busy if there is no room for them."""
-        call = _call.get()
-        if call is None or size <= SMALL_BYTES:
+        if size <= SMALL_BYTES or (call := _call.get()) is None:
             return
         with self._lock:
             # One call alone always has room: its own limits bound it.

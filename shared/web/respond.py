@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable
 from logging import LogRecord
 from random import getrandbits
-from threading import current_thread, get_ident
 from time import perf_counter, time
 from typing import Protocol
 
@@ -24,7 +23,11 @@ log = logging.getLogger("strongroom")
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 _LINE = '{"function":"%s","method":"%s","status":%d,"outcome":"%s","duration_ms":%.3f,"request_id":"%s"}'
-_RECORD = vars(log.makeRecord(log.name, logging.INFO, __file__, 0, _LINE, (), None))
+_RECORD = {
+    **vars(log.makeRecord(log.name, logging.INFO, __file__, 0, _LINE, (), None)),
+    "thread": None,  # As with `logging.logThreads = False`.
+    "threadName": None,
+}
 """The attributes of the record of a call, as far as all have the same."""
 _ONCE = ("authorization", "origin")
 """Headers that may occur only once. The host joins two with a comma; choosing one of them would be a guess."""
@@ -136,8 +139,8 @@ def _session(route: Route, request: Request) -> Session:
 def _record(route: Route, request: Request, response: Response, request_id: str, duration_ms: float) -> None:
     """Log one line per call: the function and its outcome, and nothing that the caller sent."""
     if log.isEnabledFor(logging.INFO):
-        # As log.info does it, without its search for the calling line, the process and the task: they take as long as
-        # all the rest of it.
+        # As log.info does it, without its search for the calling line, the thread, the process and the task: that takes
+        # as long as all the rest of it.
         now = time()
         record = LogRecord.__new__(LogRecord)
         record.__dict__ = {
@@ -146,8 +149,6 @@ def _record(route: Route, request: Request, response: Response, request_id: str,
             "created": now,
             "msecs": now * 1000 // 1 % 1000,
             "relativeCreated": _RECORD["relativeCreated"] + (now - _RECORD["created"]) * 1000,
-            "thread": get_ident(),
-            "threadName": current_thread().name,
         }
         log.handle(record)
 

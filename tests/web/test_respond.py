@@ -129,6 +129,23 @@ def test_one_line_is_logged_for_a_request(caplog: pytest.LogCaptureFixture) -> N
     assert SECRET not in caplog.text
 
 
+def test_the_record_of_a_call_is_a_whole_record(caplog: pytest.LogCaptureFixture) -> None:
+    """The record of a call has every attribute that logging gives to one, and its own time, but no thread."""
+    with caplog.at_level(logging.INFO):
+        call(lambda _: Echo(""))
+        logging.getLogger("strongroom").info("made by logging")
+    record, made = caplog.records
+    own, usual = vars(record), vars(made)
+    assert own.keys() == usual.keys()
+    own_facts = {"args", "created", "funcName", "lineno", "message", "msecs", "msg", "relativeCreated"}
+    of_lines = {"asctime", "filename", "module", "pathname", "thread", "threadName"}
+    assert {name for name in own if own[name] != usual[name]} <= own_facts | of_lines
+    assert record.module == "respond"
+    assert 0 <= made.created - record.created < 1
+    assert made.relativeCreated - record.relativeCreated == pytest.approx((made.created - record.created) * 1000, abs=1)
+    assert record.msecs == int(record.created * 1000) % 1000
+
+
 def route_for(handle: Any, access: Access = Access.PUBLIC, authenticate: Any = None) -> Route:
     """A POST route with this handler."""
     operation = Operation(handle, Sent, Echo, "")
