@@ -11,7 +11,7 @@ import pytest
 from scripts.routes import PAGES
 from shared.app import build
 from shared.errors import InvalidRequest
-from shared.web import convert
+from shared.web import Route, convert
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -29,11 +29,35 @@ def test_the_host_accepts_names_and_paths() -> None:
         assert not route.path.startswith("/"), route.path
 
 
+def type_name(route: Route, suffix: str) -> str:
+    """The name of a type of the function: `put-blob` has `PutBlobRequest`."""
+    return "".join(word.capitalize() for word in route.name.split("-")) + suffix
+
+
+def contained(kind: type[msgspec.Struct]) -> set[str]:
+    """The names of the structs in the fields of a struct, at any depth."""
+    return set(msgspec.json.schema_components([kind])[1]) - {kind.__name__}
+
+
 def test_request_types_have_one_naming_scheme() -> None:
-    """The type of a function's fields is called `<Function>Request`; functions with the same fields may share one."""
+    """The type of a function's fields is `<Function>Request`, and no two functions share one."""
     for route in build({}).routes:
         request = route.operation.request
-        assert request is None or request.__name__.endswith("Request"), request
+        assert request is None or request.__name__ == type_name(route, "Request")
+
+
+def test_response_types_have_one_naming_scheme() -> None:
+    """A response type is `<Function>Response`; one that several functions return, or a list of, is `<Noun>Response`."""
+    returned: dict[type[msgspec.Struct], list[Route]] = {}
+    for route in build({}).routes:
+        response = route.operation.response or ()
+        for kind in response if isinstance(response, tuple) else (response,):
+            returned.setdefault(kind, []).append(route)
+    elements = set().union(*(contained(kind) for kind in returned))
+    for kind, routes in returned.items():
+        assert kind.__name__.endswith("Response")
+        if len(routes) == 1 and kind.__name__ not in elements:
+            assert kind.__name__ == type_name(routes[0], "Response")
 
 
 def test_errors_describe_a_form_in_words() -> None:

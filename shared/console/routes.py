@@ -15,14 +15,14 @@ from shared.web import Example, Fields, Operation, Request, Response
 INDEX = "index.html"
 
 
-class GetFileRequest(Fields, frozen=True):
+class ConsoleRequest(Fields, frozen=True):
     """Which file."""
 
     path: Annotated[str, Meta(description="The name of a file of the console. Without one, its first page.")] = ""
 
 
 def get_file(
-    files: Mapping[str, Callable[[], File]], policy: str, is_open: bool, fields: GetFileRequest, request: Request
+    files: Mapping[str, Callable[[], File]], policy: str, is_open: bool, fields: ConsoleRequest, request: Request
 ) -> Response:
     path = urlsplit(request.url).path
     if not files:
@@ -47,7 +47,7 @@ def operations(files: Mapping[str, Callable[[], File]], policy: str, *, is_open:
     return {
         "console": Operation(
             handle=partial(get_file, files, policy, is_open),
-            request=GetFileRequest,
+            request=ConsoleRequest,
             response=None,
             summary="The console: a page that calls the other functions, with a key or session that you provide.\n"
             "It needs no key itself: it has no data of its own.",

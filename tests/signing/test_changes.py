@@ -129,7 +129,7 @@ def test_signing_and_encrypting_rotate_what_is_due(new_store: NewStore) -> None:
     assert (old.version, sealed.version) == (1, 1)
     clock.pass_days(1)
     new: Any = signatures.sign(keys, signatures.SignRequest(key="s", message="x"))
-    again: Any = ciphertexts.generate_data_key(keys, ciphertexts.DataKeyRequest(key="e"))
+    again: Any = ciphertexts.generate_data_key(keys, ciphertexts.GenerateDataKeyRequest(key="e"))
     assert (new.version, again.version) == (2, 2)
     verified: Any = signatures.verify(keys, signatures.VerifyRequest(key="s", message="x", signature=old.signature))
     assert (verified.valid, verified.version) == (True, 1)

@@ -45,7 +45,7 @@ class CopyBlobRequest(Fields, frozen=True):
     timeout_ms: TimeoutMs = 10_000
 
 
-class CopiedBlob(msgspec.Struct, frozen=True):
+class CopyBlobResponse(msgspec.Struct, frozen=True):
     """The copy. While its status is `pending`, storage is still copying: see list-blobs with `include=copy`."""
 
     container: str
@@ -57,7 +57,7 @@ class CopiedBlob(msgspec.Struct, frozen=True):
     url: str
 
 
-def copy_blob(blobs: BlobStore, request: CopyBlobRequest) -> CopiedBlob:
+def copy_blob(blobs: BlobStore, request: CopyBlobRequest) -> CopyBlobResponse:
     check_version(request.version_id, request.snapshot)
     check_name(request.to_name, "to_name")
     source = Target(request.container, request.name, request.version_id, request.snapshot)
@@ -76,7 +76,7 @@ def copy_blob(blobs: BlobStore, request: CopyBlobRequest) -> CopiedBlob:
     status = copied.headers.get("x-ms-copy-status")
     if status not in ("success", "pending"):
         raise StorageUnavailable(f"Blob Storage reports an unknown state of the copy: {status}.")
-    return CopiedBlob(
+    return CopyBlobResponse(
         target.container,
         target.name,
         "success" if status == "success" else "pending",
@@ -96,7 +96,7 @@ class SetTierRequest(Fields, frozen=True):
     rehydrate_priority: RehydratePriority | None = None
 
 
-class TierResponse(msgspec.Struct, frozen=True):
+class SetTierResponse(msgspec.Struct, frozen=True):
     """`pending` where the blob leaves the archive tier, which takes hours."""
 
     container: str
@@ -105,9 +105,9 @@ class TierResponse(msgspec.Struct, frozen=True):
     pending: bool
 
 
-def set_tier(blobs: BlobStore, request: SetTierRequest) -> TierResponse:
+def set_tier(blobs: BlobStore, request: SetTierRequest) -> SetTierResponse:
     pending = blobs.set_tier(Target(request.container, request.name), request.tier, request.rehydrate_priority)
-    return TierResponse(request.container, request.name, request.tier, pending)
+    return SetTierResponse(request.container, request.name, request.tier, pending)
 
 
 class RestoreBlobRequest(Fields, frozen=True):
@@ -117,7 +117,7 @@ class RestoreBlobRequest(Fields, frozen=True):
     name: BlobName
 
 
-class RestoredBlob(msgspec.Struct, frozen=True):
+class RestoreBlobResponse(msgspec.Struct, frozen=True):
     """The blob, which exists again."""
 
     container: str
@@ -128,9 +128,9 @@ class RestoredBlob(msgspec.Struct, frozen=True):
     url: str
 
 
-def restore_blob(blobs: BlobStore, request: RestoreBlobRequest) -> RestoredBlob:
+def restore_blob(blobs: BlobStore, request: RestoreBlobRequest) -> RestoreBlobResponse:
     restored = blobs.restore(Target(request.container, request.name), datetime.now(UTC))
-    return RestoredBlob(
+    return RestoreBlobResponse(
         request.container,
         request.name,
         restored.size,
@@ -146,7 +146,7 @@ def operations(blobs: BlobStore) -> dict[str, Operation]:
         "copy-blob": Operation(
             handle=partial(copy_blob, blobs),
             request=CopyBlobRequest,
-            response=CopiedBlob,
+            response=CopyBlobResponse,
             summary="Copy a blob, a version or a snapshot within the storage account; its bytes do not leave it.\n"
             "An archived blob is copied with `tier` Hot, Cool or Cold, which takes hours (`rehydrate_priority`).",
             errors=(*IN_CONTAINER, UnknownBlob, PreconditionFailed, BlobConflict, UnsupportedByAccount, *OUTAGES),
@@ -162,7 +162,7 @@ def operations(blobs: BlobStore) -> dict[str, Operation]:
         "set-tier": Operation(
             handle=partial(set_tier, blobs),
             request=SetTierRequest,
-            response=TierResponse,
+            response=SetTierResponse,
             summary="Move a blob to another tier: Hot, Cool, Cold or Archive.\nCooler tiers cost less to keep and more "
             "to read, and are billed for at least 30, 90 and 180 days. An archived blob cannot be read.",
             errors=(*IN_CONTAINER, UnknownBlob, BlobConflict, UnsupportedByAccount, *OUTAGES),
@@ -172,7 +172,7 @@ def operations(blobs: BlobStore) -> dict[str, Operation]:
         "restore-blob": Operation(
             handle=partial(restore_blob, blobs),
             request=RestoreBlobRequest,
-            response=RestoredBlob,
+            response=RestoreBlobResponse,
             summary="Bring back a deleted blob.\nWhere the account keeps versions, the newest becomes the blob; where "
             "it has soft delete, the deleted blob returns with its snapshots.",
             errors=(*IN_CONTAINER, UnknownBlob, BlobConflict, UnsupportedByAccount, *OUTAGES),

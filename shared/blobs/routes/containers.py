@@ -22,7 +22,7 @@ class CreateContainerRequest(Fields, frozen=True):
     metadata: Metadata | None = None
 
 
-class CreatedContainer(msgspec.Struct, frozen=True):
+class CreateContainerResponse(msgspec.Struct, frozen=True):
     """The new container. It is private: nobody reads it without a key or a signed URL."""
 
     name: str
@@ -34,7 +34,9 @@ class CreatedContainer(msgspec.Struct, frozen=True):
 def create_container(blobs: BlobStore, request: CreateContainerRequest) -> Response:
     created = blobs.create_container(request.container, check_metadata(request.metadata))
     url = blobs.url(request.container, "").rstrip("/")
-    return Response.json(CreatedContainer(request.container, created.etag, rfc3339(created.last_modified), url), 201)
+    return Response.json(
+        CreateContainerResponse(request.container, created.etag, rfc3339(created.last_modified), url), 201
+    )
 
 
 class DeleteContainerRequest(Fields, frozen=True):
@@ -60,7 +62,7 @@ def operations(blobs: BlobStore, listings: ListingStore) -> dict[str, Operation]
         "create-container": Operation(
             handle=partial(create_container, blobs),
             request=CreateContainerRequest,
-            response=CreatedContainer,
+            response=CreateContainerResponse,
             summary="Create a container.",
             errors=(ContainerExists, ReservedContainer, *OUTAGES),
             examples=(Example("A container", {"container": "scratch"}),),

@@ -86,7 +86,7 @@ class ListBlobsRequest(Fields, frozen=True):
     ] = "json"
 
 
-class Listing(msgspec.Struct, frozen=True):
+class ListBlobsResponse(msgspec.Struct, frozen=True):
     """`blobs` and `prefixes`; or, where no container was named, `containers`."""
 
     blobs: list[Blob] | UnsetType = UNSET
@@ -181,7 +181,7 @@ class SummarizeBlobsRequest(Fields, frozen=True):
     timeout_ms: TimeoutMs = 10_000
 
 
-class Summary(msgspec.Struct, frozen=True):
+class SummarizeBlobsResponse(msgspec.Struct, frozen=True):
     """The sums of a container. With a `cursor`, they are the sums so far, and a call with it continues."""
 
     container: str
@@ -201,7 +201,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 def summarize_blobs(
     listings: ListingStore, cursors: Cursors, prices: Mapping[str, float], request: SummarizeBlobsRequest
-) -> Summary:
+) -> SummarizeBlobsResponse:
     scope = ("summary", request.container, request.prefix)
     totals = Totals() if request.cursor is None else cursors.decode(request.cursor, Totals, *scope)
     totals.marker = listings.list_blobs(
@@ -212,7 +212,7 @@ def summarize_blobs(
         prefix=request.prefix,
     )
     tiers = tier_totals(totals, prices)
-    return Summary(
+    return SummarizeBlobsResponse(
         request.container,
         request.prefix,
         sum(each.count for each in tiers.values()),
@@ -233,7 +233,7 @@ def operations(listings: ListingStore, cursors: Cursors, prices: Mapping[str, fl
         "list-blobs": Operation(
             handle=partial(list_blobs, listings, cursors),
             request=ListBlobsRequest,
-            response=Listing,
+            response=ListBlobsResponse,
             summary="List the blobs of a container, flat or by folder; or the containers.",
             errors=(*IN_CONTAINER, *OUTAGES),
             examples=(
@@ -246,7 +246,7 @@ def operations(listings: ListingStore, cursors: Cursors, prices: Mapping[str, fl
         "summarize-blobs": Operation(
             handle=partial(summarize_blobs, listings, cursors, prices),
             request=SummarizeBlobsRequest,
-            response=Summary,
+            response=SummarizeBlobsResponse,
             summary="Count a container's blobs and bytes by tier and folder, and their cost per month.",
             errors=(*IN_CONTAINER, *OUTAGES),
             examples=(Example("The whole container", {"container": "samples"}),),

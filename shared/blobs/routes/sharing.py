@@ -99,7 +99,7 @@ class ShareBlobRequest(ShareItem, frozen=True):
     batch: Annotated[list[ShareItem], Meta(min_length=1, max_length=MAX_BATCH)] | None = None
 
 
-class Shared(msgspec.Struct, frozen=True, omit_defaults=True):
+class ShareBlobResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     """The link, what it allows, and when it ends; or for a batch its `results`, each one of these or a problem."""
 
     url: str | UnsetType = UNSET
@@ -126,14 +126,14 @@ class Shared(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def share_blob(
     blobs: BlobStore, shares: ShareStore, delivery: Delivery, fields: ShareBlobRequest, request: Request
-) -> Shared:
+) -> ShareBlobResponse:
     base_url = base_of(delivery, request)
     if fields.batch is None:
         return _share(blobs, shares, delivery, fields, base_url)
     alone = ShareBlobRequest(batch=fields.batch)
     for name in (each for each in fields.__struct_fields__ if getattr(fields, each) != getattr(alone, each)):
         raise invalid_field(name, f"Send `{name}` in the items of the batch.")
-    return Shared(results=[_result(blobs, shares, delivery, item, base_url) for item in fields.batch])
+    return ShareBlobResponse(results=[_result(blobs, shares, delivery, item, base_url) for item in fields.batch])
 
 
 def _result(blobs: BlobStore, shares: ShareStore, delivery: Delivery, item: ShareItem, base_url: str) -> object:
@@ -145,7 +145,9 @@ def _result(blobs: BlobStore, shares: ShareStore, delivery: Delivery, item: Shar
         return problem_fields(error)
 
 
-def _share(blobs: BlobStore, shares: ShareStore, delivery: Delivery, item: ShareItem, base_url: str) -> Shared:
+def _share(
+    blobs: BlobStore, shares: ShareStore, delivery: Delivery, item: ShareItem, base_url: str
+) -> ShareBlobResponse:
     revocable = item.revocable or item.one_shot
     _check(item, delivery, revocable=revocable)
     now = datetime.now(UTC)
@@ -166,7 +168,7 @@ def _share(blobs: BlobStore, shares: ShareStore, delivery: Delivery, item: Share
     letters = "r" if item.permissions == "read" else "cw" if item.overwrite else "c"
     grant = Grant(item.container, item.name or "", letters, expires, item.ip_range, item.content_disposition)
     url, ends = blobs.signed_url(grant, now)
-    return Shared(url=url, expires=rfc3339(ends), https_only=blobs.https_only, **response)
+    return ShareBlobResponse(url=url, expires=rfc3339(ends), https_only=blobs.https_only, **response)
 
 
 def _check_blob(blobs: BlobStore, delivery: Delivery, item: ShareItem) -> None:
@@ -242,7 +244,7 @@ def base_of(delivery: Delivery, request: Request) -> str:
 
 def _new_share(
     shares: ShareStore, item: ShareItem, now: datetime, expires: datetime, base_url: str, response: dict[str, Any]
-) -> Shared:
+) -> ShareBlobResponse:
     share = Share(
         id=secrets.token_urlsafe(16),
         container=item.container,
@@ -260,7 +262,9 @@ def _new_share(
     shares.add(share)
     limits = {name: value for name in ("max_uses", "max_bytes") if (value := getattr(item, name)) is not None}
     url = _link(base_url, share)
-    return Shared(url=url, expires=rfc3339(expires), id=share.id, one_shot=item.one_shot, **limits, **response)
+    return ShareBlobResponse(
+        url=url, expires=rfc3339(expires), id=share.id, one_shot=item.one_shot, **limits, **response
+    )
 
 
 def _link(base_url: str, share: Share) -> str:
@@ -276,7 +280,7 @@ class ListSharesRequest(Fields, frozen=True):
     cursor: Annotated[str, Meta(max_length=1024)] | None = None
 
 
-class ShareInfo(msgspec.Struct, frozen=True):
+class ListedShare(msgspec.Struct, frozen=True):
     """A share as it is now. Uses and bytes are counted where they are limited."""
 
     id: str
@@ -296,16 +300,16 @@ class ShareInfo(msgspec.Struct, frozen=True):
     max_bytes: int | None
 
 
-class Shares(msgspec.Struct, frozen=True):
+class ListSharesResponse(msgspec.Struct, frozen=True):
     """Shares, in the order of their ids."""
 
-    shares: list[ShareInfo]
+    shares: list[ListedShare]
     cursor: str | None
 
 
 def list_shares(
     shares: ShareStore, cursors: Cursors, delivery: Delivery, fields: ListSharesRequest, request: Request
-) -> Shares:
+) -> ListSharesResponse:
     scope = ("shares", fields.container, fields.owner)
     after = "" if fields.cursor is None else cursors.decode(fields.cursor, str, *scope)
 
@@ -315,7 +319,7 @@ def list_shares(
     found, more = shares.list(after, fields.limit, keep)
     now, base_url = datetime.now(UTC), base_of(delivery, request)
     infos = [
-        ShareInfo(
+        ListedShare(
             each.id,
             _link(base_url, each),
             each.container,
@@ -333,7 +337,7 @@ def list_shares(
         )
         for each in found
     ]
-    return Shares(infos, cursors.encode(more, *scope) if more else None)
+    return ListSharesResponse(infos, cursors.encode(more, *scope) if more else None)
 
 
 class RevokeShareRequest(Fields, frozen=True):
@@ -355,7 +359,7 @@ def operations(blobs: BlobStore, shares: ShareStore, cursors: Cursors, delivery:
         "share-blob": Operation(
             handle=partial(share_blob, blobs, shares, delivery),
             request=ShareBlobRequest,
-            response=Shared,
+            response=ShareBlobResponse,
             summary="Create a link with which anybody may read or write a blob.\nA plain link is a signed "
             "URL at the storage account: it lasts up to 7 days and cannot be revoked. A revocable link is a URL of "
             "this app: it can be counted, listed and revoked, open all blobs below a prefix, or work just once.",
@@ -374,7 +378,7 @@ def operations(blobs: BlobStore, shares: ShareStore, cursors: Cursors, delivery:
         "list-shares": Operation(
             handle=partial(list_shares, shares, cursors, delivery),
             request=ListSharesRequest,
-            response=Shares,
+            response=ListSharesResponse,
             summary="List the revocable links.",
             errors=OUTAGES,
             examples=(Example("All", {}),),

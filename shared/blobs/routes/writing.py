@@ -109,7 +109,7 @@ class PutBlobRequest(Fields, frozen=True):
     if_unmodified_since: Header | None = None
 
 
-class StoredBlob(msgspec.Struct, frozen=True):
+class PutBlobResponse(msgspec.Struct, frozen=True):
     """A blob as it was stored."""
 
     container: str
@@ -160,7 +160,7 @@ def put_blob(
             properties = msgspec.structs.replace(properties, metadata=metadata)
     stored = blobs.put(target, data, properties, conditions, fields.x_ms_content_crc64)
     return Response.json(
-        StoredBlob(
+        PutBlobResponse(
             fields.container,
             name,
             len(data),
@@ -252,7 +252,7 @@ def operations(blobs: BlobStore, most: int, identifier: Callable[[], Identifier]
         "put-blob": Operation(
             handle=partial(put_blob, blobs, most, identifier),
             request=PutBlobRequest,
-            response=StoredBlob,
+            response=PutBlobResponse,
             summary="Store a blob: the body is its bytes.\nIt is stored whole or not at all, and storage checks its "
             "MD5. `If-None-Match: *` stores it only where none exists, `If-Match` only over the one with this ETag. "
             "Content-Type, Content-Encoding, Content-Language, Content-Disposition, Cache-Control and `x-ms-meta-*` "

@@ -140,7 +140,7 @@ class RegisterPasskeyRequest(Fields, frozen=True):
     label: Label = DEFAULT_LABELS["passkey"]
 
 
-class DescribedFactor(msgspec.Struct, frozen=True):
+class FactorResponse(msgspec.Struct, frozen=True):
     """One factor."""
 
     factor_id: FactorId
@@ -161,7 +161,7 @@ class DescribedPasskeys(msgspec.Struct, frozen=True):
 class FactorsResponse(msgspec.Struct, frozen=True):
     """The factors, the oldest first."""
 
-    factors: list[DescribedFactor]
+    factors: list[FactorResponse]
     recovery_codes_left: int
     passkeys: DescribedPasskeys
 
@@ -178,13 +178,17 @@ class DeleteFactorRequest(Fields, frozen=True):
     ] = False
 
 
-class RecoveryCodesResponse(msgspec.Struct, frozen=True):
+class NewRecoveryCodesResponse(msgspec.Struct, frozen=True):
     """New recovery codes."""
 
     recovery_codes: RecoveryCodes
 
 
-class UserFactorsRequest(Fields, frozen=True):
+class ListFactorsRequest(Fields, frozen=True):
+    user_id: UserId
+
+
+class ResetFactorsRequest(Fields, frozen=True):
     user_id: UserId
 
 
@@ -259,14 +263,14 @@ def my_factors(factors: Factors, session: ActiveSession) -> FactorsResponse:
     return _described_all(factors, partition)
 
 
-def list_factors(factors: Factors, request: UserFactorsRequest) -> FactorsResponse:
+def list_factors(factors: Factors, request: ListFactorsRequest) -> FactorsResponse:
     partition = factors.read(request.user_id.lower())
     if partition is None:
         raise UnknownUser("No user has this id.")
     return _described_all(factors, partition)
 
 
-def rename_factor(factors: Factors, request: RenameFactorRequest, session: ActiveSession) -> DescribedFactor:
+def rename_factor(factors: Factors, request: RenameFactorRequest, session: ActiveSession) -> FactorResponse:
     return _described(factors.rename(session.user.user_id, request.factor_id, request.label))
 
 
@@ -276,11 +280,11 @@ def delete_factor(factors: Factors, request: DeleteFactorRequest, session: Activ
 
 
 def new_recovery_codes(factors: Factors, session: ActiveSession) -> Response:
-    response = RecoveryCodesResponse(factors.new_recovery_codes(session))
+    response = NewRecoveryCodesResponse(factors.new_recovery_codes(session))
     return Response.json(response, outcome="recovery-codes-renewed")
 
 
-def reset_factors(factors: Factors, request: UserFactorsRequest) -> Response:
+def reset_factors(factors: Factors, request: ResetFactorsRequest) -> Response:
     if not factors.reset(request.user_id.lower()):
         raise UnknownUser("No user has this id.")
     return Response(204, outcome="factors-reset")
@@ -356,9 +360,9 @@ def _described_all(factors: Factors, partition: Partition) -> FactorsResponse:
     )
 
 
-def _described(factor: Factor) -> DescribedFactor:
+def _described(factor: Factor) -> FactorResponse:
     used = factor.document.last_used
-    return DescribedFactor(
+    return FactorResponse(
         factor.factor_id,
         factor.kind,
         factor.document.label,
@@ -424,7 +428,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
         "rename-factor": Operation(
             handle=partial(rename_factor, factors),
             request=RenameFactorRequest,
-            response=DescribedFactor,
+            response=FactorResponse,
             summary="Give one of your factors another label.",
             errors=(*SESSION_ERRORS, UnknownFactor, Busy),
             examples=(Example("A new label", {"factor_id": _EXAMPLE_FACTOR, "label": "Old phone"}),),
@@ -444,7 +448,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
         "new-recovery-codes": Operation(
             handle=partial(new_recovery_codes, factors),
             request=None,
-            response=RecoveryCodesResponse,
+            response=NewRecoveryCodesResponse,
             summary="Get ten new recovery codes. The old ones are void at once.\n\nOther sessions of the user end. "
             "Needs a fresh sign-in.",
             errors=(NoFactor, *changing),
@@ -453,7 +457,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
         ),
         "list-factors": Operation(
             handle=partial(list_factors, factors),
-            request=UserFactorsRequest,
+            request=ListFactorsRequest,
             response=FactorsResponse,
             summary="List the second factors of a user.",
             errors=(UnknownUser, Unavailable),
@@ -461,7 +465,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
         ),
         "reset-factors": Operation(
             handle=partial(reset_factors, factors),
-            request=UserFactorsRequest,
+            request=ResetFactorsRequest,
             response=None,
             summary="Remove all second factors and recovery codes of a user who has lost them.\n\nAll sessions of the "
             "user end. Then the password alone signs in: check the person's identity first.",

@@ -11,18 +11,22 @@ _ALICE_ID = "5eed0000-0000-4000-8000-000000000001"
 """A user of the sample data."""
 
 
-class UserSessionsRequest(Fields, frozen=True):
+class ListSessionsRequest(Fields, frozen=True):
     user_id: UserId
 
 
-def list_sessions(sessions: SessionStore, fields: UserSessionsRequest) -> SessionsResponse:
+class EndSessionsRequest(Fields, frozen=True):
+    user_id: UserId
+
+
+def list_sessions(sessions: SessionStore, fields: ListSessionsRequest) -> SessionsResponse:
     found = sessions.listed(fields.user_id.lower())
     if found is None:
         raise UnknownUser("No user has this id.")
     return described(found, "")
 
 
-def end_sessions(sessions: SessionStore, fields: UserSessionsRequest) -> Response:
+def end_sessions(sessions: SessionStore, fields: EndSessionsRequest) -> Response:
     if not sessions.end_all(fields.user_id.lower()):
         raise UnknownUser("No user has this id.")
     return Response(204)
@@ -33,7 +37,7 @@ def operations(sessions: SessionStore) -> dict[str, Operation]:
     return {
         "list-sessions": Operation(
             handle=partial(list_sessions, sessions),
-            request=UserSessionsRequest,
+            request=ListSessionsRequest,
             response=SessionsResponse,
             summary="List the sessions of a user that have not ended.",
             errors=(UnknownUser, Unavailable),
@@ -41,7 +45,7 @@ def operations(sessions: SessionStore) -> dict[str, Operation]:
         ),
         "end-sessions": Operation(
             handle=partial(end_sessions, sessions),
-            request=UserSessionsRequest,
+            request=EndSessionsRequest,
             response=None,
             summary="End all sessions of a user.\n\nFunctions with access `session` refuse their access tokens at "
             "once. Elsewhere an access token is valid until it expires, at most ten minutes.",

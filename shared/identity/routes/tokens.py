@@ -52,7 +52,7 @@ class CheckTokenResponse(msgspec.Struct, frozen=True, omit_defaults=True, kw_onl
     reason: Reason | UnsetType = UNSET
 
 
-class MetadataResponse(msgspec.Struct, frozen=True):
+class OpenidConfigurationResponse(msgspec.Struct, frozen=True):
     """Authorization server metadata (RFC 8414, section 2), as far as a resource server needs them."""
 
     issuer: str
@@ -63,7 +63,7 @@ class MetadataResponse(msgspec.Struct, frozen=True):
     claims_supported: list[str]
 
 
-class KeySetResponse(msgspec.Struct, frozen=True):
+class TokenKeysResponse(msgspec.Struct, frozen=True):
     """A JWK Set (RFC 7517, section 5)."""
 
     keys: list[dict[str, str]]
@@ -117,8 +117,8 @@ class TokenChecks:
         )
 
 
-def openid_configuration(settings: IdentitySettings) -> MetadataResponse:
-    return MetadataResponse(
+def openid_configuration(settings: IdentitySettings) -> OpenidConfigurationResponse:
+    return OpenidConfigurationResponse(
         issuer=settings.issuer,
         jwks_uri=f"{settings.issuer}/tokens/jwks",
         response_types_supported=[],
@@ -141,8 +141,8 @@ def openid_configuration(settings: IdentitySettings) -> MetadataResponse:
     )
 
 
-def token_keys(key: TokenKey) -> KeySetResponse:
-    return KeySetResponse(key.public_jwks())
+def token_keys(key: TokenKey) -> TokenKeysResponse:
+    return TokenKeysResponse(key.public_jwks())
 
 
 def _time(seconds: float) -> str:
@@ -168,14 +168,14 @@ def operations(
         "openid-configuration": Operation(
             handle=partial(openid_configuration, settings),
             request=None,
-            response=MetadataResponse,
+            response=OpenidConfigurationResponse,
             summary="The metadata that a resource server needs to check our access tokens (RFC 8414).",
             cache_seconds=PUBLIC_SECONDS,
         ),
         "token-keys": Operation(
             handle=lambda: token_keys(key()),
             request=None,
-            response=KeySetResponse,
+            response=TokenKeysResponse,
             summary="The public keys of our access tokens (RFC 7517), and no others.",
             errors=(Busy, StorageUnavailable, Unavailable),
             cache_seconds=PUBLIC_SECONDS,

@@ -143,7 +143,7 @@ class PredictBatchRequest(Fields, frozen=True, kw_only=True):
     ] = 60_000
 
 
-class PredictedBatch(msgspec.Struct, frozen=True):
+class PredictBatchResponse(msgspec.Struct, frozen=True):
     """For each input blob its output, or a problem with the name of the input.
 
     Beside `name`, the output's: `source`, `row_count` and `sha256`. A repeated call returns what the first one wrote.
@@ -168,7 +168,7 @@ def predict_batch(
     parquet: Parquet,
     cursors: Cursors,
     fields: PredictBatchRequest,
-) -> PredictedBatch:
+) -> PredictBatchResponse:
     scope = ("predict-batch", fields.model, fields.version, fields.source, fields.target)
     position = None if fields.cursor is None else cursors.decode(fields.cursor, _Position, *scope)
     stored = models.records.get(fields.model, position.version if position is not None else fields.version)
@@ -187,7 +187,7 @@ def predict_batch(
     for number, file in enumerate(left):
         cursor = cursors.encode(_Position(file.name, stored.manifest.version, digest), *scope)
         if number and monotonic() - began > half:
-            return PredictedBatch(count, found, cursor)
+            return PredictBatchResponse(count, found, cursor)
         try:
             with call_limit(max(0.1, seconds_left() - MARGIN_SECONDS)):
                 blob = _one(models, outputs, reader(), parquet, stored, fields, file)
@@ -195,19 +195,19 @@ def predict_batch(
             if isinstance(error, TemporaryFailure) and not error.cut_short:
                 raise
             if number:
-                return PredictedBatch(count, found, cursor)
+                return PredictBatchResponse(count, found, cursor)
             raise BatchTooLarge(
                 f"The blob {file.name[:200]} takes longer than this call. Send a larger timeout_ms, or split the blob."
             ) from error
         except (Busy, ModelNotTrusted, BatchTooLarge):
             if not number:
                 raise
-            return PredictedBatch(count, found, cursor)
+            return PredictBatchResponse(count, found, cursor)
         except Refused as error:
             blob = {"name": file.name, **problem_fields(error)}
         count += int(blob.get("row_count", 0))
         found.append(blob)
-    return PredictedBatch(count, found, None)
+    return PredictBatchResponse(count, found, None)
 
 
 def _files(reader: Reader, fields: PredictBatchRequest) -> list[File]:
@@ -325,7 +325,7 @@ def operations(
         "predict-batch": Operation(
             handle=partial(predict_batch, models, outputs, reader, parquet, cursors),
             request=PredictBatchRequest,
-            response=PredictedBatch,
+            response=PredictBatchResponse,
             summary="Predict for every row of data files: one output blob for each input blob.\nAn output has the "
             "columns of its input and the prediction. Its name depends on the input's name and ETag and on the model's "
             "version, and it is written once: a repeated call does nothing twice. A row that does not fit stops its "

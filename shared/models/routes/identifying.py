@@ -28,7 +28,7 @@ class IdentifyBlobsRequest(Fields, frozen=True):
     cursor: Annotated[str, Meta(max_length=4096)] | None = None
 
 
-class IdentifiedBlobs(msgspec.Struct, frozen=True):
+class IdentifyBlobsResponse(msgspec.Struct, frozen=True):
     """For each blob its name, or a problem with its name.
 
     Beside the name: `label`, `mime_type`, `group`, `score`, and `mismatch`, which is true where the content is of
@@ -39,7 +39,7 @@ class IdentifiedBlobs(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-def identify_blobs(identifier: Identifier, cursors: Cursors, fields: IdentifyBlobsRequest) -> IdentifiedBlobs:
+def identify_blobs(identifier: Identifier, cursors: Cursors, fields: IdentifyBlobsRequest) -> IdentifyBlobsResponse:
     cursor = None
     if fields.names is not None:
         for field in ("prefix", "cursor"):
@@ -61,7 +61,7 @@ def identify_blobs(identifier: Identifier, cursors: Cursors, fields: IdentifyBlo
     for name, result in zip(names, results, strict=True):
         described = problem_fields(result) if isinstance(result, StrongroomError) else msgspec.structs.asdict(result)
         blobs.append({"name": name, **described})
-    return IdentifiedBlobs(blobs, cursor)
+    return IdentifyBlobsResponse(blobs, cursor)
 
 
 def operations(identifier: Identifier, cursors: Cursors) -> dict[str, Operation]:
@@ -70,7 +70,7 @@ def operations(identifier: Identifier, cursors: Cursors) -> dict[str, Operation]
         "identify-blobs": Operation(
             handle=partial(identify_blobs, identifier, cursors),
             request=IdentifyBlobsRequest,
-            response=IdentifiedBlobs,
+            response=IdentifyBlobsResponse,
             summary="Find out what blobs really are, from their bytes.\nGoogle's Magika, a model that ships with the "
             "app, reads the first and the last 4 KiB of each blob. `mismatch` is true where the content belongs to "
             "another group (image, document, archive, executable, audio, video, text with code) than the name's ending "

@@ -64,7 +64,7 @@ class PredictRequest(Fields, frozen=True):
     timeout_ms: TimeoutMs = 5000
 
 
-class Predicted(msgspec.Struct, frozen=True):
+class PredictResponse(msgspec.Struct, frozen=True):
     """The outputs by tensor name, and a prediction for each row. NaN and infinity are null."""
 
     model: str
@@ -129,7 +129,7 @@ def predict(models: Models, fields: PredictRequest) -> Response:
         count = tensors[0].shape[0] if tensors[0].shape else 1
     results, predictions = models.predict(manifest, tensors, count)
     outputs = {each.name: nested(values_of(each), each.shape) for each in results}
-    response = Response.json(Predicted(manifest.name, manifest.version, outputs, predictions))
+    response = Response.json(PredictResponse(manifest.name, manifest.version, outputs, predictions))
     if len(response.body) > MAX_OUTPUT_BYTES:
         raise OutputTooLarge(f"{_TOO_LARGE} Send fewer rows.")
     return response
@@ -147,7 +147,7 @@ def _score(models: Models, stored: Stored, fields: PredictRequest) -> Response:
     result = models.endpoints.score(manifest.url or "", manifest.deployment, key, body)
     count = None if fields.rows is None else len(fields.rows)
     found = predictions_in(result, manifest.labels or [], count)
-    return Response.json(Predicted(manifest.name, manifest.version, {"response": result}, found))
+    return Response.json(PredictResponse(manifest.name, manifest.version, {"response": result}, found))
 
 
 def operations(models: Models) -> dict[str, Operation]:
@@ -156,7 +156,7 @@ def operations(models: Models) -> dict[str, Operation]:
         "predict": Operation(
             handle=partial(predict, models),
             request=PredictRequest,
-            response=Predicted,
+            response=PredictResponse,
             summary="Predict with a saved model.\nThe app checks names, types and shapes before the model runs, in a "
             "process of its own. A classifier returns a label with its score, a regression a value.",
             errors=(

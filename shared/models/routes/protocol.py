@@ -44,7 +44,7 @@ class V2MetadataRequest(Fields, frozen=True):
     ] = ""
 
 
-class V2Response(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class V2MetadataResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The members depend on the path."""
 
     name: str = ""
@@ -159,7 +159,7 @@ def operations(models: Models, max_body_bytes: int) -> dict[str, Operation]:
         "v2-metadata": Operation(
             handle=partial(v2_metadata, models),
             request=V2MetadataRequest,
-            response=V2Response,
+            response=V2MetadataResponse,
             summary="The server's and the models' metadata, by the Open Inference Protocol v2.\nClients such as "
             "tritonclient call it by themselves, with the app's address and `/api` as their base.",
             errors=(*MODEL_ERRORS, UnsupportedModel, UnknownPath, *OUTAGES),

@@ -314,14 +314,14 @@ class ListedModel(msgspec.Struct, frozen=True, kw_only=True):
     created: str | None
 
 
-class Models(msgspec.Struct, frozen=True):
+class ListModelsResponse(msgspec.Struct, frozen=True):
     """Models, by name."""
 
     models: list[ListedModel]
     cursor: str | None
 
 
-def list_models(records: RecordStore, cursors: Cursors, fields: ListModelsRequest) -> Models:
+def list_models(records: RecordStore, cursors: Cursors, fields: ListModelsRequest) -> ListModelsResponse:
     scope = ("list-models", fields.prefix)
     after = "" if fields.cursor is None else cursors.decode(fields.cursor, str, *scope)
     found = records.page(fields.prefix, after, fields.limit + 1)
@@ -340,7 +340,7 @@ def list_models(records: RecordStore, cursors: Cursors, fields: ListModelsReques
                 created=None if record is None else record.time,
             )
         )
-    return Models(listed, cursors.encode(more, *scope) if more else None)
+    return ListModelsResponse(listed, cursors.encode(more, *scope) if more else None)
 
 
 def operations(
@@ -382,7 +382,7 @@ def operations(
         "list-models": Operation(
             handle=partial(list_models, records, cursors),
             request=ListModelsRequest,
-            response=Models,
+            response=ListModelsResponse,
             summary="List the saved models.",
             errors=OUTAGES,
             examples=(Example("All", {}),),

@@ -54,6 +54,7 @@ ImportedId = Annotated[
 Created = Annotated[
     Annotated[datetime, Meta(tz=True)] | None, Meta(description="When the user was created; without it now.")
 ]
+StoredUserId = Annotated[str, Meta(description="The id of a user.", examples=[_ALICE_ID])]
 Disabled = Annotated[bool, Meta(description="Whether the user cannot log in.")]
 
 
@@ -99,12 +100,12 @@ class ImportUserRequest(Fields, frozen=True):
     ] = None
 
 
-class NamedUser(msgspec.Struct, frozen=True):
+class NamedUserResponse(msgspec.Struct, frozen=True):
     user: str
     user_id: UserId
 
 
-class ImportUsersResponse(msgspec.Struct, frozen=True):
+class ImportUserResponse(msgspec.Struct, frozen=True):
     """The results of a batch in its order: each a user, or a problem (RFC 9457) with its `status` and `code`."""
 
     results: list[Any]
@@ -116,7 +117,7 @@ class ListUsersRequest(Fields, frozen=True):
     cursor: Cursor = None
 
 
-class DescribedUser(msgspec.Struct, frozen=True):
+class UserResponse(msgspec.Struct, frozen=True):
     user: str
     user_id: UserId
     created: str
@@ -131,7 +132,7 @@ class DescribedUser(msgspec.Struct, frozen=True):
 
 
 class ListUsersResponse(msgspec.Struct, frozen=True):
-    users: list[DescribedUser]
+    users: list[UserResponse]
     cursor: str | None
 
 
@@ -140,7 +141,7 @@ class ExportUsersRequest(Fields, frozen=True):
     cursor: Cursor = None
 
 
-class ExportedUser(DescribedUser, frozen=True):
+class ExportedUser(UserResponse, frozen=True):
     hash: Annotated[str, Meta(description="The stored hash, as import-user accepts it.")]
 
 
@@ -149,17 +150,21 @@ class ExportUsersResponse(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-class UserRequest(Fields, frozen=True):
-    user_id: Annotated[str, Meta(description="The id of a user.", examples=[_ALICE_ID])]
+class GetUserRequest(Fields, frozen=True):
+    user_id: StoredUserId
+
+
+class DeleteUserRequest(Fields, frozen=True):
+    user_id: StoredUserId
 
 
 class UpdateUserRequest(Fields, frozen=True):
-    user_id: Annotated[str, Meta(description="The id of a user.", examples=[_ALICE_ID])]
+    user_id: StoredUserId
     disabled: Disabled | UnsetType = UNSET
 
 
 class SetRolesRequest(Fields, frozen=True):
-    user_id: Annotated[str, Meta(description="The id of a user.", examples=[_ALICE_ID])]
+    user_id: StoredUserId
     roles: Annotated[
         list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]],
         Meta(
@@ -176,7 +181,7 @@ SubjectMap = Annotated[dict[SubjectType, SubjectText | int | float], Meta(min_le
 
 
 class LinkSubjectRequest(Fields, frozen=True):
-    user_id: Annotated[str, Meta(description="The id of a user.", examples=[_ALICE_ID])]
+    user_id: StoredUserId
     subjects: Annotated[
         Annotated[list[SubjectText | SubjectMap], Meta(max_length=20)] | SubjectMap,
         Meta(
@@ -206,19 +211,19 @@ class RewrapPasswordsResponse(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-def change_password(accounts: Accounts, request: ChangePasswordRequest) -> NamedUser:
+def change_password(accounts: Accounts, request: ChangePasswordRequest) -> NamedUserResponse:
     return _named(accounts.change_password(_name(request.user), request.old_password, request.password))
 
 
-def reset_password(accounts: Accounts, request: ResetPasswordRequest) -> NamedUser:
+def reset_password(accounts: Accounts, request: ResetPasswordRequest) -> NamedUserResponse:
     return _named(accounts.reset_password(_name(request.user), request.password))
 
 
-def rename_user(accounts: Accounts, request: RenameUserRequest) -> NamedUser:
+def rename_user(accounts: Accounts, request: RenameUserRequest) -> NamedUserResponse:
     return _named(accounts.rename(_name(request.user), check_name(request.new_name, "new_name")))
 
 
-def import_user(accounts: Accounts, request: ImportUserRequest) -> Response | ImportUsersResponse:
+def import_user(accounts: Accounts, request: ImportUserRequest) -> Response | ImportUserResponse:
     if request.batch is None:
         if request.user is None or request.hash is None:
             raise invalid_field("user", "Provide `user` and `hash`, or a `batch` of them.")
@@ -246,7 +251,7 @@ def import_user(accounts: Accounts, request: ImportUserRequest) -> Response | Im
         imported = accounts.import_users([new for _, new in valid])
     for (position, _), result in zip(valid, imported, strict=True):
         results[position] = _named(result) if isinstance(result, User) else problem_fields(result)
-    return ImportUsersResponse(results)
+    return ImportUserResponse(results)
 
 
 def _new_user(item: ImportUserItem) -> NewUser:
@@ -287,27 +292,27 @@ def export_users(accounts: Accounts, cursors: Cursors, request: ExportUsersReque
     return ExportUsersResponse(users, cursor)
 
 
-def get_user(accounts: Accounts, request: UserRequest) -> DescribedUser:
+def get_user(accounts: Accounts, request: GetUserRequest) -> UserResponse:
     return _described(accounts.users.by_id(request.user_id).user)
 
 
-def update_user(accounts: Accounts, request: UpdateUserRequest) -> DescribedUser:
+def update_user(accounts: Accounts, request: UpdateUserRequest) -> UserResponse:
     if isinstance(request.disabled, UnsetType):
         raise invalid_field("disabled", "Provide `disabled`: true or false.")
     return _described(accounts.set_disabled(request.user_id, request.disabled))
 
 
-def set_roles(accounts: Accounts, request: SetRolesRequest) -> DescribedUser:
+def set_roles(accounts: Accounts, request: SetRolesRequest) -> UserResponse:
     return _described(accounts.set_roles(request.user_id, request.roles))
 
 
-def link_subject(accounts: Accounts, request: LinkSubjectRequest) -> DescribedUser:
+def link_subject(accounts: Accounts, request: LinkSubjectRequest) -> UserResponse:
     listed = request.subjects if isinstance(request.subjects, list) else [request.subjects]
     subjects = [{"email": each} if isinstance(each, str) else each for each in listed]
     return _described(accounts.set_subjects(request.user_id, subjects))
 
 
-def delete_user(accounts: Accounts, request: UserRequest) -> Response:
+def delete_user(accounts: Accounts, request: DeleteUserRequest) -> Response:
     accounts.delete(request.user_id)
     return Response(204)
 
@@ -324,12 +329,12 @@ def _name(name: str) -> str:
     return check_name(name, "user")
 
 
-def _named(user: User) -> NamedUser:
-    return NamedUser(user.name, user.user_id)
+def _named(user: User) -> NamedUserResponse:
+    return NamedUserResponse(user.name, user.user_id)
 
 
-def _described(user: User) -> DescribedUser:
-    return DescribedUser(
+def _described(user: User) -> UserResponse:
+    return UserResponse(
         user.name,
         user.user_id,
         rfc3339(user.created),
@@ -351,7 +356,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
         "change-password": Operation(
             handle=partial(change_password, accounts),
             request=ChangePasswordRequest,
-            response=NamedUser,
+            response=NamedUserResponse,
             summary="Change a user's password, with the old one.\n\nWrong old passwords count as verify-password "
             "counts them, and the response for an unknown user is the one for a wrong password.",
             errors=(WrongPassword, SamePassword, UserDisabled, TooManyAttempts, UserLocked, *setting),
@@ -366,7 +371,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
         "reset-password": Operation(
             handle=partial(reset_password, accounts),
             request=ResetPasswordRequest,
-            response=NamedUser,
+            response=NamedUserResponse,
             summary="Set a user's password, as an operator.\n\nIt also ends the user's wait after wrong passwords.",
             errors=(UnknownUser, *setting),
             examples=(Example("A new password", {"user": alice, "password": EXAMPLE_PASSWORD}),),
@@ -375,7 +380,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
         "rename-user": Operation(
             handle=partial(rename_user, accounts),
             request=RenameUserRequest,
-            response=NamedUser,
+            response=NamedUserResponse,
             summary="Rename a user. The user's id and the count of wrong passwords stay.\n\nIf the password is the new "
             "name or a part of it, the response is 422.",
             errors=(UnknownUser, UserExists, WeakPassword, HashTooLarge, Busy, Unavailable),
@@ -385,7 +390,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
         "import-user": Operation(
             handle=partial(import_user, accounts),
             request=ImportUserRequest,
-            response=(NamedUser, ImportUsersResponse),
+            response=(NamedUserResponse, ImportUserResponse),
             summary="Create users with a hash from elsewhere: one, or up to 1,000 in a batch.\n\nThe first login "
             "replaces the hash by one of Argon2id.",
             errors=(InvalidHash, UserExists, Busy, Unavailable),
@@ -412,8 +417,8 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
         ),
         "get-user": Operation(
             handle=partial(get_user, accounts),
-            request=UserRequest,
-            response=DescribedUser,
+            request=GetUserRequest,
+            response=UserResponse,
             summary="Show a user, without the hash.",
             errors=(UnknownUser, Unavailable),
             examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
@@ -421,7 +426,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
         "update-user": Operation(
             handle=partial(update_user, accounts),
             request=UpdateUserRequest,
-            response=DescribedUser,
+            response=UserResponse,
             summary="Disable or enable a user.\n\nDisabling ends all sessions. The password of a disabled user is not "
             "valid. If it is right, verify-password says `reason`: `disabled`.",
             errors=(UnknownUser, Busy, Unavailable),
@@ -431,7 +436,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
         "set-roles": Operation(
             handle=partial(set_roles, accounts),
             request=SetRolesRequest,
-            response=DescribedUser,
+            response=UserResponse,
             summary="Replace the roles of a user.\n\nAccess tokens that were issued before keep the former roles until "
             "they expire, at most ten minutes.",
             errors=(UnknownUser, Busy, Unavailable),
@@ -441,7 +446,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
         "link-subject": Operation(
             handle=partial(link_subject, accounts),
             request=LinkSubjectRequest,
-            response=DescribedUser,
+            response=UserResponse,
             summary="Replace the subjects of a user: the data that the user may see as their own.",
             errors=(UnknownUser, Busy, Unavailable),
             examples=(Example("A customer", {"user_id": _ALICE_ID, "subjects": [{"customer_id": 7}]}),),
@@ -449,7 +454,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
         ),
         "delete-user": Operation(
             handle=partial(delete_user, accounts),
-            request=UserRequest,
+            request=DeleteUserRequest,
             response=None,
             summary="Delete a user: the hash, sessions and factors.",
             errors=(UnknownUser, Busy, Unavailable),

@@ -111,7 +111,7 @@ class DecryptResponse(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class DataKeyShared(Fields, frozen=True, kw_only=True):
+class GenerateDataKeyShared(Fields, frozen=True, kw_only=True):
     """The fields of a data key, alone or in a batch."""
 
     key: KeyName | None = None
@@ -119,18 +119,18 @@ class DataKeyShared(Fields, frozen=True, kw_only=True):
     associated_data: AssociatedData | None = None
 
 
-class DataKeyItem(DataKeyShared, frozen=True, kw_only=True):
+class GenerateDataKeyItem(GenerateDataKeyShared, frozen=True, kw_only=True):
     reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
 
-class DataKeyRequest(DataKeyShared, frozen=True, kw_only=True):
+class GenerateDataKeyRequest(GenerateDataKeyShared, frozen=True, kw_only=True):
     """One, or a batch. A field beside `batch` is the default for its items."""
 
     wrapped_only: WrappedOnly = False
-    batch: Annotated[list[Any], batch_of(DataKeyItem)] | None = None
+    batch: Annotated[list[Any], batch_of(GenerateDataKeyItem)] | None = None
 
 
-class DataKeyResponse(msgspec.Struct, frozen=True, kw_only=True):
+class GenerateDataKeyResponse(msgspec.Struct, frozen=True, kw_only=True):
     """256 random bits, and a JWE of them, which `decrypt` opens."""
 
     key: str
@@ -228,24 +228,26 @@ def _key_name(item: DecryptShared | RewrapShared, common: DecryptRequest | Rewra
 
 
 def generate_data_key(
-    keys: KeyStore, fields: DataKeyRequest, caller: Caller = NOBODY
-) -> DataKeyResponse | BatchResponse:
+    keys: KeyStore, fields: GenerateDataKeyRequest, caller: Caller = NOBODY
+) -> GenerateDataKeyResponse | BatchResponse:
     if fields.batch is None:
         return _generate_data_key(keys, caller, fields, fields)
     refuse_beside_batch(fields, "associated_data")
-    return respond_batch(fields.batch, DataKeyItem, lambda item: _generate_data_key(keys, caller, item, fields))
+    return respond_batch(fields.batch, GenerateDataKeyItem, lambda item: _generate_data_key(keys, caller, item, fields))
 
 
-def _generate_data_key(keys: KeyStore, caller: Caller, item: DataKeyShared, common: DataKeyRequest) -> DataKeyResponse:
+def _generate_data_key(
+    keys: KeyStore, caller: Caller, item: GenerateDataKeyShared, common: GenerateDataKeyRequest
+) -> GenerateDataKeyResponse:
     key, number = _encrypting(keys, caller, item.key or common.key)
     wrapped_only = common.wrapped_only if item.wrapped_only is None else item.wrapped_only
     data_key = secrets.token_bytes(DATA_KEY_BYTES)
-    return DataKeyResponse(
+    return GenerateDataKeyResponse(
         key=key.name,
         version=number,
         ciphertext=_sealed(key, number, data_key, _bytes(item.associated_data)),
         plaintext_base64=msgspec.UNSET if wrapped_only else encode_base64(data_key),
-        reference=item.reference if isinstance(item, DataKeyItem) else msgspec.UNSET,
+        reference=item.reference if isinstance(item, GenerateDataKeyItem) else msgspec.UNSET,
     )
 
 
@@ -424,8 +426,8 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
         "generate-data-key": Operation(
             handle=by_caller(generate_data_key),
             with_request=True,
-            request=DataKeyRequest,
-            response=(DataKeyResponse, BatchResponse),
+            request=GenerateDataKeyRequest,
+            response=(GenerateDataKeyResponse, BatchResponse),
             summary="Create a data key for encrypting large data where it is, and a JWE of it to store with the data.",
             errors=errors,
             examples=(Example("For a large file", {"key": "sample-aes"}),),

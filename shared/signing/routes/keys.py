@@ -156,7 +156,11 @@ class ListKeysRequest(Fields, frozen=True, kw_only=True):
     deleted: Annotated[bool, msgspec.Meta(description="List the deleted keys that can be restored instead.")] = False
 
 
-class NamedKeyRequest(Fields, frozen=True, kw_only=True):
+class GetKeyRequest(Fields, frozen=True, kw_only=True):
+    name: KeyName
+
+
+class RestoreKeyRequest(Fields, frozen=True, kw_only=True):
     name: KeyName
 
 
@@ -254,7 +258,7 @@ class ExportKeyResponse(msgspec.Struct, frozen=True):
     private_key: str
 
 
-class MasterKeyResponse(msgspec.Struct, frozen=True):
+class RotateMasterKeyResponse(msgspec.Struct, frozen=True):
     master_key_version: str
 
 
@@ -366,7 +370,7 @@ def list_keys(keys: KeyStore, cursors: Cursors, fields: ListKeysRequest) -> List
     return ListKeysResponse([listed(each.name, each.metadata) for each in found], cursor)
 
 
-def get_key(keys: KeyStore, fields: NamedKeyRequest) -> Response:
+def get_key(keys: KeyStore, fields: GetKeyRequest) -> Response:
     return _response(keys.refresh(fields.name))
 
 
@@ -404,7 +408,7 @@ def delete_key(keys: KeyStore, fields: DeleteKeyRequest) -> Response:
     return Response(204)
 
 
-def restore_key(keys: KeyStore, fields: NamedKeyRequest) -> Response:
+def restore_key(keys: KeyStore, fields: RestoreKeyRequest) -> Response:
     refuse_own(fields.name)
     return _response(keys.restore(fields.name))
 
@@ -428,8 +432,8 @@ def export_key(keys: KeyStore, fields: ExportKeyRequest, caller: Caller = NOBODY
     return ExportKeyResponse(fields.name, number, version.document.key_id, private_key)
 
 
-def rotate_master_key(keys: KeyStore) -> MasterKeyResponse:
-    return MasterKeyResponse(keys.rotate_master_key())
+def rotate_master_key(keys: KeyStore) -> RotateMasterKeyResponse:
+    return RotateMasterKeyResponse(keys.rotate_master_key())
 
 
 def _response(key: Key, status: int = 200) -> Response:
@@ -499,7 +503,7 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
         ),
         "get-key": managing(
             partial(get_key, keys),
-            NamedKeyRequest,
+            GetKeyRequest,
             "A key: its options, its versions and their public keys. The ETag changes with each change of the key.",
             writes=False,
             errors=KEY_ERRORS,
@@ -553,7 +557,7 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
         ),
         "restore-key": managing(
             partial(restore_key, keys),
-            NamedKeyRequest,
+            RestoreKeyRequest,
             "Restore a deleted key.",
             errors=(*KEY_ERRORS, KeyExists),
             examples=(Example("A deleted key", {"name": "sample-deleted"}),),
@@ -573,7 +577,7 @@ def operations(keys: KeyStore, lists: CallerLists, cursors: Cursors) -> dict[str
             writes=True,
             handle=partial(rotate_master_key, keys),
             request=None,
-            response=MasterKeyResponse,
+            response=RotateMasterKeyResponse,
             summary="Wrap the data key under the newest master key. Nothing else changes.",
             errors=STORE_ERRORS,
         ),

@@ -94,6 +94,10 @@ class SaveQueryRequest(Fields, frozen=True):
     ) = None
 
 
+class SaveQueryResponse(SavedQuery, frozen=True):
+    """The query as it was saved."""
+
+
 class DeleteQueryRequest(Fields, frozen=True):
     query_name: QueryName
 
@@ -269,7 +273,7 @@ def operations(
             writes=True,
             handle=partial(save_query, databases, store, lists, public_databases),
             request=SaveQueryRequest,
-            response=SavedQuery,
+            response=SaveQueryResponse,
             summary="Save a query under a name. A query with that name is replaced.\n"
             f"A change reaches other instances within 5 s, and callers without a key within {PUBLIC_CACHE_SECONDS} s.",
             errors=(UnknownDatabase, ReadOnly, SqlError, NotPublic, Unavailable),
