@@ -3,14 +3,16 @@
 Indexing needs only the route table, so a capability loads at the first call of one of its functions.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared.blobs import capability as blobs_capability
+from shared.capability import Capability, Expiring
 from shared.console import capability as console_capability
 from shared.data import capability as data_capability
 from shared.errors import StrongroomError
@@ -27,20 +29,11 @@ from shared.web import FUNCTION, GET, GET_HEAD, PUBLIC, Operation, Request, Resp
 from shared.web.respond import log, respond
 
 if TYPE_CHECKING:
-    from typing import Protocol
-
     from shared.blobs.routes.writing import Identifier
     from shared.idempotency import Idempotency
     from shared.identity.checking import CallerLists
     from shared.sandbox.process import Sandbox
     from shared.storage import Row, Storage
-
-    class Purged(Protocol):
-        """A store with expired records."""
-
-        def purge(self, now: datetime) -> int:
-            """Remove the records that have expired; returns their number."""
-            ...
 
 
 class App(msgspec.Struct, frozen=True):
@@ -127,25 +120,14 @@ def build(environ: Mapping[str, str]) -> App:
 
     console = console_capability.build(environ, blob_url)
 
-    def warnings() -> Iterator[tuple[str, str, str]]:
-        yield from sql.warnings()
-        yield from identity.warnings()
+    capabilities: tuple[Capability, ...] = (signing, passwords, identity, sql, data, blobs, console, models)
 
     @Once
     def health() -> Mapping[str, Operation]:
-        from shared.health import Probe, operations
+        from shared.health import operations
 
-        probes = [
-            Probe("table-storage", "storage", lambda: signing.keys().probe()),
-            Probe("blob-storage", "storage", lambda: blobs.listings().ping()),
-            Probe("master-key", "master-key", lambda: signing.keys().probe_master_key()),
-            Probe("stored-keys", "keys", lambda: signing.keys().probe_keys(), needed=False),
-            *(Probe(f"database-{name}", "databases", partial(sql.ping, name), needed=False) for name in sql.names),
-        ]
-        if passwords.pepper_key:
-            current = partial(signing.named_keys().current_version, passwords.pepper_key)
-            probes.append(Probe("pepper-key", "keys", current))
-        return operations(probes, warnings)
+        probes = [probe for each in capabilities for probe in each.probes()]
+        return operations(probes, lambda: chain.from_iterable(each.warnings() for each in capabilities))
 
     @Once
     def openapi() -> Mapping[str, Operation]:
@@ -160,14 +142,7 @@ def build(environ: Mapping[str, str]) -> App:
         return Idempotency(storage, signing.derive_key)
 
     routes = [
-        *signing.routes,
-        *passwords.routes,
-        *identity.routes,
-        *sql.routes,
-        *data.routes,
-        *blobs.routes,
-        *console.routes,
-        *models.routes,
+        *chain.from_iterable(each.routes for each in capabilities),
         Route("live", "live", GET_HEAD, PUBLIC, health),
         Route("health", "health", GET_HEAD, PUBLIC, health),
         Route("health-details", "health/details", GET, FUNCTION, health),
@@ -175,17 +150,10 @@ def build(environ: Mapping[str, str]) -> App:
     ]
 
     def purge(now: datetime) -> None:
-        stores: dict[str, Callable[[], Purged]] = {
-            "keys": signing.keys,
-            "users": passwords.attempts,
-            "sessions": identity.sessions,
-            "tickets": identity.tickets,
-            "addresses": identity.addresses,
-            "factors": identity.factors,
-            "shares": blobs.shares,
-            "models": models.files,
-            "idempotency": idempotency,
-        }
+        stores: dict[str, Callable[[], Expiring]] = {}
+        for each in capabilities:
+            stores |= each.expiring
+        stores["idempotency"] = idempotency
         removed: dict[str, int] = {}
         failures = []
         for name, store in stores.items():

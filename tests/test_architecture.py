@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CAPABILITIES = {"signing", "passwords", "sql", "blobs", "data", "console", "identity", "models"}
+CAPABILITIES = {each.parent.name for each in (ROOT / "shared").glob("*/capability.py")}
 LAYERS = [
     {"errors", "version", "once", "deadline", "memory"},
     {"settings", "inflight"},
     {"web"},
     {"storage", "sandbox"},
     {"health", "idempotency", "datafiles"},
+    {"capability"},
     CAPABILITIES,
     {"app"},
     {"function_app"},

@@ -1,12 +1,11 @@
 """Blobs, containers and shares: the routes, and how the app builds what serves them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from shared.blobs.settings import load_settings
+from shared.capability import Capability
 from shared.once import Once
 from shared.settings import Settings
 from shared.web import DELETE, FUNCTION, GET, GET_HEAD, GET_POST, POST, PUBLIC, PUT, Cursors, Operation, Route
@@ -16,15 +15,14 @@ if TYPE_CHECKING:
     from shared.blobs.store.blobs import BlobStore
     from shared.blobs.store.listings import ListingStore
     from shared.blobs.store.shares import ShareStore
+    from shared.health import Probe
     from shared.storage import Storage
 
 
-class Blobs(msgspec.Struct, frozen=True):
+class Blobs(Capability, frozen=True, kw_only=True):
     """What the app takes from this capability."""
 
-    routes: tuple[Route, ...]
     listings: Callable[[], "ListingStore"]
-    shares: Callable[[], "ShareStore"]
     link: Callable[[str, str], str]
     """The URL that opens a blob (container, name) for an hour."""
 
@@ -90,8 +88,13 @@ def build(
         now = datetime.now(UTC)
         return blob_store().signed_url(Grant(container, name, "r", now + timedelta(hours=1)), now)[0]
 
+    def probes() -> Iterator["Probe"]:
+        from shared.health import Probe
+
+        yield Probe("blob-storage", "storage", lambda: listings().ping())
+
     return Blobs(
-        (
+        routes=(
             Route("list-blobs", "list-blobs", GET_POST, FUNCTION, lists),
             Route("summarize-blobs", "summarize-blobs", POST, FUNCTION, lists),
             Route("get-blob", "blobs/{container}/{*name}", GET_HEAD, FUNCTION, blobs),
@@ -107,7 +110,8 @@ def build(
             Route("list-shares", "shares", GET, FUNCTION, blobs),
             Route("revoke-share", "shares/{id}", DELETE, FUNCTION, blobs),
         ),
-        listings,
-        shares,
-        link,
+        expiring={"shares": shares},
+        probes=probes,
+        listings=listings,
+        link=link,
     )

@@ -2,20 +2,13 @@
 
 from collections.abc import Callable, Mapping
 
-import msgspec
-
+from shared.capability import Capability
 from shared.console.settings import load_settings
 from shared.once import Once
 from shared.web import GET_HEAD, PUBLIC, Operation, Route
 
 
-class Console(msgspec.Struct, frozen=True):
-    """What the app takes from this capability."""
-
-    routes: tuple[Route, ...]
-
-
-def build(environ: Mapping[str, str], blob_url: Callable[[], str]) -> Console:
+def build(environ: Mapping[str, str], blob_url: Callable[[], str]) -> Capability:
     """`blob_url` returns the URL of the users' blobs, to which the page may upload. Raises InvalidSetting."""
     settings = load_settings(environ)
 
@@ -27,4 +20,4 @@ def build(environ: Mapping[str, str], blob_url: Callable[[], str]) -> Console:
 
         return operations(load(settings.mode), policy(blob_url()), is_open=settings.open)
 
-    return Console((Route("console", "console/{*path}", GET_HEAD, PUBLIC, console),))
+    return Capability(routes=(Route("console", "console/{*path}", GET_HEAD, PUBLIC, console),))

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from shared.capability import Capability
 from shared.once import Once
 from shared.web import FUNCTION, GET_POST, Operation, Route
 
@@ -15,10 +14,9 @@ if TYPE_CHECKING:
     from shared.storage import Storage
 
 
-class Data(msgspec.Struct, frozen=True):
+class Data(Capability, frozen=True, kw_only=True):
     """What the app takes from this capability."""
 
-    routes: tuple[Route, ...]
     queries: Callable[[], "Queries"]
     """Opens queries over data files."""
 
@@ -41,4 +39,4 @@ def build(
 
         return operations(queries())
 
-    return Data((Route("describe-data", "describe-data", GET_POST, FUNCTION, data),), queries)
+    return Data(routes=(Route("describe-data", "describe-data", GET_POST, FUNCTION, data),), queries=queries)

@@ -1,11 +1,10 @@
 """Sign-in: the routes, and how the app builds what serves them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from shared.capability import Capability
 from shared.errors import InvalidSetting
 from shared.identity.settings import issuer_warnings, load_other_issuers, load_settings
 from shared.once import Once
@@ -24,26 +23,15 @@ if TYPE_CHECKING:
     from shared.storage import Row, Storage
 
 
-class Identity(msgspec.Struct, frozen=True):
+class Identity(Capability, frozen=True, kw_only=True):
     """What the app takes from this capability."""
 
-    routes: tuple[Route, ...]
-    sessions: "Callable[[], SessionStore]"
-    """Has rows that expire."""
-    tickets: "Callable[[], TicketStore]"
-    """Has rows that expire."""
-    addresses: "Callable[[], AddressStore]"
-    """Has rows that expire."""
-    factors: "Callable[[], Factors]"
-    """Has rows that expire."""
     authenticate: Callable[[str], Session]
     """The session of an access token, for the routes with access SESSION of all capabilities. Raises InvalidToken."""
     removed: "Callable[[Sequence[Row]], None]"
     """Removes what other partitions hold about a deleted user, whose rows it gets."""
     callers: "Callable[[], CallerLists]"
     """Reads the lists of who may use a key or a saved query, and the tokens of those who call."""
-    warnings: Callable[[], Iterator[tuple[str, str, str]]]
-    """A code, the name of a setting and a sentence for each issuer that accepts nobody or everybody."""
 
 
 def build(
@@ -183,7 +171,7 @@ def build(
     sign_up_access = PUBLIC if settings.public_sign_up else FUNCTION
     by = "STRONGROOM_PUBLIC_SIGN_IN"
     return Identity(
-        (
+        routes=(
             Route("sign-up", "sign-up", POST, sign_up_access, signing_in, public_by="STRONGROOM_PUBLIC_SIGN_UP"),
             Route("sign-in", "sign-in", POST, sign_in_access, signing_in, public_by=by),
             Route("refresh-session", "sessions/refresh", POST, sign_in_access, signing_in, public_by=by),
@@ -212,12 +200,9 @@ def build(
             Route("start-sso", "sso/{provider}", GET, PUBLIC, single_sign_on),
             Route("finish-sso", "sso/{provider}/callback", GET, PUBLIC, single_sign_on),
         ),
-        sessions,
-        tickets,
-        addresses,
-        factors,
-        authenticate,
-        removed,
-        callers,
-        lambda: issuer_warnings(others),
+        expiring={"sessions": sessions, "tickets": tickets, "addresses": addresses, "factors": factors},
+        warnings=lambda: issuer_warnings(others),
+        authenticate=authenticate,
+        removed=removed,
+        callers=callers,
     )

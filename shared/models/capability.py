@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from shared.capability import Capability
 from shared.models.settings import load_settings
 from shared.once import Once
 from shared.web import DELETE, FUNCTION, GET, POST, PUT, Cursors, Operation, Route
@@ -20,11 +19,9 @@ if TYPE_CHECKING:
     from shared.storage import Storage
 
 
-class Models(msgspec.Struct, frozen=True):
+class Models(Capability, frozen=True, kw_only=True):
     """What the app takes from this capability."""
 
-    routes: tuple[Route, ...]
-    files: Callable[[], "ModelFiles"]
     identifier: Callable[[], "Identifier"]
     """Says what bytes are."""
 
@@ -110,7 +107,7 @@ def build(
         return operations(identifier(), cursors)
 
     return Models(
-        (
+        routes=(
             Route("save-model", "models/{name}", PUT, FUNCTION, saving),
             Route("list-models", "models", GET, FUNCTION, saving),
             Route("get-model", "models/{name}", GET, FUNCTION, saving),
@@ -121,6 +118,6 @@ def build(
             Route("v2-infer", "v2/models/{model}/{*rest}", POST, FUNCTION, protocol),
             Route("identify-blobs", "identify-blobs", POST, FUNCTION, identifying),
         ),
-        files,
-        identifier,
+        expiring={"models": files},
+        identifier=identifier,
     )

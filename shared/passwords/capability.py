@@ -1,30 +1,25 @@
 """Passwords and users: the routes, and how the app builds what serves them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from shared.capability import Capability
 from shared.once import Once
 from shared.passwords.settings import load_settings
 from shared.web import DELETE, FUNCTION, GET, PATCH, POST, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
+    from shared.health import Probe
     from shared.passwords.accounts import Accounts
     from shared.passwords.pepper import Encryptor
     from shared.passwords.store.attempts import AttemptStore
     from shared.storage import Row, Storage
 
 
-class Passwords(msgspec.Struct, frozen=True):
+class Passwords(Capability, frozen=True, kw_only=True):
     """What the app takes from this capability."""
 
-    routes: tuple[Route, ...]
     accounts: "Callable[[], Accounts]"
-    attempts: "Callable[[], AttemptStore]"
-    """Has rows that expire."""
-    pepper_key: str
-    """The name of the key that encrypts users' hashes, or ""."""
 
 
 def build(
@@ -62,8 +57,14 @@ def build(
 
         return {**hashes.operations(accounts()), **users.operations(accounts(), cursors)}
 
+    def probes() -> Iterator["Probe"]:
+        from shared.health import Probe
+
+        if settings.pepper_key:
+            yield Probe("pepper-key", "keys", lambda: keys().current_version(settings.pepper_key))
+
     return Passwords(
-        (
+        routes=(
             Route("hash-password", "hash-password", POST, FUNCTION, passwords),
             Route("verify-password", "verify-password", POST, FUNCTION, passwords),
             Route("check-password", "check-password", POST, FUNCTION, passwords),
@@ -80,7 +81,7 @@ def build(
             Route("delete-user", "users/{user_id}", DELETE, FUNCTION, passwords),
             Route("rewrap-passwords", "rewrap-passwords", POST, FUNCTION, passwords),
         ),
-        accounts,
-        attempts,
-        settings.pepper_key,
+        expiring={"users": attempts},
+        probes=probes,
+        accounts=accounts,
     )

@@ -1,15 +1,15 @@
 """Keys, signatures and encryption: the routes, and how the app builds what serves them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from shared.capability import Capability
 from shared.once import Once
 from shared.signing.settings import load_settings
 from shared.web import DELETE, FUNCTION, GET, GET_POST, PATCH, POST, PUBLIC, Cursors, Operation, Route
 
 if TYPE_CHECKING:
+    from shared.health import Probe
     from shared.signing.encryption import NamedKeys
     from shared.signing.keyring import KeyType
     from shared.signing.own import OwnKey
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
     from shared.storage import Storage
 
 
-class Signing(msgspec.Struct, frozen=True):
+class Signing(Capability, frozen=True, kw_only=True):
     """What the app takes from this capability."""
 
-    routes: tuple[Route, ...]
-    keys: Callable[[], "KeyStore"]
     named_keys: Callable[[], "NamedKeys"]
     """Encrypts under a key by its name, for other capabilities."""
     derive_key: Callable[[str], bytes]
@@ -83,8 +81,15 @@ def build(
 
         return operations(keys())
 
+    def probes() -> Iterator["Probe"]:
+        from shared.health import Probe
+
+        yield Probe("table-storage", "storage", lambda: keys().probe())
+        yield Probe("master-key", "master-key", lambda: keys().probe_master_key())
+        yield Probe("stored-keys", "keys", lambda: keys().probe_keys(), needed=False)
+
     return Signing(
-        (
+        routes=(
             Route("sign", "sign", GET_POST, FUNCTION, signatures),
             Route("verify", "verify", GET_POST, FUNCTION, signatures),
             Route("encrypt", "encrypt", POST, FUNCTION, encryption),
@@ -105,9 +110,10 @@ def build(
             Route("jwks", "jwks", GET, PUBLIC, published),
             Route("key-jwks", "keys/{name}/jwks", GET, PUBLIC, published),
         ),
-        keys,
-        named_keys,
-        lambda purpose: keys().derive_key(purpose),
-        cursors,
-        own_key,
+        expiring={"keys": keys},
+        probes=probes,
+        named_keys=named_keys,
+        derive_key=lambda purpose: keys().derive_key(purpose),
+        cursors=cursors,
+        own_key=own_key,
     )

@@ -1,16 +1,17 @@
 """SQL over HTTP: the routes, and how the app builds what serves them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from shared.capability import Capability
 from shared.once import Once
 from shared.sql.settings import load_settings, public_databases
 from shared.web import DELETE, FUNCTION, GET, GET_POST, POST, PUBLIC, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
+    from shared.health import Probe
     from shared.sandbox.process import Sandbox
     from shared.sql.databases import Databases
     from shared.sql.engines.blobs import Data
@@ -21,16 +22,9 @@ if TYPE_CHECKING:
     from shared.storage import Storage
 
 
-class Sql(msgspec.Struct, frozen=True):
+class Sql(Capability, frozen=True, kw_only=True):
     """What the app takes from this capability."""
 
-    routes: tuple[Route, ...]
-    names: tuple[str, ...]
-    """The names of the databases."""
-    warnings: Callable[[], Iterator[tuple[str, str, str]]]
-    """A code, the name of a database and a sentence for each reader that may do more than it should."""
-    ping: Callable[[str], None]
-    """Connects to the database of this name. Raises a StrongroomError if it cannot."""
     parquet: Callable[[Sequence[tuple[str, str, str]], Sequence[tuple[Any, ...]]], bytes]
     """A Parquet file of columns (name, kind, detail) and rows, as a query over data files returns them."""
 
@@ -88,6 +82,7 @@ def build(
         }
 
     def warnings() -> Iterator[tuple[str, str, str]]:
+        """For each reader that may do more than it should."""
         from shared.errors import StrongroomError
 
         for database in databases():
@@ -108,13 +103,19 @@ def build(
             if not settings[name].url.startswith("blob://"):
                 raise
 
+    def probes() -> Iterator["Probe"]:
+        from shared.health import Probe
+
+        for name in settings:
+            yield Probe(f"database-{name}", "databases", partial(ping, name), needed=False)
+
     def parquet(columns: Sequence[tuple[str, str, str]], rows: Sequence[tuple[Any, ...]]) -> bytes:
         from shared.sql.engines.parquet import ParquetFiles, table_as_parquet
 
         return table_as_parquet(ParquetFiles(sandbox), columns, rows)
 
     return Sql(
-        (
+        routes=(
             Route("query-sql", "query-sql", GET_POST, FUNCTION, sql),
             Route("query-blobs", "query-blobs", GET_POST, FUNCTION, sql),
             Route("execute-sql", "execute-sql", POST, FUNCTION, sql),
@@ -127,8 +128,7 @@ def build(
             Route("delete-query", "queries/{query_name}", DELETE, FUNCTION, sql),
             Route("public-query", "public/{query_name}", GET, PUBLIC, sql),
         ),
-        tuple(settings),
-        warnings,
-        ping,
-        parquet,
+        probes=probes,
+        warnings=warnings,
+        parquet=parquet,
     )

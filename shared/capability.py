@@ -1,0 +1,32 @@
+"""What every capability gives to the app: its routes, and what health checks and the daily task go through."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from shared.web import Route
+
+if TYPE_CHECKING:
+    from shared.health import Probe
+
+
+class Expiring(Protocol):
+    """A store with records that expire."""
+
+    def purge(self, now: datetime) -> int:
+        """Remove the records that have expired; returns their number."""
+        ...
+
+
+class Capability(msgspec.Struct, frozen=True, kw_only=True):
+    """Base class of what `build` of a capability returns. Other fields are for the capabilities that build on it."""
+
+    routes: tuple[Route, ...]
+    expiring: Mapping[str, Callable[[], Expiring]] = {}
+    """Its stores with records that expire, by the names that the log of the daily task has."""
+    probes: "Callable[[], Iterable[Probe]]" = tuple
+    """How to probe the services behind it."""
+    warnings: Callable[[], Iterable[tuple[str, str, str]]] = tuple
+    """A code, what it concerns and a sentence for each thing that works and should be changed."""
