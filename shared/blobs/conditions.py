@@ -9,8 +9,11 @@ import msgspec
 
 from shared.errors import PreconditionFailed, invalid_field
 from shared.storage.errors import RangeNotSatisfiable
+from shared.web.headers import names_etag
 
-_RANGE = re.compile(r"bytes=(?:(\d{1,19})-(\d{1,19})?|-(\d{1,19}))", re.ASCII)
+MAX_POSITION = 10**19
+"""No blob is that large, and Blob Storage does not read a longer number."""
+_NO_BYTES = re.compile(r"bytes=[ \t]*-0+[ \t]*", re.IGNORECASE)
 _ETAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _STRONG_LIST = re.compile(r'"[!#-~]*"([ \t]*,[ \t]*"[!#-~]*")*')
 _LIST = re.compile(r'(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*')
@@ -78,13 +81,13 @@ def evaluate(conditions: Conditions, state: State, *, reading: bool) -> Literal[
     """
     unmodified_since = parse_date(conditions.if_unmodified_since)
     if conditions.if_match is not None:
-        if not matches(state.etag, conditions.if_match, weak=False):
+        if not names_etag(conditions.if_match, state.etag, weak=False):
             raise PreconditionFailed("The blob has another ETag than If-Match requires.")
     elif unmodified_since is not None and state.last_modified > unmodified_since:
         raise PreconditionFailed("The blob has changed since If-Unmodified-Since.")
     modified_since = parse_date(conditions.if_modified_since)
     if conditions.if_none_match is not None:
-        if matches(state.etag, conditions.if_none_match, weak=True):
+        if names_etag(conditions.if_none_match, state.etag, weak=True):
             if reading:
                 return "not-modified"
             raise PreconditionFailed("The blob exists with an ETag that If-None-Match excludes.")
@@ -120,17 +123,26 @@ def parse_range(text: str | None) -> ByteRange | None:
 
     None for no range, and for what a server may ignore: other units, several ranges, anything malformed.
     """
-    found = _RANGE.fullmatch(text.replace(" ", "")) if text else None
-    if found is None:
+    if text is None:
         return None
-    if found[3] is not None:
-        return ByteRange(suffix=int(found[3]))
-    first, last = int(found[1]), None if found[2] is None else int(found[2])
-    return None if last is not None and last < first else ByteRange(first, last)
+    if _NO_BYTES.fullmatch(text):  # 416 (section 14.1.2), but werkzeug ignores it.
+        return ByteRange(suffix=0)
+    from werkzeug.http import parse_range_header
+
+    parsed = parse_range_header(text)
+    if parsed is None or parsed.units != "bytes" or len(parsed.ranges) != 1:
+        return None
+    first, end = parsed.ranges[0]
+    if max(abs(first), end or 0) > MAX_POSITION:
+        return None
+    return ByteRange(suffix=-first) if first < 0 else ByteRange(first, None if end is None else end - 1)
 
 
 def resolve_range(wanted: ByteRange, size: int) -> tuple[int, int]:
-    """The first and the last byte of a range of something with `size` bytes. Raises RangeNotSatisfiable."""
+    """The first and the last byte of a range of something with `size` bytes. Raises RangeNotSatisfiable.
+
+    werkzeug's `range_for_length` refuses more last bytes than there are, which are the whole (section 14.1.2).
+    """
     if wanted.suffix is not None:
         if not (wanted.suffix and size):
             raise RangeNotSatisfiable(size)
@@ -138,13 +150,6 @@ def resolve_range(wanted: ByteRange, size: int) -> tuple[int, int]:
     if wanted.first >= size:
         raise RangeNotSatisfiable(size)
     return wanted.first, size - 1 if wanted.last is None else min(wanted.last, size - 1)
-
-
-def matches(etag: str, header: str, *, weak: bool) -> bool:
-    """Whether `etag` is one of those in an If-Match (strong) or If-None-Match (weak) header, which may be `*`."""
-    if header.strip() == "*":
-        return True
-    return any(tag == etag and (weak or not weakly) for weakly, tag in _ETAG.findall(header))
 
 
 def parse_date(text: str | None) -> datetime | None:

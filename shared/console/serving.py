@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from shared.console.files import File
 from shared.web import Response
-from shared.web.encoding import accepts, is_current
+from shared.web.headers import accepts, names_etag
 
 YEAR_SECONDS = 365 * 24 * 3600
 
@@ -36,7 +36,7 @@ def send(file: File, content_policy: str, accept_encoding: str, if_none_match: s
         "cross-origin-embedder-policy": "require-corp",
         "cross-origin-resource-policy": "same-origin",
     }
-    if if_none_match and is_current(if_none_match, etag):
+    if if_none_match and names_etag(if_none_match, etag, weak=True):
         return Response(304, b"", file.type, headers)
     if packed is not None:
         headers["content-encoding"] = "br"

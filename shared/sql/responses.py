@@ -19,6 +19,7 @@ from shared.sql.paging import Position, continued, order_of, position_after
 from shared.sql.statements import identifiers
 from shared.sql.values import Cursor, Format, Params, RowOverLimit, Style, read_page
 from shared.web import Cursors, Response
+from shared.web.headers import qualities
 
 MEDIA_TYPES: Mapping[Format, str] = {
     "json": "application/json",
@@ -64,16 +65,10 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 def chosen_format(name: Format | None, accept: str | None) -> Format:
     """The format `name`, else the one that the header Accept prefers (RFC 9110, section 12.5.1), else `json`."""
-    if name is not None or not accept:
+    if name is not None or not accept or accept == "*/*":  # What most programs send needs no parsing.
         return name or "json"
-    best: tuple[float, Format] = (0.0, "json")
-    for part in accept.split(","):
-        media_type, *parameters = (each.strip().lower() for each in part.split(";"))
-        weight = next((each[2:] for each in parameters if each.startswith("q=")), "1")
-        form = ACCEPTED.get(media_type)
-        if form is not None and weight.replace(".", "", 1).isdecimal() and float(weight) > best[0]:
-            best = float(weight), form
-    return best[1]
+    accepted = (ACCEPTED[each] for each, quality in qualities(accept).items() if quality and each in ACCEPTED)
+    return next(accepted, "json")
 
 
 def check_tables(sql: str, dialect: Dialect) -> None:

@@ -23,7 +23,7 @@ from shared.errors import (
     all_errors,
 )
 from shared.web.decoding import BODY_ONLY, WITH_BODY
-from shared.web.encoding import accepts, is_current
+from shared.web.headers import accepts, names_etag
 from shared.web.route import Access, Operation, Request, Response, Route
 
 REF = "#/components/schemas/"
@@ -91,7 +91,7 @@ def operations(routes: Sequence[Route]) -> dict[str, Operation]:
         is_packed = accepts("gzip", request.headers.get("accept-encoding", ""))
         etag = f'"{digest}-gzip"' if is_packed else f'"{digest}"'
         headers = {"etag": etag, "vary": "Accept-Encoding"}
-        if is_current(request.headers.get("if-none-match", ""), etag):
+        if names_etag(request.headers.get("if-none-match", ""), etag, weak=True):
             return Response(304, headers=headers | {"cache-control": f"public, max-age={CACHE_SECONDS}"})
         if is_packed:
             headers["content-encoding"] = "gzip"

@@ -11,7 +11,6 @@ from shared.blobs.conditions import (
     Conditions,
     State,
     evaluate,
-    matches,
     parse_date,
     parse_range,
     range_applies,
@@ -31,6 +30,8 @@ from shared.storage.errors import RangeNotSatisfiable
         ("bytes=-3", ByteRange(suffix=3)),
         ("bytes=-0", ByteRange(suffix=0)),
         ("bytes= 0 - 4 ", ByteRange(0, 4)),
+        ("Bytes=0-4", ByteRange(0, 4)),
+        ("bytes=-00", ByteRange(suffix=0)),
         ("bytes=4-0", None),
         ("bytes=0-1,3-4", None),
         ("bytes=", None),
@@ -39,6 +40,8 @@ from shared.storage.errors import RangeNotSatisfiable
         ("bytes=٣-٤", None),
         ("lines=0-4", None),
         ("bytes=0-" + "9" * 30, None),
+        ("bytes=" + "9" * 30 + "-", None),
+        ("bytes=-" + "9" * 5000, None),
         ("", None),
         (None, None),
     ],
@@ -46,26 +49,6 @@ from shared.storage.errors import RangeNotSatisfiable
 def test_one_range_of_bytes_is_understood(header: str | None, meant: ByteRange | None) -> None:
     """One range in bytes is parsed in its three forms; any other header is ignored (RFC 9110, section 14.2)."""
     assert parse_range(header) == meant
-
-
-@pytest.mark.parametrize(
-    ("header", "strong", "weak"),
-    [
-        ("*", True, True),
-        ('"a"', True, True),
-        ('W/"a"', False, True),
-        ('"b"', False, False),
-        ('"b", "a"', True, True),
-        ('"b", W/"a"', False, True),
-        ('"a,b"', False, False),
-        ("a", False, False),
-        ("", False, False),
-    ],
-)
-def test_etags_are_compared(header: str, strong: bool, weak: bool) -> None:
-    """If-Match compares strongly, If-None-Match weakly, with every entry of a list (RFC 9110, section 8.8.3.2)."""
-    assert matches('"a"', header, weak=False) is strong
-    assert matches('"a"', header, weak=True) is weak
 
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -40,6 +40,7 @@ from shared.signing.store.rows import (
     new_metadata_id,
 )
 from shared.storage import Row, RowConflict, Storage, Table, retry_on_conflict
+from shared.web.headers import names_etag
 
 if TYPE_CHECKING:
     from shared.signing.algorithms import AnyPrivateKey, AnyPublicKey
@@ -640,9 +641,7 @@ def _counted(reads: int) -> int:
 
 def _check_condition(etag: str, if_match: str | None) -> None:
     """Raise PreconditionFailed if `If-Match` names other ETags (RFC 9110, section 13.1.1)."""
-    if if_match is None or if_match.strip() == "*":
-        return
-    if etag not in (each.strip() for each in if_match.split(",")):
+    if if_match is not None and not names_etag(if_match, etag, weak=False):
         raise PreconditionFailed("The key has changed: its ETag is another one now. Read the key and try again.")
 
 
