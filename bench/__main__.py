@@ -16,7 +16,7 @@ def main() -> None:
     known = [each.name for each in pkgutil.iter_modules(bench.__path__) if each.name not in _HELPERS]
     chosen = sys.argv[1:] or known
     if unknown := set(chosen) - set(known):
-        sys.exit(f"There is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}.")
+        sys.exit(f"Unknown benchmark {', '.join(sorted(unknown))}. Choose from {', '.join(known)}.")
     print(f"Python {platform.python_version()}, {platform.machine()}, {Path.cwd().name}; medians, in turns", flush=True)
     for name in chosen:
         print(f"\n{name}", flush=True)

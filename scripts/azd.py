@@ -116,7 +116,7 @@ def prepare(environ: Environ) -> None:
             make_mysql_password(environ, manager, group)
     else:
         print(
-            "azd has not asked for subscription and location yet, so resource group and resource providers were not "
+            "azd has no subscription and location yet, so resource group and resource providers were not "
             "prepared. If provisioning fails with MissingSubscriptionRegistration, run azd provision again."
         )
     allow_my_ip(environ)
@@ -272,7 +272,10 @@ def deploy_image(_: Environ) -> None:
     values = {name: "".join(shlex.split(value)) for name, _, value in lines}
     registry = values.get("REGISTRY_SERVER", "")
     if not registry:
-        fail("There is no registry: azd env set HOSTING containerApp (or another than flex), then azd provision.")
+        fail(
+            "The registry does not exist yet. Run azd env set HOSTING containerApp (or another hosting than flex), "
+            "then azd provision."
+        )
     manifest = run("docker", "buildx", "imagetools", "inspect", BASE_IMAGE, "--format", "{{json .Manifest}}")
     digest = json.loads(manifest)["digest"]
     base = f"{BASE_IMAGE.rpartition(':')[0]}@{digest}"

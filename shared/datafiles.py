@@ -38,7 +38,7 @@ _TYPE = re.compile(
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How files are read, where the files themselves do not show it."""
+    """Options for reading files that the files themselves do not determine."""
 
     delimiter: Annotated[str, Meta(min_length=1, max_length=4, description="Of CSV, between two fields.")] | None = None
     header: Annotated[bool, Meta(description="Whether the first line of CSV has the names of the columns.")] | None = (

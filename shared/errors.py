@@ -59,7 +59,7 @@ class StrongroomError(Exception):
         self.detail = detail
         self.errors = errors
         self.error_count = len(errors) if error_count is None else error_count
-        """How many fields are wrong; `errors` may list only the first."""
+        """The number of wrong fields; `errors` may list only the first."""
         if retry_after is not None:
             self.retry_after = retry_after
 
@@ -186,7 +186,7 @@ class UnknownContainer(NotFound):
     """The storage account has no container of this name."""
 
     code = "unknown-container"
-    title = "This container does not exist"
+    title = "The container does not exist"
 
 
 class Conflict(StrongroomError):

@@ -144,13 +144,13 @@ def operations(probes: Sequence[Probe], warnings: Callable[[], Iterable[tuple[st
             handle=live,
             request=None,
             response=LiveResponse,
-            summary="Whether the app runs. Calls no other service.",
+            summary="Report that the app runs. Calls no other service.",
         ),
         "health": Operation(
             handle=partial(check_health, health),
             request=None,
             response=HealthResponse,
-            summary="Whether the services behind the app respond, and how quickly.\n"
+            summary="Report whether the services behind the app respond, and how quickly.\n"
             "The app probes them at most every five seconds, however many callers there are.",
             statuses={200: "Every service that the app needs responds.", 503: "A service that the app needs is down."},
         ),

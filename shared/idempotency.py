@@ -168,7 +168,7 @@ class Idempotency:
 
 
 def _parts(route: Route, request: Request) -> list[bytes]:
-    """What makes a request the same: its function, method, fields and body."""
+    """The parts of a request that must be the same: its function, method, fields, headers and body."""
     fields = [*sorted(request.path_fields.items()), *query_pairs(request.url, route.reserved)]
     headers = [(name, request.headers[name]) for name in route.operation.headers if name in request.headers]
     return [

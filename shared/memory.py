@@ -16,6 +16,6 @@ def instance_memory() -> int:
         try:
             with open(path) as file:  # noqa: PTH123 - pathlib takes 2 ms to load.
                 return min(memory, int(file.read()))
-        except (OSError, ValueError):  # There is no such cgroup, or it says "max".
+        except (OSError, ValueError):  # The cgroup does not exist, or its limit is "max".
             continue
     return memory

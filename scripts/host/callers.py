@@ -43,7 +43,7 @@ class Callers:
         if origin is None or origin in self.origins or "*" in self.origins or origin.partition("://")[2] == host:
             return None
         if headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-            return None  # Browsers ask for permission first: they sent a preflight, or the caller is no browser.
+            return None  # Browsers ask for permission first: they sent a preflight, or the caller is not a browser.
         return (
             f"The local host rejects calls from pages of other origins, and this one comes from {origin!r}. "
             "Add the origin to CORS in local.settings.json if its pages may call."

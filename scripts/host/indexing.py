@@ -62,7 +62,7 @@ def index(app_root: Path) -> list[Function]:
 
 def _import_app(app_root: Path) -> Any:
     if not (app_root / "function_app.py").is_file():
-        raise StartError(f"there is no function_app.py in {app_root}")
+        raise StartError(f"function_app.py is missing in {app_root}")
     sys.path.insert(0, str(app_root))
     try:
         return importlib.import_module("function_app")

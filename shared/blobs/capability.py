@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Blobs(Capability, frozen=True, kw_only=True):
-    """What the app takes from this capability."""
+    """The parts of this capability that the app composes."""
 
     listings: Callable[[], "ListingStore"]
     link: Callable[[str, str], str]

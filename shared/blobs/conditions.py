@@ -75,7 +75,7 @@ def _is_one_etag(header: str | None) -> bool:
 
 
 def evaluate(conditions: Conditions, state: State, *, reading: bool) -> Literal["proceed", "not-modified"]:
-    """What to do with a request for something that exists (RFC 9110, section 13.2.2).
+    """The effect of the conditions of a request for an existing resource (RFC 9110, section 13.2.2).
 
     Raises PreconditionFailed. Dates that are not dates are ignored, as section 13.1.3 says.
     """
@@ -106,7 +106,7 @@ def check_for_write(conditions: Conditions) -> None:
         ("if_none_match", conditions.if_none_match, _LIST),
     ):
         if header is not None and header.strip() != "*" and not allowed.fullmatch(header.strip()):
-            raise invalid_field(field, f"`{field}` must be * or ETags in quotes, as a response gave them.")
+            raise invalid_field(field, f"`{field}` must be * or ETags in quotes, as responses contain them.")
 
 
 def range_applies(if_range: str | None, state: State) -> bool:

@@ -17,7 +17,7 @@ _KEPT = ("etag", "last-modified", "content-encoding", "content-language")
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What the app delivers itself, and how callers reach it."""
+    """The blobs that the app delivers itself, and how callers reach it."""
 
     most: int
     """The most bytes of a blob that pass through the app."""
@@ -31,7 +31,7 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Plan(NamedTuple):
-    """What to send: nothing (`not-modified`), the bytes from `first` to `last`, or a URL at the storage account."""
+    """The response to a GET: nothing (`not-modified`), the bytes from `first` to `last`, or a URL at the account."""
 
     kind: Literal["not-modified", "whole", "part", "redirect"]
     first: int = 0
@@ -79,7 +79,7 @@ def check_destination(headers: Mapping[str, str]) -> None:
     destination = headers.get("sec-fetch-dest", "").strip().lower()
     if destination in SCRIPT_DESTINATIONS:
         raise ScriptDestination(
-            f"The browser asks for the blob as `{destination}`. Open it as a document, or fetch it."
+            f"The browser requests the blob as `{destination}`. Open it as a document, or fetch it."
         )
 
 

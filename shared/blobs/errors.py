@@ -4,7 +4,7 @@ from shared.errors import Conflict, NotFound, Refused, StrongroomError
 
 
 class UnknownShare(NotFound):
-    """No share has this id: it never had, was revoked or spent, or has expired."""
+    """No share has this id: it never existed, was revoked or used up, or has expired."""
 
     code = "unknown-share"
     title = "The link does not exist"
@@ -18,14 +18,14 @@ class ContainerNotEmpty(Conflict):
 
 
 class BlobExists(Conflict):
-    """A link to write would have to replace the blob."""
+    """A link that only creates would have to replace the blob."""
 
     code = "blob-exists"
     title = "The blob exists already"
 
 
 class BlobTooLarge(Refused):
-    """More bytes than pass through a function, where no link can take their place."""
+    """The blob has more bytes than a function returns or takes, and this call cannot use a link instead."""
 
     code = "blob-too-large"
     title = "The blob is too large to pass through this function"
@@ -39,7 +39,7 @@ class AddressUnknown(Refused):
 
 
 class ScriptDestination(StrongroomError):
-    """A browser asked for a blob as a script, style sheet or worker, which would run in this app's origin."""
+    """A browser requested a blob as a script, style sheet or worker, which would run in this app's origin."""
 
     status = 403
     code = "script-destination"

@@ -49,7 +49,7 @@ class Copy(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Blob(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A blob in a listing. The fields below `url` are present where `include` asks for them."""
+    """A blob in a listing. The fields below `url` are present where `include` names them."""
 
     name: str
     size: int
@@ -72,14 +72,14 @@ class Blob(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Container(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A container. The fields below `public_access` are present where `include` asks for them."""
+    """A container. The fields below `public_access` are present where `include` names them."""
 
     name: str
     last_modified: str
     etag: str
     url: str
     public_access: str | None
-    """What everybody may read without a key: null (nothing), `blob` or `container`."""
+    """The public access of the container: null (none), `blob` or `container`."""
     deleted: bool | UnsetType = UNSET
     deleted_at: str | UnsetType = UNSET
     remaining_retention_days: int | UnsetType = UNSET
@@ -107,7 +107,7 @@ class PageReader:
         from xml.etree.ElementTree import TreeBuilder, XMLParser  # Only a listing needs it.
 
         self.marker = ""
-        """Where the next page begins, once this one is closed; empty after the last."""
+        """The marker of the next page, once this one is closed; empty after the last."""
         self._base_url = base_url
         self._head: bytes | None = b""
         self._unfinished = 0
@@ -318,7 +318,7 @@ class Page(Protocol):
 
     @property
     def marker(self) -> str:
-        """Where the next page begins, once all slices were taken; empty after the last."""
+        """The marker of the next page, once all slices were taken; empty after the last."""
 
     def __iter__(self) -> Iterator[list[Item]]: ...
 
@@ -333,7 +333,7 @@ class Sink(Protocol):
     def add(self, items: list[Item]) -> None: ...
 
     def mark(self) -> tuple[int, ...]:
-        """How much there is now, for `reset`."""
+        """The present size, for `reset`."""
 
     def reset(self, mark: tuple[int, ...]) -> None:
         """Drop what was added after `mark`."""
@@ -351,7 +351,7 @@ def collect(
 ) -> str:
     """Put at most `limit` items that `keep` accepts into `sink`; return the marker where the rest begins, "" for none.
 
-    `fetch` asks for a page by its marker and its most items. Pages are followed until there are enough items or bytes,
+    `fetch` requests a page by its marker and its most items. Pages are followed until there are enough items or bytes,
     or it is `late`: an empty page is not the end of a listing.
 
     The service sends a marker only for the end of a page. So where a page has more than fits, it is requested again

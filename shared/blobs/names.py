@@ -32,7 +32,8 @@ def disposition(name: str, media_type: str | None, stored: str, *, inline_html: 
     """The Content-Disposition (RFC 6266) under which a browser may have a blob: shown, or saved as a file.
 
     Only what cannot run as a page's script is shown, unless `inline_html`. `stored` is the blob's own header: it may
-    ask for less, never for more, and its file name counts. `media_type` is `type/subtype`, None for an invalid one.
+    restrict the browser further, never allow more, and its file name counts. `media_type` is `type/subtype`, None if
+    it is not valid.
     """
     shown = media_type is not None and (inline_html or media_type in INLINE_TYPES)
     if stored.strip().lower().partition(";")[0].strip() not in ("", "inline"):

@@ -23,7 +23,7 @@ TYPES = {
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What manifest.json says of a file."""
+    """The entry of a file in manifest.json."""
 
     type: str
     immutable: bool
@@ -42,7 +42,7 @@ class File(msgspec.Struct, frozen=True):
     packed: bytes | None
     """The same, compressed by Brotli; None for sources."""
     etag: str
-    """Of the plain body. The compressed one has its own."""
+    """The ETag of the plain body. The compressed body has its own."""
 
 
 def load(mode: Mode) -> Mapping[str, Callable[[], File]]:

@@ -16,9 +16,9 @@ INDEX = "index.html"
 
 
 class ConsoleRequest(Fields, frozen=True):
-    """Which file."""
+    """A file of the console."""
 
-    path: Annotated[str, Meta(description="The name of a file of the console. Without one, its first page.")] = ""
+    path: Annotated[str, Meta(description="The name of a file of the console. Default: its first page.")] = ""
 
 
 def get_file(
@@ -55,8 +55,8 @@ def operations(files: Mapping[str, Callable[[], File]], policy: str, *, is_open:
             examples=(Example("The first page", {"path": INDEX}),),
             statuses={
                 200: "The file.",
-                304: "The file is as If-None-Match names it.",
-                308: "Without a slash at the end: the console begins at `console/`.",
+                304: "The file has not changed: its ETag is in If-None-Match.",
+                308: "A redirect to `console/`, where the console begins.",
             },
             media_types=("text/html", "text/javascript", "text/css", "image/svg+xml"),
             with_request=True,

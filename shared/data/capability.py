@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Data(Capability, frozen=True, kw_only=True):
-    """What the app takes from this capability."""
+    """The parts of this capability that the app composes."""
 
     queries: Callable[[], "Queries"]
     """Opens queries over data files."""

@@ -421,7 +421,7 @@ def _converted(row: Sequence[Any], converts: list[tuple[int, Callable[[Any], Any
 
 
 def _memory_bytes() -> int:
-    """What DuckDB may take: this process's address space, less what is taken, less HEADROOM_BYTES."""
+    """The memory that DuckDB may take: this process's address space, less the memory in use, less HEADROOM_BYTES."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
         limit = 1024 * 1024 * 1024

@@ -75,7 +75,7 @@ class Refused(Exception):
 
 
 class Checked(NamedTuple):
-    """What a statement that may run names."""
+    """The names in a statement that may run."""
 
     tables: list[str]
     """The tables that it reads, as it writes them."""

@@ -26,7 +26,7 @@ class File(NamedTuple):
     name: str
     size: int
     etag: str
-    """With its quotes."""
+    """The ETag, with its quotes."""
 
 
 class View(NamedTuple):

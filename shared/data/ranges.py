@@ -1,4 +1,4 @@
-"""How the app reads a blob for an engine: which bytes to request beyond those that the engine wants now."""
+"""How the app reads a blob for an engine: which bytes to request beyond those that the engine needs now."""
 
 from typing import NamedTuple
 
@@ -20,20 +20,20 @@ class Range(NamedTuple):
 
 
 class Reading:
-    """What was read of one file so far, which shows what will be read next."""
+    """The reads of one file so far, from which the next ones are predicted."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._wanted = Range(-1, -1)
-        """What the engine wanted last."""
+        """The bytes that the engine read last."""
         self._end = -1
-        """Where the last request ended."""
+        """The end of the last request."""
         self._ahead = 0
         self._stride = 0
         """From the start of one read to the start of the next."""
 
     def next_range(self, offset: int, length: int) -> Range:
-        """The bytes to request where the engine wants `length` bytes at `offset`, of which it has none."""
+        """The bytes to request when the engine needs `length` bytes at `offset`, of which none are cached."""
         end = min(offset + length, self.size)
         last, self._wanted = self._wanted, Range(offset, end)
         until = max(end, offset + SMALL_BYTES)

@@ -31,7 +31,7 @@ class Selection(NamedTuple):
         return self._replace(files=[self.files[each] for each in kept], rows=[self.rows[each] for each in kept])
 
     def digest(self) -> str:
-        """What identifies the names and ETags of the files."""
+        """A digest of the names and ETags of the files."""
         text = "\0".join(f"{each.name}\0{each.etag}" for each in self.files)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 

@@ -22,8 +22,8 @@ class Wire(NamedTuple):
 
     kind: Kind
     detail: str
-    """What `kind` leaves out: `decimal(p,s)`; `uint64` or `big` of integers; of timestamps `utc`, `ns` or `ns_utc`;
-    `zone` of times with an offset; "" for nothing."""
+    """The details that `kind` leaves out: `decimal(p,s)`; `uint64` or `big` of integers; of timestamps `utc`, `ns` or
+    `ns_utc`; `zone` of times with an offset; "" for nothing."""
     cast: str | None
     """The SQL type to cast the column to; None where DuckDB's Python values are exact."""
     convert: Callable[[Any], Any] | None = None

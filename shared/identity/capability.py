@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Identity(Capability, frozen=True, kw_only=True):
-    """What the app takes from this capability."""
+    """The parts of this capability that the app composes."""
 
     authenticate: Callable[[str], Session]
     """The session of an access token, for the routes with access SESSION of all capabilities. Raises InvalidToken."""

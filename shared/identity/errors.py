@@ -7,7 +7,7 @@ from shared.errors import BadRequest, Busy, Conflict, NotFound, Refused, Unautho
 
 
 class InvalidToken(Unauthorized):
-    """The access token is not one of ours, has expired, or its session has ended (RFC 6750, section 3.1)."""
+    """The access token was not issued by this app, has expired, or its session has ended (RFC 6750, section 3.1)."""
 
     code = "invalid-token"
     title = "The access token is not valid"
@@ -62,7 +62,7 @@ class UnknownFactor(NotFound):
     """The user has no factor with this id."""
 
     code = "unknown-factor"
-    title = "This factor does not exist"
+    title = "The factor does not exist"
 
 
 class LastFactor(Conflict):
@@ -126,7 +126,7 @@ class UnknownProvider(NotFound):
     """The settings name no provider of single sign-on of this name."""
 
     code = "unknown-provider"
-    title = "There is no such provider"
+    title = "The provider does not exist"
 
 
 class FlowMismatch(BadRequest):

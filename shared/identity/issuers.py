@@ -60,7 +60,7 @@ _CLIENT_CLAIMS = ("azp", "appid", "client_id", "cid")
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What this app uses of a provider's metadata (OpenID Connect Discovery, section 3; RFC 8414, section 2)."""
+    """The members of a provider's metadata that the app uses (OpenID Connect Discovery, section 3; RFC 8414, 2)."""
 
     issuer: str
     """Entra's shared endpoints have the placeholder `{tenantid}` in it."""
@@ -124,7 +124,7 @@ def may_be_shared(issuer: str) -> bool:
 
 
 def discovery_url(issuer: str) -> str:
-    """Where the metadata of an issuer is (OpenID Connect Discovery, section 4)."""
+    """The URL of an issuer's metadata (OpenID Connect Discovery, section 4)."""
     return f"{issuer.replace(TENANT_PLACEHOLDER, 'common').removesuffix('/')}/.well-known/openid-configuration"
 
 
@@ -136,7 +136,7 @@ def is_metadata_of(metadata: Metadata, issuer: str) -> bool:
 
 
 def names_issuer(template: str, claims: Mapping[str, Any]) -> bool:
-    """Whether `iss` is exactly `template`, with the token's tenant in place of the placeholder."""
+    """Whether `iss` is exactly `template`, with the placeholder replaced by the token's tenant."""
     issuer = claims.get("iss")
     if TENANT_PLACEHOLDER not in template:
         return issuer == template
@@ -327,7 +327,7 @@ def is_id_token(token: Parsed) -> bool:
 
 
 def subject_of(claims: Mapping[str, Any]) -> str | None:
-    """Whom the token is about; None if it does not say so as it must."""
+    """The subject of the token; None if the claim is missing or malformed."""
     tenant, object_id = claims.get("tid"), claims.get("oid")
     if is_entra(claims):
         return f"{tenant}.{object_id}" if isinstance(object_id, str) and _TENANT.fullmatch(object_id) else None

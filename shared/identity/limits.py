@@ -1,7 +1,7 @@
 """How many wrong passwords one address may send, whatever the names. Pure.
 
 A bucket holds ALLOWED failures, and one leaks out every LEAK. So a person behind an address that many share waits for
-seconds at most, and whoever tries a list of names gets a hundred tries an hour.
+seconds at most, and an attacker with a list of names gets a hundred tries an hour.
 """
 
 import ipaddress

@@ -65,7 +65,7 @@ class ActiveSession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefreshToken(NamedTuple):
-    """What a refresh token names."""
+    """The session and the generation that a refresh token names."""
 
     user_id: str
     session_id: str
@@ -83,7 +83,7 @@ def ends_at(session: Session, length: timedelta, idle: timedelta) -> datetime:
 
 
 def decide(token: RefreshToken, session: Session, now: datetime) -> Literal["rotate", "repeat", "reused"]:
-    """What a refresh of a live session does: rotate, return the same successor again, or end the session.
+    """The effect of a refresh of a live session: rotate, return the same successor again, or end the session.
 
     While `session.generation` is the successor of the token, nobody has used the successor.
     """
@@ -111,7 +111,7 @@ def write_refresh_token(key: bytes, token: RefreshToken) -> str:
 
 
 def read_refresh_token(key: bytes, text: str) -> RefreshToken | None:
-    """What a refresh token names; None if the app did not issue it."""
+    """Parse a refresh token; None if the app did not issue it."""
     if len(text) > 2 * (_MAC_BYTES + 2 * SESSION_ID_BYTES + _GENERATION_BYTES):
         return None
     try:

@@ -105,14 +105,14 @@ class SsoProvider(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...] = ("openid",)
     create_users: bool = False
     second_factor: bool = False
-    """Whether ours is required where the provider shows none."""
+    """Whether this app requires a second factor where the provider reports none."""
 
     def __repr__(self) -> str:
         return f"SsoProvider({self.name}, …)"
 
 
 class OtherIssuers(msgspec.Struct, frozen=True):
-    """Who else signs tokens and people in. NAME is of letters, digits and underscores."""
+    """The other issuers of tokens and the providers of single sign-on. NAME is of letters, digits and underscores."""
 
     trusted: tuple[Issuer, ...] = ()
     """`TRUSTED_ISSUER_<NAME>`: an issuer whose access tokens `check-token` and lists of callers accept, exactly as in

@@ -39,7 +39,7 @@ Outcome = Literal["access-denied", "unknown-user", "disabled", "provider-failed"
 
 
 class Flow(msgspec.Struct, frozen=True):
-    """What the app needs of a flow when the browser returns. It travels sealed, in a cookie."""
+    """The state of a flow that the app needs when the browser returns. It travels sealed, in a cookie."""
 
     provider: str
     state: str
@@ -136,7 +136,7 @@ def with_parameters(url: str, parameters: Mapping[str, str]) -> str:
 
 
 def authorization_url(provider: SsoProvider, metadata: Metadata, flow: Flow, redirect_uri: str) -> str:
-    """Where the browser goes first (OpenID Connect Core, section 3.1.2.1)."""
+    """The URL of the authentication request (OpenID Connect Core, section 3.1.2.1)."""
     return with_parameters(
         metadata.authorization_endpoint,
         {

@@ -39,13 +39,13 @@ class Ticket(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     amr: tuple[str, ...] = ()
     """The methods that are proven already (RFC 8176)."""
     challenge: bytes = b""
-    """Of a passkey ticket."""
+    """For a passkey ticket: the challenge."""
     user_verification: bool = False
-    """Of a passkey ticket: whether the authenticator must verify the user."""
+    """For a passkey ticket: whether the authenticator must verify the user."""
     code_challenge: str = ""
-    """Of a ticket after single sign-on: the S256 challenge (RFC 7636) whose verifier must come with it."""
+    """For a ticket after single sign-on: the S256 challenge (RFC 7636) whose verifier must come with it."""
     second_factor: bool = False
-    """Of a ticket after single sign-on: whether a factor of ours must follow, if the user has one."""
+    """For a ticket after single sign-on: whether this app requires the user's factor, if there is one."""
 
 
 _ENCODER = msgspec.msgpack.Encoder()

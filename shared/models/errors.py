@@ -18,14 +18,14 @@ class UnknownPath(NotFound):
 
 
 class UnsupportedModel(Refused):
-    """The file is no ONNX model, or one that this app does not run; `detail` says what to change."""
+    """The file is not an ONNX model, or the app does not run it; `detail` says what to change."""
 
     code = "unsupported-model"
     title = "The app does not run this model"
 
 
 class ModelNotTrusted(Refused):
-    """The signature, the key's state or the file's hash does not hold."""
+    """The record's signature, the key's state or the file's hash is wrong."""
 
     code = "model-not-trusted"
     title = "The saved model is not trusted"

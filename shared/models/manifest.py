@@ -44,7 +44,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None
     deployment: str | None
     key_sha256: str | None
-    """Of an endpoint's key, as it is stored: sealed."""
+    """The digest of an endpoint's key as it is stored, sealed."""
     time: str
 
 

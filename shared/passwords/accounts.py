@@ -85,11 +85,11 @@ class Rewrapped(NamedTuple):
     migrated: bool
     """Whether all hashes were found encrypted, so that a plain one is refused from now on."""
     position: "Position | None"
-    """Where the next page continues; None at the end."""
+    """The start of the next page; None at the end."""
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where a pass over all users stands, and what it has found so far."""
+    """The progress of a pass over all users, and its result so far."""
 
     after: str = ""
     """The id of a user."""

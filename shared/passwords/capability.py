@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Passwords(Capability, frozen=True, kw_only=True):
-    """What the app takes from this capability."""
+    """The parts of this capability that the app composes."""
 
     accounts: "Callable[[], Accounts]"
 

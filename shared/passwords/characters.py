@@ -35,7 +35,7 @@ class Table(NamedTuple):
         return bisect_right(self.starts, ord(character)) - 1
 
     def kind(self, character: str) -> Kind:
-        """What the character is to a name; all whitespace that is not a control character is `space`."""
+        """The kind of the character in a name; all whitespace that is not a control character is `space`."""
         return _KINDS.get(self.kinds[self._range(character)][0], "unassigned")
 
     def joining_type(self, character: str) -> str:

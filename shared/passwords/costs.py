@@ -1,8 +1,8 @@
 """The bound on the cost of one hash: at most one second of work on one core of the reference machine.
 
-Whoever sends a hash chooses what verifying it costs, so every algorithm and digest has a limit here, checked before any
-work. `bench/passwords.py` runs each algorithm at its limit. The reference machine computes 1.5 million iterations of
-PBKDF2-SHA256 in a second at worst, and an Argon2id hash of the profile `owasp` in 30 ms. Hashes of this app's own
+The sender of a hash chooses the cost of verifying it, so every algorithm and digest has a limit here, checked before
+any work. `bench/passwords.py` runs each algorithm at its limit. The reference machine computes 1.5 million iterations
+of PBKDF2-SHA256 in a second at worst, and an Argon2id hash of the profile `owasp` in 30 ms. Hashes of this app's own
 profiles are verified in any case.
 """
 
@@ -49,10 +49,10 @@ MIN_WORK_KIB = 35 * 1024
 
 
 def check(algorithm: str, work: int, request: str) -> None:
-    """Raise InvalidHash if `work`, in the unit of LIMITS, is over the limit. `request` says what the hash asks for."""
+    """Raise InvalidHash if `work`, in the unit of LIMITS, is over the limit. `request` says what the hash needs."""
     if work > LIMITS[algorithm]:
         raise InvalidHash(
-            f"The hash asks for {request}. The limit of {algorithm} is {LIMITS[algorithm]}: about one second of work."
+            f"The hash needs {request}. The limit of {algorithm} is {LIMITS[algorithm]}: about one second of work."
         )
 
 
@@ -63,9 +63,9 @@ def check_argon2(cost: Parameters) -> None:
         ("a parallelism (p)", cost.parallelism, MAX_PARALLELISM),
     ):
         if not 1 <= value <= most:
-            raise InvalidHash(f"The hash asks for {name} of {value}; 1 to {most} are allowed.")
+            raise InvalidHash(f"The hash needs {name} of {value}; 1 to {most} are allowed.")
     if cost.memory_kib < 8 * cost.parallelism:
-        raise InvalidHash("The hash asks for less memory (m) than 8 KiB a lane (RFC 9106, section 3.1).")
+        raise InvalidHash("The hash needs less memory (m) than 8 KiB a lane (RFC 9106, section 3.1).")
     if cost not in PROFILES.values():
         request = f"{cost.memory_kib} KiB of memory (m) times {cost.time_cost} passes (t) and one"
         check("argon2", cost.memory_kib * (cost.time_cost + 1), request)
@@ -76,7 +76,7 @@ def check_new(cost: Parameters) -> None:
     work_kib = cost.memory_kib * cost.time_cost
     if work_kib < MIN_WORK_KIB:
         raise HashTooWeak(
-            f"{cost.memory_kib} KiB times {cost.time_cost} passes are {work_kib} KiB; OWASP asks for {MIN_WORK_KIB}, "
+            f"{cost.memory_kib} KiB times {cost.time_cost} passes are {work_kib} KiB; OWASP requires {MIN_WORK_KIB}, "
             "as in 19456 KiB and 2 passes."
         )
     if cost not in PROFILES.values() and cost.memory_kib * (cost.time_cost + 1) > LIMITS["argon2"]:

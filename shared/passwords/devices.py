@@ -1,7 +1,7 @@
 """Device tokens: proof that a login succeeded before, from which a call gets failures of its own.
 
-Whoever guesses at a name makes it wait. A call with the token of an earlier success is not held up by that: it has ten
-failures of its own. A token is valid for 30 days, for one user, until the password is set anew.
+An attacker who guesses the password of a name makes that name wait. A call with the token of an earlier success does
+not wait: it has ten failures of its own. A token is valid for 30 days, for one user, until the password is set anew.
 """
 
 import hmac

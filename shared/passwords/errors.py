@@ -4,7 +4,7 @@ from shared.errors import Refused, Unavailable
 
 
 class InvalidHash(Refused):
-    """A stored hash whose form is not known, that is damaged, or that costs more than is allowed."""
+    """The app does not know the form of the hash, or the hash is damaged or costs more than the limit."""
 
     code = "invalid-hash"
     title = "This hash cannot be verified"

@@ -85,7 +85,7 @@ def _bcrypt_of(
     reads: int | None = None,
 ) -> ForeignHash:
     if int(cost) < 4:
-        raise InvalidHash(f"The hash asks for a bcrypt cost of {int(cost)}; the least is 4.")
+        raise InvalidHash(f"The hash needs a bcrypt cost of {int(cost)}; the least is 4.")
     costs.check("bcrypt", int(cost), f"a bcrypt cost of {int(cost)}")
     settings = f"$2b${int(cost):02}${_without_padding(salt, 0x30)}".encode()
     wanted = _without_padding(digest, 0x3C).encode()
@@ -188,7 +188,7 @@ def _kratos_crypt(name: str, rest: str) -> ForeignHash:
 
 
 def _scrypt_key(n: int, r: int, p: int, salt: bytes, length: int) -> tuple[int, Callable[[bytes], bytes]]:
-    """The memory in KiB and the function of RFC 7914, within its bounds and ours. Raises InvalidHash."""
+    """The memory in KiB and the function of RFC 7914, within its bounds and the app's. Raises InvalidHash."""
     if n < 2 or n & (n - 1) or r < 1 or p < 1:
         raise InvalidHash("The hash has an invalid scrypt cost: N must be a power of 2, and r and p at least 1.")
     costs.check("scrypt", 128 * r * p * (n + 8) // 1024, f"N = {n}, r = {r}, p = {p} of scrypt")
@@ -267,7 +267,7 @@ def _firebase_scrypt(ln: str, r: str, p: str | None, salt: str, digest: str, sep
 def _pbkdf2(hash_name: str, iterations: int, salt: bytes, digest: bytes) -> ForeignHash:
     _check_lengths(salt, digest)
     if iterations < 1:
-        raise InvalidHash("The hash asks for 0 iterations of PBKDF2; the least is 1.")
+        raise InvalidHash("The hash needs 0 iterations of PBKDF2; the least is 1.")
     blocks = -(-len(digest) // _DIGEST_BYTES[hash_name])
     request = f"{iterations} iterations of PBKDF2-{hash_name.upper()} for each of {blocks} blocks"
     costs.check(f"pbkdf2-{hash_name}", iterations * blocks, request)

@@ -124,7 +124,7 @@ def algorithm_of(stored: Hash) -> str:
 
 
 def memory_of(stored: Hash) -> int:
-    """What verifying takes, in KiB."""
+    """The memory that verifying takes, in KiB."""
     return stored.cost.memory_kib if isinstance(stored, Argon2Hash) else stored.memory_kib
 
 

@@ -199,7 +199,7 @@ class Logins:
                 raise UserChanged(CHANGED)
             user = msgspec.structs.replace(before.user, last_login=now)
             if isinstance(hashing.parse_hash(text), Argon2Hash) and not verdict.needs_rehash:
-                user = msgspec.structs.replace(user, imported=False)  # As good as a hash of ours.
+                user = msgspec.structs.replace(user, imported=False)  # As good as a hash of this app.
             return user, before.secret
 
         # With a device, the failures of others stay.

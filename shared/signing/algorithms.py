@@ -178,7 +178,7 @@ def to_library(signature: bytes, key_type: str, algorithm: Algorithm, encoding: 
             numbers = utils.decode_dss_signature(signature)
         except ValueError:
             raise MalformedSignature from None
-        # The library compares with its own encoding; numbers that no key of this type makes are no signature.
+        # The library compares with its own encoding; numbers that no key of this type makes do not form a signature.
         if not all(0 <= number < 1 << (8 * size) for number in numbers):
             raise MalformedSignature
         return signature

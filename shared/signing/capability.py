@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Signing(Capability, frozen=True, kw_only=True):
-    """What the app takes from this capability."""
+    """The parts of this capability that the app composes."""
 
     named_keys: Callable[[], "NamedKeys"]
     """Encrypts under a key by its name, for other capabilities."""

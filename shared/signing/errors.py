@@ -7,14 +7,14 @@ class UnknownKey(NotFound):
     """No key, or no version of the key, has this name."""
 
     code = "unknown-key"
-    title = "There is no such key"
+    title = "The key does not exist"
 
 
 class KeyExists(Conflict):
     """A key has this name; perhaps it was deleted and can still be restored."""
 
     code = "key-exists"
-    title = "A key of this name exists"
+    title = "The key exists already"
 
 
 class KeyChanged(Conflict):
@@ -32,7 +32,7 @@ class KeyNotDeletable(Conflict):
 
 
 class WeakKey(Refused):
-    """A key that nobody should trust, or that is not a valid key."""
+    """A key that is too weak to trust, or that is not valid."""
 
     code = "weak-key"
     title = "This key is too weak, or not valid"
@@ -70,11 +70,11 @@ class KeyTooLarge(Refused):
     """The key has as many versions or tags as it can have."""
 
     code = "key-too-large"
-    title = "The key is full"
+    title = "The key has too many versions or too much metadata"
 
 
 class VersionInUse(Conflict):
-    """Another instance may still produce something with a version that the change would refuse. Has `Retry-After`."""
+    """Another instance may still use a version that the change would refuse. Carries `Retry-After`."""
 
     code = "version-in-use"
     title = "A version that this change would refuse may still be in use"
@@ -117,7 +117,7 @@ class ReservedKey(StrongroomError):
 
 
 class ContradictoryKey(Refused):
-    """The members of a JWK contradict each other, or do not allow the use that the call asks for."""
+    """The members of a JWK contradict each other, or do not allow the use that the call needs."""
 
     code = "contradictory-key"
     title = "The JWK does not allow this use"
@@ -131,7 +131,7 @@ class TooCostly(Refused):
 
 
 class NotDecryptable(Refused):
-    """The ciphertext does not open. Never says why: the difference would help whoever forges one."""
+    """The ciphertext does not open. Never says why: the difference would help an attacker who forges one."""
 
     code = "not-decryptable"
     title = "The ciphertext cannot be decrypted"
@@ -168,7 +168,7 @@ class SealBroken(StrongroomError):
 
 
 class SignatureMismatch(StrongroomError):
-    """The signature is not one by this key over this message. An exception, so that nobody can forget to check."""
+    """The signature does not match the key and the message. An exception, so that no caller can forget to check."""
 
 
 class MalformedSignature(SignatureMismatch):

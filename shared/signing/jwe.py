@@ -19,7 +19,7 @@ Ciphertext = str | dict[str, Any]
 """Compact serialization, or flattened JSON where there is associated data."""
 
 MAX_PART = 64 * 1024 * 1024
-"""The library's own limits are lower; ours is the size of a request."""
+"""The library's own limits are lower; the app's limit is the size of a request."""
 
 # The first of each encrypts; the others decrypt what was encrypted elsewhere for the same key (RFC 7518, section 4.1;
 # RSA-OAEP-384 and -512 are in the IANA registry of JOSE).
@@ -95,7 +95,7 @@ def decrypt(ciphertext: Ciphertext, private_key: Any, key_type: str) -> bytes:
         else:
             _authenticate_as_written(registry, ciphertext)
             plaintext = jwe.decrypt_json(ciphertext, key, registry=registry).plaintext  # type: ignore[arg-type]
-    except Exception:  # noqa: BLE001 - the difference between two failures would help whoever forges a ciphertext.
+    except Exception:  # noqa: BLE001 - the difference between two failures would help a forger.
         raise NotDecryptable(_REFUSED) from None
     if plaintext is None:
         raise NotDecryptable(_REFUSED)

@@ -97,7 +97,7 @@ class KeyMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     rotation_days: int | None = None
     tags: dict[str, str] = {}
     callers: list[str] | None = None
-    """Who may use the private key; None: everybody with a function key."""
+    """The callers who may use the private key; None: everybody with a function key."""
     minimum_sign_version: int = 1
     minimum_verify_version: int = 1
     disabled: dict[int, datetime] = {}

@@ -188,9 +188,7 @@ def _check_length(sent: list[int], key_bytes: int) -> None:
 def _check_cost(field: str, cost: int, most: int, unit: str) -> None:
     if cost > most:
         shown = str(cost) if cost < 10**12 else "far more"
-        raise invalid_field(
-            field, f"The key asks for {shown} {unit} to decrypt it; the limit is {most}. {_ENCRYPT_AGAIN}"
-        )
+        raise invalid_field(field, f"Decrypting the key takes {shown} {unit}; the limit is {most}. {_ENCRYPT_AGAIN}")
 
 
 def _not_accepted(name: str) -> UnsupportedKey:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Sql(Capability, frozen=True, kw_only=True):
-    """What the app takes from this capability."""
+    """The parts of this capability that the app composes."""
 
     parquet: Callable[[Sequence[tuple[str, str, str]], Sequence[tuple[Any, ...]]], bytes]
     """A Parquet file of columns (name, kind, detail) and rows, as a query over data files returns them."""

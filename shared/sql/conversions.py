@@ -49,7 +49,7 @@ _MYSQL: Mapping[str, Kind] = {
 
 
 def converter(declared: str, kind: Kind, dialect: Dialect) -> Convert:
-    """How a value becomes one of this column."""
+    """How a value is converted to this column's type."""
     if dialect == "postgresql" and declared.endswith("[]"):
         return _array
     if dialect == "mysql":
@@ -255,7 +255,7 @@ _CONVERTS: Mapping[Kind, Convert] = {
 
 
 def comparable(kind: Kind, declared: str, collation: str, dialect: Dialect) -> Callable[[Any], Any]:
-    """What two values of a key's column have in common that the database takes as equal."""
+    """The form that two values of a key's column share if the database takes them as equal."""
     if kind in ("decimal", "real"):
         return _number
     if kind not in ("text", "null") or type(collation) is not str:

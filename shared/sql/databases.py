@@ -29,7 +29,7 @@ ATTEMPTS = 4
 
 
 NO_TABLE, RACED = "no table", "raced"
-"""Results of an attempt: there is no table of records yet; another call with the same key was first."""
+"""Results of an attempt: the table of records does not exist yet; another call with the same key was first."""
 T = TypeVar("T")
 
 
@@ -159,7 +159,7 @@ class Database:
             return session.tables()
 
     def warnings(self) -> list[tuple[str, str]]:
-        """What the reader may do and should not: a code and a sentence for each."""
+        """The rights of the reader that it should not have: a code and a sentence for each."""
         with self.reading(2.0) as session:
             return session.warnings()
 

@@ -34,25 +34,25 @@ class UnknownDatabase(NotFound):
     """No setting names this database, or its file does not exist."""
 
     code = "unknown-database"
-    title = "There is no such database"
+    title = "The database does not exist"
 
 
 class UnknownQuery(NotFound):
-    """No query has this name, or for public-query no public one."""
+    """No query has this name; for public-query, no public query has it."""
 
     code = "unknown-query"
-    title = "There is no such query"
+    title = "The query does not exist"
 
 
 class UnknownTable(NotFound):
     """The database has no table of this name."""
 
     code = "unknown-table"
-    title = "There is no such table"
+    title = "The table does not exist"
 
 
 class InvalidRow(Refused):
-    """A row of an import is not one of its table."""
+    """A row of an import does not fit its table."""
 
     code = "invalid-row"
     title = "A row cannot be imported"

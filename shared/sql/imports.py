@@ -136,7 +136,7 @@ class Rows:
         return converted, lines
 
     def name(self, line: int) -> str:
-        """What an error calls a row."""
+        """The name of a row in an error."""
         return f"Line {line}" if self._by_line else f"Row {line}"
 
     def _bad(self, row: Row) -> InvalidRow:
@@ -257,6 +257,6 @@ def quoted_table(name: str, dialect: Dialect) -> str:
 
 
 def load_of(target: Target, dialect: Dialect) -> Load:
-    """Where the rows of `target` go."""
+    """The table and columns that get the rows of `target`."""
     names = [quoted(each, dialect) for each in target.names]
     return Load(quoted_table(target.table, dialect), names, [names[index] for index in target.key])

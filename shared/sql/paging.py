@@ -56,7 +56,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     types: list[str] = []
     """The names of the Arrow types of the first page."""
     digest: str = ""
-    """Of data files: what identifies their names and ETags."""
+    """For data files: a digest of their names and ETags."""
 
 
 def order_of(
@@ -85,7 +85,7 @@ def order_of(
 
 
 def _index_of(name: str, dialect: Dialect, columns: Sequence[Column]) -> int | None:
-    """The index of the column that `name` means, as the statement writes it."""
+    """The index of the column that `name` refers to, as the statement writes it."""
     quote = name[0] if name[0] in '"`' else ""
     plain = name.strip('"`')
     if dialect == "mysql" and quote == '"':
@@ -100,7 +100,7 @@ def _folded(text: str) -> str:
 
 
 def position_after(start: Position, page: Page, order: Order, types: list[str]) -> Position:
-    """Where the page after `page`, which began at `start`, begins. `types` are those of the first page in Arrow.
+    """The start of the page after `page`, which began at `start`. `types` are those of the first page in Arrow.
 
     Rows with the same key have no order among them: if the page ends between such rows, rows are counted.
     """

@@ -46,7 +46,7 @@ CURSOR_SECONDS = 5.0
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A query, and the page of its rows that a caller wants."""
+    """A query, and the page of its rows to return."""
 
     sql: str
     params: Params
@@ -55,7 +55,7 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int
     seconds: float
     question: object
-    """What the cursors of this query belong to."""
+    """The query to which the cursors belong."""
     cursor: str | None = None
     explain: bool = False
     dry_run: bool = False
@@ -138,7 +138,7 @@ def page_response(database: Database, cursors: Cursors, query: PageQuery) -> Res
 
 
 def scan_of(session: object) -> Scan:
-    """What a statement over data files has read so far; nothing for any other database."""
+    """The amount of data files that the statement has read so far; empty for any other database."""
     return session.scan if isinstance(session, BlobsSession) else NOTHING_SCANNED
 
 

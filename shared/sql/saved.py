@@ -45,7 +45,7 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         str,
         Meta(
             description="As in the statement, without the colon: up to 64 letters, digits and underscores; the first "
-            "is no digit.",
+            "is not a digit.",
             pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z",
         ),
     ]
@@ -64,7 +64,7 @@ class SavedQuery(msgspec.Struct, frozen=True):
     description: str
     updated: str
     callers: list[str] | None = None
-    """Who may run it; null if no list limits it."""
+    """The callers who may run the query; null without such a list."""
 
 
 def check(sql: str, dialect: Dialect, parameters: list[Parameter]) -> None:
@@ -183,7 +183,7 @@ def _real(value: float) -> float | None:
 
 
 def _from_text(kind: str, text: str) -> Any:
-    """The value that a text of a URL means."""
+    """The value that a text of a URL stands for."""
     if kind == "boolean":
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
     if kind == "integer":

@@ -47,14 +47,14 @@ class Scanned(NamedTuple):
     slots: tuple[str | int, ...]
     """The parameters: names, or numbers from 1 on."""
     spans: tuple[tuple[int, int], ...]
-    """From where to where each of them stands."""
+    """The start and end of each parameter in the statement."""
     names: tuple[str, ...]
     number: int
-    """Of values that are wanted by position."""
+    """The number of values that the statement takes by position."""
     words: tuple[str, ...]
     """All bare words, in upper case."""
     forbidden: str = ""
-    """What callers may not run: a function, a relation, a command or a hint, as the statement writes it."""
+    """The first name that callers may not use, as written: a function, a relation, a command or a hint."""
 
     @property
     def first(self) -> str:
@@ -73,7 +73,7 @@ GivenParams = list[Param] | dict[str, Param]
 
 
 def tokens(sql: str, dialect: Dialect) -> Iterator[Token]:
-    """The tokens of `sql`, blanks and comments included. Raises SqlError where a part of it is no token."""
+    """The tokens of `sql`, blanks and comments included. Raises SqlError where a part of it is not a token."""
     facts = DIALECTS[dialect]
     place, length = 0, len(sql)
     while place < length:
@@ -92,13 +92,13 @@ def tokens(sql: str, dialect: Dialect) -> Iterator[Token]:
 
 
 def _quoted_end(sql: str, tag: str, start: int) -> int:
-    """Where the string in dollar quotes ends; -1 if it does not."""
+    """The end of the string in dollar quotes; -1 if it has none."""
     found = sql.find(tag, start)
     return found if found < 0 else found + len(tag)
 
 
 def _nested_end(sql: str, start: int) -> int:
-    """Where the block comment that starts at `start` ends; -1 if it does not. PostgreSQL's comments nest."""
+    """The end of the block comment that starts at `start`; -1 if it has none. PostgreSQL's comments nest."""
     depth = 0
     for found in _COMMENT_ENDS.finditer(sql, start):
         depth += 1 if found[0] == "/*" else -1
@@ -125,7 +125,7 @@ def is_blank(sql: str, dialect: Dialect = "sqlite") -> bool:
 
 
 def read_params(params: GivenParams | None, field: str = "params") -> list[Scalar] | dict[str, Scalar]:
-    """The values to bind. Raises InvalidRequest, naming the value, where one is no value of a database."""
+    """The values to bind. Raises InvalidRequest, naming the value, where a database cannot store it."""
     if isinstance(params, dict):
         return {name: _scalar(value, f"{field}.{name}") for name, value in params.items()}
     return [_scalar(value, f"{field}[{place}]") for place, value in enumerate(params or ())]
@@ -203,7 +203,7 @@ _remembered = lru_cache(maxsize=512)(_scan)
 
 
 def _sliced(sql: str, found: Iterator[Token], *, has_lambdas: bool) -> Iterator[Token]:
-    """`found`, where `:j` in `a[i:j]`, in `{i:j}` and in `lambda i:j` is no parameter but a colon and a column."""
+    """`found`, where `:j` in `a[i:j]`, in `{i:j}` and in `lambda i:j` is not a parameter but a colon and a column."""
     open_brackets: list[str] = []
     before = Token("blank", 0, 0)
     in_names = ends_names = False  # Within `lambda i, j`, and behind one of its names.
@@ -383,7 +383,7 @@ def identifiers(sql: str, dialect: Dialect) -> frozenset[str]:
 
 
 def has_second(sql: str, dialect: Dialect) -> bool:
-    """Whether a semicolon separates statements. One in the body of a function does, too: ask the engine first."""
+    """Whether a semicolon separates statements. One in the body of a function looks the same: the engine decides."""
     separated = False
     for token in tokens(sql, dialect):
         if sql[token.start] == ";" and token.kind in ("sign", "symbol"):
@@ -455,7 +455,7 @@ def slot_values(scanned: Scanned, params: Params) -> list[Scalar]:
 
 
 def filled(scanned: Scanned, values: list[Scalar], literal: Callable[[Scalar], str]) -> str:
-    """The statement with the literal of each value in its place, for drivers that bind no other way."""
+    """The statement with each parameter replaced by a literal, for drivers that cannot bind."""
     text = [scanned.pieces[0]]
     for value, piece in zip(values, scanned.pieces[1:], strict=True):
         text += literal(value), piece
@@ -463,7 +463,7 @@ def filled(scanned: Scanned, values: list[Scalar], literal: Callable[[Scalar], s
 
 
 def original_place(scanned: Scanned, place: int) -> int:
-    """Where in the statement the character `place` (from 1) of its numbered form stands."""
+    """The character of the statement that is the character `place` (from 1) of its numbered form."""
     places = {name: number for number, name in enumerate(scanned.names, 1)}
     shift = 0
     for slot, (start, end) in zip(scanned.slots, scanned.spans, strict=True):

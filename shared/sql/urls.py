@@ -27,7 +27,7 @@ ENGINES: Mapping[str, Dialect] = {
 
 
 class Resources(NamedTuple):
-    """What opening a connection may need: access tokens of the app's identity by scope, and the blobs of datasets."""
+    """The services that a connection may need: access tokens of the app's identity by scope, and blobs of datasets."""
 
     token: Callable[[str], str]
     files: Files

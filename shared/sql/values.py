@@ -16,7 +16,7 @@ from shared.web import encode_base64
 Kind = Literal["integer", "real", "decimal", "text", "boolean", "bytes", "date", "time", "timestamp", "json", "null"]
 Format = Literal["json", "objects", "ndjson", "csv", "arrow"]
 Compared = Literal["exact", "number", "date", "text", "sqlite"]
-"""How values of a column can be told apart without asking the database: `exact` where different texts are different
+"""How to compare values of a column without the database: `exact` where different texts are different
 values, `number` by value, `date` as in MySQL, `text` if the collation is deterministic, `sqlite` by storage class and
 under each of its collations."""
 
@@ -58,10 +58,10 @@ class Column(NamedTuple):
     kind: Kind | None = None
     convert: Callable[[Any], Any] | None = None
     compared: Compared | None = None
-    """How values can be told apart; None where only the database can."""
+    """How to compare values for equality; None where only the database can."""
     detail: str = ""
-    """What Arrow has to know besides: `decimal(10,2)`; `uint64` or `big` of integers; of timestamps `utc`, `ns` or
-    `ns_utc`; `zone` of times with an offset."""
+    """The details that Arrow needs beside the kind: `decimal(10,2)`; `uint64` or `big` of integers; of timestamps
+    `utc`, `ns` or `ns_utc`; `zone` of times with an offset."""
 
 
 class Columns(tuple[Column, ...]):  # noqa: SLOT001 - slots and cached properties do not work together.
@@ -253,7 +253,7 @@ class Cursor(Protocol):
     """The rows of a running statement."""
 
     first_rows: int
-    """How many rows to read at once before their size is known."""
+    """The number of rows to read at once before their size is known."""
 
     @property
     def columns(self) -> Columns:

@@ -1,4 +1,4 @@
-"""Blob Storage through its SDK: clients, requests with our time limits and retries, signed URLs, and errors as ours."""
+"""Blob Storage through its SDK: clients, requests with the app's time limits and retries, signed URLs, and errors."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -129,7 +129,7 @@ class Blobs:
     # URLs
 
     def url(self, container: str, name: str) -> str:
-        """Where a blob is, at the storage account."""
+        """The URL of a blob at the storage account."""
         return f"{self._storage.account.blob_url}/{quote_name(container)}/{quote_name(name)}"
 
     @property

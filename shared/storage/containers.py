@@ -1,9 +1,9 @@
 """Which containers no function may name: those of the Functions host, of the app and of the storage account itself.
 
-The host keeps its keys in `azure-webjobs-secrets` and the app runs from `app-package`: whoever writes there controls
-the app. In Azure they are in a storage account of their own; where one account serves both, this rule is what protects
-them. Every function that takes the name of a container calls `check_container`, and every listing of containers leaves
-out what `is_reserved`.
+The host keeps its keys in `azure-webjobs-secrets` and the app runs from `app-package`: anybody who can write there
+controls the app. In Azure they are in a storage account of their own; where one account serves both, this rule
+protects them. Every function that takes the name of a container calls `check_container`, and every listing of
+containers leaves out those that `is_reserved` names.
 """
 
 from shared.storage.errors import ReservedContainer

@@ -90,7 +90,7 @@ class IdentityEndpoint:
             self._sleep(pause)
         if old is not None and old.expires_on > self._clock():
             return old  # It is still valid: the next call tries again.
-        raise ClientAuthenticationError(f"The identity endpoint gave no token (status {status}).")
+        raise ClientAuthenticationError(f"The identity endpoint returned no token (status {status}).")
 
     def _send(self, resource: str) -> tuple[int, bytes]:
         """The status and the body of one request; status 0 if there is no response."""

@@ -87,7 +87,7 @@ class Service:
         """One of the connections, with the SDK's options for one call's time limits.
 
         SDK errors inside become TemporaryFailure and StorageForbidden. Any other HttpResponseError of the SDK reaches
-        the caller, which knows what the status means here. Raises Busy where all connections are in use.
+        the caller, which knows how to handle the status. Raises Busy where all connections are in use.
         """
         from azure.core.exceptions import AzureError
         from requests import RequestException

@@ -70,7 +70,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """The first 20 of `error_count`."""
     error_count: int | msgspec.UnsetType = msgspec.UNSET
     request_id: str | msgspec.UnsetType = msgspec.UNSET
-    """Only with a 5xx: give it to the operator of the app."""
+    """Only with a 5xx: send it to the operator of the app."""
 
 
 def operations(routes: Sequence[Route]) -> dict[str, Operation]:
@@ -103,7 +103,7 @@ def operations(routes: Sequence[Route]) -> dict[str, Operation]:
             request=None,
             response=None,
             summary="This document (OpenAPI 3.1).",
-            statuses={200: "Success.", 304: "The document is as If-None-Match names it."},
+            statuses={200: "Success.", 304: "The document has not changed: its ETag is in If-None-Match."},
             with_request=True,
             cache_seconds=CACHE_SECONDS,
         )

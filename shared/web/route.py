@@ -109,7 +109,7 @@ class Operation(msgspec.Struct, frozen=True):
     error_member: bool = False
     """Problems carry their detail as `error`, too: clients of the Open Inference Protocol read it there."""
     timeout_bounds_call: bool = False
-    """The field `timeout_ms` takes the place of STRONGROOM_CALL_SECONDS."""
+    """The field `timeout_ms` replaces STRONGROOM_CALL_SECONDS."""
     writes: bool = False
     """The function changes something, so it accepts an `Idempotency-Key`."""
     single_use: bool = False

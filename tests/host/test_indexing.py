@@ -121,7 +121,7 @@ def test_refuses(tmp_path: Path, functions: str, message: str) -> None:
 @pytest.mark.usefixtures("fresh_imports")
 def test_refuses_a_folder_without_an_app(tmp_path: Path) -> None:
     """A folder without a function_app.py is refused."""
-    with pytest.raises(StartError, match=r"there is no function_app\.py"):
+    with pytest.raises(StartError, match=r"function_app\.py is missing"):
         index(tmp_path)
 
 

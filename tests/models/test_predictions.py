@@ -54,7 +54,7 @@ def test_a_cluster_has_its_own_distance() -> None:
 
 
 def test_scores_of_no_width_are_none() -> None:
-    """A line of scores without a score is no score."""
+    """A line of scores without a score does not count as scores."""
     outputs = [integers([1, 0]), Tensor("p", "FP32", [2, 0], b"")]
     assert [each["score"] for each in found(outputs, 2)] == [None, None]
 

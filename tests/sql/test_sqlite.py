@@ -241,7 +241,7 @@ def test_a_file_that_is_not_there_stays_away(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     """A file of another kind is an unavailable database, not a statement error."""
-    (tmp_path / "text.sqlite").write_text("This is no database. " * 100)
+    (tmp_path / "text.sqlite").write_text("This is not a database. " * 100)
     database = Databases({"text": DatabaseSettings(f"sqlite:///{tmp_path / 'text.sqlite'}")}, no_token, NO_FILES).get(
         "text"
     )

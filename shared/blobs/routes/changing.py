@@ -31,12 +31,12 @@ TimeoutMs = Annotated[
 
 
 class CopyBlobRequest(Fields, frozen=True):
-    """From where to where, within the storage account."""
+    """The blob to copy, and the name of the copy, within the storage account."""
 
     container: ContainerName
     name: BlobName
     to_name: NewName
-    to_container: Annotated[ContainerName, Meta(description="Without one, the same container.")] | None = None
+    to_container: Annotated[ContainerName, Meta(description="Default: the same container.")] | None = None
     version_id: VersionId | None = None
     snapshot: Snapshot | None = None
     overwrite: Annotated[bool, Meta(description="Replaces a blob that exists. Without it, the copy is 412.")] = False
@@ -88,7 +88,7 @@ def copy_blob(blobs: BlobStore, request: CopyBlobRequest) -> CopyBlobResponse:
 
 
 class SetTierRequest(Fields, frozen=True):
-    """Which blob, and to which tier to move it."""
+    """A blob, and the tier to move it to."""
 
     container: ContainerName
     name: BlobName
@@ -111,7 +111,7 @@ def set_tier(blobs: BlobStore, request: SetTierRequest) -> SetTierResponse:
 
 
 class RestoreBlobRequest(Fields, frozen=True):
-    """Which blob."""
+    """The blob to restore."""
 
     container: ContainerName
     name: BlobName
@@ -141,7 +141,7 @@ def restore_blob(blobs: BlobStore, request: RestoreBlobRequest) -> RestoreBlobRe
 
 
 def operations(blobs: BlobStore) -> dict[str, Operation]:
-    """The functions that change what is stored, without its bytes passing through."""
+    """The functions that change stored blobs without transferring their bytes."""
     return {
         "copy-blob": Operation(
             handle=partial(copy_blob, blobs),

@@ -40,7 +40,7 @@ def create_container(blobs: BlobStore, request: CreateContainerRequest) -> Respo
 
 
 class DeleteContainerRequest(Fields, frozen=True):
-    """Which container."""
+    """The container to delete."""
 
     container: ContainerName
     force: Annotated[

@@ -69,8 +69,8 @@ Metadata = Annotated[
     ],
     Meta(
         max_length=50,
-        description="Names (letters, digits, underscores; their case does not count) and values (ASCII) to store "
-        "with it.",
+        description="Names (letters, digits, underscores; case does not count) and values (ASCII) to store "
+        "with the blob.",
     ),
 ]
 

@@ -40,8 +40,8 @@ class ListBlobsRequest(Fields, frozen=True):
         Meta(
             max_length=64,
             pattern=CARRIED,
-            description="Groups names that are equal up to it, as `/` makes folders. Each group is one of `prefixes`. "
-            "It has no control characters.",
+            description="Group names that are equal up to this text, as `/` makes folders. Each group is one of "
+            "`prefixes`. The text has no control characters.",
         ),
     ] = ""
     match: (
@@ -50,8 +50,8 @@ class ListBlobsRequest(Fields, frozen=True):
             Meta(
                 min_length=1,
                 max_length=1024,
-                description="A glob for the whole name: `*` matches any characters, `/` too; `?` one; `[a-z]` one of "
-                "these; `[!a-z]` any other. It filters blobs (or containers), never prefixes.",
+                description="A glob for the whole name: `*` matches any characters, `/` too; `?` any one character; "
+                "`[a-z]` one of these; `[!a-z]` any other one. It filters blobs (or containers), never prefixes.",
             ),
         ]
         | None
@@ -61,8 +61,8 @@ class ListBlobsRequest(Fields, frozen=True):
         Annotated[
             str | list[Included],
             Meta(
-                description="What else to return, separated by commas: metadata, tags, snapshots, versions, deleted, "
-                "copy. JSON also takes a list. For containers: metadata and deleted.",
+                description="Further properties to return, separated by commas: metadata, tags, snapshots, versions, "
+                "deleted, copy. JSON also takes a list. For containers: metadata and deleted.",
             ),
         ]
         | None
@@ -93,7 +93,7 @@ class ListBlobsResponse(msgspec.Struct, frozen=True):
     prefixes: list[str] | UnsetType = UNSET
     containers: list[Container] | UnsetType = UNSET
     cursor: str | None = None
-    """Where the listing continues; null at its end. More may follow even after fewer than `limit` items."""
+    """The cursor of the next page; null at the end. More may follow even after fewer than `limit` items."""
 
 
 def list_blobs(listings: ListingStore, cursors: Cursors, request: ListBlobsRequest) -> Response:
@@ -130,7 +130,7 @@ def list_blobs(listings: ListingStore, cursors: Cursors, request: ListBlobsReque
 
 
 def _included(request: ListBlobsRequest) -> tuple[Included, ...]:
-    """What to include, each once and in one order."""
+    """The properties to include, each once and in one order."""
     sent = request.include
     named = sent.split(",") if isinstance(sent, str) else sent or ()
     include = tuple(each for each in INCLUDED if each in named)
@@ -160,7 +160,7 @@ def _sink(request: ListBlobsRequest, include: tuple[Included, ...]) -> formats.J
 
 
 class SummarizeBlobsRequest(Fields, frozen=True):
-    """Which blobs to add up."""
+    """The blobs to add up."""
 
     container: ContainerName
     prefix: Annotated[
@@ -168,7 +168,7 @@ class SummarizeBlobsRequest(Fields, frozen=True):
         Meta(
             max_length=1024,
             pattern=CARRIED,
-            description="Adds up only blobs whose names begin with it. It has no control characters.",
+            description="Only blobs whose names begin with this text, without control characters.",
         ),
     ] = ""
     cursor: (
@@ -195,7 +195,7 @@ class SummarizeBlobsResponse(msgspec.Struct, frozen=True):
     monthly_cost: float
     """For the stored bytes, by the price table of the settings, in its currency."""
     early_deletion_cost: float
-    """What deleting everything now would still cost: Cool is billed for at least 30 days, Cold 90, Archive 180."""
+    """The cost that remains if everything is deleted now: Cool is billed for at least 30 days, Cold 90, Archive 180."""
     cursor: str | None
 
 

@@ -44,7 +44,7 @@ _PAGE = """<!doctype html>
 <meta name="referrer" content="same-origin">
 <title>Download</title>
 <h1>Download</h1>
-<p>This link gives a file for a limited number of times. Opening this page has used none of them.</p>
+<p>This link downloads a file a limited number of times. Opening this page has used none of them.</p>
 <form method="post"><button>Download</button></form>
 </html>
 """
@@ -53,10 +53,10 @@ _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 class OpenShareRequest(Fields, frozen=True):
-    """Which share; below a prefix, which blob."""
+    """A share, and for a share of a prefix the blob below it."""
 
     id: str
-    name: Annotated[str, Meta(description="Of a share of a prefix: the rest of the blob's name.")] | None = None
+    name: Annotated[str, Meta(description="For a link to a prefix: the rest of the blob's name.")] | None = None
 
 
 def open_share(
@@ -208,7 +208,7 @@ def operations(blobs: BlobStore, shares: ShareStore, delivery: Delivery) -> dict
             request=OpenShareRequest,
             response=None,
             summary="Open a revocable link.\nIt leads to a URL at the storage account that is valid for a minute. A "
-            "limited link gives the bytes itself, to programs that download; everyone else gets a page with a button, "
+            "limited link returns the bytes itself to programs that download; a browser gets a page with a button, "
             "whose POST uses the link. A HEAD, a 304 and the page cost no use.",
             errors=(
                 UnknownContainer,
@@ -225,7 +225,7 @@ def operations(blobs: BlobStore, shares: ShareStore, delivery: Delivery) -> dict
                 200: "The bytes, or a page with a button.",
                 206: "The range that Content-Range names.",
                 303: "After a POST: the location is valid for a minute.",
-                304: "The blob is as If-None-Match or If-Modified-Since names it.",
+                304: "The blob has not changed, by If-None-Match or If-Modified-Since.",
                 307: "The location is valid for a minute.",
             },
             media_types=("*/*",),

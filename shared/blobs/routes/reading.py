@@ -42,7 +42,7 @@ Header = Annotated[str, Meta(max_length=4096)]
 
 
 class GetBlobRequest(Fields, frozen=True):
-    """Which blob, and on what condition."""
+    """The blob to get, and the conditions for it."""
 
     container: ContainerName
     name: PathName | None = None
@@ -64,7 +64,7 @@ class GetBlobRequest(Fields, frozen=True):
 
 
 class BlobLocation(msgspec.Struct, frozen=True):
-    """Where to get the bytes of a large blob."""
+    """The URL at which to get the bytes of a large blob."""
 
     url: str
     expires: str
@@ -176,7 +176,7 @@ def operations(blobs: BlobStore, delivery: Delivery) -> dict[str, Operation]:
             statuses={
                 200: "The blob; or, with redirect=false and a large blob, its `url`, `expires`, `size` and `etag`.",
                 206: "The range that Content-Range names.",
-                304: "The blob is as If-None-Match or If-Modified-Since names it.",
+                304: "The blob has not changed, by If-None-Match or If-Modified-Since.",
                 307: "The blob is too large to pass through. The location is valid for five minutes.",
             },
             media_types=("*/*",),

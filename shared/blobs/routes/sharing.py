@@ -36,14 +36,15 @@ Minutes = Annotated[
     Meta(
         ge=1,
         le=MAX_DAYS * 24 * 60,
-        description=f"How long it is valid: up to {MAX_MINUTES} (7 days), a revocable one up to {MAX_DAYS} days.",
+        description=f"How many minutes the link is valid: up to {MAX_MINUTES}; if revocable, up to {MAX_DAYS} days.",
     ),
 ]
 IpRange = Annotated[
     str,
     Meta(
         pattern=f"^{_IPV4}(-{_IPV4})?\\Z",
-        description="Who may use it: one IPv4 address, or the first and last of a range, as in 192.0.2.0-192.0.2.255.",
+        description="The addresses that may use the link: one IPv4 address, or the first and last of a range, as in "
+        "192.0.2.0-192.0.2.255.",
     ),
 ]
 DispositionHeader = Annotated[
@@ -51,7 +52,7 @@ DispositionHeader = Annotated[
     Meta(
         max_length=256,
         pattern="^[ -~]+\\Z",
-        description="The Content-Disposition under which it is served: ASCII characters.",
+        description="The Content-Disposition of the response: ASCII characters.",
     ),
 ]
 
@@ -65,7 +66,8 @@ class ShareItem(Fields, frozen=True):
         Annotated[
             str,
             Meta(
-                max_length=1024, description="Instead of a name: all blobs whose names begin with it. Revocable only."
+                max_length=1024,
+                description="Instead of a name: all blobs whose names begin with this text. Revocable only.",
             ),
         ]
         | None
@@ -81,14 +83,14 @@ class ShareItem(Fields, frozen=True):
     minutes: Minutes = 60
     ip_range: IpRange | None = None
     content_disposition: DispositionHeader | None = None
-    revocable: Annotated[bool, Meta(description="Gives a link of this app, which can be listed and revoked.")] = False
+    revocable: Annotated[bool, Meta(description="Create a link of this app, which can be listed and revoked.")] = False
     one_shot: Annotated[bool, Meta(description="A revocable link for one download.")] = False
     owner: (
         Annotated[str, Meta(max_length=256, description="The owner's name, for your own use. Revocable only.")] | None
     ) = None
-    max_uses: Annotated[int, Meta(ge=1, le=2**53, description="How many downloads. Revocable only.")] | None = None
+    max_uses: Annotated[int, Meta(ge=1, le=2**53, description="The most downloads. Revocable only.")] | None = None
     max_bytes: (
-        Annotated[int, Meta(ge=1, le=2**53, description="How many bytes it gives in all. Revocable only.")] | None
+        Annotated[int, Meta(ge=1, le=2**53, description="The most bytes of all downloads. Revocable only.")] | None
     ) = None
 
 
@@ -110,10 +112,10 @@ class ShareBlobResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     prefix: str | UnsetType = UNSET
     """For a share of a prefix: append the rest of a blob's name to the URL."""
     id: str | UnsetType = UNSET
-    """Of a revocable share."""
+    """The id of a revocable share."""
     method: Literal["GET", "PUT"] | UnsetType = UNSET
     headers: dict[str, str] | UnsetType = UNSET
-    """What a PUT must carry."""
+    """The headers that a PUT must carry."""
     https_only: bool | UnsetType = UNSET
     ip_range: str | UnsetType = UNSET
     one_shot: bool | UnsetType = UNSET
@@ -232,7 +234,7 @@ def _check(item: ShareItem, delivery: Delivery, *, revocable: bool) -> None:
 
 
 def base_of(delivery: Delivery, request: Request) -> str:
-    """Where the app's functions are, with a slash at the end: by the setting, else as this request has it.
+    """The URL of the app's functions, with a slash at the end: by the setting, else by this request.
 
     The functions that call this have one path segment after the host's route prefix.
     """
@@ -272,7 +274,7 @@ def _link(base_url: str, share: Share) -> str:
 
 
 class ListSharesRequest(Fields, frozen=True):
-    """Which shares."""
+    """The shares to list."""
 
     container: ContainerName | None = None
     owner: Annotated[str, Meta(max_length=256)] | None = None
@@ -341,7 +343,7 @@ def list_shares(
 
 
 class RevokeShareRequest(Fields, frozen=True):
-    """Which share."""
+    """The share to revoke."""
 
     id: str
 

@@ -47,7 +47,7 @@ TYPE_KEY = "strongroom_type"
 
 
 class Identified(Protocol):
-    """What bytes are."""
+    """The type of a blob's bytes."""
 
     @property
     def label(self) -> str:
@@ -61,7 +61,7 @@ class Identified(Protocol):
 
     @property
     def mismatch(self) -> bool:
-        """Whether it is of another kind than the name or the Content-Type says."""
+        """Whether it contradicts the name or the Content-Type."""
         ...
 
 
@@ -69,30 +69,29 @@ class Identifier(Protocol):
     """Identifies bytes."""
 
     def identify(self, data: bytes, name: str, content_type: str) -> Identified:
-        """What `data` is, compared with a name and a Content-Type."""
+        """Identify the type of `data`, and compare it with a name and a Content-Type."""
         ...
 
 
 class PutBlobRequest(Fields, frozen=True):
-    """Which blob, with which properties, and on what condition; the body is its bytes."""
+    """A blob, its properties, and the conditions for storing it; the body is its bytes."""
 
     container: ContainerName
     name: PathName | None = None
-    tier: Annotated[Tier, Meta(description="Without one, the account's default.")] | None = None
+    tier: Annotated[Tier, Meta(description="Default: the account's default tier.")] | None = None
     metadata: Metadata | None = None
     identify: (
         Annotated[
             Literal["mark", "refuse"],
             Meta(
                 description="`mark` stores the type of the content as the metadata `strongroom_type`; `refuse` stores "
-                "nothing where it is of another kind than the name's ending or the Content-Type says (422)."
+                "nothing if the content contradicts the name's extension or the Content-Type (422)."
             ),
         ]
         | None
     ) = None
     content_type: (
-        Annotated[str, Meta(max_length=256, description="Without one, the type that the name's extension implies.")]
-        | None
+        Annotated[str, Meta(max_length=256, description="Default: the type that the name's extension implies.")] | None
     ) = None
     content_encoding: StoredHeader | None = None
     content_language: StoredHeader | None = None
@@ -152,8 +151,8 @@ def put_blob(
         identified = identifier().identify(data, name, properties.content_type)
         if fields.identify == "refuse" and identified.mismatch:
             raise ContentMismatch(
-                f"The content is {identified.label} ({identified.mime_type}), which the name or the Content-Type does "
-                "not say. Correct them, or store it without identify=refuse."
+                f"The content is {identified.label} ({identified.mime_type}), which contradicts the name or the "
+                "Content-Type. Correct them, or store it without identify=refuse."
             )
         if fields.identify == "mark":
             metadata = {**properties.metadata, TYPE_KEY: identified.label}
@@ -175,7 +174,7 @@ def put_blob(
 
 
 def _properties(fields: PutBlobRequest, name: str, request: Request) -> Properties:
-    """What to store with the bytes. Raises InvalidRequest for headers that cannot be stored and returned as sent."""
+    """The headers to store with the bytes. Raises InvalidRequest for those that cannot be returned as sent."""
     content_type = fields.content_type
     if content_type is None or not content_type.strip() or essence(content_type) == FORM_TYPE:
         content_type = implied(name)
@@ -223,7 +222,7 @@ def _metadata(fields: PutBlobRequest, request: Request) -> dict[str, str]:
 
 
 class DeleteBlobRequest(Fields, frozen=True):
-    """Which blob, and on what condition."""
+    """The blob to delete, and the conditions for it."""
 
     container: ContainerName
     name: PathName | None = None

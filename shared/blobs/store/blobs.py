@@ -26,7 +26,7 @@ _ARCHIVE = "Archive"
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Which blob: its current state, or a version or snapshot of it."""
+    """A blob: its current state, or a version or snapshot of it."""
 
     container: str
     name: str
@@ -327,7 +327,7 @@ class BlobStore:
     # URLs
 
     def url(self, container: str, name: str) -> str:
-        """Where a blob is, at the storage account."""
+        """The URL of a blob at the storage account."""
         return self._blobs.url(container, name)
 
     @property
@@ -405,7 +405,7 @@ class _Responses:
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
-        """Of the first success, with names in lower case."""
+        """The headers of the first success, with names in lower case."""
         self._open: list[Any] = []
 
     def add(self, response: Any) -> None:

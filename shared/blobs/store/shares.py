@@ -1,6 +1,7 @@
 """Shares in Table Storage: one row each, in one partition. A use is counted by replacing the row that was read.
 
-Each row has a keyed digest, so that whoever can write to the table, and has no key of this app, cannot make a link.
+Each row has a keyed digest, so that an attacker who can write to the table, but has no key of this app, cannot
+make a link.
 """
 
 import hmac

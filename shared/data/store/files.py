@@ -22,7 +22,7 @@ MAX_FILES = 1000
 MAX_BYTES = 256 * 1024 * 1024
 MAX_REQUESTS = 2000
 AHEAD_FILES, AHEAD_BYTES = 8, 256 * 1024
-"""How many files are begun before the engine wants them, and what is read of each."""
+"""The number of files to read ahead of the engine, and the bytes to read of each."""
 TOO_MUCH = (
     f"The call would read more than {MAX_BYTES >> 20} MiB in {MAX_REQUESTS} requests. Name fewer files, select fewer "
     "columns, or filter by a column that the files are sorted by."

@@ -78,7 +78,7 @@ class ResultColumn(NamedTuple):
 
 
 class Source(Protocol):
-    """What a call reads."""
+    """The files that a call reads."""
 
     container: str
 
@@ -128,7 +128,7 @@ class PathSource:
     def selections(self, tables: Sequence[str], defined: Sequence[str]) -> list[Selection]:
         unknown = [name for name in tables if name.lower() not in (VIEW, *defined)]
         if unknown:
-            raise SqlError(f"There is no view {unknown[0]}. The files of the call are the view {VIEW}.")
+            raise SqlError(f"The view {unknown[0]} does not exist. The files of the call are the view {VIEW}.")
         return [self.selection] if any(name.lower() == VIEW for name in tables) else []
 
 
@@ -180,7 +180,7 @@ class FolderSource:
                 found[name.lower()] = self.select(view, name)
             elif name.lower() not in defined:
                 names = ", ".join(each.name for each in self._views[:20]) or "none"
-                raise SqlError(f"There is no view {name}. The views of the database are: {names}.")
+                raise SqlError(f"The view {name} does not exist. The views of the database are: {names}.")
         return list(found.values())
 
     def select(self, view: View, name: str) -> Selection:
@@ -210,11 +210,11 @@ class DataQuery:
         self.selections: list[Selection] = []
         """The files of each view, without those that the statement's partitions leave out."""
         self.digest = ""
-        """What identifies the names and ETags of all files of the views."""
+        """A digest of the names and ETags of all files of the views."""
 
     @property
     def bytes_scanned(self) -> int:
-        """How many bytes of the files were read so far."""
+        """The bytes of the files that were read so far."""
         return self._budget.bytes_scanned
 
     @property
@@ -288,11 +288,11 @@ class DataQuery:
         self._call("open", messages)
 
     def start(self, sql: str, params: Sequence[Any] = (), *, explain: bool = False) -> list[ResultColumn]:
-        """Start another statement over the same views, in place of the last one. It must have been checked."""
+        """Replace the last statement by another over the same views. It must have been checked."""
         return [ResultColumn(*each) for each in self._call("query", sql, list(params), explain)]
 
     def estimate(self, sql: str, params: Sequence[Any] = ()) -> Mapping[str, Any]:
-        """What the statement would read, at most, and its plan. It must have been checked."""
+        """The most that the statement would read, and its plan. It must have been checked."""
         self._open()
         sizes = [each.size for each in self._all]
         plan, read = self._call("estimate", sql, list(params))
@@ -357,7 +357,7 @@ class DataQuery:
             raise EngineFailed(FAILED) from error
 
     def _read(self, number: int, offset: int, length: int) -> bytes:
-        """The bytes that the child wants, behind the place of the first. Raises DataChanged and TooMuchToRead."""
+        """The bytes that the child requests, after the offset of the first. Raises DataChanged and TooMuchToRead."""
         file = self._all[number]
         if not (number >= 0 and 0 <= offset < file.size and length > 0):
             raise EngineFailed(FAILED)

@@ -481,7 +481,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
             summary="Begin a sign-in with a passkey: the options for `navigator.credentials.get`.\n\nWith the ticket "
             "of a right password, the passkey is the second factor: this returns another ticket, and the first success "
             "spends both. With `user`, or with nothing (the browser offers the passkeys that it has), it is the only "
-            "one, and the authenticator must verify the user. An unknown user gets options like any other.",
+            "one, and the authenticator must verify the user. An unknown user gets options, too.",
             errors=(TicketExpired, NoPasskey, Unavailable),
             examples=(Example("Any passkey", {}), Example("A user's passkey", {"user": "alice@example.org"})),
         ),

@@ -36,8 +36,8 @@ class StartSsoRequest(Fields, frozen=True):
     return_to: Annotated[
         str,
         Meta(
-            description="Where the browser returns to, with `ticket` or `error` in its query. Its origin is that of "
-            "STRONGROOM_URL or in STRONGROOM_ORIGINS.",
+            description="The URL to which the browser returns, with `ticket` or `error` in its query. Its origin is "
+            "that of STRONGROOM_URL or in STRONGROOM_ORIGINS.",
             max_length=sso.MAX_RETURN_TO,
             examples=["https://app.example.org/signed-in"],
         ),
@@ -280,11 +280,11 @@ def operations(flows: SingleSignOn) -> dict[str, Operation]:
             handle=flows.start,
             request=StartSsoRequest,
             response=None,
-            summary="Send the browser to a provider of single sign-on.\n\nIt returns to `return_to` with a `ticket`, "
-            "which `sign-in` takes together with the `code_verifier` within 60 s, or with an `error`: `access-denied`, "
-            "`unknown-user`, `disabled`, `provider-failed`.",
+            summary="Send the browser to a provider of single sign-on.\n\nThe browser returns to `return_to` with a "
+            "`ticket`, which `sign-in` takes together with the `code_verifier` within 60 s, or with an `error`: "
+            "`access-denied`, `unknown-user`, `disabled`, `provider-failed`.",
             errors=(UnknownProvider,),
-            statuses={302: "To the provider, or back with an error."},
+            statuses={302: "A redirect to the provider, or back with an error."},
         ),
         "finish-sso": Operation(
             handle=flows.finish,
@@ -292,7 +292,7 @@ def operations(flows: SingleSignOn) -> dict[str, Operation]:
             response=None,
             summary="The redirect URI of a provider: only the provider sends browsers here.",
             errors=(UnknownProvider, FlowMismatch),
-            statuses={302: "To the page that began, with `ticket` or `error`."},
+            statuses={302: "A redirect to the page that began, with `ticket` or `error`."},
             ignore_query=True,
             with_request=True,
         ),

@@ -21,11 +21,11 @@ PUBLIC_SECONDS = 300
 
 
 class CheckTokenRequest(Fields, frozen=True):
-    token: Annotated[str, Meta(description="An access token of ours, or of an issuer in `TRUSTED_ISSUER_<NAME>`.")]
+    token: Annotated[str, Meta(description="An access token of this app, or of an issuer in `TRUSTED_ISSUER_<NAME>`.")]
     audience: Annotated[
         Annotated[str, Meta(min_length=1, max_length=512)] | None,
         Meta(
-            description="Whom the token must be for. Default: STRONGROOM_AUDIENCE for our tokens, "
+            description="The audience that the token must have. Default: STRONGROOM_AUDIENCE for this app's tokens, "
             "`TRUSTED_ISSUER_<NAME>_AUDIENCE` for those of an issuer."
         ),
     ] = None
@@ -43,7 +43,7 @@ class CheckTokenResponse(msgspec.Struct, frozen=True, omit_defaults=True, kw_onl
     subject: Annotated[
         str | UnsetType, Meta(description="`sub`; for Entra ID `<tid>.<oid>`, because `sub` differs per application.")
     ] = UNSET
-    user_id: Annotated[str | UnsetType, Meta(description="The user of this app, for our tokens.")] = UNSET
+    user_id: Annotated[str | UnsetType, Meta(description="The user, for this app's tokens.")] = UNSET
     expires: str | UnsetType = UNSET
     claims: dict[str, Any] | UnsetType = UNSET
     groups_overage: Annotated[
@@ -160,7 +160,7 @@ def operations(
             handle=TokenChecks(settings, sessions, foreign).check,
             request=CheckTokenRequest,
             response=CheckTokenResponse,
-            summary="Check an access token: one of ours, or of a trusted issuer.\n\nA token that is not valid gets 200 "
+            summary="Check an access token of this app or of a trusted issuer.\n\nA token that is not valid gets 200 "
             "with `active: false` and a `reason`. An ended session is `revoked`.",
             errors=(IssuerUnavailable, Busy, Unavailable),
             examples=(Example("A text that is not a token", {"token": "eyJhbGciOiJub25lIn0.e30."}),),
@@ -169,14 +169,14 @@ def operations(
             handle=partial(openid_configuration, settings),
             request=None,
             response=OpenidConfigurationResponse,
-            summary="The metadata that a resource server needs to check our access tokens (RFC 8414).",
+            summary="The metadata that a resource server needs to check this app's access tokens (RFC 8414).",
             cache_seconds=PUBLIC_SECONDS,
         ),
         "token-keys": Operation(
             handle=lambda: token_keys(key()),
             request=None,
             response=TokenKeysResponse,
-            summary="The public keys of our access tokens (RFC 7517), and no others.",
+            summary="The public keys that verify this app's access tokens (RFC 7517).",
             errors=(Busy, StorageUnavailable, Unavailable),
             cache_seconds=PUBLIC_SECONDS,
         ),

@@ -21,7 +21,7 @@ ABANDONED = timedelta(minutes=5)
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Whose passkey a credential is."""
+    """The user of a passkey's credential."""
 
     user_id: str
     factor_id: str
@@ -46,7 +46,7 @@ class CredentialIndex:
     def claim(self, credential_id: bytes, user_id: str, factor_id: str, has_factor: Callable[[str, str], bool]) -> None:
         """Reserve a credential id for a factor. Raises PasskeyRefused if a user has it.
 
-        `has_factor` tells whether a user has a factor, by their ids.
+        `has_factor` returns whether a user has a factor, by their ids.
         """
         partition, now = _partition(credential_id), self._clock()
         claimed = self._users.records.row(partition, ROW, Owner(user_id, factor_id, now), kind="credential")

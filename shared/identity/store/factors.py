@@ -164,7 +164,7 @@ class Factors:
     # Reading
 
     def read(self, user_id: str) -> Partition | None:
-        """The user and all their rows; None if there is no such user. One read."""
+        """The user and all their rows; None if the user does not exist. One read."""
         return read_partition(self._users, user_id)
 
     def of(self, partition: Partition) -> list[Factor]:
@@ -172,7 +172,7 @@ class Factors:
         return sorted(self._factors(partition.rows.values()), key=lambda each: (each.document.created, each.factor_id))
 
     def kinds(self, partition: Partition) -> tuple[FactorKind, ...]:
-        """What may complete a sign-in of this user. It may be nothing although there is a factor: a passkey of a
+        """The factors that may complete a sign-in of this user. The list may be empty despite a factor: a passkey of a
         former RP id."""
         factors = self.of(partition)
         found: list[FactorKind] = []
@@ -189,7 +189,7 @@ class Factors:
         return [each.document.passkey for each in self.of(partition) if isinstance(each.document, PasskeyFactor)]
 
     def recovery_codes_left(self, partition: Partition) -> int:
-        """How many recovery codes of a user are unused."""
+        """The number of unused recovery codes of a user."""
         return sum(1 for _ in partition.below(RECOVERY))
 
     def _factors(self, rows: Iterable[Row]) -> Iterator[Factor]:

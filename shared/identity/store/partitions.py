@@ -23,7 +23,7 @@ class Partition(NamedTuple):
 
 
 def read_partition(users: UserStore, user_id: str, *row_keys: str) -> Partition | None:
-    """The user and the rows of these keys, or without keys all rows; None if there is no such user."""
+    """The user and the rows of these keys, or without keys all rows; None if the user does not exist."""
     condition, parameters = "PartitionKey eq @user_id", {"user_id": user_id}
     if row_keys:
         names = [f"key{number}" for number in range(len(row_keys))]

@@ -50,7 +50,7 @@ _DECODER = msgspec.json.Decoder(Provider)
 
 
 class _State:
-    """What this instance knows of one issuer. `lock` is held while a thread reads or fetches."""
+    """The cached metadata and keys of one issuer. `lock` is held while a thread reads or fetches."""
 
     def __init__(self) -> None:
         self.lock = Lock()

@@ -241,7 +241,7 @@ class SessionStore:
     # Listing and ending
 
     def listed(self, user_id: str) -> list[ListedSession] | None:
-        """The sessions of a user that have not ended, the newest first; None if there is no such user."""
+        """The sessions of a user that have not ended, the newest first; None if the user does not exist."""
         partition = read_partition(self._users, user_id)
         if partition is None:
             return None

@@ -41,7 +41,7 @@ class TicketStore:
         return tickets.seal(self._key(), ticket, secrets.token_bytes(NONCE_BYTES))
 
     def open(self, text: str) -> Ticket | None:
-        """The ticket; None if it is not one of ours, has expired, or is spent. One read, at most."""
+        """The ticket; None if the app did not issue it, or it has expired or was used. One read, at most."""
         ticket = tickets.unseal(self._key(), text, self._clock())
         if ticket is None or self._table.get(PARTITION, ticket.id.hex(), ["PartitionKey"]) is not None:
             return None

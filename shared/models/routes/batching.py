@@ -58,7 +58,7 @@ class Column(Protocol):
 
     @property
     def detail(self) -> str:
-        """What the kind leaves out, such as `decimal(9,2)`."""
+        """The details that the kind leaves out, such as `decimal(9,2)`."""
         ...
 
 
@@ -100,7 +100,7 @@ class Reader(Protocol):
     """Reads data files, each in a process of its own."""
 
     def path(self, container: str, path: str) -> Any:
-        """What a path matches: its `selection.files` are `File`s."""
+        """The files that a path matches: its `selection.files` are `File`s."""
         ...
 
     def open(self, source: Any, deadline: float) -> AbstractContextManager[Query]:
@@ -116,13 +116,13 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the outputs go."""
+    """The container and the names of the outputs."""
 
     container: ContainerName
     prefix: Annotated[
         str,
         Meta(
-            description="The names of the outputs begin with it: text without control characters.",
+            description="The names of the outputs begin with this text, without control characters.",
             max_length=512,
             pattern=r"^[^\x00-\x1f\x7f]*\Z",
         ),
@@ -131,7 +131,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PredictBatchRequest(Fields, frozen=True, kw_only=True):
-    """A model, the files with its rows, and where the predictions go."""
+    """A model, the files with its rows, and the target of the predictions."""
 
     model: ModelName
     version: Version | None = None

@@ -19,7 +19,7 @@ MAX_BLOBS = 100
 
 
 class IdentifyBlobsRequest(Fields, frozen=True):
-    """Which blobs: by name, or a page of those whose names begin with `prefix`."""
+    """The blobs to identify: by name, or a page of those whose names begin with `prefix`."""
 
     container: ContainerName
     names: Annotated[list[BlobName], Meta(min_length=1, max_length=MAX_BLOBS)] | None = None

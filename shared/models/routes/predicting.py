@@ -70,7 +70,7 @@ class PredictResponse(msgspec.Struct, frozen=True):
     model: str
     version: int
     outputs: dict[str, Any]
-    """Of an endpoint: its whole response, as `response`."""
+    """The whole response of an endpoint, as `response`."""
     predictions: list[Prediction] | None
     """Null where the outputs have no line for each row."""
 

@@ -36,7 +36,7 @@ class V2MetadataRequest(Fields, frozen=True):
     path: Annotated[
         str,
         Meta(
-            description="Behind `v2/`. `health/live`, `health/ready`, `models/{name}`, `models/{name}/ready`, "
+            description="The path after `v2/`: `health/live`, `health/ready`, `models/{name}`, `models/{name}/ready`, "
             "and the last two with `/versions/{version}` after the name.",
             max_length=300,
             examples=["models/iris"],

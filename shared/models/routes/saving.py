@@ -58,7 +58,7 @@ class SaveModelRequest(Fields, frozen=True):
             str,
             Meta(
                 description="The deployment to call: up to 64 letters, digits, hyphens and underscores; the first is "
-                "a letter or digit. Without one, the endpoint chooses.",
+                "a letter or digit. Default: the endpoint chooses.",
                 pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z",
             ),
         ]
@@ -68,7 +68,7 @@ class SaveModelRequest(Fields, frozen=True):
         Annotated[
             str,
             Meta(
-                description="A key of the endpoint: visible ASCII characters. Without one, the app sends a token of "
+                description="A key of the endpoint: visible ASCII characters. Default: the app sends a token of "
                 "its managed identity. No function returns it.",
                 pattern=r"^[!-~]{1,1024}\Z",
             ),
@@ -271,7 +271,7 @@ def _response(stored: Stored, versions: list[int]) -> ModelResponse:
 
 
 class GetModelRequest(Fields, frozen=True):
-    """Which model."""
+    """A model, and a version of it."""
 
     name: ModelName
     version: Version | None = None
@@ -283,10 +283,10 @@ def get_model(records: RecordStore, fields: GetModelRequest) -> ModelResponse:
 
 
 class DeleteModelRequest(Fields, frozen=True):
-    """Which model, and which version of it."""
+    """The model to delete, or the version of it."""
 
     name: ModelName
-    version: Annotated[Version, Meta(description="Deletes this version. Without one, all of them.")] | None = None
+    version: Annotated[Version, Meta(description="The version to delete. Default: all versions.")] | None = None
 
 
 def delete_model(records: RecordStore, fields: DeleteModelRequest) -> Response:
@@ -295,9 +295,9 @@ def delete_model(records: RecordStore, fields: DeleteModelRequest) -> Response:
 
 
 class ListModelsRequest(Fields, frozen=True):
-    """Which models."""
+    """The models to list."""
 
-    prefix: Annotated[str, Meta(description="Only models whose names begin with it.", max_length=64)] = ""
+    prefix: Annotated[str, Meta(description="Only models whose names begin with this text.", max_length=64)] = ""
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     cursor: Annotated[str, Meta(max_length=1024)] | None = None
 
@@ -376,7 +376,7 @@ def operations(
                     },
                 ),
             ),
-            statuses={201: "Saved as a new version.", 200: "Nothing changed: the version that was saved before."},
+            statuses={201: "Saved as a new version.", 200: "The model has not changed: the response is its version."},
             writes=True,
         ),
         "list-models": Operation(

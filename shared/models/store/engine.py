@@ -18,7 +18,7 @@ from shared.sandbox.process import MEMORY, TIME, Child, ChildDied, ChildLate, Sa
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):
-    """What the child sends: the outputs, or the kind of an error and its text."""
+    """A message of the child: the outputs, or the kind of an error and its text."""
 
     error: Literal["", "time", "memory", "too-large", "engine"]
     text: str

@@ -83,8 +83,8 @@ class VerifyPasswordRequest(Fields, frozen=True):
     hash: Annotated[
         str | None,
         Meta(
-            description="A hash from here or elsewhere: Argon2, bcrypt, scrypt, PBKDF2, crypt(3), phpass, Firebase, "
-            "ASP.NET Identity, and what Django, Werkzeug, passlib, Kratos or an LDAP server writes."
+            description="A hash of this app or another system: Argon2, bcrypt, scrypt, PBKDF2, crypt(3), phpass, "
+            "Firebase, ASP.NET Identity, and what Django, Werkzeug, passlib, Kratos or an LDAP server writes."
         ),
     ] = None
     user: UserName | None = None
@@ -100,7 +100,7 @@ class VerifyPasswordRequest(Fields, frozen=True):
 
 
 class VerifyPasswordResponse(msgspec.Struct, frozen=True, omit_defaults=True):
-    valid: Annotated[bool, Meta(description="Whether it is the password of the hash, or of the user.")]
+    valid: Annotated[bool, Meta(description="Whether the password matches the hash, or is the user's.")]
     needs_rehash: Annotated[
         bool,
         Meta(
@@ -116,7 +116,7 @@ class VerifyPasswordResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     second_factor: Annotated[
         bool | UnsetType,
         Meta(
-            description="With `user`, if valid: whether the password is not the only factor. If a second factor is "
+            description="With `user`, if valid: whether the user has a second factor. If a second factor is "
             "enrolled here, let the user sign in with sign-in, which requires it."
         ),
     ] = UNSET

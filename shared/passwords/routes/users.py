@@ -122,7 +122,9 @@ class UserResponse(msgspec.Struct, frozen=True):
     user_id: UserId
     created: str
     last_login: str | None
-    algorithm: Annotated[str, Meta(description="Of the stored hash: `argon2id`, or that of an imported one.")]
+    algorithm: Annotated[
+        str, Meta(description="The algorithm of the stored hash: `argon2id`, or that of an imported hash.")
+    ]
     second_factor: bool
     disabled: bool
     roles: tuple[str, ...]
@@ -372,7 +374,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
             handle=partial(reset_password, accounts),
             request=ResetPasswordRequest,
             response=NamedUserResponse,
-            summary="Set a user's password, as an operator.\n\nIt also ends the user's wait after wrong passwords.",
+            summary="Set a user's password, as an operator.\n\nThis also ends the user's wait after wrong passwords.",
             errors=(UnknownUser, *setting),
             examples=(Example("A new password", {"user": alice, "password": EXAMPLE_PASSWORD}),),
             writes=True,
@@ -466,9 +468,10 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
             handle=partial(rewrap_passwords, accounts, cursors),
             request=RewrapPasswordsRequest,
             response=RewrapPasswordsResponse,
-            summary="Encrypt stored hashes under the newest version of the pepper, a page at a time.\n\nLogins do it, "
-            "too; this is for users who do not log in. Repeat it with the `cursor` of the previous response until "
-            "there is none. Run it also after a change of STRONGROOM_PASSWORD_PROFILE, once most users have logged in.",
+            summary="Encrypt stored hashes under the newest version of the pepper, a page at a time.\n\nA login "
+            "encrypts its user's hash; this call does so for all others. Repeat it with the `cursor` of the previous "
+            "response until it is null. Run it also after a change of STRONGROOM_PASSWORD_PROFILE, once most users "
+            "have logged in.",
             errors=(Busy, Unavailable),
             examples=(Example("The first page", {}),),
             writes=True,

@@ -1,4 +1,4 @@
-"""Asks a service with the range interface of Have I Been Pwned whether a password is known from a breach.
+"""Checks with a service like Have I Been Pwned (its range interface) whether a password is known from a breach.
 
 The service sees the first five digits of the password's SHA-1 (k-anonymity), and a padded response hides which of the
 some thousand passwords it was: https://haveibeenpwned.com/API/v3#PwnedPasswords.

@@ -62,7 +62,7 @@ class User(msgspec.Struct, frozen=True):
     name: str
     created: datetime
     algorithm: str
-    """Of the hash: `argon2id`, or that of an imported one."""
+    """The algorithm of the hash: `argon2id`, or that of an imported hash."""
     password_id: str
     """Random, new whenever the password is set; a rehash keeps it."""
     signed_out_at: datetime

@@ -45,7 +45,7 @@ class KeyHead(msgspec.Struct, frozen=True, kw_only=True):
     rotation_days: int | None
     tags: dict[str, str]
     callers: list[str] | None
-    """Who may use the private key; null if no list limits it."""
+    """The callers who may use the private key; null without such a list."""
 
 
 class ListedKey(KeyHead, frozen=True, kw_only=True):

@@ -28,14 +28,16 @@ Item = TypeVar("Item", bound=Fields)
 KeyName = Annotated[
     str,
     msgspec.Meta(
-        description="Name of the key: up to 63 lower-case letters, digits and hyphens; the first is no hyphen.",
+        description="Name of the key: up to 63 lower-case letters, digits and hyphens; the first is not a hyphen.",
         pattern="^_?[a-z0-9][a-z0-9-]{0,62}\\Z",
         max_length=64,
         examples=["default", "invoices"],
     ),
 ]
 VersionNumber = Annotated[int, msgspec.Meta(description="A version of the key.", ge=1, le=99999999)]
-Reference = Annotated[str, msgspec.Meta(description="Returned with the item's result.", max_length=256)]
+Reference = Annotated[
+    str, msgspec.Meta(description="A text of your own, which the item's result repeats.", max_length=256)
+]
 
 CallerList = Annotated[
     list[str],
@@ -74,7 +76,7 @@ def batch_of(kind: type[Fields]) -> msgspec.Meta:
         description="Up to 1000 items, each with its own result.",
         min_length=1,
         max_length=MAX_BATCH,
-        extra_json_schema={"items": {"anyOf": [item, {"description": "Anything else gets a problem of its own."}]}},
+        extra_json_schema={"items": {"anyOf": [item, {"description": "Any other value gets a problem of its own."}]}},
     )
 
 
@@ -119,7 +121,7 @@ def refuse_own(name: str) -> None:
 
 
 class Caller(Protocol):
-    """Who makes a call, by its bearer token."""
+    """The caller, by the bearer token of the call."""
 
     def is_one_of(self, entries: Iterable[str]) -> bool:
         """Whether the entries of a list of callers name this caller."""

@@ -129,7 +129,9 @@ class ImportKeyRequest(Fields, frozen=True, kw_only=True):
         | dict[str, Any]
         | None
     ) = None
-    passphrase: Annotated[str, msgspec.Meta(description="Decrypts an encrypted PEM.", max_length=1000)] | None = None
+    passphrase: (
+        Annotated[str, msgspec.Meta(description="The passphrase of an encrypted PEM.", max_length=1000)] | None
+    ) = None
     type: Annotated[KeyType, msgspec.Meta(description="The expected type. Another key is refused.")] | None = None
     purpose: (
         Annotated[
@@ -150,7 +152,7 @@ class ImportKeyRequest(Fields, frozen=True, kw_only=True):
 
 
 class ListKeysRequest(Fields, frozen=True, kw_only=True):
-    prefix: Annotated[str, msgspec.Meta(description="Only keys whose names begin with it.", max_length=63)] = ""
+    prefix: Annotated[str, msgspec.Meta(description="Only keys whose names begin with this text.", max_length=63)] = ""
     limit: Annotated[int, msgspec.Meta(description="Keys per page.", ge=1, le=1000)] = 100
     cursor: Annotated[str, msgspec.Meta(description="The cursor of the previous page.")] | None = None
     deleted: Annotated[bool, msgspec.Meta(description="List the deleted keys that can be restored instead.")] = False
@@ -224,10 +226,14 @@ class RevokeKeyRequest(Fields, frozen=True, kw_only=True):
     name: KeyName
     version: VersionNumber
     at: (
-        Annotated[datetime, msgspec.Meta(description="From when on signatures are not trusted. Default: now.", tz=True)]
+        Annotated[
+            datetime, msgspec.Meta(description="Signatures are not trusted from this time on. Default: now.", tz=True)
+        ]
         | None
     ) = None
-    reason: Annotated[str, msgspec.Meta(description="Shown by get-key and verify.", min_length=1, max_length=256)]
+    reason: Annotated[
+        str, msgspec.Meta(description="The reason, which get-key and verify return.", min_length=1, max_length=256)
+    ]
     if_match: IfMatch | None = None
 
 
@@ -236,7 +242,7 @@ class ExportKeyRequest(Fields, frozen=True, kw_only=True):
     passphrase: Annotated[
         str,
         msgspec.Meta(
-            description="Encrypts the private key.",
+            description="The passphrase that encrypts the private key.",
             max_length=1000,
             extra_json_schema={"minLength": MIN_EXPORT_PASSPHRASE, "examples": ["correct horse battery staple"]},
         ),

@@ -27,7 +27,7 @@ class KeyJwksRequest(Fields, frozen=True, kw_only=True):
 
 
 class SharedKeySets:
-    """Key sets, each made at most once in SHARED_SECONDS: anybody may ask for one, which must not load the storage.
+    """Key sets, each made at most once in SHARED_SECONDS: anybody may request one, which must not load the storage.
 
     An error is shared for as long, so that waiting callers do not try one after the other. `state` returns another
     object after each change of this instance, which ends the sharing.
@@ -71,7 +71,7 @@ def key_jwks(keys: KeyStore, shared: SharedKeySets, fields: KeyJwksRequest) -> R
             key = keys.refresh(fields.name)
         except UnknownKey:
             key = None
-        if key is None or not key.metadata.published:  # One error for both: who asks may be anybody.
+        if key is None or not key.metadata.published:  # One error for both, because the caller may be anybody.
             raise UnknownKey(f"No key {fields.name} is published.")
         return key_set([key])
 

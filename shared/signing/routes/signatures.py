@@ -56,7 +56,7 @@ ChosenAlgorithm = Annotated[
 Prehashed = Annotated[
     bool,
     msgspec.Meta(
-        description="The message is a digest, made with the algorithm's hash; the signature is over what was hashed."
+        description="The message is a digest by the algorithm's hash function. The signature is over what was hashed."
     ),
 ]
 ChosenFormat = Annotated[
@@ -248,7 +248,7 @@ def verify(keys: KeyStore, fields: VerifyRequest, request: Request | None = None
 
 
 class _Call:
-    """What the items of one call share: the keys, the time at which the call began, and the bound on its cost."""
+    """The state that the items of one call share: the keys, the start of the call, and the bound on its cost."""
 
     def __init__(self, keys: KeyStore) -> None:
         self.keys = keys

@@ -1,4 +1,4 @@
-"""The keys in memory: each for a bounded time, and read once however many threads ask for it at the same time."""
+"""The keys in memory: each for a bounded time, and read once, however many threads need it at the same time."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, wait

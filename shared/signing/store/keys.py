@@ -160,7 +160,7 @@ class KeyStore:
         return kid in self._names
 
     def find(self, kid: str, began: float) -> Iterator[tuple[Key, int]]:
-        """The keys and versions that have this `key_id` or alias; a caller takes the first that may do what it wants.
+        """The keys and versions that have this `key_id` or alias; a caller takes the first that permits its operation.
 
         `began` is when the call began (monotonic clock): a key read before may lack a version that another instance
         has created since. Raises TooCostly where many keys would have to be read.
@@ -385,7 +385,7 @@ class KeyStore:
         return self.refresh(name)
 
     def get_or_create(self, name: str, new: NewKey) -> Key:
-        """The key `name`, created if there is none: once, however many calls ask for it at the same time.
+        """The key `name`, created if it does not exist: once, however many calls need it at the same time.
 
         Raises UnknownKey if it was deleted.
         """
@@ -516,7 +516,7 @@ class KeyStore:
         return self.refresh(name)
 
     def rotate_if_due(self, key: Key) -> Key:
-        """The key, rotated if its `rotation_days` are over: once, however many calls ask at the same time."""
+        """The key, rotated if its `rotation_days` are over: once, however many calls use it at the same time."""
         if not keyring.is_due(key.metadata, self.clock()):
             return key
         key = self.refresh(key.name)
@@ -653,4 +653,4 @@ def _unknown(name: str, metadata: KeyMetadata | None = None) -> UnknownKey:
     if metadata is not None:
         return UnknownKey(f"Key {name} was deleted. Within 30 days, restore-key brings it back.")
     hint = " The first sign creates it." if name == DEFAULT_KEY else ""
-    return UnknownKey(f"There is no key {name}.{hint}")
+    return UnknownKey(f"The key {name} does not exist.{hint}")

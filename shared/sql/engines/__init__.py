@@ -20,7 +20,7 @@ ENDED = (
 ROW_TOO_LARGE = "One row has more than 16 MiB. Select fewer columns, or parts of them."
 RETRY_AFTER_SECONDS = 5
 TOKEN_SCOPE = "https://ossrdbms-aad.database.windows.net/.default"  # noqa: S105 - the name of a scope.
-"""What the app's identity asks a token for, to sign in to Azure Database for PostgreSQL or MySQL."""
+"""The scope of the token with which the app's identity signs in to Azure Database for PostgreSQL or MySQL."""
 MAX_AGE_SECONDS = 1800.0
 """An open connection to a server is replaced then: its token and its server may have changed."""
 
@@ -35,7 +35,7 @@ def sign_in(token: Callable[[str], str]) -> str:
     try:
         return token(TOKEN_SCOPE)
     except Unavailable as error:
-        raise DatabaseUnavailable("The app's identity gets no token.", retry_after=RETRY_AFTER_SECONDS) from error
+        raise DatabaseUnavailable("The app's identity got no token.", retry_after=RETRY_AFTER_SECONDS) from error
 
 
 def not_allowed(command: str) -> SqlError:
@@ -69,7 +69,7 @@ class RowRefused(Exception):
 
 
 class Load(NamedTuple):
-    """Where rows go: the quoted names of a table and its columns, and of the key's columns if it is an upsert."""
+    """The target of rows: the quoted names of a table and its columns, and of the key's columns if it is an upsert."""
 
     table: str
     columns: list[str]

@@ -28,7 +28,7 @@ class Query(Protocol):
 
     @property
     def digest(self) -> str:
-        """What identifies the names and ETags of all files of the views that the statement names."""
+        """A digest of the names and ETags of all files of the views that the statement names."""
 
     @property
     def bytes_scanned(self) -> int: ...
@@ -38,11 +38,11 @@ class Query(Protocol):
     def run(self, sql: str, params: Sequence[Any], *, explain: bool) -> Sequence[ResultColumn]: ...
     def fetch(self, count: int) -> list[Row]: ...
     def estimate(self, sql: str, params: Sequence[Any]) -> Mapping[str, Any]:
-        """What the statement would read: `files`, `file_count`, `bytes_to_read`, `requests_to_make`, `plan`."""
+        """The reads of the statement: `files`, `file_count`, `bytes_to_read`, `requests_to_make`, `plan`."""
 
 
 class Data(Protocol):
-    """What this capability needs of data files."""
+    """The functions over data files that this capability needs."""
 
     def path(
         self, container: str, path: str, file_format: Any = None, options: Any = None, *, as_text: bool = False
@@ -66,7 +66,7 @@ def columns_of(columns: Sequence[tuple[str, Any, str]]) -> Columns:
 
 
 class Scan(NamedTuple):
-    """What a statement has read so far."""
+    """The amount that a statement has read so far."""
 
     bytes_scanned: int
     requests: int
@@ -102,7 +102,7 @@ class BlobsSession:
         return self
 
     def estimate(self, sql: str, params: Params) -> Mapping[str, Any]:
-        """What the statement would read, without running it."""
+        """Return the files that the statement would read, without running it."""
         text, values = self._prepare(sql, params)
         query = self._open()
         query.check(text, values)
@@ -124,7 +124,7 @@ class BlobsSession:
 
     @property
     def scan(self) -> Scan:
-        """What the statement has read so far."""
+        """The amount that the statement has read so far."""
         query = self._query
         return Scan(query.bytes_scanned, query.requests, query.digest) if query is not None else NOTHING_SCANNED
 

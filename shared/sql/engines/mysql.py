@@ -66,13 +66,13 @@ TEXT_MODES = frozenset({"NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "ANSI", "ORACLE",
 MAX_PACKET = 0xFFFFFF
 """The length of a packet that another one continues: the row is longer than 16 MiB."""
 GRACE_SECONDS = 0.1
-"""After the time limit, before a server that did not see it itself is told to stop."""
+"""The wait after the time limit, before the app cancels a statement that the server did not stop itself."""
 BINARY = 63
-"""The number of the character set that means bytes."""
+"""The number of the character set `binary`: bytes."""
 
 OUT = frozenset({1040, 1042, 1043, 1044, 1045, 1049, 1053, 1077, 1078, 1079, 1129, 1152, 1153, 1158, 1159, 1160, 1161,
                  1203, 1226, 1927, 2002, 2003, 2005, 2006, 2012, 2013, 2026, 2027, 2055})  # fmt: skip
-"""Errors of a server that is not there, lets nobody in, or has no place left."""
+"""Errors of a server that does not respond, refuses the sign-in, or has no connection or disk space left."""
 
 _KINDS: dict[int, Kind] = {
     0: "decimal", 1: "integer", 2: "integer", 3: "integer", 4: "real", 5: "real", 6: "null", 7: "timestamp",
@@ -81,7 +81,7 @@ _KINDS: dict[int, Kind] = {
 }  # fmt: skip
 """Our types of MySQL's field types. https://dev.mysql.com/doc/dev/mysql-server/latest/field__types_8h.html"""
 _COMPARED: dict[Kind, Compared] = {"integer": "number", "date": "date", "time": "exact"}
-"""How values can be told apart. MySQL compares decimals with texts as doubles, and texts by collations."""
+"""How to compare values for equality. MySQL compares decimals with texts as doubles, and texts by collations."""
 _DECODERS: dict[Any, Any] = {1: int, 2: int, 3: int, 4: float, 5: float, 8: int, 9: int, 13: int}
 """What PyMySQL makes of each field type; all else stays text or bytes."""
 FILES = "INTO OUTFILE and INTO DUMPFILE write files, which is not allowed."
@@ -363,7 +363,7 @@ class MysqlSession:
             raise RowRefused(index, found[1] if found else None, translated) from error
 
     def _send(self, sql: str) -> int:
-        """Run a statement without rows, and return how many rows it found."""
+        """Run a statement without rows, and return how many rows it matched."""
         left = self._deadline - monotonic()
         if left <= 0:
             raise QueryTimeout(OVER)
@@ -586,7 +586,7 @@ def _fitting(lengths: Sequence[int]) -> Iterator[int]:
 
 
 def _detail(field: Any) -> str:
-    """What Arrow has to know of a column, beside its kind."""
+    """The details of a column that Arrow needs, beside its kind."""
     unsigned = bool(field.flags & UNSIGNED)
     if field.type_code == 246:
         # The length counts the sign and the point. https://dev.mysql.com/doc/c-api/8.4/en/c-api-data-structures.html
@@ -604,7 +604,7 @@ class _NoClearPassword:
         """Raises OperationalError."""
         from pymysql import OperationalError
 
-        raise OperationalError("The server wants the password as it is: let the URL say ssl=true.")
+        raise OperationalError("The server requires the password in plain text: set ssl=true in the URL.")
 
 
 def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connection[Any]]":

@@ -112,9 +112,9 @@ _COMPARED: dict[int, Compared] = {
     20: "number", 21: "number", 23: "number", 26: "number", 1700: "number", 1082: "exact", 1083: "exact",
     1114: "exact", 1184: "exact", 2950: "exact", 19: "text", 25: "text", 1043: "text",
 }  # fmt: skip
-"""How values can be told apart. Different texts of other types (citext, char, interval, timetz) may be equal values."""
+"""How to compare values for equality. Different texts of other types (citext, char, interval) may be equal values."""
 _DETAILS: dict[int, str] = {1184: "utc", 1266: "zone"}
-"""What Arrow has to know of timestamptz and timetz."""
+"""The details that Arrow needs of timestamptz and timetz."""
 
 
 class PostgresSession:

@@ -133,7 +133,7 @@ PRAGMAS = frozenset(
         "user_version",
     }
 )
-"""Those that may be asked, by anyone."""
+"""The pragmas that any caller may read."""
 PRAGMAS_WITH_ARGUMENT = frozenset(
     {
         "foreign_key_check",
@@ -148,7 +148,7 @@ PRAGMAS_WITH_ARGUMENT = frozenset(
         "table_xinfo",
     }
 )
-"""Those whose argument only says what is asked about; with the others it sets something."""
+"""The pragmas whose argument names their subject; any other pragma's argument sets a value."""
 
 
 FAILURES = (apsw.Error, KeyError, ValueError, OverflowError, MemoryError)

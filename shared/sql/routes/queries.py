@@ -50,7 +50,7 @@ QueryName = Annotated[
 
 
 class Caller(Protocol):
-    """Who makes a call, by its bearer token."""
+    """The caller, by the bearer token of the call."""
 
     def is_one_of(self, entries: Iterable[str]) -> bool:
         """Whether the entries of a list of callers name this caller."""

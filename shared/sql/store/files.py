@@ -213,7 +213,7 @@ class Dataset:
         self._folder: Path | None = None
 
     def path(self) -> str:
-        """Where the copy is, at most CHECK_SECONDS behind the blob. Raises UnknownDatabase or StorageUnavailable.
+        """The path of the copy, at most CHECK_SECONDS behind the blob. Raises UnknownDatabase or StorageUnavailable.
 
         Queries that run continue with the old copy: the new one takes its name, and the old one is removed when its
         last reader has closed it.
