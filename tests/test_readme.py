@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from shared.web import Access
 from tests.support import App, clean_environ
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,9 +46,9 @@ def test_calls_of_the_readme_return_what_it_shows(call: str, response: str, runn
         assert actual == expected
 
 
-def test_the_readme_shows_eight_calls_and_a_mistake() -> None:
-    """The README shows a call of each capability, and the response to a mistake."""
-    assert len(CALLS) == 9
+def test_the_readme_shows_six_calls_and_a_mistake() -> None:
+    """The README shows a call of each capability that needs no set-up, and the response to a mistake."""
+    assert len(CALLS) == 7
 
 
 def headings_of(text: str) -> set[str]:
@@ -70,13 +69,3 @@ def test_links_lead_somewhere(guide: Path) -> None:
         linked = (guide.parent / path) if path else guide
         assert linked.exists(), target
         assert not anchor or anchor in headings_of(linked.read_text()), target
-
-
-def test_the_readme_names_every_public_function() -> None:
-    """The README's list of functions that need no function key has exactly those of the route table."""
-    from shared.app import build
-
-    sentence = re.search(r"Every function needs one, except (.*?)\. Reading", README, re.DOTALL)
-    assert sentence
-    public = {route.name for route in build({}).routes if route.access is Access.PUBLIC}
-    assert set(re.findall(r"`([a-z-]+)`", sentence[1])) == public
