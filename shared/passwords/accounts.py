@@ -77,6 +77,13 @@ class NewUser(NamedTuple):
     disabled: bool = False
 
 
+class ImportedUser(NamedTuple):
+    """A user from elsewhere, as it will be stored."""
+
+    user: User
+    secret: Secret
+
+
 class Rewrapped(NamedTuple):
     """The result of one page of `rewrap`."""
 
@@ -183,36 +190,31 @@ class Accounts:
 
     def import_user(self, new: NewUser) -> User:
         """Create a user with a hash from elsewhere. Raises InvalidHash, UserExists."""
-        user, secret = self._imported(new)
-        self.users.create(user, secret)
-        return user
+        imported = self.imported(new)
+        self.users.create(imported.user, imported.secret)
+        return imported.user
 
-    def import_users(self, users: Sequence[NewUser]) -> list[User | StrongroomError]:
-        """Create users with hashes from elsewhere; for each the user, or the reason why it was not created."""
+    def import_users(self, users: Sequence[ImportedUser]) -> list[User | StrongroomError]:
+        """Create these users together; for each the user, or the reason why it was not created."""
         results: list[User | StrongroomError] = []
-        writable: list[tuple[int, User, Secret]] = []
+        positions: list[int] = []
         keys: set[str] = set()
-        for position, new in enumerate(users):
-            try:
-                user, secret = self._imported(new)
-                own = {f"name {fold_name(user.name)}", f"id {user.user_id}"}
-                if own & keys:
-                    raise UserExists(f"The batch contains the name {user.name} or its user_id twice.")
-            except StrongroomError as error:
-                if error.status >= 500:
-                    raise
-                results.append(error)
+        for position, (user, _) in enumerate(users):
+            own = {f"name {fold_name(user.name)}", f"id {user.user_id}"}
+            if own & keys:
+                results.append(UserExists(f"The batch contains the name {user.name} or its user_id twice."))
             else:
                 keys |= own
                 results.append(user)
-                writable.append((position, user, secret))
-        errors = self.users.create_many([(user, secret) for _, user, secret in writable])
-        for (position, _, _), failure in zip(writable, errors, strict=True):
+                positions.append(position)
+        errors = self.users.create_many([users[position] for position in positions])
+        for position, failure in zip(positions, errors, strict=True):
             if failure is not None:
                 results[position] = failure
         return results
 
-    def _imported(self, new: NewUser) -> tuple[User, Secret]:
+    def imported(self, new: NewUser) -> ImportedUser:
+        """A user with a hash from elsewhere, as it will be stored. Raises InvalidHash, HashTooLarge."""
         user = User(
             user_id=new.user_id or str(uuid4()),
             name=new.name,
@@ -224,7 +226,7 @@ class Accounts:
             second_factor=new.second_factor,
             disabled=new.disabled,
         )
-        return user, self._pepper.seal(user.user_id, new.hash)
+        return ImportedUser(user, self._pepper.seal(user.user_id, new.hash))
 
     # Verifying
 

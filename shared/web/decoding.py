@@ -309,7 +309,19 @@ def _convert(operation: Operation, request: Request, values: dict[str, Any]) -> 
             raise invalid_field(name, f"Send `{name}` as the header {header}.")
         if header in request.headers:
             values[name] = request.headers[header]
+    if operation.in_items and values.get("batch"):
+        _refuse_beside_batch(operation.in_items, values)
     return convert(kind, values, in_url=request.method not in WITH_BODY)
+
+
+def _refuse_beside_batch(in_items: tuple[str, ...], values: dict[str, Any]) -> None:
+    errors = tuple(
+        FieldError(name, f"Move `{name}` into the items of the batch.")
+        for name in in_items
+        if values.get(name) is not None
+    )
+    if errors:
+        raise InvalidRequest(" ".join(each.detail for each in errors[:5]), errors=errors)
 
 
 def convert(kind: type[AnyFields], values: dict[str, Any], *, in_url: bool = False) -> AnyFields:

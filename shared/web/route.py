@@ -96,6 +96,8 @@ class Operation(msgspec.Struct, frozen=True):
     """The media types of a success."""
     cache_seconds: int = 0
     """How long a cache may keep a public document; 0 sends `no-store`."""
+    in_items: tuple[str, ...] = ()
+    """Fields that belong in the items of a `batch`: one of them beside it is an error."""
     headers: tuple[str, ...] = ()
     """Request headers, in lower case, that arrive as text fields with underscores: `if-match` as `if_match`."""
     raw: bool = False

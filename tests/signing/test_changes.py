@@ -22,11 +22,11 @@ from shared.signing.errors import DamagedKey, KeyChanged, KeyExists, KeyNotDelet
 from shared.signing.keyring import Changes
 from shared.signing.routes import ciphertexts, published, signatures
 from shared.signing.routes.describe import JwksResponse, key_set
-from shared.signing.routes.fields import BatchResponse
 from shared.signing.store import Key, KeyStore, NewKey
 from shared.signing.store import keys as store
 from shared.storage import Row
 from shared.web import encode_base64
+from shared.web.batch import BatchResponse
 from tests.signing.conftest import Caller, NewStore, two_processes
 from tests.support import ROOT
 

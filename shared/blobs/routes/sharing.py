@@ -16,15 +16,15 @@ from shared.blobs.routes.fields import IN_CONTAINER, NEW_NAME, OUTAGES, BlobName
 from shared.blobs.shares import MAX_DAYS, Share, is_ip_range, is_open
 from shared.blobs.store.blobs import BlobStore, Target
 from shared.blobs.store.shares import ShareStore
-from shared.errors import StrongroomError, invalid_field
+from shared.deadline import call_limit
+from shared.errors import invalid_field
 from shared.storage.blobs import Grant
 from shared.storage.errors import BlobConflict, UnknownBlob
 from shared.storage.names import check_name
 from shared.web import Cursors, Example, Fields, Operation, Request, Response, rfc3339
-from shared.web.respond import problem_fields
+from shared.web.batch import BATCH_SECONDS, BatchResponse, batch_of, check_alone, respond_batch
 
 MAX_MINUTES = 7 * 24 * 60
-MAX_BATCH = 100
 
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _NEW_NAME = re.compile(NEW_NAME)
@@ -97,23 +97,26 @@ class ShareItem(Fields, frozen=True):
 class ShareBlobRequest(ShareItem, frozen=True):
     """One share; or a `batch` of them and no other field."""
 
+    # A batch has it in its items.
     container: ContainerName | None = None  # type: ignore[assignment]
-    batch: Annotated[list[ShareItem], Meta(min_length=1, max_length=MAX_BATCH)] | None = None
+    batch: Annotated[list[Any], batch_of(ShareItem)] | None = None
 
 
 class ShareBlobResponse(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The link, what it allows, and when it ends; or for a batch its `results`, each one of these or a problem."""
+    """The link, what it allows, and when it ends."""
 
-    url: str | UnsetType = UNSET
-    expires: str | UnsetType = UNSET
-    permissions: Permissions | UnsetType = UNSET
-    container: str | UnsetType = UNSET
+    url: str
+    expires: str
+    permissions: Permissions
+    container: str
+    method: Literal["GET", "PUT"]
+    network: Literal["public", "private"]
+    """`private` where only a private network reaches the storage account: the link works only there."""
     name: str | UnsetType = UNSET
     prefix: str | UnsetType = UNSET
     """For a share of a prefix: append the rest of a blob's name to the URL."""
     id: str | UnsetType = UNSET
     """The id of a revocable share."""
-    method: Literal["GET", "PUT"] | UnsetType = UNSET
     headers: dict[str, str] | UnsetType = UNSET
     """The headers that a PUT must carry."""
     https_only: bool | UnsetType = UNSET
@@ -121,30 +124,17 @@ class ShareBlobResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     one_shot: bool | UnsetType = UNSET
     max_uses: int | UnsetType = UNSET
     max_bytes: int | UnsetType = UNSET
-    network: Literal["public", "private"] | UnsetType = UNSET
-    """`private` where only a private network reaches the storage account: the link works only there."""
-    results: list[Any] | UnsetType = UNSET
 
 
 def share_blob(
     blobs: BlobStore, shares: ShareStore, delivery: Delivery, fields: ShareBlobRequest, request: Request
-) -> ShareBlobResponse:
+) -> ShareBlobResponse | BatchResponse:
     base_url = base_of(delivery, request)
     if fields.batch is None:
+        check_alone(fields, ShareItem)
         return _share(blobs, shares, delivery, fields, base_url)
-    alone = ShareBlobRequest(batch=fields.batch)
-    for name in (each for each in fields.__struct_fields__ if getattr(fields, each) != getattr(alone, each)):
-        raise invalid_field(name, f"Send `{name}` in the items of the batch.")
-    return ShareBlobResponse(results=[_result(blobs, shares, delivery, item, base_url) for item in fields.batch])
-
-
-def _result(blobs: BlobStore, shares: ShareStore, delivery: Delivery, item: ShareItem, base_url: str) -> object:
-    try:
-        return _share(blobs, shares, delivery, item, base_url)
-    except StrongroomError as error:
-        if error.status >= 500:
-            raise
-        return problem_fields(error)
+    with call_limit(BATCH_SECONDS):
+        return respond_batch(fields.batch, ShareItem, lambda item: _share(blobs, shares, delivery, item, base_url))
 
 
 def _share(
@@ -194,8 +184,6 @@ def _check_blob(blobs: BlobStore, delivery: Delivery, item: ShareItem) -> None:
 
 def _check(item: ShareItem, delivery: Delivery, *, revocable: bool) -> None:
     """Raises InvalidRequest for fields that do not go together, and AddressUnknown."""
-    if item.container is None:
-        raise invalid_field("container", "`container` is missing.")
     if item.name is None and item.prefix is None:
         raise invalid_field("name", "`name` is missing.")
     if item.name is not None and item.prefix is not None:
@@ -361,7 +349,8 @@ def operations(blobs: BlobStore, shares: ShareStore, cursors: Cursors, delivery:
         "share-blob": Operation(
             handle=partial(share_blob, blobs, shares, delivery),
             request=ShareBlobRequest,
-            response=ShareBlobResponse,
+            response=(ShareBlobResponse, BatchResponse),
+            in_items=ShareItem.__struct_fields__,
             summary="Create a link with which anybody may read or write a blob.\nA plain link is a signed "
             "URL at the storage account: it lasts up to 7 days and cannot be revoked. A revocable link is a URL of "
             "this app: it can be counted, listed and revoked, open all blobs below a prefix, or work just once.",

@@ -25,17 +25,14 @@ from shared.errors import (
     WrongPassword,
     invalid_field,
 )
-from shared.passwords.accounts import Accounts, NewUser, Position
+from shared.passwords.accounts import Accounts, ImportedUser, NewUser, Position
 from shared.passwords.errors import InvalidHash
 from shared.passwords.names import check_name
 from shared.passwords.routes.fields import EXAMPLE_PASSWORD, Cursor, Password, SecondFactor, UserId, UserName
 from shared.passwords.store.users import User, is_user_id
 from shared.web import Cursors, Example, Fields, Operation, Response, rfc3339
-from shared.web.respond import problem_fields
+from shared.web.batch import BATCH_SECONDS, BatchResponse, batch_of, check_alone, respond_together
 
-MAX_BATCH = 1000
-BATCH_SECONDS = 100.0
-"""For a batch instead of STRONGROOM_CALL_SECONDS: each user is a write of its own."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Users of the sample data.
@@ -75,40 +72,28 @@ class RenameUserRequest(Fields, frozen=True):
 
 
 class ImportUserItem(Fields, frozen=True):
-    """One user of a batch."""
+    """One user, alone or in a batch."""
 
     user: UserName
     hash: ImportedHash
     user_id: ImportedId = None
     created: Created = None
-    second_factor: SecondFactor = False
-    disabled: Disabled = False
-
-
-class ImportUserRequest(Fields, frozen=True):
-    """One user, or a `batch` of them and nothing beside it."""
-
-    user: UserName | None = None
-    hash: ImportedHash | None = None
-    user_id: ImportedId = None
-    created: Created = None
     second_factor: SecondFactor | None = None
     disabled: Disabled | None = None
-    batch: Annotated[
-        Annotated[list[ImportUserItem], Meta(min_length=1, max_length=MAX_BATCH)] | None,
-        Meta(description="Up to 1,000 users instead of one."),
-    ] = None
+
+
+class ImportUserRequest(ImportUserItem, frozen=True):
+    """One user, or a `batch` of them and nothing beside it."""
+
+    # A batch has these in its items.
+    user: UserName | None = None  # type: ignore[assignment]
+    hash: ImportedHash | None = None  # type: ignore[assignment]
+    batch: Annotated[list[Any], batch_of(ImportUserItem)] | None = None
 
 
 class NamedUserResponse(msgspec.Struct, frozen=True):
     user: str
     user_id: UserId
-
-
-class ImportUserResponse(msgspec.Struct, frozen=True):
-    """The results of a batch in its order: each a user, or a problem (RFC 9457) with its `status` and `code`."""
-
-    results: list[Any]
 
 
 class ListUsersRequest(Fields, frozen=True):
@@ -225,35 +210,18 @@ def rename_user(accounts: Accounts, request: RenameUserRequest) -> NamedUserResp
     return _named(accounts.rename(_name(request.user), check_name(request.new_name, "new_name")))
 
 
-def import_user(accounts: Accounts, request: ImportUserRequest) -> Response | ImportUserResponse:
+def import_user(accounts: Accounts, request: ImportUserRequest) -> Response | BatchResponse:
     if request.batch is None:
-        if request.user is None or request.hash is None:
-            raise invalid_field("user", "Provide `user` and `hash`, or a `batch` of them.")
-        item = ImportUserItem(
-            user=request.user,
-            hash=request.hash,
-            user_id=request.user_id,
-            created=request.created,
-            second_factor=bool(request.second_factor),
-            disabled=bool(request.disabled),
-        )
-        return Response.json(_named(accounts.import_user(_new_user(item))), 201)
-    for name in ("user", "hash", "user_id", "created", "second_factor", "disabled"):
-        if getattr(request, name) is not None:
-            raise invalid_field(name, f"Move `{name}` into the items of `batch`.")
-    results: list[object] = []
-    valid: list[tuple[int, NewUser]] = []
-    for position, each in enumerate(request.batch):
-        try:
-            valid.append((position, _new_user(each)))
-            results.append(None)
-        except StrongroomError as error:
-            results.append(problem_fields(error))
+        check_alone(request, ImportUserItem)
+        return Response.json(_named(accounts.import_user(_new_user(request))), 201)
+
+    def import_users(users: list[ImportedUser]) -> list[NamedUserResponse | StrongroomError]:
+        return [_named(each) if isinstance(each, User) else each for each in accounts.import_users(users)]
+
     with call_limit(BATCH_SECONDS):
-        imported = accounts.import_users([new for _, new in valid])
-    for (position, _), result in zip(valid, imported, strict=True):
-        results[position] = _named(result) if isinstance(result, User) else problem_fields(result)
-    return ImportUserResponse(results)
+        return respond_together(
+            request.batch, ImportUserItem, lambda item: accounts.imported(_new_user(item)), import_users
+        )
 
 
 def _new_user(item: ImportUserItem) -> NewUser:
@@ -267,8 +235,8 @@ def _new_user(item: ImportUserItem) -> NewUser:
         hash=item.hash,
         user_id=None if item.user_id is None else item.user_id.lower(),
         created=created,
-        second_factor=item.second_factor,
-        disabled=item.disabled,
+        second_factor=bool(item.second_factor),
+        disabled=bool(item.disabled),
     )
 
 
@@ -392,12 +360,13 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
         "import-user": Operation(
             handle=partial(import_user, accounts),
             request=ImportUserRequest,
-            response=(NamedUserResponse, ImportUserResponse),
+            response=(NamedUserResponse, BatchResponse),
             summary="Create users with a hash from elsewhere: one, or up to 1,000 in a batch.\n\nThe first login "
             "replaces the hash by one of Argon2id.",
             errors=(InvalidHash, UserExists, Busy, Unavailable),
             examples=(Example("A bcrypt hash", {"user": "carol@example.org", "hash": _EXAMPLE_BCRYPT}),),
             statuses={200: "The results of the batch.", 201: "The user was created."},
+            in_items=ImportUserItem.__struct_fields__,
             writes=True,
         ),
         "export-users": Operation(

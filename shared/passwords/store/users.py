@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from shared.errors import Busy, StorageUnavailable, StrongroomError, UnknownUser, UserExists
+from shared.errors import Busy, StrongroomError, Unavailable, UnknownUser, UserExists
 from shared.passwords.argon2 import Parameters
 from shared.passwords.names import fold_name
 from shared.passwords.pepper import Secret
@@ -229,7 +229,7 @@ class UserStore:
         try:
             for start in range(0, len(users), ROWS_PER_WRITE):
                 results += self._create_chunk(users[start : start + ROWS_PER_WRITE])
-        except (StorageUnavailable, Busy) as error:
+        except (Unavailable, Busy) as error:
             if not results:
                 raise
             results += [error] * (len(users) - len(results))
@@ -247,7 +247,7 @@ class UserStore:
                 self.table.write(create(self._user_row(user, secret)))
             except RowConflict:
                 return UserExists(f"Another user has the id {user.user_id}.")
-            except (StorageUnavailable, Busy) as error:
+            except (Unavailable, Busy) as error:
                 return error
             return None
 
@@ -261,7 +261,7 @@ class UserStore:
             if not confirmed:
                 self.table.write(delete(_keys(user.user_id, USER_ROW)))
                 failures[position] = UserExists(f"Another user has the name {user.name}.")
-        unavailable = next((each for each in failures if isinstance(each, StorageUnavailable | Busy)), None)
+        unavailable = next((each for each in failures if isinstance(each, Unavailable | Busy)), None)
         if unavailable is not None and not made:
             raise unavailable
         return failures

@@ -21,20 +21,16 @@ from shared.signing.jwe import Ciphertext
 from shared.signing.routes.fields import (
     NOBODY,
     USE_ERRORS,
-    BatchResponse,
     Caller,
     CallerLists,
     Effort,
     KeyName,
-    Reference,
-    batch_of,
-    refuse_beside_batch,
     refuse_own,
     refuse_unlisted,
-    respond_batch,
 )
 from shared.signing.store import Key, KeyStore
 from shared.web import Example, Fields, Operation, Request, decode_base64, encode_base64
+from shared.web.batch import BatchResponse, Reference, batch_of, respond_batch
 
 DATA_KEY_BYTES = 32
 MAX_UNKNOWN_KIDS = 3
@@ -169,7 +165,6 @@ class RewrapResponse(msgspec.Struct, frozen=True, kw_only=True):
 def encrypt(keys: KeyStore, fields: EncryptRequest, caller: Caller = NOBODY) -> EncryptResponse | BatchResponse:
     if fields.batch is None:
         return _encrypt(keys, caller, fields, fields)
-    refuse_beside_batch(fields, "plaintext", "plaintext_base64", "associated_data")
     return respond_batch(fields.batch, EncryptItem, lambda item: _encrypt(keys, caller, item, fields))
 
 
@@ -196,7 +191,6 @@ def decrypt(keys: KeyStore, fields: DecryptRequest, caller: Caller = NOBODY) -> 
     finder = Finder(keys, caller)
     if fields.batch is None:
         return _decrypt(finder, fields, fields)
-    refuse_beside_batch(fields, "ciphertext", "associated_data")
     return respond_batch(fields.batch, DecryptItem, lambda item: _decrypt(finder, item, fields))
 
 
@@ -232,7 +226,6 @@ def generate_data_key(
 ) -> GenerateDataKeyResponse | BatchResponse:
     if fields.batch is None:
         return _generate_data_key(keys, caller, fields, fields)
-    refuse_beside_batch(fields, "associated_data")
     return respond_batch(fields.batch, GenerateDataKeyItem, lambda item: _generate_data_key(keys, caller, item, fields))
 
 
@@ -255,7 +248,6 @@ def rewrap(keys: KeyStore, fields: RewrapRequest, caller: Caller = NOBODY) -> Re
     finder = Finder(keys, caller)
     if fields.batch is None:
         return _rewrap(finder, fields, fields)
-    refuse_beside_batch(fields, "ciphertext")
     return respond_batch(fields.batch, RewrapItem, lambda item: _rewrap(finder, item, fields))
 
 
@@ -406,6 +398,7 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
             handle=by_caller(encrypt),
             with_request=True,
             request=EncryptRequest,
+            in_items=("plaintext", "plaintext_base64", "associated_data"),
             response=(EncryptResponse, BatchResponse),
             summary="Encrypt with a stored key, as a JWE (RFC 7516), or up to 1000 plaintexts in a batch.",
             errors=errors,
@@ -418,6 +411,7 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
             handle=by_caller(decrypt),
             with_request=True,
             request=DecryptRequest,
+            in_items=("ciphertext", "associated_data"),
             response=(DecryptResponse, BatchResponse),
             summary="Decrypt a JWE with the key and version that its kid names, or up to 1000 in a batch.",
             errors=decrypting,
@@ -427,6 +421,7 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
             handle=by_caller(generate_data_key),
             with_request=True,
             request=GenerateDataKeyRequest,
+            in_items=("associated_data",),
             response=(GenerateDataKeyResponse, BatchResponse),
             summary="Create a data key for encrypting large data where it is, and a JWE of it to store with the data.",
             errors=errors,
@@ -436,6 +431,7 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
             handle=by_caller(rewrap),
             with_request=True,
             request=RewrapRequest,
+            in_items=("ciphertext",),
             response=(RewrapResponse, BatchResponse),
             summary="Encrypt the plaintext of a JWE again, with the current version of its key, without showing it.",
             errors=decrypting,

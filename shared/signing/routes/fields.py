@@ -1,29 +1,20 @@
-"""Fields that several functions share, batches, and the bounds on what one call may cost."""
+"""Fields that several functions share, and the bounds on what one call may cost."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from time import thread_time
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Protocol
 
 import msgspec
 
 from shared.errors import (
     Busy,
-    InternalError,
-    InvalidRequest,
     NotAllowed,
     StorageForbidden,
     StorageUnavailable,
-    StrongroomError,
-    Unavailable,
-    invalid_field,
 )
 from shared.signing.errors import DamagedKey, MasterKeyUnavailable, ReservedKey, TooCostly, UnknownKey
 from shared.signing.store import Key
 from shared.signing.store.keys import OWN_PREFIX
-from shared.web import Fields, convert
-from shared.web.respond import log_cause, problem_fields
-
-Item = TypeVar("Item", bound=Fields)
 
 KeyName = Annotated[
     str,
@@ -35,9 +26,6 @@ KeyName = Annotated[
     ),
 ]
 VersionNumber = Annotated[int, msgspec.Meta(description="A version of the key.", ge=1, le=99999999)]
-Reference = Annotated[
-    str, msgspec.Meta(description="A text of your own, which the item's result repeats.", max_length=256)
-]
 
 CallerList = Annotated[
     list[str],
@@ -55,63 +43,8 @@ KEY_ERRORS = (UnknownKey, ReservedKey, *STORE_ERRORS)
 USE_ERRORS = (*KEY_ERRORS, NotAllowed)
 """The errors of the functions for which a list of callers counts."""
 
-MAX_BATCH = 1000
 EFFORT_SECONDS = 0.1
 """CPU that one call may spend on versions that turn out not to match."""
-
-
-class BatchResponse(msgspec.Struct, frozen=True):
-    """The results of a batch, in its order. Each is the response that the call would get alone, or a problem (RFC 9457)
-    with its `status` and `code`; and the item's `reference`."""
-
-    results: list[Any]
-
-
-def batch_of(kind: type[Fields]) -> msgspec.Meta:
-    """The limits and the schema of a field `batch`. Its items are decoded one by one, so each has its own problem."""
-    msgspec.json.Decoder(kind)  # Examined here, under the capability's lock, and not first by many threads at once.
-    schema = msgspec.json.schema(kind)["$defs"][kind.__name__]
-    item = {name: value for name, value in schema.items() if name != "title"}
-    return msgspec.Meta(
-        description="Up to 1000 items, each with its own result.",
-        min_length=1,
-        max_length=MAX_BATCH,
-        extra_json_schema={"items": {"anyOf": [item, {"description": "Any other value gets a problem of its own."}]}},
-    )
-
-
-def respond_batch(items: Iterable[object], kind: type[Item], respond: Callable[[Item], object]) -> BatchResponse:
-    """The result of `respond` for each item, or a problem. One bad item never affects another.
-
-    Raises Unavailable if a backing service is down: then the whole batch should be repeated.
-    """
-    results: list[object] = []
-    for item in items:
-        try:
-            if not isinstance(item, dict):
-                raise InvalidRequest("An item of a batch is an object with the fields of the call.")
-            results.append(respond(convert(kind, item)))
-        except Unavailable:
-            raise
-        except StrongroomError as error:
-            results.append(_problem(error, item))
-        except Exception as error:  # noqa: BLE001 - the other items must get their results.
-            log_cause(error, "batch")
-            results.append(_problem(InternalError(), item))
-    return BatchResponse(results)
-
-
-def _problem(error: StrongroomError, item: object) -> dict[str, object]:
-    reference = item.get("reference") if isinstance(item, dict) else None
-    is_valid = isinstance(reference, str) and len(reference) <= 256
-    return problem_fields(error) | ({"reference": reference} if is_valid else {})
-
-
-def refuse_beside_batch(fields: object, *names: str) -> None:
-    """Raise InvalidRequest if one of `names`, which belong in the items, is beside them."""
-    for name in names:
-        if getattr(fields, name) is not None:
-            raise invalid_field(name, f"Move `{name}` into the items of the batch.")
 
 
 def refuse_own(name: str) -> None:

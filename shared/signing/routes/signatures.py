@@ -24,21 +24,17 @@ from shared.signing.routes.fields import (
     KEY_ERRORS,
     NOBODY,
     USE_ERRORS,
-    BatchResponse,
     Caller,
     CallerLists,
     Effort,
     KeyName,
-    Reference,
     VersionNumber,
-    batch_of,
-    refuse_beside_batch,
     refuse_own,
     refuse_unlisted,
-    respond_batch,
 )
 from shared.signing.store import DEFAULT_KEY, Key, KeyStore
 from shared.web import Example, Fields, Operation, Request, decode_base64, encode_base64, rfc3339
+from shared.web.batch import BatchResponse, Reference, batch_of, respond_batch
 
 Format = Literal["raw", "der", "jws", "jws-detached"]
 
@@ -187,7 +183,6 @@ _NO_MESSAGE = "Send the message as `message` or `message_base64`."
 def sign(keys: KeyStore, fields: SignRequest, caller: Caller = NOBODY) -> SignResponse | BatchResponse:
     if fields.batch is None:
         return _sign(keys, caller, fields, fields)
-    refuse_beside_batch(fields, "message", "message_base64")
     return respond_batch(fields.batch, SignItem, lambda item: _sign(keys, caller, item, fields))
 
 
@@ -243,7 +238,6 @@ def verify(keys: KeyStore, fields: VerifyRequest, request: Request | None = None
             if request is None or request.method != "GET" or "+" not in request.url or error.errors[0].field != _PEM:
                 raise
             raise invalid_field(_PEM, f"{error.detail} In a URL a + is a space: write it as %2B.") from None
-    refuse_beside_batch(fields, "message", "message_base64", "signature")
     return respond_batch(fields.batch, VerifyItem, lambda item: _verify(call, item, fields))
 
 
@@ -494,6 +488,7 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
             handle=lambda fields, request: sign(keys, fields, lists.caller(request.headers)),
             with_request=True,
             request=SignRequest,
+            in_items=("message", "message_base64"),
             response=(SignResponse, BatchResponse),
             summary="Sign a message with a stored key, or up to 1000 in a batch.\n"
             "The first call with the key `default` creates it (RSA-3072, bound to PS256).",
@@ -508,6 +503,7 @@ def operations(keys: KeyStore, lists: CallerLists) -> dict[str, Operation]:
             handle=partial(verify, keys),
             with_request=True,
             request=VerifyRequest,
+            in_items=("message", "message_base64", "signature"),
             response=(VerifyResponse, BatchResponse),
             summary="Verify a signature by a stored key or by a public key in the request, or up to 1000 in a batch.\n"
             "A signature that does not match gets 200 with `valid: false`. Without `version`, the app tries the key's "
