@@ -149,7 +149,7 @@ param alertEmails string[] = []
 @description('Optional. A workbook in the portal with calls, failures and latencies.')
 param workbook bool = false
 
-@description('Optional. Mail at 80 % of this amount a month, and when 100 % is forecast; 0 means no budget.')
+@description('Optional. Mail at 80 % of this amount a month, and when 100 % is forecast; 0: no budget.')
 @minValue(0)
 param budgetAmount int = 0
 

@@ -2,7 +2,7 @@
 
     STRONGROOM_KEY=<host key> .venv/bin/python -m scripts.fill https://<app>.azurewebsites.net
 
-Without STRONGROOM_KEY it asks for the key. What is there already stays as it is, so it may run again. It makes the
+Without STRONGROOM_KEY it prompts for the key. Existing data stays as it is, so it may run again. It makes the
 container `samples` with a few files, three keys, two users, two models, and the table `fruit` of the database `main`.
 """
 

@@ -77,7 +77,7 @@ SAMPLE_TAGS = {"note": "known to everyone: for the examples of the documentation
 
 
 def seed_database(path: Path) -> None:
-    """Make the database with its table `fruit`, unless the file is there: then it is the user's, whatever is in it."""
+    """Make the database with its table `fruit`, unless the file is there: then it belongs to the user."""
     if path.exists():
         return
     # Whole or not at all: a start that is interrupted here leaves nothing that the next would take for done.
@@ -92,7 +92,7 @@ def seed_database(path: Path) -> None:
 
 
 def seed_container(connection_string: str) -> bool:
-    """Create the container `samples` with a few files, unless it exists: then it is the user's, whatever is in it.
+    """Create the container `samples` with a few files, unless it exists: then it belongs to the user.
 
     Returns whether it was created.
     """

@@ -89,7 +89,7 @@ def check_node() -> None:
 
 
 def install_npm_packages() -> None:
-    """Install the packages of package-lock.json without their install scripts (we want only Core Tools' script)."""
+    """Install the packages of package-lock.json without their install scripts (only Core Tools needs its script)."""
     stamp_path = ROOT / "node_modules" / "strongroom.json"
     expected = {name: digest(name) for name in ("package.json", "package-lock.json")}
     stamp = read_stamp(stamp_path)

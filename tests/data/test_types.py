@@ -95,6 +95,6 @@ def test_values(engine: Engine, expression: str, kind: str, value: Any) -> None:
 
 
 def test_big_integers_as_text(engine: Engine) -> None:
-    """An integer beyond 64 bits is a text where the caller wants texts."""
+    """An integer beyond 64 bits is a text where the caller requests texts."""
     rows = result(engine, "select 2::hugeint * 9223372036854775807 * 4 as it")
     assert read_page(rows, Style("json", big_integers_as_text=True), 10, 10_000).rows == b'["73786976294838206456"]'

@@ -115,7 +115,7 @@ def test_no_key_of_the_app_signs_a_token(back_end: Caller) -> None:
 
 
 def test_tokens_of_a_trusted_issuer(back_end: Caller, provider: Provider) -> None:
-    """check-token shows subject, expiry and claims of a foreign token, and no user of ours."""
+    """check-token shows subject, expiry and claims of a foreign token, and no user of this app."""
     claims = provider.access_claims(scope="read write", aud=["x", "other-audience"])
     token = provider.key.sign(claims)
     assert check(back_end, token, scope="write") == {
@@ -252,7 +252,7 @@ def test_subjects_are_replaced(back_end: Caller) -> None:
 def test_requests_to_storage(
     provider: Provider, storage_connection: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A token of ours costs one read, a foreign one none once warm, nor does the token of a listed caller."""
+    """A token of this app costs one read; a warm token of another issuer, or of a listed caller, costs none."""
     account = account_of(StorageSettings(storage_connection))
     folder = tmp_path_factory.mktemp("watched")
     with run_proxy(account.table_url) as proxy:

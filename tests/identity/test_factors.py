@@ -596,7 +596,7 @@ def test_the_last_factor(app: Instance, passkey: Authenticator) -> None:
 
 
 def test_one_of_two_last_factors_stays(new_instance: Instances, passkey: Authenticator) -> None:
-    """Two deletions at once never leave a user without a factor who did not ask for that."""
+    """Two deletions at once never leave a user without a factor unless the user chose that."""
     apps = [new_instance(), new_instance()]
     user_id = apps[0].new_user()
     apps[0].add_totp(user_id)

@@ -342,7 +342,7 @@ def test_cold_instances_start_with_the_last_good_keys(checker: Checker, provider
 
 
 def test_rows_of_others_are_not_trusted(checker: Checker, provider: Provider) -> None:
-    """Keys in a row that the app did not write are ignored: whoever can write to the table cannot sign tokens."""
+    """Keys in a row that the app did not write are ignored: write access to the table is not enough to sign tokens."""
     issuer = Issuer("ACME", provider.url)
     evil = SigningKey("evil")
     good = provider.keys

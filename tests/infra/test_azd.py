@@ -1,4 +1,4 @@
-"""The hooks of azd, run as azd runs them, with programs that record their calls in place of azd, az and docker.
+"""The hooks of azd, run as azd runs them, with programs that record their calls instead of azd, az and docker.
 
 A server that keeps resource groups and resource providers replaces Azure Resource Manager.
 """

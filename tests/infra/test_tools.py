@@ -32,9 +32,9 @@ CHECKOV_SAYS = {
     ("CKV_AZURE_222", "Microsoft.Web/sites"),
     # The check demands access for Microsoft's services; the app needs none of them.
     ("CKV_AZURE_36", "Microsoft.Storage/storageAccounts"),
-    # The check wants a copy in another region: set storageRedundancy.
+    # The check requires a copy in another region: set storageRedundancy.
     ("CKV_AZURE_206", "Microsoft.Storage/storageAccounts"),
-    # The check wants a hardware security module: set vaultSku.
+    # The check requires a hardware security module: set vaultSku.
     ("CKV_AZURE_112", "Microsoft.KeyVault/vaults/keys"),
     # Flex Consumption scales by itself; it refuses ftpsState, and the policy `ftp` closes that way in.
     ("CKV_AZURE_225", "Microsoft.Web/serverfarms"),

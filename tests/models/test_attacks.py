@@ -68,7 +68,7 @@ def test_a_model_that_turns_endless_later(client: httpx.Client, save: Save) -> N
 
 
 def test_a_model_that_grows_later(client: httpx.Client, save: Save) -> None:
-    """An Expand by a value of the row fails for want of memory, and serves the next call."""
+    """An Expand by a value of the row fails for lack of memory, and serves the next call."""
     assert save("growing", files.grows_with_x()).status_code == 201
     response = predict(client, "growing", rows=[[1e10, 0, 0, 0]])
     assert (response.status_code, response.json()["code"]) == (422, "out-of-memory")

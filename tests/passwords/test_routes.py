@@ -204,7 +204,7 @@ def test_too_many_at_once_are_busy(start_app: StartApp) -> None:
 
 
 def test_passwords_and_hashes_are_in_no_log_and_no_error(start_app: StartApp) -> None:
-    """Neither a response nor the log contains a password or a hash, whatever is wrong with the call."""
+    """Neither a response nor the log contains a password or a hash, for any wrong call."""
     app = start_app()
     secret, salt = "Xyzzy-Plugh-4711", FOREIGN.split("$")[4]
     bad: list[tuple[str, dict[str, Any]]] = [

@@ -151,7 +151,7 @@ def test_a_response_without_bound_is_refused(child: Child) -> None:
 
 
 def test_children_are_bounded_and_kept(sandbox: Sandbox) -> None:
-    """Beyond the limit callers are told to come back; an idle child serves the next call; a dead one does not."""
+    """Beyond the limit callers get a Retry-After; an idle child serves the next call; a dead one does not."""
     first = sandbox.take(ENTRY, time.monotonic() + SECONDS)
     with pytest.raises(Busy):
         sandbox.take(ENTRY, time.monotonic() + 0.01)

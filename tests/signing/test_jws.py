@@ -155,7 +155,7 @@ def test_the_algorithm_is_the_keys_and_not_the_tokens(algorithm: str) -> None:
 
 
 def test_hs256_with_the_public_key_is_refused() -> None:
-    """An HMAC token keyed with the public key, which everybody has, is refused in place of RSA."""
+    """An HMAC token keyed with the public key, which everybody has, is refused instead of RSA."""
     pem = (
         key_of("RSA-2048")
         .public_key()

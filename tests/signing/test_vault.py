@@ -36,7 +36,7 @@ def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
 
 
 def test_the_setting_says_which_it_is() -> None:
-    """The URL of a key means a vault, a path means a file; a URL with a version, or of no key, is refused."""
+    """The URL of a key selects a vault, a path a file; a URL with a version, or of no key, is refused."""
     url = "https://example.vault.azure.net/keys/strongroom"
     for given in (url, url + "/"):
         assert load_settings({"STRONGROOM_MASTER_KEY": given}).master_key == url

@@ -45,11 +45,11 @@ class Vault:
         self.forbidden: set[str] = set()
         """Operations that the identity has no role for: get, wrapkey, unwrapkey."""
         self.busy = 0
-        """How many requests are still to be answered with 429."""
+        """The number of requests that still get 429."""
         self.asked: list[str] = []
         self.token = secrets.token_hex(16)
         self.resources: list[str] = []
-        """What the identity asked tokens for."""
+        """The scopes of the tokens that the identity requested."""
         self.rotate()
 
     def rotate(self) -> str:

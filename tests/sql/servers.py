@@ -90,7 +90,7 @@ def _wait(process: subprocess.Popen[bytes], log: Path, ready: Callable[[], objec
     while True:
         try:
             ready()
-        except Exception as error:  # Any error means that the server is not ready yet.
+        except Exception as error:  # After any error, the server is not ready yet.
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"The server did not start:\n{log.read_text(errors='replace')}") from error
             time.sleep(0.05)

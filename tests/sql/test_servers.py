@@ -330,7 +330,7 @@ def at_rest(server: Server, ask: Callable[[Server, str], list[Any]], count: str,
 
 
 LONG = "select repeat('x', 10000) as x from information_schema.columns limit 780"
-"""An answer of nearly 8 MiB: far more than a connection takes that nobody reads from."""
+"""A response of nearly 8 MiB: far more than a connection buffers while nobody reads from it."""
 
 
 def test_a_full_page_leaves_the_connection_at_rest(my_shop: Database) -> None:
@@ -483,7 +483,7 @@ def test_a_password_that_is_wrong_is_not_shown(name: str, request: pytest.Fixtur
 
 
 def test_mysql_is_stopped_where_it_does_not_stop_itself(my_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a server has no time limit of its own, another connection tells it to stop, and it stops."""
+    """If a server has no time limit of its own, another connection cancels the statement, and it stops."""
     database = open_database(my_server)
     with database.reading(5) as session:
         monkeypatch.setattr(type(session), "start", _without_limit(type(session).start))

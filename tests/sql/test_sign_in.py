@@ -1,4 +1,4 @@
-"""Sign-in with a token instead of a password, as for an Azure Database: real servers, over TLS, seen on the wire."""
+"""Sign-in with a token instead of a password, as for an Azure Database: real servers over TLS, and the bytes on the wire."""
 
 import secrets
 import select
@@ -127,7 +127,7 @@ class Azure:
     authority: Authority
     relay: Relay
     scopes: list[str] = field(default_factory=list)
-    """What tokens were asked for, in turn."""
+    """The scopes of the requested tokens, in turn."""
     tokens: list[str] = field(default_factory=list)
 
     def token(self, scope: str) -> str:
@@ -342,7 +342,7 @@ def test_the_identity_of_a_running_app_signs_in(
 ) -> None:
     """The running app signs in with its managed identity; an unverified server is 503, and no token is logged."""
     if azure.engine != "postgresql":
-        pytest.skip("Only libpq can be told an address beside a name, which another process here could not resolve.")
+        pytest.skip("Only libpq accepts an address beside a name, which another process here could not resolve.")
     with run_vault(tmp_path) as vault:
         azure.let_in(vault.token)
         azure.tokens.append(vault.token)
