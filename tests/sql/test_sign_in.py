@@ -1,4 +1,4 @@
-"""Sign-in with a token instead of a password, as for an Azure Database: real servers over TLS, and the bytes on the wire."""
+"""Sign-in with a token instead of a password, as for an Azure Database: real servers, TLS, the bytes on the wire."""
 
 import secrets
 import select
