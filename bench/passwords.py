@@ -77,7 +77,7 @@ def run() -> Iterator[Figure]:
             path.write_text(encode_base64(os.urandom(32)))
             keys = KeyStore(storage, master_key(str(path)), 30)
             attempts = AttemptStore(storage, Records(lambda: keys.derive_key("users")))
-            accounts = new_accounts(PasswordSettings(), storage, attempts, NamedKeys(keys), keys.derive_key)
+            accounts = new_accounts(PasswordSettings(), storage, attempts, lambda: NamedKeys(keys), keys.derive_key)
             yield from _beside_argon2_cffi(accounts)
             yield from _two_threads()
             yield from _memory()

@@ -418,7 +418,7 @@ def new_accounts(
     settings: PasswordSettings,
     storage: Storage,
     attempts: AttemptStore,
-    keys: Encryptor,
+    keys: Callable[[], Encryptor],
     derive_key: Callable[[str], bytes],
     *,
     cost: Parameters | None = None,

@@ -49,7 +49,7 @@ def build(
     def accounts() -> "Accounts":
         from shared.passwords.accounts import new_accounts
 
-        return new_accounts(settings, storage(), attempts(), keys(), derive_key, removed=removed)
+        return new_accounts(settings, storage(), attempts(), keys, derive_key, removed=removed)
 
     @Once
     def passwords() -> Mapping[str, Operation]:

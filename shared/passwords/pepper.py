@@ -45,12 +45,15 @@ class Secret(NamedTuple):
 
 class Pepper:
     """Encrypts hashes under the newest version of `key_name`; with "" it encrypts none, and still opens those that are.
+    `encryptor` is called only for that, since it loads the keys.
 
     `required` says whether a hash that is not encrypted is refused; the app calls it only for such a hash. An attacker
     who can write to the table could otherwise replace a user's hash by one of a known password.
     """
 
-    def __init__(self, encryptor: Encryptor, key_name: str, required: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, encryptor: Callable[[], Encryptor], key_name: str, required: Callable[[], bool] = lambda: False
+    ) -> None:
         self._encryptor = encryptor
         self.key_name = key_name
         self._required = required
@@ -59,7 +62,7 @@ class Pepper:
         """The hash of this user as it is stored. It cannot be opened as another user's."""
         if not self.key_name:
             return Secret(text.encode())
-        version, data = self._call(lambda: self._encryptor.encrypt(self.key_name, text.encode(), _bound_to(user_id)))
+        version, data = self._call(lambda: self._encryptor().encrypt(self.key_name, text.encode(), _bound_to(user_id)))
         return Secret(data, self.key_name, version)
 
     def open(self, user_id: str, secret: Secret) -> str:
@@ -69,12 +72,12 @@ class Pepper:
                 raise DamagedRow(f"The hash of user {user_id} is not encrypted, though all hashes must be.")
             return secret.data.decode()
         return self._call(
-            lambda: self._encryptor.decrypt(secret.key_name, secret.version, secret.data, _bound_to(user_id))
+            lambda: self._encryptor().decrypt(secret.key_name, secret.version, secret.data, _bound_to(user_id))
         ).decode()
 
     def current(self) -> tuple[str, int]:
         """The name and version of the key that encrypts now. Raises PepperUnavailable if it cannot."""
-        version = self._call(lambda: self._encryptor.current_version(self.key_name)) if self.key_name else 0
+        version = self._call(lambda: self._encryptor().current_version(self.key_name)) if self.key_name else 0
         return self.key_name, version
 
     def is_current(self, secret: Secret) -> bool:

@@ -65,21 +65,39 @@ def build(
 
         return QueryStore(storage(), lambda: derive_key("queries"))
 
-    @Once
-    def sql() -> Mapping[str, Operation]:
-        from shared.sql.engines.parquet import ParquetFiles
-        from shared.sql.routes import blobs, exports, imports, queries
-        from shared.sql.routes import databases as database_routes
+    # An import, and an export as Parquet, holds a child process for long, and an instance has two by default.
+    slot = BoundedSemaphore()
 
-        # An import, and an export as Parquet, holds a child process for long, and an instance has two by default.
-        slot = BoundedSemaphore()
-        return {
-            **database_routes.operations(databases(), cursors),
-            **blobs.operations(data, cursors),
-            **exports.operations(databases(), data, files(), ParquetFiles(sandbox), link, slot),
-            **imports.operations(databases(), data, slot),
-            **queries.operations(databases(), query_store(), callers(), cursors, public),
-        }
+    @Once
+    def statements() -> Mapping[str, Operation]:
+        from shared.sql.routes.databases import operations
+
+        return operations(databases(), cursors)
+
+    @Once
+    def blobs() -> Mapping[str, Operation]:
+        from shared.sql.routes.blobs import operations
+
+        return operations(data, cursors)
+
+    @Once
+    def exports() -> Mapping[str, Operation]:
+        from shared.sql.engines.parquet import ParquetFiles
+        from shared.sql.routes.exports import operations
+
+        return operations(databases(), data, files(), ParquetFiles(sandbox), link, slot)
+
+    @Once
+    def imports() -> Mapping[str, Operation]:
+        from shared.sql.routes.imports import operations
+
+        return operations(databases(), data, slot)
+
+    @Once
+    def queries() -> Mapping[str, Operation]:
+        from shared.sql.routes.queries import operations
+
+        return operations(databases(), query_store(), callers(), cursors, public)
 
     def warnings() -> Iterator[tuple[str, str, str]]:
         """For each reader that may do more than it should."""
@@ -116,17 +134,17 @@ def build(
 
     return Sql(
         routes=(
-            Route("query-sql", "query-sql", GET_POST, FUNCTION, sql),
-            Route("query-blobs", "query-blobs", GET_POST, FUNCTION, sql),
-            Route("execute-sql", "execute-sql", POST, FUNCTION, sql),
-            Route("list-databases", "databases", GET, FUNCTION, sql),
-            Route("export-sql", "export-sql", POST, FUNCTION, sql),
-            Route("import-sql", "import-sql", POST, FUNCTION, sql),
-            Route("save-query", "queries/{query_name}", PUT, FUNCTION, sql),
-            Route("list-queries", "queries", GET, FUNCTION, sql),
-            Route("run-query", "queries/{query_name}", GET_POST, FUNCTION, sql),
-            Route("delete-query", "queries/{query_name}", DELETE, FUNCTION, sql),
-            Route("public-query", "public/{query_name}", GET, PUBLIC, sql),
+            Route("query-sql", "query-sql", GET_POST, FUNCTION, statements),
+            Route("query-blobs", "query-blobs", GET_POST, FUNCTION, blobs),
+            Route("execute-sql", "execute-sql", POST, FUNCTION, statements),
+            Route("list-databases", "databases", GET, FUNCTION, statements),
+            Route("export-sql", "export-sql", POST, FUNCTION, exports),
+            Route("import-sql", "import-sql", POST, FUNCTION, imports),
+            Route("save-query", "queries/{query_name}", PUT, FUNCTION, queries),
+            Route("list-queries", "queries", GET, FUNCTION, queries),
+            Route("run-query", "queries/{query_name}", GET_POST, FUNCTION, queries),
+            Route("delete-query", "queries/{query_name}", DELETE, FUNCTION, queries),
+            Route("public-query", "public/{query_name}", GET, PUBLIC, queries),
         ),
         probes=probes,
         warnings=warnings,

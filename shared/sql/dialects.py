@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Literal, NamedTuple
 
 Dialect = Literal["sqlite", "postgresql", "mysql", "blobs"]
@@ -20,8 +21,8 @@ _PART = r"[^\x00-#%-/:-@\[-^`{-\x7f]"
 class DialectFacts(NamedTuple):
     """The facts of one dialect."""
 
-    token: re.Pattern[str]
-    """Matches the token at a position; the name of the last group is its kind.
+    token: str
+    """A verbose pattern of the token at a position; the name of its last group is its kind.
 
     A character that starts no token is one that the engine refuses, or one that we cannot account for. The scanner
     itself finds the ends of `nested` comments and of strings in `dollar` quotes.
@@ -135,7 +136,7 @@ _RECORDS = (
 
 DIALECTS: Mapping[Dialect, DialectFacts] = {
     "sqlite": DialectFacts(
-        token=re.compile(_SQLITE, re.DOTALL | re.VERBOSE),
+        token=_SQLITE,
         reads=frozenset({"SELECT", "VALUES", "WITH", "EXPLAIN", "PRAGMA"}),
         writes=frozenset(),
         undoable=frozenset(),
@@ -146,7 +147,7 @@ DIALECTS: Mapping[Dialect, DialectFacts] = {
         records=_RECORDS.format("text"),
     ),
     "postgresql": DialectFacts(
-        token=re.compile(_POSTGRESQL, re.DOTALL | re.VERBOSE),
+        token=_POSTGRESQL,
         reads=_SELECTS - {"DESCRIBE", "DESC"},
         writes=_SELECTS - {"DESCRIBE", "DESC"} | _CHANGES | frozenset(
             {"MERGE", "COMMENT", "REFRESH", "REINDEX", "CLUSTER", "CALL", "LOCK", "NOTIFY", "SET", "SECURITY",
@@ -164,7 +165,7 @@ DIALECTS: Mapping[Dialect, DialectFacts] = {
         records=_RECORDS.format("text"),
     ),
     "blobs": DialectFacts(
-        token=re.compile(_BLOBS, re.DOTALL | re.VERBOSE),
+        token=_BLOBS,
         reads=frozenset({"SELECT", "VALUES", "WITH", "FROM", "TABLE"}),
         writes=frozenset(),
         undoable=frozenset(),
@@ -175,7 +176,7 @@ DIALECTS: Mapping[Dialect, DialectFacts] = {
         records="",
     ),
     "mysql": DialectFacts(
-        token=re.compile(_MYSQL, re.DOTALL | re.VERBOSE),
+        token=_MYSQL,
         reads=_SELECTS,
         writes=_SELECTS | _CHANGES | frozenset(
             {"REPLACE", "RENAME", "OPTIMIZE", "CHECK", "CHECKSUM", "REPAIR", "CALL", "DO"}
@@ -195,6 +196,13 @@ DIALECTS: Mapping[Dialect, DialectFacts] = {
         records=_RECORDS.format("longtext character set utf8mb4"),
     ),
 }  # fmt: skip
+
+
+@cache
+def token_pattern(dialect: Dialect) -> re.Pattern[str]:
+    """The compiled pattern of a dialect's tokens: each takes half a millisecond to compile."""
+    return re.compile(DIALECTS[dialect].token, re.DOTALL | re.VERBOSE)
+
 
 SHOWN = frozenset(
     {

@@ -10,7 +10,6 @@ import msgspec
 from shared.datafiles import DataChanged
 from shared.deadline import call_limit
 from shared.errors import StrongroomError, Unavailable
-from shared.sql import arrow
 from shared.sql.databases import Database
 from shared.sql.dialects import Dialect
 from shared.sql.engines.blobs import NOTHING_SCANNED, BlobsSession, Scan
@@ -100,6 +99,8 @@ def page_response(database: Database, cursors: Cursors, query: PageQuery) -> Res
         types = start.types
         try:
             if query.style.format == "arrow":
+                from shared.sql import arrow
+
                 page, types = arrow.read_page(rows, query.limit, query.max_bytes, types)
             else:
                 page = read_page(rows, query.style, query.limit, query.max_bytes)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from shared.errors import FieldError, InvalidRequest, invalid_field
-from shared.sql.dialects import DIALECTS, SHOWN, SHOWN_AS_CREATED, SHOWN_IN_FULL, Dialect
+from shared.sql.dialects import DIALECTS, SHOWN, SHOWN_AS_CREATED, SHOWN_IN_FULL, Dialect, token_pattern
 from shared.sql.errors import SqlError
 from shared.sql.values import Params, Scalar
 from shared.web import decode_base64
@@ -74,10 +74,10 @@ GivenParams = list[Param] | dict[str, Param]
 
 def tokens(sql: str, dialect: Dialect) -> Iterator[Token]:
     """The tokens of `sql`, blanks and comments included. Raises SqlError where a part of it is not a token."""
-    facts = DIALECTS[dialect]
+    pattern = token_pattern(dialect)
     place, length = 0, len(sql)
     while place < length:
-        found = facts.token.match(sql, place)
+        found = pattern.match(sql, place)
         kind = (found.lastgroup or "") if found else ""
         if found is None or kind == "open":
             raise SqlError(_unread(sql, place, kind))

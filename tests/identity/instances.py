@@ -63,7 +63,7 @@ class Instance:
             PasswordSettings(),
             storage,
             attempts,
-            NamedKeys(keys),
+            lambda: NamedKeys(keys),
             keys.derive_key,
             cost=SMALL,
             threads=HashingThreads(64, wait_seconds=60),

@@ -45,7 +45,7 @@ def new_instance(storage_connection: str, tmp_path: Path) -> Iterator[NewAccount
             load_settings({}),
             storage,
             attempts,
-            NamedKeys(keys),
+            lambda: NamedKeys(keys),
             keys.derive_key,
             table=f"users{tables}",
             removed=removed,

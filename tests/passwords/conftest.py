@@ -70,7 +70,7 @@ def make(storage_connection: str, clock: Clock, new_keys: Callable[[], KeyStore]
             msgspec.structs.replace(PasswordSettings(), **settings),
             storage,
             attempts,
-            NamedKeys(keys),
+            lambda: NamedKeys(keys),
             keys.derive_key,
             cost=cost,
             threads=HashingThreads(64, wait_seconds=60),
