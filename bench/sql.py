@@ -68,7 +68,9 @@ def _open(url: str) -> Database:
 
 
 def _query(database: Database, sql: str) -> Callable[[], Response]:
-    query = PageQuery(sql=sql, params=[ROWS // 2], style=Style(), limit=1000, max_bytes=2**23, seconds=5.0, question=())
+    query = PageQuery(
+        sql=sql, params=[ROWS // 2], style=Style(), limit=1000, max_bytes=2**23, seconds=5.0, scope=("bench",)
+    )
     return lambda: page_response(database, Cursors(_no_cursors), query)
 
 
@@ -97,7 +99,7 @@ def _to_pandas(path: Path) -> Iterator[Figure]:
         cursor: str | None = None
         while True:
             query = PageQuery(
-                sql=sql, params=(), style=Style(form), limit=limit, max_bytes=2**25, seconds=60.0, question=(),
+                sql=sql, params=(), style=Style(form), limit=limit, max_bytes=2**25, seconds=60.0, scope=("bench",),
                 cursor=cursor,
             )  # fmt: skip
             page = page_response(database, cursors, query)
@@ -202,7 +204,7 @@ def _postgresql() -> Iterator[Figure]:
                     return orjson.dumps(rows, default=str)
 
                 query = PageQuery(
-                    sql=sql, params=[50_000], style=Style(), limit=99, max_bytes=2**23, seconds=5.0, question=()
+                    sql=sql, params=[50_000], style=Style(), limit=99, max_bytes=2**23, seconds=5.0, scope=("bench",)
                 )  # fmt: skip
                 app_call = partial(page_response, database, Cursors(_no_cursors), query)
                 measured = in_turns(app_call, baseline, 15, 100)

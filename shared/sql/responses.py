@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from time import perf_counter
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -53,8 +54,8 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     max_bytes: int
     seconds: float
-    question: object
-    """The query to which the cursors belong."""
+    scope: tuple[Any, ...]
+    """The function and the fields to which the cursors belong."""
     cursor: str | None = None
     explain: bool = False
     dry_run: bool = False
@@ -81,7 +82,7 @@ def check_tables(sql: str, dialect: Dialect) -> None:
 def page_response(database: Database, cursors: Cursors, query: PageQuery) -> Response:
     """Run `query`, and respond with the page of its rows."""
     started = perf_counter()
-    start = Position(0) if query.cursor is None else cursors.decode(query.cursor, Position, "query", query.question)
+    start = Position(0) if query.cursor is None else cursors.decode(query.cursor, Position, *query.scope)
     check_tables(query.sql, database.engine)
     sql, params = query.sql, query.params
     if start.key:
@@ -113,7 +114,7 @@ def page_response(database: Database, cursors: Cursors, query: PageQuery) -> Res
         position = msgspec.structs.replace(position_after(start, page, order, types), digest=scan.digest)
         # If the table with the cursors' key is unavailable, the rows are still correct, and `truncated` is true.
         with suppress(Unavailable), call_limit(CURSOR_SECONDS):
-            cursor = cursors.encode(position, "query", query.question)
+            cursor = cursors.encode(position, *query.scope)
     headers = {}
     if database.engine == "blobs":
         headers = {"x-bytes-scanned": str(scan.bytes_scanned), "x-requests": str(scan.requests)}

@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -11,6 +11,9 @@ from shared.errors import InvalidRequest, invalid_field
 from shared.web.base64url import decode_base64, encode_base64
 
 Position = TypeVar("Position")
+
+Cursor = Annotated[str, msgspec.Meta(description="The `cursor` of the previous page, with the same fields.")]
+"""The field `cursor`. It has no bounds of its own: `Cursors.decode` refuses every text that is not a cursor."""
 
 MAC_BYTES = 16
 
@@ -26,16 +29,17 @@ class Cursors:
         self._lock = Lock()
         self._decoders: dict[object, msgspec.json.Decoder[Any]] = {}
 
-    def encode(self, position: object, *question: object) -> str:
-        """A cursor for `position` in the listing of `question`: its name and its other fields, as JSON encodes them."""
+    def encode(self, position: object, function: str, *fields: object) -> str:
+        """A cursor for `position` in the listing of `function` with these fields: those that choose what is listed."""
         data = msgspec.json.encode(position)
-        return encode_base64(self._mac(question, data) + data)
+        return encode_base64(self._mac((function, *fields), data) + data)
 
-    def decode(self, cursor: str, kind: type[Position], *question: object) -> Position:
-        """The position in `cursor`. Raises InvalidRequest, naming the field, for any other listing's cursor."""
+    def decode(self, cursor: str, kind: type[Position], function: str, *fields: object) -> Position:
+        """The position in `cursor`. Raises InvalidRequest, naming the field, for a cursor of another function or of
+        other fields, and for any other text."""
         try:
             data = decode_base64(cursor, "cursor")
-            if not hmac.compare_digest(data[:MAC_BYTES], self._mac(question, data[MAC_BYTES:])):
+            if not hmac.compare_digest(data[:MAC_BYTES], self._mac((function, *fields), data[MAC_BYTES:])):
                 raise ValueError
             position: Position = self._decoder(kind).decode(data[MAC_BYTES:])
         except (InvalidRequest, ValueError):
@@ -46,9 +50,9 @@ class Cursors:
             ) from None
         return position
 
-    def _mac(self, question: object, data: bytes) -> bytes:
+    def _mac(self, scope: tuple[object, ...], data: bytes) -> bytes:
         # A JSON text never contains a line feed, so the two parts cannot shift into each other.
-        return hmac.digest(self._key(), msgspec.json.encode(question) + b"\n" + data, "sha256")[:MAC_BYTES]
+        return hmac.digest(self._key(), msgspec.json.encode(scope) + b"\n" + data, "sha256")[:MAC_BYTES]
 
     def _decoder(self, kind: type[Position]) -> msgspec.json.Decoder[Position]:
         # Built under a lock: many threads that look at a type for the first time at once can end the process.

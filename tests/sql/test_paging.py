@@ -39,7 +39,7 @@ def ask(sql: str, limit: int, cursor: str | None = None, params: Any = ()) -> Pa
     """A page query with the usual limits."""
     return PageQuery(
         sql=sql, params=params, style=Style(), limit=limit, max_bytes=10**7, seconds=20.0, cursor=cursor,
-        question=("shop", sql, params),
+        scope=("query-sql", "shop", sql, params),
     )  # fmt: skip
 
 

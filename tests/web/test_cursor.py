@@ -20,9 +20,9 @@ def test_a_cursor_returns_its_position(position: list[object], prefix: str, limi
 def test_a_cursor_belongs_to_one_listing() -> None:
     """With other fields, or with another name of the listing, a cursor is refused."""
     cursor = CURSORS.encode("m", "keys", "fruit/", None)
-    for question in (("keys", "nuts/", None), ("users", "fruit/", None), ("keys", "fruit/"), ("keysfruit/", None)):
+    for scope in (("keys", "nuts/", None), ("users", "fruit/", None), ("keys", "fruit/"), ("keysfruit/", None)):
         with pytest.raises(InvalidRequest, match="cursor"):
-            CURSORS.decode(cursor, str, *question)
+            CURSORS.decode(cursor, str, *scope)
 
 
 def test_a_cursor_of_another_key_is_refused() -> None:

@@ -16,7 +16,7 @@ from shared.blobs.routes.fields import CARRIED, IN_CONTAINER, OUTAGES, Container
 from shared.blobs.store.listings import ListingStore
 from shared.blobs.summary import PrefixTotal, Summing, TierTotal, Totals, prefix_totals, tier_totals
 from shared.errors import invalid_field
-from shared.web import Cursors, Example, Fields, Operation, Response
+from shared.web import Cursor, Cursors, Example, Fields, Operation, Response
 
 MAX_ITEMS = 50_000
 Included = Literal["metadata", "tags", "snapshots", "versions", "deleted", "copy"]
@@ -76,7 +76,7 @@ class ListBlobsRequest(Fields, frozen=True):
             "many, or 8 MiB, or the call's time is nearly over.",
         ),
     ] = PAGE_ITEMS
-    cursor: Annotated[str, Meta(max_length=8192, description="The `cursor` of the previous response.")] | None = None
+    cursor: Cursor | None = None
     format: Annotated[
         formats.Format,
         Meta(
@@ -100,7 +100,7 @@ def list_blobs(listings: ListingStore, cursors: Cursors, request: ListBlobsReque
     include = _included(request)
     if request.container is None and request.delimiter:
         raise invalid_field("delimiter", "`delimiter` requires a container.")
-    scope = (request.container, request.prefix, request.delimiter, request.match, include)
+    scope = ("list-blobs", request.container, request.prefix, request.delimiter, request.match, include)
     marker = cursors.decode(request.cursor, str, *scope) if request.cursor is not None else ""
     sink = _sink(request, include)
     prefix, keep = request.prefix, None
@@ -171,13 +171,7 @@ class SummarizeBlobsRequest(Fields, frozen=True):
             description="Only blobs whose names begin with this text, without control characters.",
         ),
     ] = ""
-    cursor: (
-        Annotated[
-            str,
-            Meta(max_length=65536, description="The `cursor` of the previous response: continues from there."),
-        ]
-        | None
-    ) = None
+    cursor: Cursor | None = None
     timeout_ms: TimeoutMs = 10_000
 
 
@@ -202,7 +196,7 @@ class SummarizeBlobsResponse(msgspec.Struct, frozen=True):
 def summarize_blobs(
     listings: ListingStore, cursors: Cursors, prices: Mapping[str, float], request: SummarizeBlobsRequest
 ) -> SummarizeBlobsResponse:
-    scope = ("summary", request.container, request.prefix)
+    scope = ("summarize-blobs", request.container, request.prefix)
     totals = Totals() if request.cursor is None else cursors.decode(request.cursor, Totals, *scope)
     totals.marker = listings.list_blobs(
         request.container,

@@ -21,7 +21,7 @@ from shared.errors import invalid_field
 from shared.storage.blobs import Grant
 from shared.storage.errors import BlobConflict, UnknownBlob
 from shared.storage.names import check_name
-from shared.web import Cursors, Example, Fields, Operation, Request, Response, rfc3339
+from shared.web import Cursor, Cursors, Example, Fields, Operation, Request, Response, rfc3339
 from shared.web.batch import BATCH_SECONDS, BatchResponse, batch_of, check_alone, respond_batch
 
 MAX_MINUTES = 7 * 24 * 60
@@ -267,7 +267,7 @@ class ListSharesRequest(Fields, frozen=True):
     container: ContainerName | None = None
     owner: Annotated[str, Meta(max_length=256)] | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    cursor: Annotated[str, Meta(max_length=1024)] | None = None
+    cursor: Cursor | None = None
 
 
 class ListedShare(msgspec.Struct, frozen=True):
@@ -300,7 +300,7 @@ class ListSharesResponse(msgspec.Struct, frozen=True):
 def list_shares(
     shares: ShareStore, cursors: Cursors, delivery: Delivery, fields: ListSharesRequest, request: Request
 ) -> ListSharesResponse:
-    scope = ("shares", fields.container, fields.owner)
+    scope = ("list-shares", fields.container, fields.owner)
     after = "" if fields.cursor is None else cursors.decode(fields.cursor, str, *scope)
 
     def keep(share: Share) -> bool:

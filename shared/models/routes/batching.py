@@ -32,7 +32,7 @@ from shared.models.store.outputs import Outputs
 from shared.models.store.records import Stored
 from shared.models.tensors import from_rows
 from shared.storage.errors import ReservedContainer, TemporaryFailure
-from shared.web import Cursors, Example, Fields, Operation
+from shared.web import Cursor, Cursors, Example, Fields, Operation
 from shared.web.respond import problem_fields
 
 CHUNK_ROWS = 1000
@@ -137,7 +137,7 @@ class PredictBatchRequest(Fields, frozen=True, kw_only=True):
     version: Version | None = None
     source: Source
     target: Target
-    cursor: Annotated[str, Meta(max_length=4096)] | None = None
+    cursor: Cursor | None = None
     timeout_ms: Annotated[
         int, Meta(ge=1000, le=200_000, description="The most that the whole call may take, in milliseconds.")
     ] = 60_000

@@ -12,7 +12,7 @@ from shared.models.routes.fields import OUTAGES, BlobName, ContainerName
 from shared.models.store.identifying import Identifier
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.storage.errors import ReservedContainer
-from shared.web import Cursors, Example, Fields, Operation
+from shared.web import Cursor, Cursors, Example, Fields, Operation
 from shared.web.respond import problem_fields
 
 MAX_BLOBS = 100
@@ -25,7 +25,7 @@ class IdentifyBlobsRequest(Fields, frozen=True):
     names: Annotated[list[BlobName], Meta(min_length=1, max_length=MAX_BLOBS)] | None = None
     prefix: Annotated[str, Meta(max_length=1024)] | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_BLOBS, description="Blobs per page.")] = MAX_BLOBS
-    cursor: Annotated[str, Meta(max_length=4096)] | None = None
+    cursor: Cursor | None = None
 
 
 class IdentifyBlobsResponse(msgspec.Struct, frozen=True):

@@ -31,7 +31,7 @@ from shared.models.store.records import RecordStore, Stored
 from shared.models.tensors import Tensor, zeros
 from shared.sandbox.errors import EngineFailed
 from shared.storage.errors import BlobConflict, ReservedContainer, UnknownBlob
-from shared.web import Cursors, Example, Fields, Operation, Response, rfc3339
+from shared.web import Cursor, Cursors, Example, Fields, Operation, Response, rfc3339
 
 TRIAL_SECONDS = 5.0
 """How long the first run on zeros may take."""
@@ -299,7 +299,7 @@ class ListModelsRequest(Fields, frozen=True):
 
     prefix: Annotated[str, Meta(description="Only models whose names begin with this text.", max_length=64)] = ""
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    cursor: Annotated[str, Meta(max_length=1024)] | None = None
+    cursor: Cursor | None = None
 
 
 class ListedModel(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,4 +29,3 @@ SecondFactor = Annotated[
     Meta(description="Whether the user has another factor beside the password; then a shorter password is enough."),
 ]
 UserId = Annotated[str, Meta(description="A UUID that never changes.")]
-Cursor = Annotated[str | None, Meta(description="The `cursor` of the previous page.")]

@@ -28,9 +28,9 @@ from shared.errors import (
 from shared.passwords.accounts import Accounts, ImportedUser, NewUser, Position
 from shared.passwords.errors import InvalidHash
 from shared.passwords.names import check_name
-from shared.passwords.routes.fields import EXAMPLE_PASSWORD, Cursor, Password, SecondFactor, UserId, UserName
+from shared.passwords.routes.fields import EXAMPLE_PASSWORD, Password, SecondFactor, UserId, UserName
 from shared.passwords.store.users import User, is_user_id
-from shared.web import Cursors, Example, Fields, Operation, Response, rfc3339
+from shared.web import Cursor, Cursors, Example, Fields, Operation, Response, rfc3339
 from shared.web.batch import BATCH_SECONDS, BatchResponse, batch_of, check_alone, respond_together
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -99,7 +99,7 @@ class NamedUserResponse(msgspec.Struct, frozen=True):
 class ListUsersRequest(Fields, frozen=True):
     user: Annotated[UserName | None, Meta(description="Only the user of this name.")] = None
     limit: Annotated[int, Meta(description="The maximum number of users.", ge=1, le=1000)] = 100
-    cursor: Cursor = None
+    cursor: Cursor | None = None
 
 
 class UserResponse(msgspec.Struct, frozen=True):
@@ -125,7 +125,7 @@ class ListUsersResponse(msgspec.Struct, frozen=True):
 
 class ExportUsersRequest(Fields, frozen=True):
     limit: Annotated[int, Meta(description="The maximum number of users.", ge=1, le=1000)] = 100
-    cursor: Cursor = None
+    cursor: Cursor | None = None
 
 
 class ExportedUser(UserResponse, frozen=True):
@@ -181,7 +181,7 @@ class LinkSubjectRequest(Fields, frozen=True):
 
 class RewrapPasswordsRequest(Fields, frozen=True):
     limit: Annotated[int, Meta(description="The maximum number of users to examine.", ge=1, le=1000)] = 100
-    cursor: Cursor = None
+    cursor: Cursor | None = None
 
 
 class RewrapPasswordsResponse(msgspec.Struct, frozen=True):
@@ -246,10 +246,10 @@ def list_users(accounts: Accounts, cursors: Cursors, request: ListUsersRequest) 
             raise invalid_field("cursor", "Provide at most one of `user` and `cursor`.")
         stored, _ = accounts.users.find(accounts.users.key(_name(request.user)))
         return ListUsersResponse([] if stored is None else [_described(stored.user)], None)
-    after = "" if request.cursor is None else cursors.decode(request.cursor, str, "users")
+    after = "" if request.cursor is None else cursors.decode(request.cursor, str, "list-users")
     found = accounts.users.page(after, request.limit + 1)
     shown = found[: request.limit]
-    cursor = cursors.encode(shown[-1].user.user_id, "users") if len(found) > len(shown) else None
+    cursor = cursors.encode(shown[-1].user.user_id, "list-users") if len(found) > len(shown) else None
     return ListUsersResponse([_described(each.user) for each in shown], cursor)
 
 

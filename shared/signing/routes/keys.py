@@ -47,7 +47,7 @@ from shared.signing.routes.fields import (
     refuse_unlisted,
 )
 from shared.signing.store import Key, KeyStore, NewKey
-from shared.web import Cursors, Example, Fields, Operation, Response
+from shared.web import Cursor, Cursors, Example, Fields, Operation, Response
 
 MIN_EXPORT_PASSPHRASE = 15
 """Characters. NIST SP 800-63B, section 3.1.1.2, for a secret that is the only factor."""
@@ -154,7 +154,7 @@ class ImportKeyRequest(Fields, frozen=True, kw_only=True):
 class ListKeysRequest(Fields, frozen=True, kw_only=True):
     prefix: Annotated[str, msgspec.Meta(description="Only keys whose names begin with this text.", max_length=63)] = ""
     limit: Annotated[int, msgspec.Meta(description="Keys per page.", ge=1, le=1000)] = 100
-    cursor: Annotated[str, msgspec.Meta(description="The cursor of the previous page.")] | None = None
+    cursor: Cursor | None = None
     deleted: Annotated[bool, msgspec.Meta(description="List the deleted keys that can be restored instead.")] = False
 
 
@@ -369,10 +369,10 @@ def _refuse_exportable_aes(fields: CreateKeyRequest | ImportKeyRequest, key_type
 
 
 def list_keys(keys: KeyStore, cursors: Cursors, fields: ListKeysRequest) -> ListKeysResponse:
-    question = (fields.prefix, fields.deleted)
-    after = "" if fields.cursor is None else cursors.decode(fields.cursor, str, "list-keys", *question)
+    scope = ("list-keys", fields.prefix, fields.deleted)
+    after = "" if fields.cursor is None else cursors.decode(fields.cursor, str, *scope)
     found, more = keys.page(fields.prefix, after, fields.limit, "deleted" if fields.deleted else "active")
-    cursor = cursors.encode(found[-1].name, "list-keys", *question) if more else None
+    cursor = cursors.encode(found[-1].name, *scope) if more else None
     return ListKeysResponse([listed(each.name, each.metadata) for each in found], cursor)
 
 

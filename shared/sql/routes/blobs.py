@@ -44,7 +44,7 @@ class QueryBlobsRequest(PageRequest, frozen=True, kw_only=True):
 
 
 def query_blobs(data: Callable[[], Data], cursors: Cursors, request: QueryBlobsRequest) -> Response:
-    query = page_query(request, request.container, request.path, request.file_format, request.options)
+    query = page_query(request, "query-blobs", request.container, request.path, request.file_format, request.options)
     source = data().path(request.container, request.path, request.file_format, request.options)
     pool = Pool(lambda: BlobsSession(data(), lambda: source), 1)
     return page_response(Database("data", "blobs", pool, None, lambda _purpose: b""), cursors, query)

@@ -166,8 +166,8 @@ class ListDatabasesResponse(msgspec.Struct, frozen=True):
     databases: list[DatabaseResponse]
 
 
-def page_query(request: "QuerySqlRequest | QueryBlobsRequest", *source: object) -> PageQuery:
-    """The page of rows that a request describes. Its cursors belong to the statement and to `source`."""
+def page_query(request: "QuerySqlRequest | QueryBlobsRequest", function: str, *source: object) -> PageQuery:
+    """The page of rows that a request describes. Its cursors belong to the function, the statement and `source`."""
     form = chosen_format(request.format, request.accept)
     return PageQuery(
         sql=request.sql,
@@ -180,12 +180,12 @@ def page_query(request: "QuerySqlRequest | QueryBlobsRequest", *source: object) 
         explain=request.explain,
         dry_run=request.dry_run,
         filename=request.filename,
-        question=(*source, request.sql, request.params),
+        scope=(function, *source, request.sql, request.params),
     )
 
 
 def query_sql(databases: Databases, cursors: Cursors, request: QuerySqlRequest) -> Response:
-    query = page_query(request, request.database)
+    query = page_query(request, "query-sql", request.database)
     return page_response(databases.get(request.database), cursors, query)
 
 

@@ -8,7 +8,7 @@ from msgspec import Meta, UnsetType
 from shared.errors import invalid_field
 from shared.sql.statements import GivenParams
 from shared.sql.values import Format, Kind, Style
-from shared.web import Fields
+from shared.web import Cursor, Fields
 
 MAX_ROWS = 10_000
 """The most rows in one response."""
@@ -66,7 +66,7 @@ class PageRequest(Fields, frozen=True):
         ]
         | None
     ) = None
-    cursor: Annotated[str, Meta(description="The `cursor` of the previous page.", max_length=8000)] | None = None
+    cursor: Cursor | None = None
     big_integers: BigIntegers = "number"
     defuse_formulas: DefuseFormulas = False
     filename: Filename | None = None

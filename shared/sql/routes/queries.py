@@ -30,7 +30,7 @@ from shared.sql.routes.fields import (
 from shared.sql.saved import Parameter, SavedQuery, bind, check
 from shared.sql.store.queries import QueryStore
 from shared.sql.values import Format
-from shared.web import Cursors, Example, Fields, Operation, Request, Response, rfc3339
+from shared.web import Cursor, Cursors, Example, Fields, Operation, Request, Response, rfc3339
 from shared.web.decoding import WITH_BODY, query_pairs
 
 PUBLIC_ROWS, PUBLIC_BYTES, PUBLIC_MS = 1000, 1024 * 1024, 2000
@@ -105,7 +105,7 @@ class DeleteQueryRequest(Fields, frozen=True):
 class ListQueriesRequest(Fields, frozen=True):
     prefix: Annotated[str, Meta(description="List only names that start with this.", max_length=64)] = ""
     limit: Annotated[int, Meta(description="The most queries in the response.", ge=1, le=1000)] = 100
-    cursor: Annotated[str, Meta(description="The `cursor` of the previous page.", max_length=1000)] | None = None
+    cursor: Cursor | None = None
 
 
 class RunQueryRequest(PageRequest, frozen=True, kw_only=True, forbid_unknown_fields=False):
@@ -165,10 +165,10 @@ def delete_query(store: QueryStore, request: DeleteQueryRequest) -> Response:
 
 
 def list_queries(store: QueryStore, cursors: Cursors, request: ListQueriesRequest) -> ListQueriesResponse:
-    after = "" if request.cursor is None else cursors.decode(request.cursor, str, "queries", request.prefix)
+    after = "" if request.cursor is None else cursors.decode(request.cursor, str, "list-queries", request.prefix)
     queries = store.list(request.prefix, after, request.limit + 1)
     page = queries[: request.limit]
-    cursor = cursors.encode(page[-1].name, "queries", request.prefix) if len(queries) > len(page) else None
+    cursor = cursors.encode(page[-1].name, "list-queries", request.prefix) if len(queries) > len(page) else None
     return ListQueriesResponse(page, cursor)
 
 
@@ -235,6 +235,7 @@ def _page_query(
     form: Format,
     max_bytes: int,
 ) -> PageQuery:
+    function = "run-query" if isinstance(request, RunQueryRequest) else "public-query"
     params = bind(saved.parameters, _parameters(request, http), dialect, by_url=http.method not in WITH_BODY)
     return PageQuery(
         sql=saved.sql,
@@ -245,7 +246,7 @@ def _page_query(
         seconds=request.timeout_ms / 1000,
         cursor=request.cursor,
         filename=request.filename,
-        question=(saved.name, saved.sql, saved.database, sorted(params.items())),
+        scope=(function, saved.name, saved.sql, saved.database, sorted(params.items())),
     )
 
 
