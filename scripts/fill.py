@@ -38,7 +38,7 @@ DATASETS = "datasets"
 
 
 def fail(message: str) -> NoReturn:
-    """Print one line that says what is wrong, and end."""
+    """Print one line that names the fault, and end."""
     print(message, file=sys.stderr)
     raise SystemExit(1)
 

@@ -60,7 +60,7 @@ def call(route: Route) -> Call | None:
 def in_order(routes: Sequence[Route]) -> tuple[list[Call], list[Route]]:
     """The calls, each after those that it builds on, and the routes that have none.
 
-    What deletes comes after everything else, and what restores after that.
+    Calls that delete come after all others, and calls that restore after those.
     """
     calls = [(route, call(route)) for route in routes if route.name not in WRITERS]
     ready = [each for _, each in calls if each is not None]

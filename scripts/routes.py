@@ -13,7 +13,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 ROUTES_HEAD = """# Routes
 
-Every function of the app, its call and who may call it. `make routes` writes this page from the route table.
+Every function of the app, its call and its access. `make routes` writes this page from the route table.
 
 - `function`: a function key, in the header `x-functions-key` or as `?code=`.
 - `public`: anybody. "function, public by" a setting: anybody, if that setting is true.
@@ -27,7 +27,7 @@ FUNCTIONS_HEAD = """# Functions
 
 Every function with the fields of its request and response. `make routes` writes this page from the route table.
 `GET /api/openapi.json` describes the same as OpenAPI 3.1, with types, limits and error codes. [routes.md](routes.md)
-says who may call what.
+has the access of each function.
 
 - `?` marks an optional field, `="…"` a default value. "header" marks a request header.
 - Fields have the same names in a query string and in a JSON body. A `POST` takes them only from the body.

@@ -1,4 +1,4 @@
-"""What every capability gives to the app: its routes, and what health checks and the daily task go through."""
+"""The parts of a capability that the app composes: its routes, and what health checks and the daily task go through."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -29,4 +29,4 @@ class Capability(msgspec.Struct, frozen=True, kw_only=True):
     probes: "Callable[[], Iterable[Probe]]" = tuple
     """How to probe the services behind it."""
     warnings: Callable[[], Iterable[tuple[str, str, str]]] = tuple
-    """A code, what it concerns and a sentence for each thing that works and should be changed."""
+    """Advice for the operator: a code, its subject (such as the name of a database), and a sentence."""

@@ -40,7 +40,7 @@ class HealthResponse(msgspec.Struct, frozen=True):
 
 
 class Advice(msgspec.Struct, frozen=True):
-    """Something that works and should be changed: a stable code, what it concerns, and what to do."""
+    """Advice on a configuration that works and should be changed: a stable code, its subject, and the change."""
 
     code: str
     subject: str
@@ -116,7 +116,7 @@ def _timed(run: Callable[[], object]) -> Service:
     status: Literal["ok", "down"] = "ok"
     try:
         run()
-    except Exception:  # noqa: BLE001 - whatever the exception is, the service is of no use now.
+    except Exception:  # noqa: BLE001 - after any exception the service counts as down.
         status = "down"
     return Service(status, round((perf_counter() - started) * 1000, 1))
 

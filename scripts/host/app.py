@@ -228,7 +228,7 @@ class Host:
             return read(await asyncio.get_running_loop().run_in_executor(self._pool, call))
         except BadResponse as error:
             _log.error("%s: %s", function.name, error)
-        except Exception:  # noqa: BLE001 - whatever a handler raises is a 500
+        except Exception:  # noqa: BLE001 - any exception of a handler is a 500
             _log.exception("%s failed", function.name)
         return _empty(500)
 

@@ -38,7 +38,7 @@ class Function:
     level: str
     """`anonymous`, `function` or `admin`."""
     definition: str
-    """As the host sees it: function.json."""
+    """The function.json that the host would read."""
 
     @property
     def is_http(self) -> bool:

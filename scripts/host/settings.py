@@ -16,7 +16,7 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:_]+")
 
 @dataclass(frozen=True)
 class Cors:
-    """Which pages of other origins may call. Behaves as Core Tools does: it compares origins letter by letter."""
+    """The origins whose pages may call. Behaves as Core Tools does: it compares origins letter by letter."""
 
     origins: tuple[str, ...]
     credentials: bool

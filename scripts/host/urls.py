@@ -19,7 +19,7 @@ class Target(NamedTuple):
     path: str
     """Decoded, without dot segments; `%2F` stays as it is."""
     url: str
-    """What `HttpRequest.url` says: the path encoded again, the query as it was sent."""
+    """The value of `HttpRequest.url`: the path encoded again, the query as it was sent."""
     query: str
 
 
@@ -65,7 +65,7 @@ def read_query(query: str) -> dict[str, tuple[str, list[str]]]:
 
 
 def _unescape(text: str) -> str:
-    """Decodes the UTF-8 in `text`, and leaves escapes of what is not UTF-8."""
+    """Decodes the UTF-8 in `text`, and leaves escapes that are not UTF-8."""
     if "%" not in text:
         return text
     try:
@@ -75,13 +75,13 @@ def _unescape(text: str) -> str:
 
 
 def params(found: dict[str, tuple[str, list[str]]]) -> dict[str, str]:
-    """What `HttpRequest.params` says: repeats joined by commas, and nothing of what is empty."""
+    """The value of `HttpRequest.params`: repeats joined by commas, without empty values."""
     joined = {name: ",".join(filter(None, values)) for name, values in found.values()}
     return {name: value for name, value in joined.items() if value}
 
 
 def _decode(escapes: re.Match[str]) -> str:
-    """Decodes the UTF-8 in a run of escapes, and leaves as text what is not UTF-8."""
+    """Decodes the UTF-8 in a run of escapes, and leaves all others as text."""
     text, raw, decoded, at = escapes[0], bytes.fromhex(escapes[0].replace("%", "")), "", 0
     while at < len(raw):
         try:

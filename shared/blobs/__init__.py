@@ -1,1 +1,1 @@
-"""Blobs: listing containers and what is in them."""
+"""Blobs: containers, their contents, and links to them."""

@@ -1,4 +1,4 @@
-"""Blobs, containers and shares: the routes, and how the app builds what serves them."""
+"""Blobs, containers and shares: the routes, and how the app builds their stores and services."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ def build(
 ) -> Blobs:
     """Connects to nothing. `derive_key` returns 32 bytes for a purpose; `core` are the settings of the core.
 
-    `identifier` says what the bytes of a blob are.
+    `identifier` determines the type of a blob's bytes.
 
     Raises InvalidSetting.
     """

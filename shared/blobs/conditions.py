@@ -121,7 +121,7 @@ def range_applies(if_range: str | None, state: State) -> bool:
 def parse_range(text: str | None) -> ByteRange | None:
     """The bytes that a Range header requests.
 
-    None for no range, and for what a server may ignore: other units, several ranges, anything malformed.
+    None for no range, and for a header that a server may ignore: other units, several ranges, a malformed value.
     """
     if text is None:
         return None

@@ -91,8 +91,9 @@ def state_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def blob_headers(headers: Mapping[str, str], name: str, *, inline_html: bool) -> dict[str, str]:
     """The headers of a blob's bytes, from those at the storage account: safe for a browser, and for the host.
 
-    Another tool may have stored any text. What is not visible ASCII is left out, because the Functions host cannot send
-    it; what is not exactly one media type is saved as a file, because browsers differ about it.
+    Another tool may have stored any text. Values that are not visible ASCII are left out, because the Functions host
+    cannot send them. A Content-Type that is not exactly one media type is replaced, so that browsers save the blob:
+    they differ in reading such a type.
     """
     kept = {each: headers[each] for each in _KEPT if is_visible(headers.get(each))}
     kept |= {

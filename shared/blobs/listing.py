@@ -100,7 +100,7 @@ class PageReader:
     """Reads one page of a listing from its XML, slice by slice, whatever elements the service adds to it.
 
     `base_url` is that of the container (of the account, for a listing of containers). Items come as soon as they are
-    complete, and what was read is dropped, so that memory does not grow with the page.
+    complete, and its XML is dropped, so that memory does not grow with the page.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -114,7 +114,7 @@ class PageReader:
         builder = TreeBuilder()
         # The elements are needed while the document is still arriving, and only this one is available at once.
         self._top = builder.start("top", {})
-        # Always UTF-8, whatever the document declares, so that no other encoding hides what _check_prolog looks for.
+        # Always UTF-8, whatever the document declares: another encoding could hide a declaration from _check_prolog.
         self._parser = XMLParser(target=builder, encoding="utf-8")  # noqa: S314 - see _check_prolog
 
     def feed(self, data: bytes) -> list[Item]:
@@ -336,7 +336,7 @@ class Sink(Protocol):
         """The present size, for `reset`."""
 
     def reset(self, mark: tuple[int, ...]) -> None:
-        """Drop what was added after `mark`."""
+        """Drop the items that were added after `mark`."""
 
 
 def collect(

@@ -1,4 +1,4 @@
-"""Media types as HTTP defines them (RFC 9110, section 8.3.1), and what keeps a blob from running as a page."""
+"""Media types as HTTP defines them (RFC 9110, section 8.3.1), and headers that keep a blob from running as a page."""
 
 import mimetypes
 import re
@@ -23,9 +23,9 @@ SCRIPT_DESTINATIONS = frozenset(
         *("audioworklet", "paintworklet"),
     }
 )
-"""Values of Sec-Fetch-Dest (Fetch Metadata, section 2.1) with which a browser would run or apply what it gets."""
+"""Values of Sec-Fetch-Dest (Fetch Metadata, section 2.1) with which a browser would run or apply the response."""
 FORM_TYPE = "application/x-www-form-urlencoded"
-"""What curl sends with `--data-binary` where no type is given: it says nothing about the bytes."""
+"""The Content-Type that curl sends with `--data-binary` by default, whatever the bytes are."""
 
 _BY_EXTENSION = mimetypes.MimeTypes()  # Python's own table alone: the machine's would differ from host to host.
 for _extension, _type in {  # Python's table has these only from some version on, or never.

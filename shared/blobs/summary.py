@@ -22,7 +22,7 @@ MONTH_DAYS = 30
 
 
 class Totals(msgspec.Struct):
-    """The sums so far: what a cursor carries from call to call."""
+    """The sums so far, which a cursor carries from call to call."""
 
     marker: str = ""
     tiers: dict[str, Annotated[list[float], Meta(min_length=3, max_length=3)]] = {}

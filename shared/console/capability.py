@@ -1,4 +1,4 @@
-"""The console: its one route, and how the app builds what serves it."""
+"""The console: its one route, and how the app builds it."""
 
 from collections.abc import Callable, Mapping
 

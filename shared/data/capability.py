@@ -1,4 +1,4 @@
-"""Data files: the routes, and how the app builds what serves them."""
+"""Data files: the routes, and how the app builds their stores and services."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING

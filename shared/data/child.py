@@ -126,7 +126,7 @@ class Engine:
                 return "error", "refused", TOO_DEEP
             if "std::bad_alloc" in text or "failed to allocate" in text.lower():
                 return "error", "memory", ""
-            # Behind the name of a file is what is wrong with the file.
+            # The fault of the file follows its name.
             return "error", "unreadable" if ROOT in text else "sql", text
 
     def _fetch(self, number: int, offset: int, length: int) -> tuple[int, bytes]:

@@ -1,4 +1,4 @@
-"""The files of a call inside the child process: every byte comes from the app, which checks what may be read."""
+"""The files of a call inside the child process: every byte comes from the app, which checks each read."""
 
 from __future__ import annotations
 

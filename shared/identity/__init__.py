@@ -1,1 +1,1 @@
-"""Sign-in: second factors, passkeys, sessions, single sign-on, and who may use what."""
+"""Sign-in: second factors, passkeys, sessions, single sign-on, and the callers of keys and queries."""

@@ -1,4 +1,4 @@
-"""Sign-in: the routes, and how the app builds what serves them."""
+"""Sign-in: the routes, and how the app builds their stores and services."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ class Identity(Capability, frozen=True, kw_only=True):
     authenticate: Callable[[str], Session]
     """The session of an access token, for the routes with access SESSION of all capabilities. Raises InvalidToken."""
     removed: "Callable[[Sequence[Row]], None]"
-    """Removes what other partitions hold about a deleted user, whose rows it gets."""
+    """Removes the rows of a deleted user in other partitions; its argument is the user's own rows."""
     callers: "Callable[[], CallerLists]"
     """Reads the lists of who may use a key or a saved query, and the tokens of those who call."""
 

@@ -25,7 +25,7 @@ Reason = Literal[
 MAX_CHARACTERS = 64 * 1024
 """The host accepts headers of 32 KiB in total, so no token that anybody can use is longer."""
 REFUSED_HEADERS = frozenset({"jwk", "jku", "x5u", "x5c", "crit", "b64"})
-"""Headers that bring a key (RFC 8725, section 3.10), or change what is signed (RFC 7797)."""
+"""Headers that bring a key (RFC 8725, section 3.10), or change the signed bytes (RFC 7797)."""
 
 
 class TokenRefused(StrongroomError):

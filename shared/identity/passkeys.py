@@ -27,7 +27,7 @@ MAX_CREDENTIAL_ID_BYTES = 1023
 TIMEOUT_MS = 300_000
 """The five minutes of a ticket."""
 ALGORITHMS = (-7, -8, -257)
-"""ES256, EdDSA (Ed25519) and RS256 (IANA COSE Algorithms), in order of preference: what authenticators use."""
+"""ES256, EdDSA (Ed25519) and RS256 (IANA COSE Algorithms), which authenticators use, in order of preference."""
 _KEY_TYPES = {-7: 2, -8: 1, -257: 3}
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 4096
 MAX_CLIENT_DATA_BYTES = 8 * 1024

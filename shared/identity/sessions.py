@@ -1,4 +1,4 @@
-"""Sessions and their refresh tokens: what is stored, and how a refresh decides. Pure.
+"""Sessions and their refresh tokens: the stored form, and the rules of a refresh. Pure.
 
 A refresh token is an HMAC over user, session and generation. So the row holds one number, a refresh is one conditional
 write, and the retry of a refresh whose response was lost gets the same token.
@@ -46,7 +46,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ActiveSession(msgspec.Struct, frozen=True, kw_only=True):
-    """The session of a call: what its access token says, and the user as stored now."""
+    """The session of a call: the claims of its access token, and the user as stored now."""
 
     user: User
     session_id: str

@@ -15,7 +15,7 @@ DIGITS = 6
 
 
 def normalised(code: str) -> str:
-    """The code without spaces: apps show `123 456`, and people type what they see."""
+    """The code without spaces: apps show `123 456`, and people type the space."""
     return "".join(code.split())
 
 

@@ -1,6 +1,6 @@
 """How long a user waits after wrong codes, and when a ticket has had too many. Pure.
 
-A code has a million values, so this count is what prevents guessing. Only a caller who knows the password reaches it.
+A code has a million values, so this count prevents guessing. Only a caller who knows the password reaches it.
 NIST SP 800-63B-4, section 3.2.2: at most 100 failures in a row.
 """
 

@@ -1,4 +1,4 @@
-"""Models, predictions and the content types of blobs: the routes, and how the app builds what serves them."""
+"""Models, predictions and the content types of blobs: the routes, and how the app builds their stores and services."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ class Models(Capability, frozen=True, kw_only=True):
     """The parts of this capability that the app composes."""
 
     identifier: Callable[[], "Identifier"]
-    """Says what bytes are."""
+    """Determines the type of bytes."""
 
 
 def build(

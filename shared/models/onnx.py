@@ -1,4 +1,4 @@
-"""Reads the structure of an ONNX file without an ONNX library, and refuses what the app does not run. Pure.
+"""Reads the structure of an ONNX file without an ONNX library, and refuses models that the app does not run. Pure.
 
 An ONNX file is one protobuf message (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). The walk keeps its own
 stack, so that nested graphs cannot exhaust Python's, and looks at no tensor's values. It refuses what could reach

@@ -36,7 +36,7 @@ class HashingThreads:
     Memory at work and memory kept for the next hash are within the limit together.
 
     Logins of users always get their turn: the first thread, and the memory `reserved_kib`, are for them alone. Hashes
-    that a caller sends along take what is left.
+    that a caller sends along take the rest.
     """
 
     def __init__(

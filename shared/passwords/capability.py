@@ -1,4 +1,4 @@
-"""Passwords and users: the routes, and how the app builds what serves them."""
+"""Passwords and users: the routes, and how the app builds their stores and services."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ def build(
 ) -> Passwords:
     """Connects to nothing. `keys` encrypts hashes; `derive_key` returns 32 bytes for a purpose.
 
-    `removed` gets the rows of a deleted user, and removes what other partitions hold about the user.
+    `removed` gets the rows of a deleted user, and removes the user's rows in other partitions.
 
     Raises InvalidSetting.
     """

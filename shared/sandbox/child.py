@@ -12,7 +12,7 @@ from threading import Thread
 HEADER = Struct(">I")
 """The length of a message, before it."""
 MAX_MESSAGE_BYTES = 48 * 1024 * 1024
-"""Of a message in either direction: what a request may contain, or rows of 8 MiB and one of 16, twice over."""
+"""The most bytes of a message in either direction: a request, or rows of 8 MiB and one of 16, twice over."""
 INTERRUPT = signal.SIGUSR1 if sys.platform != "win32" else signal.SIGTERM
 """The signal by which the app interrupts an engine."""
 DESCRIPTORS = 64
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _limit(memory_bytes: int, parent: int) -> None:
-    """Limit this process, before it loads an engine. What the system does not offer is left out."""
+    """Limit this process, before it loads an engine. Limits that the system does not offer are left out."""
     if sys.platform == "linux":
         import ctypes
 

@@ -43,7 +43,7 @@ FAILURES = {-signal.SIGKILL: MEMORY, -signal.SIGXCPU: TIME}
 
 
 class ChildDied(Exception):
-    """The child ended by itself, or sent what no child may send. Its argument is why: MEMORY, TIME or ENGINE."""
+    """The child ended by itself, or sent an invalid message. Its argument is the reason: MEMORY, TIME or ENGINE."""
 
 
 class ChildLate(Exception):
@@ -116,7 +116,7 @@ class Child:
         return bytes(self._read(length, deadline))
 
     def interrupt(self) -> None:
-        """Call what the child's entry passed to `Channel.on_interrupt`. Raises nothing."""
+        """Call the function that the child's entry passed to `Channel.on_interrupt`. Raises nothing."""
         with suppress(OSError):
             self._process.send_signal(INTERRUPT)
 

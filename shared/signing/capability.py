@@ -1,4 +1,4 @@
-"""Keys, signatures and encryption: the routes, and how the app builds what serves them."""
+"""Keys, signatures and encryption: the routes, and how the app builds their stores and services."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING

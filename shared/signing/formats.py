@@ -21,7 +21,7 @@ __all__ = ["Imported", "check_strength", "parse_private", "parse_public", "thumb
 
 
 class Imported(NamedTuple):
-    """A key from a request, and what a JWK says about it."""
+    """A key from a request, and the members of its JWK."""
 
     key: Any
     """Private, public, or the bytes of an AES key."""

@@ -1,4 +1,4 @@
-"""Private keys encrypted under a passphrase: what they cost to decrypt, decryption and encryption. No randomness here.
+"""Private keys encrypted under a passphrase: the cost of decryption, decryption and encryption. No randomness here.
 
 The sender of a key chooses the cost of its key derivation, so every parameter counts towards a bound, and the decrypted
 bytes are judged before a library loads them. RFC 8018 (PBES2), RFC 7914 (scrypt), RFC 7292 appendix B (PKCS #12), and

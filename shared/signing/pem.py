@@ -50,7 +50,7 @@ PRIVATE_SENT = (
 
 
 class Block(NamedTuple):
-    """One structure of a PEM text: its label, and what is between its lines."""
+    """One structure of a PEM text: its label, and the text between its lines."""
 
     label: str
     inner: str
@@ -187,7 +187,7 @@ def _decoded(inner: str, field: str, *, is_der: bool = True) -> bytes:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Whether this is one SEQUENCE, from its first byte to its last. What is in it is judged later."""
+    """Whether this is one SEQUENCE, from its first byte to its last. Its content is checked later."""
     if len(data) < 2 or data[0] != der.SEQUENCE:
         return False
     if data[1] < 0x80:

@@ -1,4 +1,4 @@
-"""SQL over HTTP: the routes, and how the app builds what serves them."""
+"""SQL over HTTP: the routes, and how the app builds their stores and services."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial

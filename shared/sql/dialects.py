@@ -1,4 +1,4 @@
-"""What differs between the dialects of SQL, one struct each: how a text becomes tokens, and what callers may run."""
+"""The differences between the dialects of SQL, one struct each: tokens, and the functions that callers may run."""
 
 import re
 from collections.abc import Mapping
@@ -34,11 +34,11 @@ class DialectFacts(NamedTuple):
     undoable: frozenset[str]
     """First words of statements that a rollback undoes; empty where it undoes all that are accepted."""
     functions: frozenset[str]
-    """Functions that callers may not call: they end or show what other callers do, run a text, or lift our limits."""
+    """Functions that callers may not call: they end or show calls of others, run a text, or lift the app's limits."""
     function_prefixes: tuple[str, ...]
     """The same, by the first letters."""
     relations: frozenset[str]
-    """Relations of the catalogue that callers may not read: they show what other callers do."""
+    """Relations of the catalogue that callers may not read: they show calls of others."""
     schemas: Mapping[str, frozenset[str]]
     """By schema, the relations that callers may not read; empty for all of them."""
     records: str

@@ -59,7 +59,7 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
     explain: bool = False
     dry_run: bool = False
-    """On data files, respond with what the statement would read; elsewhere as `explain`."""
+    """On data files, respond with the files that the statement would read; elsewhere as `explain`."""
     filename: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""Saved queries: what can be saved, and how the values that a caller sends become the values of its parameters."""
+"""Saved queries: the rules for saving one, and the conversion of a caller's values to those of its parameters."""
 
 import re
 from collections.abc import Callable, Mapping

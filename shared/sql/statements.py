@@ -32,7 +32,7 @@ _NOT_SLICED = frozenset({"AND", "BETWEEN", "CASE", "ELSE", "IN", "IS", "LIKE", "
 
 
 class Token(NamedTuple):
-    """A token: what it is, and where it starts and ends."""
+    """A token: its kind, and where it starts and ends."""
 
     kind: str
     start: int
@@ -58,7 +58,7 @@ class Scanned(NamedTuple):
 
     @property
     def first(self) -> str:
-        """The word that says what the statement does."""
+        """The statement's leading keyword."""
         return self.words[0] if self.words else ""
 
 

@@ -123,7 +123,7 @@ class Blobs:
             return service.send(request)
         except HttpResponseError as error:
             raise (refusal(error) or service.unexpected(error)) from error
-        except ValueError as error:  # The SDK's, for a response that lacks what every response has.
+        except ValueError as error:  # The SDK's, for a response without a header that every response has.
             raise StorageUnavailable(f"{service.name} sent a response that cannot be read.") from error
 
     # URLs

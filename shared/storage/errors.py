@@ -1,4 +1,4 @@
-"""Errors of the storage package: what storage refuses, and what it leaves in doubt."""
+"""Errors of the storage package: requests that storage refuses, and writes of unknown outcome."""
 
 from shared.errors import Conflict, NotFound, Refused, StorageUnavailable, StrongroomError, Unavailable
 

@@ -213,7 +213,7 @@ class Table:
         retry(lambda: self._send(make))
 
     def _send(self, request: Callable[[dict[str, Any]], T]) -> T:
-        """Send one request. What it does not expect itself is StorageUnavailable, with the cause for the log."""
+        """Send one request. An unexpected response raises StorageUnavailable, with the cause for the log."""
         from azure.core.exceptions import HttpResponseError
 
         service = self._storage.table_requests

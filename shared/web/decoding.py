@@ -53,7 +53,7 @@ SECRETS = frozenset(
         "code_verifier",
     }
 )
-"""Fields that no URL may contain, whatever the function."""
+"""Fields that no URL may contain, in any function."""
 
 FORM = "application/x-www-form-urlencoded"
 MAX_ERRORS = 20
@@ -193,7 +193,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 
 def _refuse_too_many_values(body: bytes) -> None:
-    """An object of 8 bytes takes 240 bytes in memory, so the size of the body does not bound what it takes."""
+    """An object of 8 bytes takes 240 bytes in memory, so the size of the body does not bound its memory."""
     containers = body.count(b"{") + body.count(b"[")
     values = body.count(b",") + containers
     if containers > MAX_CONTAINERS or values > MAX_VALUES:

@@ -1,4 +1,4 @@
-"""`open-share`: what a revocable link opens."""
+"""`open-share`: opens a revocable link."""
 
 import re
 from datetime import UTC, datetime, timedelta

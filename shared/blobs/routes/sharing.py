@@ -103,7 +103,7 @@ class ShareBlobRequest(ShareItem, frozen=True):
 
 
 class ShareBlobResponse(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The link, what it allows, and when it ends."""
+    """The link, its permissions and its end."""
 
     url: str
     expires: str

@@ -70,7 +70,7 @@ _ERRORS: dict[str, type[StrongroomError]] = {
 
 
 class ResultColumn(NamedTuple):
-    """A column of a result: `kind` is one of `query-sql`, `detail` what that leaves out, such as `decimal(9,2)`."""
+    """A column of a result: `kind` is one of `query-sql`, `detail` the rest of the type, such as `decimal(9,2)`."""
 
     name: str
     kind: str
@@ -83,7 +83,7 @@ class Source(Protocol):
     container: str
 
     def prepare(self) -> None:
-        """List what has to be listed before a process is taken."""
+        """List the files before a process is taken."""
 
     def selections(self, tables: Sequence[str], defined: Sequence[str]) -> list[Selection]:
         """The files of each table that a statement reads. Raises SqlError for one that there is not."""
@@ -321,7 +321,7 @@ class DataQuery:
 
     @contextmanager
     def _limit(self) -> Iterator[None]:
-        """Limit requests to storage to the statement's time. Raises QueryTimeout where that is what ends them."""
+        """Limit requests to storage to the statement's time. Raises QueryTimeout if that ends them."""
         try:
             with call_limit(max(0.0, self._deadline - monotonic())):
                 yield
@@ -374,7 +374,7 @@ class DataQuery:
         return kind(self._readable(detail)) if kind else EngineFailed(FAILED)
 
     def _readable(self, detail: str) -> str:
-        """The engine's message with the names of the blobs, on one line, and with what a call can do about it."""
+        """The engine's message with the names of the blobs, on one line, and with the remedy."""
         text = " ".join(_ADVICE.sub("", _ORIGINAL.sub(r"\1…", detail)).split())
         if "CSV Error" in text or "sniffing file" in text:
             text = f"{text.rstrip('.')}. {CSV_OPTIONS}"

@@ -1,4 +1,4 @@
-"""`check-token`, and what a resource server needs to check our access tokens by itself."""
+"""`check-token`, and the metadata and keys with which a resource server checks this app's access tokens itself."""
 
 from collections.abc import Callable
 from functools import partial

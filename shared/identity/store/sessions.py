@@ -89,7 +89,7 @@ class SessionStore:
     # Access tokens
 
     def check_token(self, token: str, audience: str | None = None) -> Claims:
-        """The claims of one of our access tokens, whose session may have ended. Raises TokenRefused.
+        """The claims of an access token of this app, whose session may have ended. Raises TokenRefused.
 
         `audience` is whom the token must be for; without it, the audience of our own tokens.
         """

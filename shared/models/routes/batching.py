@@ -104,7 +104,7 @@ class Reader(Protocol):
         ...
 
     def open(self, source: Any, deadline: float) -> AbstractContextManager[Query]:
-        """A query over what a path matches, by a deadline of the monotonic clock."""
+        """A query over the files that a path matches, by a deadline of the monotonic clock."""
         ...
 
 
@@ -146,7 +146,7 @@ class PredictBatchRequest(Fields, frozen=True, kw_only=True):
 class PredictBatchResponse(msgspec.Struct, frozen=True):
     """For each input blob its output, or a problem with the name of the input.
 
-    Beside `name`, the output's: `source`, `row_count` and `sha256`. A repeated call returns what the first one wrote.
+    Beside `name`, the output's: `source`, `row_count` and `sha256`. A repeated call returns the first output.
     """
 
     row_count: int

@@ -1,4 +1,4 @@
-"""Fields that several functions of models have, and what they may raise."""
+"""Fields and errors that several functions of models share."""
 
 from typing import Annotated
 

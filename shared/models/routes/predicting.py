@@ -76,7 +76,7 @@ class PredictResponse(msgspec.Struct, frozen=True):
 
 
 class Models:
-    """Runs saved models: what the functions that predict share."""
+    """Runs saved models, for all functions that predict."""
 
     def __init__(
         self,

@@ -115,7 +115,7 @@ class AttemptStore:
         self.purge(now, PASSWORDS)
 
     def purge(self, now: datetime, *partitions: str) -> int:
-        """Remove what is past its time; return how many rows."""
+        """Remove expired rows, and return their number."""
         removed = 0
         for partition in partitions or (DEVICES, PASSWORDS):
             condition = "PartitionKey eq @partition and expires lt @now"

@@ -35,7 +35,7 @@ from shared.storage.tables import Operation, Row, Table, create, delete, put, re
 
 TABLE = "strongroomusers"
 NAMES, APP = "names", "app"
-"""Partitions: the names of users, and what is known of all users."""
+"""Partitions: the names of users, and facts about all users."""
 USER_ROW, FAILURES_ROW = "user", "failures"
 NOBODY = "00000000-0000-0000-0000-000000000000"
 """A partition without rows, which a look-up of an unknown name reads."""
@@ -135,7 +135,7 @@ _MIGRATED = msgspec.json.Decoder(_Migrated)
 class UserStore:
     """The users of one storage account. Safe to use from many threads.
 
-    `removed` is called with the rows of a deleted user, and removes what other partitions hold about them.
+    `removed` is called with the rows of a deleted user, and removes the user's rows in other partitions.
     """
 
     def __init__(
@@ -370,7 +370,7 @@ class UserStore:
         return user
 
     def delete(self, before: Stored) -> None:
-        """Remove the user, all rows of the partition, and what points to it. Raises RowConflict after a change."""
+        """Remove the user, the partition, and the rows that point to it. Raises RowConflict after a change."""
         user_id = before.user.user_id
         rows = list(self.table.query("PartitionKey eq @user_id", {"user_id": user_id}))
         others = sorted((row for row in rows if row["RowKey"] != USER_ROW), key=_is_session)

@@ -105,7 +105,7 @@ class KeyRows:
         self._table = table
         self._data_key = data_key
         self.state = object()
-        """Another object after each write of this instance: what was read before may be outdated."""
+        """Another object after each write of this instance: rows that were read before may be outdated."""
 
     # Reading
 
@@ -180,7 +180,7 @@ class KeyRows:
             def unseal() -> bytes:
                 return open_sealed(data_key, sealed, name, row_key, key_id, document)
 
-            unseal()  # Everything that is read from the row is what this app wrote there.
+            unseal()  # The app wrote every value of the row itself.
             return KeyVersion(_VERSION.decode(document), sealed, unseal)
 
     def metadata_rows(self, start: str, end: str, page_rows: int = 1000, *, after: bool = False) -> Iterator[Row]:

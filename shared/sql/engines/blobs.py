@@ -13,7 +13,7 @@ from shared.sql.values import BigInteger, Column, Columns, Json, Params, Row
 
 
 class ResultColumn(Protocol):
-    """A column of a result: its name, its kind, and what the kind leaves out."""
+    """A column of a result: its name, its kind, and the details that the kind leaves out."""
 
     @property
     def name(self) -> str: ...
@@ -82,7 +82,7 @@ class BlobsSession:
     first_rows = 64
 
     def __init__(self, data: Data, source: Callable[[], Any]) -> None:
-        """`source` returns what a call reads."""
+        """`source` returns the files that a call reads."""
         self._data = data
         self._source = source
         self._deadline = 0.0

@@ -74,7 +74,7 @@ SESSION = (
 )
 """The form of values and of strings (the scanner relies on it), and how long a session may hold a transaction idle."""
 ENDS = frozenset({"BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PREPARE", "SET", "RESET", "DISCARD"})
-"""First words of the tags that PostgreSQL reports for what ends a transaction or changes the session."""
+"""First words of the tags that PostgreSQL reports for statements that end a transaction or change the session."""
 UNCHANGEABLE = frozenset({"ROLE", "USER", "GROUP", "DATABASE", "SYSTEM"})
 """Behind ALTER: their settings outlive the call."""
 
@@ -91,7 +91,7 @@ _COPY_PLACE = re.compile(r"^COPY .*?, \w+ (\d+)(?:, \w+ (.+?)(?::|$))?", re.MULT
 """The line, and the column, in the context of an error of COPY, in any language of the server."""
 
 NOT_A_CURSOR = frozenset({"0A000", "42601", "42P11"})
-"""SQLSTATEs of what is a statement, but no cursor's: it is run as it is, so that the engine judges it."""
+"""SQLSTATEs of statements that cannot have a cursor: the app runs them directly, and the engine decides."""
 RETRY = frozenset({"40001", "40P01", "55P03"})
 """SQLSTATEs of what another transaction is in the way of."""
 

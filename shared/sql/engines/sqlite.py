@@ -95,7 +95,7 @@ SHORT_FUNCTIONS = frozenset(
         "time", "timediff", "total", "total_changes", "trunc", "typeof", "unicode", "unixepoch", "unlikely", "upper",
     }
 )  # fmt: skip
-"""Functions of which one call takes under 50 ms, whatever its values are within MAX_VALUE_BYTES."""
+"""Functions of which one call takes under 50 ms, with any values within MAX_VALUE_BYTES."""
 LONG_TABLES = frozenset({"json_each", "json_tree", "jsonb_each", "jsonb_tree"})
 """Tables whose rows are computed by functions that can take long."""
 LONG_SCHEMA = re.compile(
@@ -152,7 +152,7 @@ PRAGMAS_WITH_ARGUMENT = frozenset(
 
 
 FAILURES = (apsw.Error, KeyError, ValueError, OverflowError, MemoryError)
-"""What apsw raises."""
+"""The exceptions that apsw raises."""
 UNFINISHED = (apsw.SQLITE_READONLY_ROLLBACK, apsw.SQLITE_READONLY_RECOVERY)
 """The errors of a reader that finds the unfinished write of a killed writer."""
 

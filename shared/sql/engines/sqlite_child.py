@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ENTRY = "shared.sql.engines.sqlite_child:serve"
 TEMPORARY_BYTES = 256 * 1024 * 1024
-"""The most bytes of a statement's temporary files, and of what a call adds to a database file."""
+"""The most bytes of a statement's temporary files, and of the growth of a database file in one call."""
 LOOK_SECONDS = 0.05
 """Between two looks at the temporary files."""
 TOO_MUCH = "The statement needs more temporary space than it may take. Select or sort less."

@@ -83,7 +83,7 @@ def _save(client: Any, etag: str, path: Path, options: dict[str, Any]) -> None:
 class Upload:
     """A block blob that is written piece by piece, by libraries that write to a file.
 
-    As a context manager, it discards what it staged if the block ends with an exception.
+    As a context manager, it discards the staged blocks if the block ends with an exception.
     """
 
     closed = False
@@ -192,7 +192,7 @@ class Upload:
         )
 
     def _is_committed(self, digest: str) -> bool | None:
-        """True where the blob is what this upload wrote; None where it is not."""
+        """True if this upload wrote the blob; None if not."""
         try:
             properties = self._storage.read(lambda options: self._client.get_blob_properties(**options))
         except NotFound:

@@ -1,4 +1,4 @@
-"""Saved queries in Table Storage, each with a keyed digest: the app runs only what it saved itself."""
+"""Saved queries in Table Storage, each with a keyed digest: the app runs only rows that it wrote itself."""
 
 import hmac
 import logging
