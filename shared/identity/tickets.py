@@ -1,8 +1,8 @@
 """Tickets: the sealed state between the steps of a sign-in or of a registration. Pure.
 
 A ticket is AES-256-GCM over a msgpack document, in base64url. The caller keeps it, so the app stores nothing until a
-ticket is spent. A ticket is spent by its `id`: a passkey ticket that was begun from another ticket has the same `id`, so
-the first success spends both.
+ticket is spent. A ticket is spent by its `id`: a passkey ticket that was begun from another ticket has the same `id`,
+so the first success spends both.
 """
 
 from datetime import datetime, timedelta
