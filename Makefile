@@ -66,7 +66,7 @@ package: python  ## build the deployment package .data/strongroom.zip
 venv: python  ## create the virtual environment
 	@$(PYTHON) -m scripts.setup $(VENV) venv
 
-setup: python  ## create the virtual environment and install Azurite
+setup: python  ## install everything that tests need: Python packages, Azurite, development packages of npm
 	@$(PYTHON) -m scripts.setup $(VENV) test
 
 lock: python  ## pin the versions in requirements*.txt and package-lock.json (UPGRADE=--upgrade takes newer versions)

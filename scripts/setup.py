@@ -88,17 +88,30 @@ def check_node() -> None:
         fail(f"Install Node {MINIMUM_NODE} or newer (Azurite needs it); this one is {version or 'broken'}.")
 
 
-def install_npm_packages() -> None:
-    """Install the packages of package-lock.json without their install scripts (only Core Tools needs its script)."""
+def install_npm_packages(*, development: bool) -> None:
+    """Install the packages of package-lock.json without their install scripts (only Core Tools needs its script).
+
+    Without `development` install only what `make start` runs: Azurite and Core Tools. Development packages that are
+    installed already stay, at the versions of the lock file.
+    """
     stamp_path = ROOT / "node_modules" / "strongroom.json"
-    expected = {name: digest(name) for name in ("package.json", "package-lock.json")}
     stamp = read_stamp(stamp_path)
+    development = development or "devDependencies" in stamp
+    lock = f"{digest('package.json')} {digest('package-lock.json')}"
+    expected = {"dependencies": lock} | ({"devDependencies": lock} if development else {})
     if any(stamp.get(name) != value for name, value in expected.items()):
-        print("Installing Azurite (only the first time) …", flush=True)
-        command = ["npm", "ci", "--ignore-scripts", "--loglevel=error", "--prefer-offline"]
+        name = "Azurite and the development packages" if development else "Azurite"
+        print(f"Installing {name} (only the first time) …", flush=True)
+        # `npm ci` empties the folder first. `npm install` adds what is missing, and leaves Core Tools' binary, and the
+        # files of an Azurite that runs, where they are.
+        only_adds = stamp.get("dependencies") == lock
+        command = ["npm", "install", "--no-save", "--no-audit", "--no-fund"] if only_adds else ["npm", "ci"]
+        command += ["--ignore-scripts", "--loglevel=error", "--prefer-offline"]
+        # npm omits them by itself under NODE_ENV=production, and installs them by itself elsewhere.
+        command += ["--include=dev"] if development else ["--omit=dev"]
         # By default npm retries for three minutes without a network.
         command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
-        run_quietly(command, "npm.log", "Azurite (npm)")
+        run_quietly(command, "npm.log", f"{name} (npm)")
         stamp_path.write_text(json.dumps(expected))
 
 
@@ -138,7 +151,7 @@ def main(folder: str, purpose: str) -> None:
             check_node()
         create_venv(ROOT / folder, {"start": RUNTIME, "infra": INFRA}.get(purpose, EVERYTHING))
         if purpose not in ("venv", "infra"):
-            install_npm_packages()
+            install_npm_packages(development=purpose != "start")
         if purpose == "start":
             download_core_tools()
 

@@ -72,7 +72,7 @@ def test_tests_install_nothing_system_wide() -> None:
 
 def test_one_version_of_azurite() -> None:
     """package.json, its lock file, compose.yaml, the devcontainer and the docs have the same version of Azurite."""
-    version = json.loads((ROOT / "package.json").read_text())["devDependencies"]["azurite"]
+    version = json.loads((ROOT / "package.json").read_text())["dependencies"]["azurite"]
     lock = json.loads((ROOT / "package-lock.json").read_text())
     assert re.fullmatch(r"\d+\.\d+\.\d+", version)
     assert lock["packages"]["node_modules/azurite"]["version"] == version

@@ -1,0 +1,86 @@
+"""What the set-up installs, with the real npm and packages from folders instead of the registry."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts import setup
+
+pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with one dependency, `runs`, and one development dependency, `checks`."""
+    for name in ("runs", "checks"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "package.json").write_text(json.dumps({"name": name, "version": "1.0.0"}))
+    (tmp_path / ".data").mkdir()
+    (tmp_path / ".npmrc").write_text("install-links=true\n")  # Copies, as from a registry.
+    monkeypatch.setattr(setup, "ROOT", tmp_path)
+    _lock(tmp_path, "1.0.0")
+    return tmp_path
+
+
+def _lock(project: Path, version: str) -> None:
+    package = {"name": "project", "version": version, "dependencies": {"runs": "file:runs"}}
+    (project / "package.json").write_text(json.dumps(package | {"devDependencies": {"checks": "file:checks"}}))
+    command = ["npm", "install", "--package-lock-only", "--ignore-scripts", "--loglevel=error", "--offline"]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+
+
+def _installed(project: Path) -> set[str]:
+    return {path.name for path in (project / "node_modules").iterdir() if path.is_dir() and path.name[0] != "."}
+
+
+def test_start_installs_what_it_runs(project: Path) -> None:
+    """`make start` installs the dependencies, and no development package."""
+    setup.install_npm_packages(development=False)
+    assert _installed(project) == {"runs"}
+
+
+def test_tests_after_start(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests after a start add the development packages, also under NODE_ENV=production, and replace no file."""
+    setup.install_npm_packages(development=False)
+    binary = project / "node_modules" / "runs" / "binary"  # As Core Tools download one.
+    binary.write_text("x")
+    monkeypatch.setenv("NODE_ENV", "production")
+    lock = (project / "package-lock.json").read_bytes()
+    setup.install_npm_packages(development=True)
+    assert _installed(project) == {"runs", "checks"}
+    assert binary.exists()
+    assert (project / "package-lock.json").read_bytes() == lock
+
+
+def test_start_after_tests(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start after tests installs nothing, so npm is not even needed, and removes nothing."""
+    setup.install_npm_packages(development=True)
+    monkeypatch.setenv("PATH", "")
+    setup.install_npm_packages(development=False)
+    setup.install_npm_packages(development=True)
+    assert _installed(project) == {"runs", "checks"}
+
+
+def test_changed_lock_file(project: Path) -> None:
+    """After a change of the lock file, a start updates the development packages, too, where they are installed."""
+    setup.install_npm_packages(development=True)
+    _lock(project, "2.0.0")
+    setup.install_npm_packages(development=False)
+    assert _installed(project) == {"runs", "checks"}
+    stamp = json.loads((project / "node_modules" / "strongroom.json").read_text())
+    assert stamp["dependencies"] == stamp["devDependencies"]
+
+
+def test_failed_installation_of_development_packages(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If npm cannot add the development packages, one line says so, and a start still finds what it runs."""
+    setup.install_npm_packages(development=False)
+    shutil.rmtree(project / "checks")
+    with pytest.raises(SystemExit):
+        setup.install_npm_packages(development=True)
+    line = "Could not install Azurite and the development packages (npm): see the log (full output: .data/npm.log).\n"
+    assert capsys.readouterr().err == line
+    setup.install_npm_packages(development=False)
+    assert _installed(project) == {"runs"}
