@@ -169,7 +169,9 @@ def parse_json(body: bytes) -> object:
     try:
         parsed = msgspec.json.decode(body)
     except msgspec.DecodeError as error:
-        raise InvalidJson(str(error)) from None
+        from shared.web.json_errors import explain_json
+
+        raise InvalidJson(explain_json(body, str(error))) from None
     except UnicodeDecodeError:
         raise NotUtf8("Send the JSON in UTF-8 (RFC 8259, section 8.1).") from None
     except RecursionError:
@@ -277,6 +279,21 @@ def _json_value(value: str) -> object:
     except (msgspec.DecodeError, RecursionError):
         return value
     return value if parsed is None else parsed
+
+
+def _why_not_json(value: str) -> str:
+    """What is wrong with the JSON of a query parameter. "" if it is JSON, blank or a word: its type is wrong then."""
+    from shared.web.json_errors import explain_json
+
+    if not value.strip() or value.strip()[0].isalpha():
+        return ""
+    try:
+        msgspec.json.decode(value)
+    except msgspec.DecodeError as error:
+        return explain_json(value.encode(), str(error))
+    except RecursionError:
+        return "Send flatter JSON."
+    return ""
 
 
 @cache
@@ -414,8 +431,12 @@ def _explain(kind: type[Fields], values: dict[str, Any], *, in_url: bool) -> tup
                 if "matching regex" in message and (form := _form(each.type, message)):
                     yield FieldError(where, f"`{where}` does not have the form of this field. {form}")
                     continue
-                is_json = in_url and type(values[name]) is str and not _text_fields(kind)[name]
-                hint = " In a URL, write it as JSON, such as 5, true or [300]." if is_json else ""
+                hint = ""
+                if in_url and type(values[name]) is str and not _text_fields(kind)[name]:
+                    if reason := _why_not_json(values[name]):
+                        yield FieldError(where, f"`{where}` is not JSON. {reason}")
+                        continue
+                    hint = " In a URL, write it as JSON, such as 5, true or [300]."
                 yield FieldError(where, f"`{where}` is not valid: {message[0].lower()}{message[1:200]}.{hint}")
 
     known_errors = list(wrong())

@@ -105,11 +105,12 @@ def test_a_value_of_the_wrong_type_names_its_field(query: str) -> None:
 
 
 def test_every_value_of_the_wrong_type_is_named() -> None:
-    """One error names every query value of a wrong type, and explains how to write such a value."""
+    """One error names every query value of a wrong type, and explains how to write such a value, or its fault."""
     with pytest.raises(errors.InvalidRequest) as problem:
         get("?number=five&flag=yes&params=[1")
     assert fields_of(problem) == {"number", "flag", "params"}
-    assert problem.value.detail.count("In a URL, write it as JSON") == 3
+    assert problem.value.detail.count("In a URL, write it as JSON") == 2
+    assert "`params` is not JSON. The JSON ends too early." in problem.value.detail
 
 
 @pytest.mark.parametrize("name", ["code", "Code", "CODE", "clientId", "clientid"])
@@ -518,3 +519,86 @@ def test_a_plus_lost_in_a_url_is_explained() -> None:
         assert fields_of(problem) == {name}
         assert getattr(post(json.dumps({name: "ab c"}).encode(), Encoded), name) == "ab c"
     assert get("?text=ab+c", Encoded).text == "ab c"
+
+
+FAULTS = {
+    '"\\ud800"': "half of a surrogate pair",
+    '"\\ud800 and more text"': "half of a surrogate pair",
+    '"\\udc00"': "half of a surrogate pair",
+    '"\\ud800\\u0041"': "half of a surrogate pair",
+    "[NaN]": "NaN or Infinity",
+    "[-Infinity]": "NaN or Infinity",
+    "[True]": "lower-case letters",
+    "[None]": "lower-case letters",
+    "[01]": "number of a wrong form",
+    "[1.]": "number of a wrong form",
+    "[.5]": "number of a wrong form",
+    "[+1]": "number of a wrong form",
+    "[-]": "number of a wrong form",
+    "[0x10]": "number of a wrong form",
+    "[1e999]": "larger than 1.8e308",
+    '["a\nb"]': r"control character U\+000A",
+    '["a\x00b"]': r"control character U\+0000",
+    "[1,]": "comma before the closing bracket",
+    '{"a":1,}': "comma before the closing bracket",
+    "{'a':1}": "straight double quotes",
+    "[“a”]": "straight double quotes",
+    "{a:1}": "each key into double quotes",
+    '{"a" 1}': "is not a colon",
+    '{"a":1 "b":2}': "comma between two members",
+    "[1 2]": "comma between two items",
+    "[/* a */ 1]": "begins a comment",
+    "[1] // a": "begins a comment",
+    "[1][2]": "Send one value",
+    "[1": "ends too early",
+    '["C:\\Users"]': "not an escape|hexadecimal digit",
+    '["\\u12"]': "hexadecimal digit",
+    '["\\q"]': "not an escape",
+}
+
+
+@pytest.mark.parametrize("text", FAULTS)
+def test_each_fault_of_json_has_its_own_sentence(text: str) -> None:
+    """A body that is not JSON, and a query parameter, get a sentence on the fault, which quotes nothing of the text."""
+    with pytest.raises(errors.InvalidJson, match=FAULTS[text]):
+        post(text.encode())
+    with pytest.raises(errors.InvalidRequest, match=FAULTS[text]) as problem:
+        get(f"?params={quote(text)}")
+    assert fields_of(problem) == {"params"}
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"  \n", "is blank"),
+        (b'\xef\xbb\xbf{"text": "a"}', "byte order mark"),
+        ('{"text": "a"}'.encode("utf-16"), "UTF-16"),
+        ('{"text": "a"}'.encode("utf-16-le"), "UTF-16"),
+        ('{"text": "a"}'.encode("utf-16-be"), "UTF-16"),
+        ('{"text": "a"}'.encode("utf-32"), "UTF-16 or UTF-32"),
+        (b"{}\n{}", "Byte 3 follows the end"),
+        (b'{"text": secret}', "^Byte 9 is a word that JSON does not have"),
+    ],
+)
+def test_each_fault_of_a_body_has_its_own_sentence(body: bytes, sentence: str) -> None:
+    """Other encodings, a byte order mark, two documents and a blank body get a sentence on the fault."""
+    with pytest.raises(errors.InvalidJson, match=sentence):
+        post(body)
+
+
+@given(st.binary(max_size=60))
+@example(b'{"a":"\\ud83d\\ude00 \\ud800 and a longer text"}')
+def test_any_body_has_an_error_of_the_app(body: bytes) -> None:
+    """Whatever the bytes, they decode, or the error is a BadRequest whose detail ends as a sentence."""
+    detail = "."
+    try:
+        post(body)
+    except errors.StrongroomError as error:
+        detail = error.detail
+    assert detail.endswith(".")
+
+
+def test_a_word_in_a_url_keeps_the_message_of_its_type() -> None:
+    """A word where a query parameter takes a number is an error of the type."""
+    with pytest.raises(errors.InvalidRequest, match=r"expected `int.*, such as 5"):
+        get("?number=many")
