@@ -8,17 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.errors import Conflict, NotFound, Refused, StorageForbidden, StorageUnavailable, invalid_field
-from shared.storage.containers import CONTAINER
 
-FilesContainer = Annotated[
-    str,
-    Meta(
-        description="The container of the files: 3 to 63 lower-case letters, digits and single hyphens.",
-        min_length=3,
-        max_length=63,
-        pattern=CONTAINER,
-    ),
-]
 FilesPath = Annotated[
     str,
     Meta(

@@ -60,6 +60,23 @@ def test_response_types_have_one_naming_scheme() -> None:
             assert kind.__name__ == type_name(routes[0], "Response")
 
 
+def declared(schema: dict[str, Any]) -> str:
+    """The schema of a field without its default, a description around it, and null."""
+    kinds = [each for each in schema.get("anyOf", [schema]) if each != {"type": "null"}]
+    return json.dumps(kinds, sort_keys=True)
+
+
+@pytest.mark.parametrize("name", ["cursor", "container", "user", "password", "old_password", "callers"])
+def test_a_common_field_is_declared_once(name: str) -> None:
+    """A field that several capabilities have has the same limits and the same description in all of them."""
+    found = set()
+    for route in build({}).routes:
+        if (kind := route.operation.request) is not None and name in kind.__struct_fields__:
+            field = next(each for each in msgspec.structs.fields(kind) if each.name == name)
+            found.add(re.sub("Who may .*?:", "", declared(msgspec.json.schema(field.type))))
+    assert len(found) == 1, found
+
+
 def test_errors_describe_a_form_in_words() -> None:
     """Where a text does not match a field's pattern, the error has the field's description, and no pattern."""
     wrong = "\x00 no form \ufffe"

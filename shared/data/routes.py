@@ -7,11 +7,10 @@ from time import monotonic
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
 
 from shared.data.queries import Queries
 from shared.data.store.queries import DataQuery
-from shared.datafiles import FILE_ERRORS, FileFormat, FilesContainer, FilesFormat, FilesPath, Options, UnreadableData
+from shared.datafiles import FILE_ERRORS, FileFormat, FilesFormat, FilesPath, Options, UnreadableData
 from shared.errors import (
     Busy,
     QueryTimeout,
@@ -22,18 +21,20 @@ from shared.errors import (
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.storage import ReservedContainer
 from shared.storage.errors import BlobConflict
+from shared.storage.fields import ContainerName
 from shared.web import Example, Fields, Operation, encode_base64
+from shared.web.fields import time_limit
 
 LISTED_FILES = 100
 SAMPLE_ROWS = 10
 
 
 class DescribeDataRequest(Fields, frozen=True, kw_only=True):
-    container: FilesContainer
+    container: ContainerName
     path: FilesPath
     file_format: FilesFormat | None = None
     options: Options | None = None
-    timeout_ms: Annotated[int, Meta(description="The time limit in milliseconds.", ge=1, le=60_000)] = 5000
+    timeout_ms: Annotated[int, time_limit(60_000)] = 5000
 
 
 class DataFile(msgspec.Struct, frozen=True):

@@ -5,9 +5,7 @@ come from one table of one Unicode version (`characters.py`), so every Python de
 """
 
 from shared.errors import invalid_field
-
-MAX_NAME_LENGTH = 128
-"""In code points."""
+from shared.web.fields import MAX_USER_NAME
 
 _ZWNJ, _ZWJ = "\u200c", "\u200d"
 _BLANK = "\u2800"
@@ -18,8 +16,8 @@ _VIRAMA = 9
 
 def check_name(name: str, field: str) -> str:
     """`name`, unchanged. Raises InvalidRequest, naming `field`, if no user may have it."""
-    if not 1 <= len(name) <= MAX_NAME_LENGTH:
-        raise invalid_field(field, f"A name has 1 to {MAX_NAME_LENGTH} code points; this one has {len(name)}.")
+    if not 1 <= len(name) <= MAX_USER_NAME:
+        raise invalid_field(field, f"A name has 1 to {MAX_USER_NAME} code points; this one has {len(name)}.")
     if name.strip() != name or "  " in name:
         raise invalid_field(field, "A name does not begin or end with a space, and has no two spaces in a row.")
     if problem := _problem(name):

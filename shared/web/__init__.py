@@ -1,8 +1,9 @@
 """HTTP for the capabilities: routes, decoding of requests, responses, cursors, the OpenAPI document."""
 
 from shared.web.base64url import decode_base64, decode_strictly, encode_base64
-from shared.web.cursor import Cursor, Cursors
+from shared.web.cursor import Cursors
 from shared.web.decoding import convert, parse_object
+from shared.web.fields import Cursor
 from shared.web.route import (
     DELETE,
     FUNCTION,

@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Callable
 from threading import Lock
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -11,9 +11,6 @@ from shared.errors import InvalidRequest, invalid_field
 from shared.web.base64url import decode_base64, encode_base64
 
 Position = TypeVar("Position")
-
-Cursor = Annotated[str, msgspec.Meta(description="The `cursor` of the previous page, with the same fields.")]
-"""The field `cursor`. It has no bounds of its own: `Cursors.decode` refuses every text that is not a cursor."""
 
 MAC_BYTES = 16
 

@@ -10,8 +10,6 @@ from msgspec import Meta
 from shared.blobs.routes.fields import (
     IN_CONTAINER,
     OUTAGES,
-    BlobName,
-    ContainerName,
     NewName,
     RehydratePriority,
     Snapshot,
@@ -22,12 +20,10 @@ from shared.blobs.routes.fields import (
 from shared.blobs.store.blobs import BlobStore, Target
 from shared.errors import PreconditionFailed, StorageUnavailable
 from shared.storage.errors import BlobConflict, UnknownBlob, UnsupportedByAccount
+from shared.storage.fields import BlobName, ContainerName
 from shared.storage.names import check_name
 from shared.web import Example, Fields, Operation, rfc3339
-
-TimeoutMs = Annotated[
-    int, Meta(ge=100, le=220_000, description="The most that the whole call may take, in milliseconds.")
-]
+from shared.web.fields import time_limit
 
 
 class CopyBlobRequest(Fields, frozen=True):
@@ -42,7 +38,7 @@ class CopyBlobRequest(Fields, frozen=True):
     overwrite: Annotated[bool, Meta(description="Replaces a blob that exists. Without it, the copy is 412.")] = False
     tier: Tier | None = None
     rehydrate_priority: RehydratePriority | None = None
-    timeout_ms: TimeoutMs = 10_000
+    timeout_ms: Annotated[int, time_limit(220_000, 100)] = 10_000
 
 
 class CopyBlobResponse(msgspec.Struct, frozen=True):

@@ -6,7 +6,6 @@ from msgspec import Meta
 
 from shared.blobs.names import name_in_path
 from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
-from shared.storage.containers import CONTAINER
 from shared.storage.errors import ReservedContainer
 from shared.storage.names import check_name
 from shared.web import Request
@@ -15,20 +14,8 @@ OUTAGES = (Busy, StorageUnavailable, StorageForbidden)
 IN_CONTAINER = (ReservedContainer, UnknownContainer)
 """What every function that names a container may raise."""
 
-ContainerName = Annotated[
-    str,
-    Meta(
-        min_length=3,
-        max_length=63,
-        pattern=CONTAINER,
-        description="A container: 3 to 63 lower-case letters, digits and single hyphens; or $root, $web. Those of the "
-        "Functions host and of this app are reserved (403).",
-    ),
-]
-# XML cannot carry these characters, and the service repeats prefix and delimiter in its response.
-CARRIED = "^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ufffe\\uffff]*\\Z"
 NEW_NAME = "^[^\\x00-\\x1f\\x7f-\\x9f\\ufffe\\uffff]*\\Z"
-BlobName = Annotated[str, Meta(min_length=1, max_length=1024, description="A blob's name.", examples=["welcome.txt"])]
+Header = Annotated[str, Meta(max_length=4096)]
 PathName = Annotated[
     str,
     Meta(

@@ -11,12 +11,13 @@ from msgspec import UNSET, Meta, UnsetType
 
 from shared.blobs import formats
 from shared.blobs.listing import PAGE_ITEMS, Blob, Container, Item, Prefix, glob_filter, narrow
-from shared.blobs.routes.changing import TimeoutMs
-from shared.blobs.routes.fields import CARRIED, IN_CONTAINER, OUTAGES, ContainerName
+from shared.blobs.routes.fields import IN_CONTAINER, OUTAGES
 from shared.blobs.store.listings import ListingStore
 from shared.blobs.summary import PrefixTotal, Summing, TierTotal, Totals, prefix_totals, tier_totals
 from shared.errors import invalid_field
+from shared.storage.fields import IN_XML, BlobPrefix, ContainerName
 from shared.web import Cursor, Cursors, Example, Fields, Operation, Response
+from shared.web.fields import time_limit
 
 MAX_ITEMS = 50_000
 Included = Literal["metadata", "tags", "snapshots", "versions", "deleted", "copy"]
@@ -27,19 +28,12 @@ class ListBlobsRequest(Fields, frozen=True):
     """The blobs to list; without `container`, the containers are listed."""
 
     container: ContainerName | None = None
-    prefix: Annotated[
-        str,
-        Meta(
-            max_length=1024,
-            pattern=CARRIED,
-            description="The beginning of the names, without control characters; case matters.",
-        ),
-    ] = ""
+    prefix: BlobPrefix = ""
     delimiter: Annotated[
         str,
         Meta(
             max_length=64,
-            pattern=CARRIED,
+            pattern=IN_XML,
             description="Group names that are equal up to this text, as `/` makes folders. Each group is one of "
             "`prefixes`. The text has no control characters.",
         ),
@@ -163,16 +157,9 @@ class SummarizeBlobsRequest(Fields, frozen=True):
     """The blobs to add up."""
 
     container: ContainerName
-    prefix: Annotated[
-        str,
-        Meta(
-            max_length=1024,
-            pattern=CARRIED,
-            description="Only blobs whose names begin with this text, without control characters.",
-        ),
-    ] = ""
+    prefix: BlobPrefix = ""
     cursor: Cursor | None = None
-    timeout_ms: TimeoutMs = 10_000
+    timeout_ms: Annotated[int, time_limit(220_000, 100)] = 10_000
 
 
 class SummarizeBlobsResponse(msgspec.Struct, frozen=True):

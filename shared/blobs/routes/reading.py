@@ -22,7 +22,7 @@ from shared.blobs.errors import BlobTooLarge, ScriptDestination
 from shared.blobs.routes.fields import (
     IN_CONTAINER,
     OUTAGES,
-    ContainerName,
+    Header,
     PathName,
     Snapshot,
     VersionId,
@@ -33,12 +33,11 @@ from shared.blobs.store.blobs import BlobStore, Found, Target
 from shared.errors import PreconditionFailed
 from shared.storage.blobs import Grant
 from shared.storage.errors import BlobConflict, RangeNotSatisfiable, UnknownBlob, UnsupportedByAccount
+from shared.storage.fields import ContainerName
 from shared.web import Example, Fields, Operation, Request, Response, rfc3339
 
 REDIRECT_MINUTES = 5
 """How long the URL of a redirect is valid."""
-
-Header = Annotated[str, Meta(max_length=4096)]
 
 
 class GetBlobRequest(Fields, frozen=True):

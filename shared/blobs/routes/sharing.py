@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from shared.blobs.downloads import Delivery
 from shared.blobs.errors import AddressUnknown, BlobExists, BlobTooLarge, UnknownShare
-from shared.blobs.routes.fields import IN_CONTAINER, NEW_NAME, OUTAGES, BlobName, ContainerName
+from shared.blobs.routes.fields import IN_CONTAINER, NEW_NAME, OUTAGES
 from shared.blobs.shares import MAX_DAYS, Share, is_ip_range, is_open
 from shared.blobs.store.blobs import BlobStore, Target
 from shared.blobs.store.shares import ShareStore
@@ -20,9 +20,11 @@ from shared.deadline import call_limit
 from shared.errors import invalid_field
 from shared.storage.blobs import Grant
 from shared.storage.errors import BlobConflict, UnknownBlob
+from shared.storage.fields import BlobName, ContainerName
 from shared.storage.names import check_name
 from shared.web import Cursor, Cursors, Example, Fields, Operation, Request, Response, rfc3339
 from shared.web.batch import BATCH_SECONDS, BatchResponse, batch_of, check_alone, respond_batch
+from shared.web.fields import PageLimit
 
 MAX_MINUTES = 7 * 24 * 60
 
@@ -266,7 +268,7 @@ class ListSharesRequest(Fields, frozen=True):
 
     container: ContainerName | None = None
     owner: Annotated[str, Meta(max_length=256)] | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    limit: PageLimit = 100
     cursor: Cursor | None = None
 
 

@@ -18,7 +18,7 @@ from shared.blobs.routes.fields import (
     IN_CONTAINER,
     NEW_NAME,
     OUTAGES,
-    ContainerName,
+    Header,
     Metadata,
     PathName,
     Tier,
@@ -28,6 +28,7 @@ from shared.blobs.routes.fields import (
 from shared.blobs.store.blobs import BlobStore, Properties, Target
 from shared.errors import BodyTooLarge, PreconditionFailed, invalid_field
 from shared.storage.errors import BlobConflict, UnknownBlob, UnsupportedByAccount
+from shared.storage.fields import ContainerName
 from shared.web import Example, Fields, Operation, Request, Response, rfc3339
 
 _NEW_NAME = re.compile(NEW_NAME)
@@ -38,7 +39,6 @@ _REFUSED = re.compile(
 )
 """Headers of Blob Storage that would mean something there, and that this function does not carry out."""
 
-Header = Annotated[str, Meta(max_length=4096)]
 StoredHeader = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 

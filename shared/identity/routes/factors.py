@@ -33,7 +33,6 @@ from shared.identity.passkeys import (
     request_options,
     user_handle,
 )
-from shared.identity.routes.fields import UserId, UserName
 from shared.identity.routes.me import SESSION_ERRORS
 from shared.identity.sessions import ActiveSession
 from shared.identity.store.factors import Factor, Factors
@@ -41,13 +40,12 @@ from shared.identity.store.partitions import Partition
 from shared.identity.store.tickets import TicketStore
 from shared.identity.users import Accounts
 from shared.web import Example, Fields, Operation, Response, encode_base64, rfc3339
+from shared.web.fields import EXAMPLE_USER_ID, UserId, UserName
 
 MAX_LABEL = 64
 MAX_URI_NAME = 64
 """Of the user's name in a QR code, which holds some 2,300 bytes."""
 DEFAULT_LABELS = {"totp": "Authenticator app", "passkey": "Passkey"}
-_ALICE_ID = "5eed0000-0000-4000-8000-000000000001"
-"""A user of the sample data."""
 _EXAMPLE_FACTOR = "3f2a9c0d51b24e6f8a7b6c5d4e3f2a1b"
 _EXAMPLE_CREDENTIAL = {
     "id": "-R85HbTJsv3g6nAYnLo_tj9Xm6YSKzOtlP8-wzAIS-Q",
@@ -461,7 +459,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
             response=FactorsResponse,
             summary="List the second factors of a user.",
             errors=(UnknownUser, Unavailable),
-            examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
+            examples=(Example("A user of the sample data", {"user_id": EXAMPLE_USER_ID}),),
         ),
         "reset-factors": Operation(
             handle=partial(reset_factors, factors),
@@ -470,7 +468,7 @@ def operations(factors: Factors, tickets: TicketStore, accounts: Accounts) -> di
             summary="Remove all second factors and recovery codes of a user who has lost them.\n\nAll sessions of the "
             "user end. Then the password alone signs in: check the person's identity first.",
             errors=(UnknownUser, Busy, Unavailable),
-            examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
+            examples=(Example("A user of the sample data", {"user_id": EXAMPLE_USER_ID}),),
             statuses={204: "The user has no second factor."},
             writes=True,
         ),

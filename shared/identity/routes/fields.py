@@ -8,23 +8,6 @@ from msgspec import Meta
 from shared.identity.store.sessions import ListedSession
 from shared.web import rfc3339
 
-UserName = Annotated[
-    str,
-    Meta(
-        description="The name of a user. Names are compared without regard to case and to how letters are composed.",
-        min_length=1,
-        max_length=128,
-        examples=["alice@example.org"],
-    ),
-]
-Password = Annotated[
-    str,
-    Meta(
-        description="Any text. It is normalised to Unicode's NFKC form, which must have 1 to 1,024 bytes in UTF-8.",
-        examples=["correct horse battery staple"],
-    ),
-]
-UserId = Annotated[str, Meta(description="A UUID that never changes.")]
 SessionId = Annotated[str, Meta(description="The id of a session: 32 hexadecimal digits.")]
 Methods = Annotated[
     tuple[str, ...],

@@ -24,11 +24,12 @@ from shared.errors import (
     WrongPassword,
 )
 from shared.identity.errors import InvalidToken, NotFresh, UnknownSession
-from shared.identity.routes.fields import Methods, Password, SessionId, SessionsResponse, UserId, described
+from shared.identity.routes.fields import Methods, SessionId, SessionsResponse, described
 from shared.identity.sessions import ActiveSession, require_fresh
 from shared.identity.store.sessions import SessionStore
 from shared.identity.users import Accounts
 from shared.web import Example, Fields, Operation, Response, rfc3339
+from shared.web.fields import EXAMPLE_PASSWORD, Password, UserId
 
 SESSION_ERRORS = (Unauthorized, InvalidToken, Unavailable)
 """What every function with a session may return."""
@@ -145,7 +146,7 @@ def operations(accounts: Accounts, sessions: SessionStore, clock: Callable[[], d
             examples=(
                 Example(
                     "A new password",
-                    {"old_password": "correct horse battery staple", "password": "seven purple mountain goats"},
+                    {"old_password": EXAMPLE_PASSWORD, "password": "seven purple mountain goats"},
                 ),
             ),
             statuses={204: "The password was changed."},

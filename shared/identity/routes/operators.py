@@ -3,12 +3,10 @@
 from functools import partial
 
 from shared.errors import Busy, Unavailable, UnknownUser
-from shared.identity.routes.fields import SessionsResponse, UserId, described
+from shared.identity.routes.fields import SessionsResponse, described
 from shared.identity.store.sessions import SessionStore
 from shared.web import Example, Fields, Operation, Response
-
-_ALICE_ID = "5eed0000-0000-4000-8000-000000000001"
-"""A user of the sample data."""
+from shared.web.fields import EXAMPLE_USER_ID, UserId
 
 
 class ListSessionsRequest(Fields, frozen=True):
@@ -41,7 +39,7 @@ def operations(sessions: SessionStore) -> dict[str, Operation]:
             response=SessionsResponse,
             summary="List the sessions of a user that have not ended.",
             errors=(UnknownUser, Unavailable),
-            examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
+            examples=(Example("A user of the sample data", {"user_id": EXAMPLE_USER_ID}),),
         ),
         "end-sessions": Operation(
             handle=partial(end_sessions, sessions),
@@ -50,7 +48,7 @@ def operations(sessions: SessionStore) -> dict[str, Operation]:
             summary="End all sessions of a user.\n\nFunctions with access `session` refuse their access tokens at "
             "once. Elsewhere an access token is valid until it expires, at most ten minutes.",
             errors=(UnknownUser, Busy, Unavailable),
-            examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
+            examples=(Example("A user of the sample data", {"user_id": EXAMPLE_USER_ID}),),
             statuses={204: "The sessions have ended."},
             writes=True,
         ),

@@ -27,7 +27,7 @@ from shared.errors import (
 from shared.identity.errors import InvalidToken, TooManyCodes
 from shared.identity.limits import network_of
 from shared.identity.passkeys import AssertionCredential
-from shared.identity.routes.fields import Methods, Password, SessionId, UserId, UserName
+from shared.identity.routes.fields import Methods, SessionId
 from shared.identity.sessions import ActiveSession
 from shared.identity.settings import IdentitySettings
 from shared.identity.store.addresses import AddressStore
@@ -39,10 +39,9 @@ from shared.identity.tickets import MAX_LENGTH, Ticket
 from shared.identity.users import Accounts
 from shared.web import Example, Fields, Operation, Request, Response, encode_base64
 from shared.web.addresses import caller_address
+from shared.web.fields import EXAMPLE_PASSWORD, Password, UserId, UserName
 
 Reason = Literal["wrong-credentials", "wrong-code", "wrong-passkey", "expired", "reused", "disabled"]
-
-EXAMPLE_PASSWORD = "correct horse battery staple"  # noqa: S105 - of https://xkcd.com/936, for the documentation.
 
 _REASONS = (
     "`wrong-credentials`: the user or the password is wrong, or the `code_verifier`. `wrong-code`: the code is wrong, "

@@ -26,13 +26,15 @@ from shared.models.batches import OutputFormat
 from shared.models.errors import BadRow, BatchTooLarge, ModelNotTrusted, ModelTimeout, UnsupportedModel
 from shared.models.manifest import Manifest
 from shared.models.predictions import Prediction
-from shared.models.routes.fields import MODEL_ERRORS, OUTAGES, RUNNING, ContainerName, ModelName, Version
+from shared.models.routes.fields import MODEL_ERRORS, OUTAGES, RUNNING, ModelName, Version
 from shared.models.routes.predicting import Models
 from shared.models.store.outputs import Outputs
 from shared.models.store.records import Stored
 from shared.models.tensors import from_rows
 from shared.storage.errors import ReservedContainer, TemporaryFailure
+from shared.storage.fields import ContainerName
 from shared.web import Cursor, Cursors, Example, Fields, Operation
+from shared.web.fields import time_limit
 from shared.web.respond import problem_fields
 
 CHUNK_ROWS = 1000
@@ -138,9 +140,7 @@ class PredictBatchRequest(Fields, frozen=True, kw_only=True):
     source: Source
     target: Target
     cursor: Cursor | None = None
-    timeout_ms: Annotated[
-        int, Meta(ge=1000, le=200_000, description="The most that the whole call may take, in milliseconds.")
-    ] = 60_000
+    timeout_ms: Annotated[int, time_limit(200_000, 1000)] = 60_000
 
 
 class PredictBatchResponse(msgspec.Struct, frozen=True):

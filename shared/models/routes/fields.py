@@ -23,17 +23,3 @@ ModelName = Annotated[
     ),
 ]
 Version = Annotated[int, Meta(description="A version of the model. Default: the newest.", ge=1, le=1000)]
-ContainerName = Annotated[
-    str,
-    Meta(
-        description="A container that exists: 3 to 63 lower-case letters, digits and single hyphens; or $root, $web. "
-        "Those of the Functions host and of this app are reserved (403).",
-        min_length=3,
-        max_length=63,
-        pattern=r"^([a-z0-9]+(-[a-z0-9]+)*|\$root|\$web)\Z",
-    ),
-]
-BlobName = Annotated[str, Meta(description="A blob's name.", min_length=1, max_length=1024)]
-TimeoutMs = Annotated[
-    int, Meta(ge=100, le=220_000, description="The most that the whole call may take, in milliseconds.")
-]

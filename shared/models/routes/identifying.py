@@ -8,11 +8,13 @@ from msgspec import Meta
 
 from shared.errors import Busy, StrongroomError, Unavailable, UnknownContainer, invalid_field
 from shared.models.errors import ModelTimeout
-from shared.models.routes.fields import OUTAGES, BlobName, ContainerName
+from shared.models.routes.fields import OUTAGES
 from shared.models.store.identifying import Identifier
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.storage.errors import ReservedContainer
+from shared.storage.fields import BlobName, BlobPrefix, ContainerName
 from shared.web import Cursor, Cursors, Example, Fields, Operation
+from shared.web.fields import page_limit
 from shared.web.respond import problem_fields
 
 MAX_BLOBS = 100
@@ -23,8 +25,8 @@ class IdentifyBlobsRequest(Fields, frozen=True):
 
     container: ContainerName
     names: Annotated[list[BlobName], Meta(min_length=1, max_length=MAX_BLOBS)] | None = None
-    prefix: Annotated[str, Meta(max_length=1024)] | None = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_BLOBS, description="Blobs per page.")] = MAX_BLOBS
+    prefix: BlobPrefix | None = None
+    limit: Annotated[int, page_limit(MAX_BLOBS)] = MAX_BLOBS
     cursor: Cursor | None = None
 
 

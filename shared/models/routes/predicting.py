@@ -22,7 +22,7 @@ from shared.models.errors import (
 from shared.models.manifest import SAVE_AGAIN, Manifest
 from shared.models.onnx import TensorSpec
 from shared.models.predictions import Prediction, predictions_of
-from shared.models.routes.fields import MODEL_ERRORS, OUTAGES, RUNNING, ModelName, TimeoutMs, Version
+from shared.models.routes.fields import MODEL_ERRORS, OUTAGES, RUNNING, ModelName, Version
 from shared.models.settings import ModelSettings
 from shared.models.store.endpoints import Endpoints
 from shared.models.store.engine import Engine
@@ -39,6 +39,7 @@ from shared.models.tensors import (
     values_of,
 )
 from shared.web import Example, Fields, Operation, Response
+from shared.web.fields import time_limit
 
 _TOO_LARGE = f"The response has more than {MAX_OUTPUT_BYTES} bytes."
 
@@ -61,7 +62,7 @@ class PredictRequest(Fields, frozen=True):
         | None
     ) = None
     inputs: Annotated[dict[str, Any], Meta(description="Nested lists by tensor name, instead of `rows`.")] | None = None
-    timeout_ms: TimeoutMs = 5000
+    timeout_ms: Annotated[int, time_limit(220_000, 100)] = 5000
 
 
 class PredictResponse(msgspec.Struct, frozen=True):

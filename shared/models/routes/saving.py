@@ -19,8 +19,6 @@ from shared.models.routes.fields import (
     MODEL_ERRORS,
     OUTAGES,
     RUNNING,
-    BlobName,
-    ContainerName,
     ModelName,
     Version,
 )
@@ -31,7 +29,9 @@ from shared.models.store.records import RecordStore, Stored
 from shared.models.tensors import Tensor, zeros
 from shared.sandbox.errors import EngineFailed
 from shared.storage.errors import BlobConflict, ReservedContainer, UnknownBlob
+from shared.storage.fields import BlobName, ContainerName
 from shared.web import Cursor, Cursors, Example, Fields, Operation, Response, rfc3339
+from shared.web.fields import Description, NamePrefix, PageLimit
 
 TRIAL_SECONDS = 5.0
 """How long the first run on zeros may take."""
@@ -97,7 +97,7 @@ class SaveModelRequest(Fields, frozen=True):
         ]
         | None
     ) = None
-    description: Annotated[str, Meta(max_length=2000)] = ""
+    description: Description = ""
 
 
 class ModelResponse(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,8 +297,8 @@ def delete_model(records: RecordStore, fields: DeleteModelRequest) -> Response:
 class ListModelsRequest(Fields, frozen=True):
     """The models to list."""
 
-    prefix: Annotated[str, Meta(description="Only models whose names begin with this text.", max_length=64)] = ""
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    prefix: NamePrefix = ""
+    limit: PageLimit = 100
     cursor: Cursor | None = None
 
 

@@ -26,8 +26,9 @@ from shared.passwords.errors import HashTooWeak, InvalidHash, ProfileOfUser
 from shared.passwords.hashing import Profile
 from shared.passwords.names import check_name
 from shared.passwords.policy import Reason
-from shared.passwords.routes.fields import EXAMPLE_PASSWORD, Password, SecondFactor, UserId, UserName
+from shared.passwords.routes.fields import SecondFactor
 from shared.web import Example, Fields, Operation, Response
+from shared.web.fields import EXAMPLE_PASSWORD, Password, UserId, UserName
 
 _EXAMPLE_HASH = "$argon2id$v=19$m=19456,t=2,p=1$+NI5kqQquxXEK3BmRVW8cw$62/I3WjMua27AYTR45WvpXHO6fpy2CYoHLWoGP0hr+g"
 _MAX_DEVICE_LENGTH = 256

@@ -28,15 +28,15 @@ from shared.errors import (
 from shared.passwords.accounts import Accounts, ImportedUser, NewUser, Position
 from shared.passwords.errors import InvalidHash
 from shared.passwords.names import check_name
-from shared.passwords.routes.fields import EXAMPLE_PASSWORD, Password, SecondFactor, UserId, UserName
+from shared.passwords.routes.fields import SecondFactor
 from shared.passwords.store.users import User, is_user_id
 from shared.web import Cursor, Cursors, Example, Fields, Operation, Response, rfc3339
 from shared.web.batch import BATCH_SECONDS, BatchResponse, batch_of, check_alone, respond_together
+from shared.web.fields import EXAMPLE_PASSWORD, EXAMPLE_USER_ID, PageLimit, Password, UserId, UserName
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Users of the sample data.
-_ALICE_ID = "5eed0000-0000-4000-8000-000000000001"
 _BOB_ID = "5eed0000-0000-4000-8000-000000000002"
 _EXAMPLE_BCRYPT = "$2b$10$dCxPgPRGaZ7OTpCDhHI7ROTXzJ6W9yat8iVREvKHomwQ0N5IHTpeS"
 
@@ -51,7 +51,6 @@ ImportedId = Annotated[
 Created = Annotated[
     Annotated[datetime, Meta(tz=True)] | None, Meta(description="When the user was created; without it now.")
 ]
-StoredUserId = Annotated[str, Meta(description="The id of a user.", examples=[_ALICE_ID])]
 Disabled = Annotated[bool, Meta(description="Whether the user cannot log in.")]
 
 
@@ -98,7 +97,7 @@ class NamedUserResponse(msgspec.Struct, frozen=True):
 
 class ListUsersRequest(Fields, frozen=True):
     user: Annotated[UserName | None, Meta(description="Only the user of this name.")] = None
-    limit: Annotated[int, Meta(description="The maximum number of users.", ge=1, le=1000)] = 100
+    limit: PageLimit = 100
     cursor: Cursor | None = None
 
 
@@ -124,7 +123,7 @@ class ListUsersResponse(msgspec.Struct, frozen=True):
 
 
 class ExportUsersRequest(Fields, frozen=True):
-    limit: Annotated[int, Meta(description="The maximum number of users.", ge=1, le=1000)] = 100
+    limit: PageLimit = 100
     cursor: Cursor | None = None
 
 
@@ -138,20 +137,20 @@ class ExportUsersResponse(msgspec.Struct, frozen=True):
 
 
 class GetUserRequest(Fields, frozen=True):
-    user_id: StoredUserId
+    user_id: UserId
 
 
 class DeleteUserRequest(Fields, frozen=True):
-    user_id: StoredUserId
+    user_id: UserId
 
 
 class UpdateUserRequest(Fields, frozen=True):
-    user_id: StoredUserId
+    user_id: UserId
     disabled: Disabled | UnsetType = UNSET
 
 
 class SetRolesRequest(Fields, frozen=True):
-    user_id: StoredUserId
+    user_id: UserId
     roles: Annotated[
         list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]],
         Meta(
@@ -168,7 +167,7 @@ SubjectMap = Annotated[dict[SubjectType, SubjectText | int | float], Meta(min_le
 
 
 class LinkSubjectRequest(Fields, frozen=True):
-    user_id: StoredUserId
+    user_id: UserId
     subjects: Annotated[
         Annotated[list[SubjectText | SubjectMap], Meta(max_length=20)] | SubjectMap,
         Meta(
@@ -180,7 +179,7 @@ class LinkSubjectRequest(Fields, frozen=True):
 
 
 class RewrapPasswordsRequest(Fields, frozen=True):
-    limit: Annotated[int, Meta(description="The maximum number of users to examine.", ge=1, le=1000)] = 100
+    limit: PageLimit = 100
     cursor: Cursor | None = None
 
 
@@ -392,7 +391,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
             response=UserResponse,
             summary="Show a user, without the hash.",
             errors=(UnknownUser, Unavailable),
-            examples=(Example("A user of the sample data", {"user_id": _ALICE_ID}),),
+            examples=(Example("A user of the sample data", {"user_id": EXAMPLE_USER_ID}),),
         ),
         "update-user": Operation(
             handle=partial(update_user, accounts),
@@ -411,7 +410,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
             summary="Replace the roles of a user.\n\nAccess tokens that were issued before keep the former roles until "
             "they expire, at most ten minutes.",
             errors=(UnknownUser, Busy, Unavailable),
-            examples=(Example("A role", {"user_id": _ALICE_ID, "roles": ["billing"]}),),
+            examples=(Example("A role", {"user_id": EXAMPLE_USER_ID, "roles": ["billing"]}),),
             writes=True,
         ),
         "link-subject": Operation(
@@ -420,7 +419,7 @@ def operations(accounts: Accounts, cursors: Cursors) -> dict[str, Operation]:
             response=UserResponse,
             summary="Replace the subjects of a user: the data that the user may see as their own.",
             errors=(UnknownUser, Busy, Unavailable),
-            examples=(Example("A customer", {"user_id": _ALICE_ID, "subjects": [{"customer_id": 7}]}),),
+            examples=(Example("A customer", {"user_id": EXAMPLE_USER_ID, "subjects": [{"customer_id": 7}]}),),
             writes=True,
         ),
         "delete-user": Operation(

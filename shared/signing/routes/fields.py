@@ -15,6 +15,7 @@ from shared.errors import (
 from shared.signing.errors import DamagedKey, MasterKeyUnavailable, ReservedKey, TooCostly, UnknownKey
 from shared.signing.store import Key
 from shared.signing.store.keys import OWN_PREFIX
+from shared.web.fields import caller_list
 
 KeyName = Annotated[
     str,
@@ -27,16 +28,7 @@ KeyName = Annotated[
 ]
 VersionNumber = Annotated[int, msgspec.Meta(description="A version of the key.", ge=1, le=99999999)]
 
-CallerList = Annotated[
-    list[str],
-    msgspec.Meta(
-        description="Who may sign, encrypt, decrypt and export with the key: `user:<user_id>`, `role:<name>`, or of a "
-        "trusted issuer `user:<ISSUER>/<subject>`, `role:<ISSUER>/<name>`, `app:<ISSUER>/<client id>`. Such a call "
-        "needs the bearer token of one of them, beside the function key. An empty list allows nobody; null removes it.",
-        max_length=100,
-        examples=[["role:billing"]],
-    ),
-]
+CallerList = Annotated[list[str], caller_list("sign, encrypt, decrypt and export with the key")]
 
 STORE_ERRORS = (Busy, DamagedKey, MasterKeyUnavailable, StorageUnavailable, StorageForbidden)
 KEY_ERRORS = (UnknownKey, ReservedKey, *STORE_ERRORS)

@@ -48,6 +48,7 @@ from shared.signing.routes.fields import (
 )
 from shared.signing.store import Key, KeyStore, NewKey
 from shared.web import Cursor, Cursors, Example, Fields, Operation, Response
+from shared.web.fields import NamePrefix, PageLimit
 
 MIN_EXPORT_PASSPHRASE = 15
 """Characters. NIST SP 800-63B, section 3.1.1.2, for a secret that is the only factor."""
@@ -152,8 +153,8 @@ class ImportKeyRequest(Fields, frozen=True, kw_only=True):
 
 
 class ListKeysRequest(Fields, frozen=True, kw_only=True):
-    prefix: Annotated[str, msgspec.Meta(description="Only keys whose names begin with this text.", max_length=63)] = ""
-    limit: Annotated[int, msgspec.Meta(description="Keys per page.", ge=1, le=1000)] = 100
+    prefix: NamePrefix = ""
+    limit: PageLimit = 100
     cursor: Cursor | None = None
     deleted: Annotated[bool, msgspec.Meta(description="List the deleted keys that can be restored instead.")] = False
 

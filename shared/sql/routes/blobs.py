@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.datafiles import FILE_ERRORS, FilesContainer, FilesFormat, FilesPath, Options
+from shared.datafiles import FILE_ERRORS, FilesFormat, FilesPath, Options
 from shared.errors import UnknownContainer
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 from shared.sql.databases import Database
@@ -26,11 +26,12 @@ from shared.sql.routes.fields import (
 )
 from shared.storage import ReservedContainer
 from shared.storage.errors import BlobConflict
+from shared.storage.fields import ContainerName
 from shared.web import Cursors, Example, Operation, Response
 
 
 class QueryBlobsRequest(PageRequest, frozen=True, kw_only=True):
-    container: FilesContainer
+    container: ContainerName
     path: FilesPath
     sql: Sql
     params: Params = None

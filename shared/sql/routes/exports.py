@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from shared.datafiles import FILE_ERRORS, FilesContainer, FilesFormat, FilesPath, Options
+from shared.datafiles import FILE_ERRORS, FilesFormat, FilesPath, Options
 from shared.deadline import seconds_left
 from shared.errors import Busy, Unavailable, UnknownContainer, invalid_field
 from shared.sandbox.errors import EngineFailed, OutOfMemory
@@ -22,12 +22,13 @@ from shared.sql.exports import CONTENT_TYPES, ExportFormat, ParquetWriter, expor
 from shared.sql.pools import Pool
 from shared.sql.responses import check_tables, disposition
 from shared.sql.routes.databases import ERRORS
-from shared.sql.routes.fields import BigIntegers, DefuseFormulas, Params, Sql
+from shared.sql.routes.fields import BigIntegers, DatabaseName, DefuseFormulas, Params, Sql, TransferMs
 from shared.sql.statements import read_params
 from shared.sql.store.files import Files
 from shared.sql.values import Style
 from shared.storage import ReservedContainer, check_container
 from shared.storage.errors import BlobConflict, TemporaryFailure
+from shared.storage.fields import ContainerName
 from shared.web import Example, Fields, Operation, Response
 
 EXPORTS_AT_ONCE = 2
@@ -39,7 +40,7 @@ Link = Callable[[str, str], str]
 
 
 class DataRequest(Fields, frozen=True, kw_only=True):
-    container: FilesContainer
+    container: ContainerName
     path: FilesPath
     file_format: FilesFormat | None = None
     options: Options | None = None
@@ -49,19 +50,11 @@ class ExportSqlRequest(Fields, frozen=True, kw_only=True):
     sql: Sql
     params: Params = None
     database: (
-        Annotated[
-            str, Meta(description="The name of the database in the app's settings; `main` by default.", max_length=64)
-        ]
+        Annotated[DatabaseName, Meta(description="The name of the database in the app's settings; `main` by default.")]
         | None
     ) = None
     data: Annotated[DataRequest, Meta(description="Data files instead of a `database`: the view `data`.")] | None = None
-    container: Annotated[
-        str,
-        Meta(
-            description="A container that exists: 3 to 63 lower-case letters, digits and single hyphens.",
-            pattern=r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*\Z",
-        ),
-    ]
+    container: ContainerName
     name: Annotated[
         str,
         Meta(
@@ -73,9 +66,7 @@ class ExportSqlRequest(Fields, frozen=True, kw_only=True):
         ),
     ]
     format: Annotated[ExportFormat, Meta(description="The format of the file.")] = "csv"
-    timeout_ms: Annotated[
-        int, Meta(description="The time limit of the whole call in milliseconds.", ge=1, le=200_000)
-    ] = 120_000
+    timeout_ms: TransferMs = 120_000
     big_integers: BigIntegers = "number"
     defuse_formulas: DefuseFormulas = False
     filename: (

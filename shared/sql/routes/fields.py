@@ -9,6 +9,7 @@ from shared.errors import invalid_field
 from shared.sql.statements import GivenParams
 from shared.sql.values import Format, Kind, Style
 from shared.web import Cursor, Fields
+from shared.web.fields import time_limit
 
 MAX_ROWS = 10_000
 """The most rows in one response."""
@@ -33,9 +34,9 @@ Params = Annotated[
     ),
 ]
 DatabaseName = Annotated[str, Meta(description="The name of the database in the app's settings.", max_length=64)]
-TimeoutMs = Annotated[
-    int, Meta(description="The time limit in milliseconds; a longer statement is stopped.", ge=1, le=60_000)
-]
+TimeoutMs = Annotated[int, time_limit(60_000)]
+TransferMs = Annotated[int, time_limit(200_000)]
+"""For calls that move many rows."""
 Limit = Annotated[
     int,
     Meta(description="The most rows in the response: up to 10,000, with `arrow` 100,000.", ge=1, le=ARROW_ROWS),

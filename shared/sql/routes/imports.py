@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from shared.datafiles import FILE_ERRORS, FileFormat, FilesContainer, Options, UnreadableData
+from shared.datafiles import FILE_ERRORS, FileFormat, FilesPath, Options, UnreadableData
 from shared.deadline import seconds_left
 from shared.errors import Busy, StrongroomError, Unavailable, UnknownContainer, invalid_field
 from shared.sandbox.errors import EngineFailed, OutOfMemory
@@ -33,10 +33,11 @@ from shared.sql.imports import (
 )
 from shared.sql.responses import RECORDS
 from shared.sql.routes.databases import ERRORS
-from shared.sql.routes.fields import DatabaseName
+from shared.sql.routes.fields import DatabaseName, TransferMs
 from shared.sql.values import Column, Cursor, Json, Kind, Row, converted
 from shared.storage import ReservedContainer
 from shared.storage.errors import TemporaryFailure
+from shared.storage.fields import ContainerName
 from shared.web import Example, Fields, Operation
 
 IMPORT_WAIT_SECONDS = 5.0
@@ -78,10 +79,8 @@ class ImportSqlRequest(Fields, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    container: FilesContainer | None = None
-    name: Annotated[str, Meta(description="The name of the blob, or a glob.", min_length=1, max_length=1024)] | None = (
-        None
-    )
+    container: ContainerName | None = None
+    name: FilesPath | None = None
     data: Annotated[str, Meta(description="The rows as text, instead of a blob.", min_length=1)] | None = None
     file_format: (
         Annotated[
@@ -95,9 +94,7 @@ class ImportSqlRequest(Fields, frozen=True, kw_only=True):
     dry_run: Annotated[bool, Meta(description="Report the rows, their types and the first bad row. Keep nothing.")] = (
         False
     )
-    timeout_ms: Annotated[
-        int, Meta(description="The time limit of the whole call in milliseconds.", ge=1, le=200_000)
-    ] = 120_000
+    timeout_ms: TransferMs = 120_000
 
 
 class ImportedColumn(msgspec.Struct, frozen=True):

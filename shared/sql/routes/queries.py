@@ -32,6 +32,7 @@ from shared.sql.store.queries import QueryStore
 from shared.sql.values import Format
 from shared.web import Cursor, Cursors, Example, Fields, Operation, Request, Response, rfc3339
 from shared.web.decoding import WITH_BODY, query_pairs
+from shared.web.fields import Description, NamePrefix, PageLimit, caller_list, time_limit
 
 PUBLIC_ROWS, PUBLIC_BYTES, PUBLIC_MS = 1000, 1024 * 1024, 2000
 """The limits of a call without a key."""
@@ -79,19 +80,8 @@ class SaveQueryRequest(Fields, frozen=True):
         msgspec.field(default_factory=list)
     )
     public: Annotated[bool, Meta(description="Let anyone run the query by public-query, without a key.")] = False
-    description: Annotated[str, Meta(max_length=1000)] = ""
-    callers: (
-        Annotated[
-            list[str],
-            Meta(
-                description="Who may run the query: `user:<user_id>`, `role:<name>`, or of a trusted issuer "
-                "`user:<ISSUER>/<subject>`, `role:<ISSUER>/<name>`, `app:<ISSUER>/<client id>`. run-query then needs "
-                "the bearer token of one of them, beside the function key. An empty list allows nobody.",
-                max_length=100,
-            ),
-        ]
-        | None
-    ) = None
+    description: Description = ""
+    callers: Annotated[list[str], caller_list("run the query")] | None = None
 
 
 class SaveQueryResponse(SavedQuery, frozen=True):
@@ -103,8 +93,8 @@ class DeleteQueryRequest(Fields, frozen=True):
 
 
 class ListQueriesRequest(Fields, frozen=True):
-    prefix: Annotated[str, Meta(description="List only names that start with this.", max_length=64)] = ""
-    limit: Annotated[int, Meta(description="The most queries in the response.", ge=1, le=1000)] = 100
+    prefix: NamePrefix = ""
+    limit: PageLimit = 100
     cursor: Cursor | None = None
 
 
@@ -122,9 +112,7 @@ class PublicQueryRequest(PageRequest, frozen=True, kw_only=True, forbid_unknown_
 
     query_name: QueryName
     limit: Annotated[int, Meta(description="The most rows in the response.", ge=1, le=PUBLIC_ROWS)] = 100
-    timeout_ms: Annotated[
-        int, Meta(description="The time limit in milliseconds; a longer query is stopped.", ge=1, le=PUBLIC_MS)
-    ] = PUBLIC_MS
+    timeout_ms: Annotated[int, time_limit(PUBLIC_MS)] = PUBLIC_MS
 
 
 class ListQueriesResponse(msgspec.Struct, frozen=True):
