@@ -152,7 +152,7 @@ def _who_is_a_user(accounts: Accounts) -> Iterator[Figure]:
         else:
             second = seconds(other)
             pairs.append((seconds(one), second))
-    of_known, of_unknown = ([pair[place] for pair in pairs] for place in (0, 1))
+    of_known, of_unknown = ([pair[index] for pair in pairs] for index in (0, 1))
     p = mann_whitney(of_known, of_unknown)
     yield Figure(
         f"wrong password of a user (Mann-Whitney p = {p:.3f}, aim: over 0.01)",

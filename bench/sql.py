@@ -115,9 +115,9 @@ def _to_pandas(path: Path) -> Iterator[Figure]:
         return pd.concat([pd.read_csv(io.BytesIO(each.body)) for each in pages("csv", 10_000)])
 
     def as_json() -> object:
-        found = [json.loads(each.body) for each in pages("json", 10_000)]
+        responses = [json.loads(each.body) for each in pages("json", 10_000)]
         return pd.concat(
-            [pd.DataFrame(each["rows"], columns=[one["name"] for one in each["columns"]]) for each in found]
+            [pd.DataFrame(each["rows"], columns=[one["name"] for one in each["columns"]]) for each in responses]
         )
 
     for name, other in (("CSV", csv), ("JSON", as_json)):
@@ -160,9 +160,9 @@ def _in_process(path: Path) -> Iterator[Figure]:
             own.connection = sqlite3.connect(path)
         return orjson.dumps(own.connection.execute(HUNDRED, params).fetchall())
 
-    ask = _query(database, HUNDRED)
+    query = _query(database, HUNDRED)
     for threads in (1, 16):
-        rates = [(_rate(ask, threads), _rate(raw_in_threads, threads)) for _ in range(5)]
+        rates = [(_rate(query, threads), _rate(raw_in_threads, threads)) for _ in range(5)]
         app_value, baseline = (statistics.median(each) for each in zip(*rates, strict=True))
         what = f"100 rows as JSON, {threads} thread{'s' * (threads > 1)}"
         yield Figure(what, app_value, "sqlite3, orjson", baseline, "queries/s", "at least 1.0")

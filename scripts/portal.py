@@ -95,9 +95,9 @@ def table() -> str:
 
 def written(document: str) -> str:
     """The document with the table of today. Raises ValueError where its marks are missing."""
-    before, found, rest = document.partition(START)
+    before, mark, rest = document.partition(START)
     _, ended, after = rest.partition(END)
-    if not found or not ended:
+    if not mark or not ended:
         raise ValueError("infra/README.md has lost the marks of the table of calls.")
     return before + START + table() + END + after
 

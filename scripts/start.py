@@ -116,8 +116,8 @@ def read_settings() -> Settings:
     except UnicodeDecodeError:
         fail("local.settings.json is broken: it is not UTF-8.")
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        fail(f"local.settings.json is broken at {place}: {error.msg}. It must be JSON, without comments.")
+        position = f"line {error.lineno}, column {error.colno}"
+        fail(f"local.settings.json is broken at {position}: {error.msg}. It must be JSON, without comments.")
     values, host = (settings.get(part, {}) if isinstance(settings, dict) else None for part in ("Values", "Host"))
     if not isinstance(values, dict) or not isinstance(host, dict):
         fail('local.settings.json is broken: it must be an object, and so must its "Values" and "Host".')

@@ -47,21 +47,21 @@ def read_target(raw: bytes, host: str) -> Target:
         raise BadTarget
     if "/." in path:
         path = _without_dot_segments(path)
-    encoded = _NOT_IN_A_PATH.sub(lambda found: quote(found[0], safe=""), path)
+    encoded = _NOT_IN_A_PATH.sub(lambda match: quote(match[0], safe=""), path)
     return Target(path, f"http://{host}{encoded}{mark}{query}", query)
 
 
 def read_query(query: str) -> dict[str, tuple[str, list[str]]]:
     """Every parameter under its name in lower case: the name as it was last spelt, and its values in order."""
-    found: dict[str, tuple[str, list[str]]] = {}
+    pairs: dict[str, tuple[str, list[str]]] = {}
     for pair in query.replace("+", " ").split("&"):
         if pair:
             name, _, value = pair.partition("=")
             name = _unescape(name)
-            values = found.get(name.lower(), (name, []))[1]
+            values = pairs.get(name.lower(), (name, []))[1]
             values.append(_unescape(value))
-            found[name.lower()] = (name, values)
-    return found
+            pairs[name.lower()] = (name, values)
+    return pairs
 
 
 def _unescape(text: str) -> str:
@@ -74,9 +74,9 @@ def _unescape(text: str) -> str:
         return _ESCAPES.sub(_decode, text)
 
 
-def params(found: dict[str, tuple[str, list[str]]]) -> dict[str, str]:
+def params(pairs: dict[str, tuple[str, list[str]]]) -> dict[str, str]:
     """The value of `HttpRequest.params`: repeats joined by commas, without empty values."""
-    joined = {name: ",".join(filter(None, values)) for name, values in found.values()}
+    joined = {name: ",".join(filter(None, values)) for name, values in pairs.values()}
     return {name: value for name, value in joined.items() if value}
 
 

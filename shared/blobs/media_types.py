@@ -42,8 +42,8 @@ for _extension, _type in {  # Python's table has these only from some version on
 
 def essence(media_type: str) -> str | None:
     """`type/subtype` in lower case; None where the text is not exactly one media type."""
-    found = _MEDIA_TYPE.fullmatch(media_type.strip(" \t"))
-    return None if found is None else f"{found[1]}/{found[2]}".lower()
+    match = _MEDIA_TYPE.fullmatch(media_type.strip(" \t"))
+    return None if match is None else f"{match[1]}/{match[2]}".lower()
 
 
 def implied(name: str) -> str:

@@ -46,14 +46,14 @@ def disposition(name: str, media_type: str | None, stored: str, *, inline_html: 
 
 def stored_file_name(header: str) -> str | None:
     """The file name in a Content-Disposition, `filename*` (RFC 8187) before `filename`; its last path segment."""
-    found = {match[1].lower(): match[2] if match[3] is None else match[3] for match in _PARAMETER.finditer(header)}
+    parameters = {match[1].lower(): match[2] if match[3] is None else match[3] for match in _PARAMETER.finditer(header)}
     name = None
-    if "filename*" in found:
-        charset, _, rest = found["filename*"].partition("'")
+    if "filename*" in parameters:
+        charset, _, rest = parameters["filename*"].partition("'")
         encoded = rest.partition("'")[2]
         if charset.lower() in ("utf-8", "iso-8859-1"):
             name = unquote(encoded, encoding=charset, errors="replace")
-    if not name and "filename" in found:
-        name = re.sub(r"\\(.)", r"\1", found["filename"])
+    if not name and "filename" in parameters:
+        name = re.sub(r"\\(.)", r"\1", parameters["filename"])
     last = re.split(r"[/\\]", name)[-1] if name else ""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "", last) or None

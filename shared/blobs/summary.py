@@ -104,5 +104,5 @@ def tier_totals(totals: Totals, prices: Mapping[str, float]) -> dict[str, TierTo
 
 def prefix_totals(totals: Totals) -> list[PrefixTotal]:
     """The sums of each first-level prefix, the largest first."""
-    found = [PrefixTotal(prefix, count, size) for prefix, (count, size) in totals.prefixes.items()]
-    return sorted(found, key=lambda each: (-each.bytes, each.prefix))
+    sums = [PrefixTotal(prefix, count, size) for prefix, (count, size) in totals.prefixes.items()]
+    return sorted(sums, key=lambda each: (-each.bytes, each.prefix))

@@ -75,13 +75,13 @@ def _source(path: str) -> Callable[[], File]:
 
 
 def _sources(folder: str) -> list[tuple[str, str]]:
-    found = []
+    files = []
     for at, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(at, name)  # noqa: PTH118
             if name.rpartition(".")[2] in TYPES:
-                found.append((os.path.relpath(path, folder).replace(os.sep, "/"), path))
-    return found
+                files.append((os.path.relpath(path, folder).replace(os.sep, "/"), path))
+    return files
 
 
 def _read(path: str) -> bytes:

@@ -2,7 +2,7 @@
 
 Messages are MessagePack arrays. The app sends a method and its arguments; the child responds `["ok", value]` or
 `["error", code, detail]`. Before that it may send `["read", file, offset, length]`, to which the app responds with the
-place of the first byte, in eight bytes, and the bytes.
+offset of the first byte, in eight bytes, and the bytes.
 """
 
 import csv
@@ -191,8 +191,8 @@ class Engine:
         tree["statements"][0]["node"]["where_clause"] = condition
         text = self._db.execute("select json_deserialize_sql(?)", [json.dumps(tree)]).fetchall()[0][0]
         used = {name: params[int(name) - 1] for name in _parameters(condition)}
-        found = self._db.execute(text, used) if used else self._db.execute(text)
-        return [row[0] for row in found.fetchall()]
+        result = self._db.execute(text, used) if used else self._db.execute(text)
+        return [row[0] for row in result.fetchall()]
 
     # ---- The files.
 
@@ -312,11 +312,12 @@ class Engine:
 
     def _columns(self, file_format: str, options: dict[str, Any], path: str) -> list[str]:
         try:
-            found = self._db.execute(f"describe select * from {_source(file_format, options, [], [path])}").fetchall()
+            source = _source(file_format, options, [], [path])
+            described = self._db.execute(f"describe select * from {source}").fetchall()
         except duckdb.Error as error:
             raise _unreadable(error) from None
-        names = [str(row[0]) for row in found]
-        return names if file_format == "csv" else sorted(names)  # Only CSV has columns by their places.
+        names = [str(row[0]) for row in described]
+        return names if file_format == "csv" else sorted(names)  # Only CSV has columns by position.
 
     # ---- The rows.
 
@@ -377,7 +378,7 @@ class Engine:
         """The next rows: at most `count`, and at most about FETCH_BYTES; none at the end."""
         rows: list[Sequence[Any]] = []
         size, step = 0, 16
-        converts = [(place, how.convert) for place, how in enumerate(self._wires) if how.convert]
+        converts = [(index, how.convert) for index, how in enumerate(self._wires) if how.convert]
         while len(rows) < count and size < FETCH_BYTES:
             more: list[Sequence[Any]] = list(self._db.fetchmany(min(step, count - len(rows))))
             if not more:
@@ -414,9 +415,9 @@ _TEXT = _Text("varchar", [])
 
 def _converted(row: Sequence[Any], converts: list[tuple[int, Callable[[Any], Any]]]) -> list[Any]:
     values = list(row)
-    for place, convert in converts:
-        if values[place] is not None:
-            values[place] = convert(values[place])
+    for index, convert in converts:
+        if values[index] is not None:
+            values[index] = convert(values[index])
     return values
 
 
@@ -534,10 +535,10 @@ def _projected(node: Any) -> set[str]:
         return set().union(*map(_projected, node))
     if not isinstance(node, dict):
         return set()
-    found = _projected(node.get("children", []))
+    columns = _projected(node.get("children", []))
     projections = node.get("extra_info", {}).get("Projections", []) if isinstance(node.get("extra_info"), dict) else []
     names = [projections] if isinstance(projections, str) else projections
-    return found | {str(name).strip('"').lower() for name in names}
+    return columns | {str(name).strip('"').lower() for name in names}
 
 
 _BLOCKING = frozenset({"UNGROUPED_AGGREGATE", "HASH_GROUP_BY", "PERFECT_HASH_GROUP_BY", "ORDER_BY", "TOP_N", "WINDOW"})

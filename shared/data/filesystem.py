@@ -52,8 +52,8 @@ class CallFiles(AbstractFileSystem):  # type: ignore[misc]
 
     def find_entry(self, path: str) -> int:
         """The number of the file with this path. Raises FileNotFoundError."""
-        found = _NUMBER.match(path)
-        number = int(found[1]) if found else -1
+        match = _NUMBER.match(path)
+        number = int(match[1]) if match else -1
         if not 0 <= number < len(self.entries) or self.entries[number].path.removeprefix(ROOT) != (
             path.removeprefix(f"{PROTOCOL}://").removeprefix("data/")
         ):

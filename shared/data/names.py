@@ -49,8 +49,8 @@ def check_path(path: str) -> None:
 
 def literal_prefix(path: str) -> str:
     """The part of a path before its first glob character."""
-    found = _GLOB.search(path)
-    return path[: found.start()] if found else path
+    match = _GLOB.search(path)
+    return path[: match.start()] if match else path
 
 
 def is_glob(path: str) -> bool:
@@ -96,18 +96,18 @@ def _segment(text: str) -> str:
 
 def _characters(text: str) -> str:
     parts: list[str] = []
-    place = 0
-    while place < len(text):
-        if text[place] == "?":
+    index = 0
+    while index < len(text):
+        if text[index] == "?":
             parts.append("[^/]")
-        elif text[place] == "[" and (end := text.find("]", place + 2)) > 0:
-            inner = text[place + 1 : end]
+        elif text[index] == "[" and (end := text.find("]", index + 2)) > 0:
+            inner = text[index + 1 : end]
             negated = len(inner) > 1 and inner[0] in "!^"
             parts.append(f"(?!/)[{'^' if negated else ''}{_set(inner[1:] if negated else inner)}]")
-            place = end
+            index = end
         else:
-            parts.append(re.escape(text[place]))
-        place += 1
+            parts.append(re.escape(text[index]))
+        index += 1
     return "".join(parts)
 
 
@@ -137,8 +137,8 @@ def is_hidden(name: str) -> bool:
 
 def format_of(name: str) -> FileFormat | None:
     """The format by the extension of a name; None for any other extension."""
-    found = _FORMAT.search(name)
-    return _EXTENSIONS[found[1].lower()] if found and not (found[1].lower() == "parquet" and found[2]) else None
+    match = _FORMAT.search(name)
+    return _EXTENSIONS[match[1].lower()] if match and not (match[1].lower() == "parquet" and match[2]) else None
 
 
 def is_gzip(name: str) -> bool:
@@ -149,7 +149,7 @@ def is_gzip(name: str) -> bool:
 def partitions(name: str) -> tuple[tuple[str, str], ...]:
     """The Hive partitions of a name: `year=2026/month=01/a.csv` has two."""
     folders = name.split("/")[:-1]
-    return tuple((unquote(found[1]), unquote(found[2])) for each in folders if (found := _PARTITION.fullmatch(each)))
+    return tuple((unquote(match[1]), unquote(match[2])) for each in folders if (match := _PARTITION.fullmatch(each)))
 
 
 _NUMBER, _DAY = re.compile(r"-?(?:0|[1-9][0-9]{0,17})"), re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -192,11 +192,11 @@ def views(files: Sequence[str], folders: Sequence[str]) -> list[View]:
     return [each if each.name and counts[each.name.lower()] == 1 else View(each.path, each.path) for each in named]
 
 
-def find_view(name: str, found: Sequence[View]) -> View | None:
+def find_view(name: str, views: Sequence[View]) -> View | None:
     """The view that a statement names: by its name or its whole name, exactly, else ignoring case if only one fits."""
-    for each in found:
+    for each in views:
         if name in (each.name, each.path):
             return each
     folded = name.lower()
-    fits = [each for each in found if folded in (each.name.lower(), each.path.lower())]
+    fits = [each for each in views if folded in (each.name.lower(), each.path.lower())]
     return fits[0] if len(fits) == 1 else None

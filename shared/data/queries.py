@@ -59,13 +59,13 @@ class Queries:
         """The views of a folder, with their columns: of the first DESCRIBED, as long as there is time."""
         source.prepare()
         names = [each.name for each in source.views]
-        found: dict[str, list[tuple[str, str]]] = {}
+        columns: dict[str, list[tuple[str, str]]] = {}
         with suppress(StrongroomError), self.open(source, deadline) as query:
             query.check("select 1")
             for name in names[:DESCRIBED]:
                 with suppress(Refused, NotFound):
-                    found[name] = [(each.name, each.kind) for each in query.describe(name)]
-        return [(name, found.get(name, [])) for name in names]
+                    columns[name] = [(each.name, each.kind) for each in query.describe(name)]
+        return [(name, columns.get(name, [])) for name in names]
 
     def check_container(self, container: str) -> None:
         """Raises UnknownContainer."""

@@ -46,12 +46,12 @@ def select(view: str, path: str, files: Sequence[File], file_format: FileFormat 
     if len(formats) > 1:
         known = sorted({str(format_of(each.name) or each.name.rpartition("/")[2]) for each in files})
         raise MixedFormats(f"The files that match are of several formats: {', '.join(known[:5])}. Name those of one.")
-    found = formats.pop()
-    if found is None:
+    chosen = formats.pop()
+    if chosen is None:
         raise MixedFormats(f"The extension of {files[0].name} is not of a known format. Set file_format.")
     if len({is_gzip(each.name) for each in files}) > 1:
         raise MixedFormats("Some of the files are packed by gzip (.gz) and some are not. Name those of one kind.")
-    options.check(found)
+    options.check(chosen)
     keys = [partitions(each.name) for each in files]
     names = [name for name, _ in keys[0]]
     if len({name.lower() for name in names}) < len(names):
@@ -62,8 +62,8 @@ def select(view: str, path: str, files: Sequence[File], file_format: FileFormat 
             f"The file {different.name} has other partitions (folders such as year=2026) than {files[0].name}."
         )
     rows = [[value for _, value in each] if names else [] for each in keys]
-    columns = [[name, partition_type(row[place] for row in rows)] for place, name in enumerate(names)]
-    return Selection(view, found, list(files), options, columns, rows)
+    columns = [[name, partition_type(row[index] for row in rows)] for index, name in enumerate(names)]
+    return Selection(view, chosen, list(files), options, columns, rows)
 
 
 def check_count(selections: Sequence[Selection], most: int) -> None:

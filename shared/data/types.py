@@ -89,18 +89,18 @@ def _date(text: str) -> str:
 
 
 def _timestamp(text: str) -> str:
-    found = _MOMENT.fullmatch(text)
-    return f"{found[1]}T{found[3]}{' BC' if found[2] else ''}" if found else text
+    match = _MOMENT.fullmatch(text)
+    return f"{match[1]}T{match[3]}{' BC' if match[2] else ''}" if match else text
 
 
 def _timestamp_utc(text: str) -> str:
-    found = _MOMENT.fullmatch(text)
-    return f"{found[1]}T{found[3]}Z{' BC' if found[2] else ''}" if found else text
+    match = _MOMENT.fullmatch(text)
+    return f"{match[1]}T{match[3]}Z{' BC' if match[2] else ''}" if match else text
 
 
 def _time_with_zone(text: str) -> str:
-    found = _TIME_ZONED.fullmatch(text)
-    return f"{found[1]}Z" if found else text
+    match = _TIME_ZONED.fullmatch(text)
+    return f"{match[1]}Z" if match else text
 
 
 # ---- Lists, structs, maps and unions as JSON.

@@ -121,11 +121,11 @@ class Caller:
     def __init__(self, lists: CallerLists, authorization: str) -> None:
         self._lists = lists
         self._authorization = authorization
-        self._found: list[OwnCaller | Identity | None] = []
+        self._caller: list[OwnCaller | Identity | None] = []
 
     def is_one_of(self, entries: Iterable[str]) -> bool:
         """Whether the request has the token of a caller that the entries name. Raises IssuerUnavailable."""
-        if not self._found:
-            self._found.append(self._lists.identify(self._authorization) if self._authorization else None)
-        caller = self._found[0]
+        if not self._caller:
+            self._caller.append(self._lists.identify(self._authorization) if self._authorization else None)
+        caller = self._caller[0]
         return caller is not None and self._lists.is_listed(caller, entries)

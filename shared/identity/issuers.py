@@ -154,8 +154,8 @@ def public_keys(document: object) -> list[dict[str, Any]]:
     keys = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(keys, list):
         return []
-    found = [{name: key[name] for name in _PUBLIC if name in key} for key in keys if isinstance(key, dict)]
-    return [key for key in found if key.get("kty") in ("RSA", "EC", "OKP")]
+    public = [{name: key[name] for name in _PUBLIC if name in key} for key in keys if isinstance(key, dict)]
+    return [key for key in public if key.get("kty") in ("RSA", "EC", "OKP")]
 
 
 def is_known(keys: Iterable[Mapping[str, Any]], key_id: str | None) -> bool:
@@ -337,8 +337,8 @@ def subject_of(claims: Mapping[str, Any]) -> str | None:
 
 def is_entra(claims: Mapping[str, Any]) -> bool:
     """Whether the issuer is the token's tenant of Entra ID."""
-    found = _ENTRA_ISSUER.fullmatch(str(claims.get("iss")))
-    return found is not None and found[1] == claims.get("tid")
+    match = _ENTRA_ISSUER.fullmatch(str(claims.get("iss")))
+    return match is not None and match[1] == claims.get("tid")
 
 
 def _client(claims: Mapping[str, Any]) -> str | None:

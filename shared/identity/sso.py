@@ -124,10 +124,10 @@ def is_challenge(text: str) -> bool:
 
 def is_return_to(url: str, origins: Sequence[str]) -> bool:
     """Whether the browser may be sent to `url`: its origin is on the list, and no parser reads it otherwise."""
-    found = _RETURN_TO.fullmatch(url)
+    match = _RETURN_TO.fullmatch(url)
     # The host's response header is ASCII, without control characters.
     is_header = url.isascii() and url.isprintable()
-    return len(url) <= MAX_RETURN_TO and is_header and found is not None and found[1].lower() in origins
+    return len(url) <= MAX_RETURN_TO and is_header and match is not None and match[1].lower() in origins
 
 
 def with_parameters(url: str, parameters: Mapping[str, str]) -> str:

@@ -42,13 +42,13 @@ def matching_step(seed: bytes, code: str, now: datetime, *, last_step: int, skew
         return None
     generator = pyotp.TOTP(encoded_seed(seed), digits=DIGITS, interval=STEP_SECONDS)
     current = step_at(now)
-    found = None
+    matching = None
     # All steps are compared, so that the time does not show which one matched.
     for step in range(max(current - skew, 0), current + skew + 1):
         is_equal = hmac.compare_digest(generator.generate_otp(step), code)
-        if is_equal and step > last_step and found is None:
-            found = step
-    return found
+        if is_equal and step > last_step and matching is None:
+            matching = step
+    return matching
 
 
 def provisioning_uri(seed: bytes, name: str, issuer: str) -> str:

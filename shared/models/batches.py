@@ -105,13 +105,13 @@ def _value(value: Any, field: Field) -> Any:
 def bad_row(error: InvalidRequest, start: int, names: Sequence[str]) -> BadRow:
     """The error of a row, with its number in the file (from 1, without the header) and its column."""
     field: FieldError | None = error.errors[0] if error.errors else None
-    found = re.match(r"rows\[([0-9]+)\](?:\[([0-9]+)\]|\.(.+))?", field.field) if field is not None else None
-    if field is None or found is None:
+    match = re.match(r"rows\[([0-9]+)\](?:\[([0-9]+)\]|\.(.+))?", field.field) if field is not None else None
+    if field is None or match is None:
         return BadRow(error.detail)
-    column = names[int(found[2])] if found[2] and int(found[2]) < len(names) else found[3]
+    column = names[int(match[2])] if match[2] and int(match[2]) < len(names) else match[3]
     where = f", column {column}" if column else ""
     problem = field.detail.partition("` ")[2] or field.detail
-    return BadRow(f"Row {start + int(found[1]) + 1}{where}: {problem} Correct the file.")
+    return BadRow(f"Row {start + int(match[1]) + 1}{where}: {problem} Correct the file.")
 
 
 def columns_of(columns: Sequence[str], first: Prediction | None) -> list[str]:

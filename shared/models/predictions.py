@@ -37,10 +37,10 @@ def predictions_of(
     label_output = next((each for each in per_row if each.datatype in _LABEL_TYPES and _width(each) == 1), None)
     floats = [each for each in per_row if each.datatype in _FLOATS and len(each.shape) <= 2 and _width(each)]
     if label_output is not None:
-        found = values_of(label_output)
+        labels_of_rows = values_of(label_output)
         lines = _lines(floats[0]) if floats else [None] * row_count
         indexes = {each: index for index, each in enumerate(classes)}
-        return [_classified(label, line, labels, indexes) for label, line in zip(found, lines, strict=True)]
+        return [_classified(label, line, labels, indexes) for label, line in zip(labels_of_rows, lines, strict=True)]
     if len(per_row) != 1:
         return None
     only = per_row[0]

@@ -131,10 +131,10 @@ class Accounts:
 
     def reasons(self, password: str, user: str | None, *, second_factor: bool) -> list[Reason]:
         """Every rule for users' passwords that this one fails."""
-        found = self._policy.reasons(password, blocklist(), user, second_factor=second_factor)
-        if "too-long" not in found and self._is_breached(password):
-            found.append("breached")
-        return found
+        failed = self._policy.reasons(password, blocklist(), user, second_factor=second_factor)
+        if "too-long" not in failed and self._is_breached(password):
+            failed.append("breached")
+        return failed
 
     def _is_short(self, password: str) -> bool:
         """Whether the password is too short to be the only factor."""
@@ -142,8 +142,8 @@ class Accounts:
 
     def _check(self, password: str, user: str, *, second_factor: bool) -> None:
         hashing.encode_password(password)
-        if found := self.reasons(password, user, second_factor=second_factor):
-            raise self._weak(found, second_factor=second_factor)
+        if failed := self.reasons(password, user, second_factor=second_factor):
+            raise self._weak(failed, second_factor=second_factor)
 
     def _weak(self, reasons: list[Reason], *, second_factor: bool) -> WeakPassword:
         least = self._policy.least(second_factor=second_factor)

@@ -71,10 +71,10 @@ def table() -> Table:
 def is_highly_restrictive(text: str) -> bool:
     """Whether the scripts of `text` are at the level Highly Restrictive of UTS 39, section 5.2, or stricter."""
     characters = table()
-    found = [scripts for each in set(text) if (scripts := characters.script_extensions(each))]
-    if not found:
+    extensions = [scripts for each in set(text) if (scripts := characters.script_extensions(each))]
+    if not extensions:
         return True
-    augmented = [scripts.union(*(_AUGMENTED.get(each, ()) for each in scripts)) for scripts in found]
+    augmented = [scripts.union(*(_AUGMENTED.get(each, ()) for each in scripts)) for scripts in extensions]
     if frozenset.intersection(*augmented):
         return True
     return any(all("Latn" in scripts or together in scripts for scripts in augmented) for together in _TOGETHER)

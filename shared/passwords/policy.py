@@ -58,16 +58,16 @@ class Policy(NamedTuple):
         normalised = unicodedata.normalize("NFKC", password)
         if len(normalised.encode()) > MAX_PASSWORD_BYTES:
             return ["too-long"]
-        found: list[Reason] = []
+        failed: list[Reason] = []
         # Both forms: one character may stand for eighteen, and three for one.
         if min(len(password), len(normalised)) < self.least(second_factor=second_factor):
-            found.append("too-short")
+            failed.append("too-short")
         folded = fold_name(normalised)
         if password and is_common(folded, blocklist):
-            found.append("common")
+            failed.append("common")
         if any(word in folded for word in self._context_words(user)):
-            found.append("context-word")
-        return found
+            failed.append("context-word")
+        return failed
 
     def least(self, *, second_factor: bool) -> int:
         """The minimum length."""

@@ -207,7 +207,7 @@ class Sandbox:
         leave one child to callers with a key. `deadline` is of the monotonic clock.
         """
         ended: list[Child] = []
-        found: Child | None = None
+        idle: Child | None = None
         anonymous = is_anonymous()
         if anonymous and self.processes == 1:
             raise Busy("The one process of this instance that can run this query is for callers with a key.")
@@ -220,19 +220,19 @@ class Sandbox:
                 if each.child.entry == entry and each.key == key:
                     self._idle.remove(each)
                     if each.child.alive:
-                        found = each.child
+                        idle = each.child
                         break
                     ended.append(each.child)
-            if found is None:
+            if idle is None:
                 self._starting.append(key)
                 while self._idle and len(self._idle) + self._running > self.processes:
                     ended.append(self._idle.pop(0).child)
             else:
-                self._note(found, key, anonymous=anonymous)
+                self._note(idle, key, anonymous=anonymous)
         for child in ended:
             child.kill()
-        if found is not None:
-            return found
+        if idle is not None:
+            return idle
         started: Child | None = None
         try:
             started = self._starter.submit(Child, entry, self.memory_bytes).result()

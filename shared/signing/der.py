@@ -18,7 +18,7 @@ class Element(NamedTuple):
 
 def elements(data: bytes) -> list[Element]:
     """The elements in `data`, one behind the other, up to its last byte."""
-    found = []
+    parsed = []
     at = 0
     while at < len(data):
         if at + 2 > len(data) or data[at] & 0x1F == 0x1F:
@@ -33,19 +33,19 @@ def elements(data: bytes) -> list[Element]:
                 raise ValueError("not DER: a length could be shorter")
         if start + length > len(data):
             raise ValueError("not DER: an element is longer than its container")
-        found.append(Element(data[at], data[start : start + length], data[at : start + length]))
+        parsed.append(Element(data[at], data[start : start + length], data[at : start + length]))
         at = start + length
-        if len(found) > 1000:
+        if len(parsed) > 1000:
             raise ValueError("more elements than a key has")
-    return found
+    return parsed
 
 
 def sequence(data: bytes) -> list[Element]:
     """The elements of the one SEQUENCE that `data` is."""
-    found = elements(data)
-    if len(found) != 1 or found[0].tag != SEQUENCE:
+    parsed = elements(data)
+    if len(parsed) != 1 or parsed[0].tag != SEQUENCE:
         raise ValueError("not one SEQUENCE")
-    return elements(found[0].content)
+    return elements(parsed[0].content)
 
 
 def expect(element: Element, tag: int) -> bytes:

@@ -114,11 +114,11 @@ def _purposes_of_operations(operations: object, key_type: str, is_private: bool,
     encrypting = _SECRET_OPERATIONS if is_private else _PUBLIC_OPERATIONS
     if key_type == "AES-256":
         encrypting = _SECRET_OPERATIONS & names and _PUBLIC_OPERATIONS  # It must do both.
-    found = _SIGN if ("sign" if is_private else "verify") in names else _NONE
+    purposes = _SIGN if ("sign" if is_private else "verify") in names else _NONE
     # WebCrypto exports the public key of a key agreement with an empty list.
     if names & encrypting or (not names and not is_private and key_type in ("P-256", "X25519")):
-        found |= _ENCRYPT
-    return found
+        purposes |= _ENCRYPT
+    return purposes
 
 
 def _member(jwk: Mapping[str, Any], name: str, field: str) -> bytes:

@@ -58,23 +58,23 @@ class Block(NamedTuple):
 
 def blocks(text: str, field: str) -> list[Block]:
     """The structures in `text`, in order. Raises InvalidRequest if there is none."""
-    found = []
+    parsed = []
     at = 0
     text = text.replace("\\n", "\n")  # A PEM in an environment variable is often written so.
     while begin := _BEGIN.search(text, at):
         end = text.find(f"-----END {begin[1]}-----", begin.end())
         if end < 0:
             break
-        found.append(Block(begin[1], text[begin.end() : end].strip()))
+        parsed.append(Block(begin[1], text[begin.end() : end].strip()))
         at = end + len(begin[1])
-        if len(found) > 100:
+        if len(parsed) > 100:
             break
-    if not found:
+    if not parsed:
         raise invalid_field(
             field,
             f"`{field}` is neither PEM, with whole lines -----BEGIN … KEY----- and -----END … KEY-----, nor a JWK.",
         )
-    return found
+    return parsed
 
 
 def parse_public(text: str, field: str) -> AnyPublicKey:
@@ -82,13 +82,13 @@ def parse_public(text: str, field: str) -> AnyPublicKey:
 
     Raises InvalidRequest, WeakKey and UnsupportedKey.
     """
-    found = blocks(text, field)
-    if any(each.label.endswith("PRIVATE KEY") for each in found):
+    parsed = blocks(text, field)
+    if any(each.label.endswith("PRIVATE KEY") for each in parsed):
         raise invalid_field(field, PRIVATE_SENT)
-    block = next((each for each in found if each.label in _PUBLIC_LABELS), None)
+    block = next((each for each in parsed if each.label in _PUBLIC_LABELS), None)
     if block is None:
         raise invalid_field(
-            field, f"`{field}` is PEM of another kind ({found[0].label}). Send a PUBLIC KEY or a CERTIFICATE."
+            field, f"`{field}` is PEM of another kind ({parsed[0].label}). Send a PUBLIC KEY or a CERTIFICATE."
         )
     data = _decoded(block.inner, field)
     try:
@@ -104,10 +104,10 @@ def parse_private(text: str, field: str, passphrase: str | None) -> AnyPrivateKe
 
     Raises InvalidRequest, naming `passphrase` if that is wrong, WeakKey and UnsupportedKey.
     """
-    found = blocks(text, field)
-    block = next((each for each in found if each.label.endswith("PRIVATE KEY")), None)
+    parsed = blocks(text, field)
+    block = next((each for each in parsed if each.label.endswith("PRIVATE KEY")), None)
     if block is None or block.label == "OPENSSH PRIVATE KEY":
-        label = found[0].label if block is None else block.label
+        label = parsed[0].label if block is None else block.label
         raise invalid_field(field, f"`{field}` is PEM of another kind ({label}). Send a PRIVATE KEY, in PKCS#8.")
     headers, body = _headers(block.inner)
     data = _decoded(body, field, is_der=not headers)

@@ -256,8 +256,8 @@ def _candidates(column: Column, parts: list[_Part]) -> Iterator[str]:
         yield "int64"
         return
     if kind == "decimal":
-        found = _DECIMAL.fullmatch(detail)
-        if found and int(found[1]) <= MOST_DIGITS and int(found[2]) <= int(found[1]):
+        match = _DECIMAL.fullmatch(detail)
+        if match and int(match[1]) <= MOST_DIGITS and int(match[2]) <= int(match[1]):
             yield detail
         return
     if kind == "timestamp":
@@ -296,8 +296,8 @@ def _of_values(parts: list[_Part]) -> Iterator[str]:
 def _schema(name: str) -> "na.Schema":
     import nanoarrow as na
 
-    if found := _DECIMAL.fullmatch(name):
-        return na.decimal128(int(found[1]), int(found[2]))
+    if match := _DECIMAL.fullmatch(name):
+        return na.decimal128(int(match[1]), int(match[2]))
     return {
         "int64": na.int64,
         "uint64": na.uint64,
@@ -483,32 +483,32 @@ def _fraction(digits: str | None, most: int) -> int:
 
 
 def _time(value: Any) -> int:
-    found = _TIME.fullmatch(value) if type(value) is str else None
-    if found is None:
+    match = _TIME.fullmatch(value) if type(value) is str else None
+    if match is None:
         raise Misfit
-    hour, minute, second = int(found[1]), int(found[2]), int(found[3])
+    hour, minute, second = int(match[1]), int(match[2]), int(match[3])
     if hour > 23 or minute > 59 or second > 59:
         raise Misfit
-    return ((hour * 60 + minute) * 60 + second) * 1_000_000 + _fraction(found[4], 6)
+    return ((hour * 60 + minute) * 60 + second) * 1_000_000 + _fraction(match[4], 6)
 
 
 def _timestamp(digits: int, *, zoned: bool) -> Callable[[Any], int]:
     epoch = datetime(1970, 1, 1)  # noqa: DTZ001 - the difference of two times without a zone.
 
     def encode(value: Any) -> int:
-        found = _TIMESTAMP.fullmatch(value) if type(value) is str else None
-        if found is None or (found[3] is not None) != zoned:
+        match = _TIMESTAMP.fullmatch(value) if type(value) is str else None
+        if match is None or (match[3] is not None) != zoned:
             raise Misfit
         try:
-            moment = datetime.fromisoformat(found[1])
-            if found[3] not in (None, "Z"):
-                zone = datetime.fromisoformat(f"{found[1]}{found[3]}").utcoffset()
+            moment = datetime.fromisoformat(match[1])
+            if match[3] not in (None, "Z"):
+                zone = datetime.fromisoformat(f"{match[1]}{match[3]}").utcoffset()
                 moment -= zone or moment - moment
         except (ValueError, OverflowError):
             raise Misfit from None
         difference = moment - epoch
         seconds = difference.days * 86400 + difference.seconds
-        return int(seconds * 10**digits + _fraction(found[2], digits))
+        return int(seconds * 10**digits + _fraction(match[2], digits))
 
     return encode
 

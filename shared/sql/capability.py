@@ -105,10 +105,10 @@ def build(
 
         for database in databases():
             try:
-                found = database.warnings()
+                advice = database.warnings()
             except StrongroomError:
                 continue  # The probes report a database that is out.
-            for code, detail in found:
+            for code, detail in advice:
                 yield code, database.name, detail
 
     def ping(name: str) -> None:

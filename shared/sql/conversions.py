@@ -167,10 +167,10 @@ def _boolean(value: Any) -> bool | int:
 
 
 def _postgresql_boolean(value: Any) -> bool:
-    found = _boolean(value)
-    if found not in (0, 1):
+    number = _boolean(value)
+    if number not in (0, 1):
         raise ValueError("true or false")
-    return bool(found)
+    return bool(number)
 
 
 def _sqlite_boolean(value: Any) -> int:
@@ -193,10 +193,10 @@ def _bytes(value: Any) -> bytes:
 def _base64_member(text: str) -> Any:
     """The text of `{"base64": …}`, as ndjson has bytes."""
     try:
-        found = msgspec.json.decode(text)
+        decoded = msgspec.json.decode(text)
     except msgspec.DecodeError:
         return None
-    return found.get("base64") if isinstance(found, dict) and len(found) == 1 else None
+    return decoded.get("base64") if isinstance(decoded, dict) and len(decoded) == 1 else None
 
 
 def _moment(read: Callable[[str], object], name: str) -> Convert:
@@ -234,7 +234,7 @@ def _array(value: Any) -> str:
     if not text.startswith("["):
         return text
     try:
-        found = msgspec.json.decode(text)
+        decoded = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         raise ValueError("an array") from None
 
@@ -246,7 +246,7 @@ def _array(value: Any) -> str:
         plain = item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
         return '"{}"'.format(plain.replace("\\", "\\\\").replace('"', '\\"'))
 
-    return literal(found)
+    return literal(decoded)
 
 
 _CONVERTS: Mapping[Kind, Convert] = {

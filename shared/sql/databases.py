@@ -88,13 +88,13 @@ class Database:
 
         def once(session: Session, *, last: bool) -> tuple[bytes, bool] | str:
             try:
-                found = record.find(session)
+                response = record.find(session)
             except SqlError:
                 if last:
                     raise
                 return NO_TABLE
-            if found:
-                return found, True
+            if response:
+                return response, True
             try:
                 record.reserve(session)
             except SqlError:
@@ -177,12 +177,12 @@ def _run(session: Session, statements: list[Statement], max_rows: int, *, dry_ru
     alone = len(statements) == 1 and not dry_run
     if not alone:
         session.check_undoable(statements)
-    for place, each in enumerate(statements):
+    for index, each in enumerate(statements):
         try:
             outcomes.append(session.execute(each, alone=alone, max_rows=max_rows))
         except StrongroomError as error:
             if len(statements) > 1:
-                error.detail = f"statements[{place}]: {error.detail}"
+                error.detail = f"statements[{index}]: {error.detail}"
             raise
     return outcomes
 

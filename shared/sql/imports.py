@@ -44,22 +44,25 @@ def match(
     if unknown:
         known = ", ".join(each.name for each in table.columns)
         raise _invalid([f"The table {table.name} has no column {_cut(name)}. It has: {known}." for name in unknown])
-    twice = [name for place, name in enumerate(names) if name.lower() in {each.lower() for each in names[:place]}]
+    twice = [name for number, name in enumerate(names) if name.lower() in {each.lower() for each in names[:number]}]
     if twice:
         raise _invalid(
             [f"The data has the column {_cut(name)} twice. Names are compared ignoring case." for name in twice]
         )
     columns = [by_name[name.lower()] for name in names]
-    found = [each.name for each in columns]
+    filled = [each.name for each in columns]
     kinds = [kind_of(each.type, dialect) for each in columns]
-    indexes = _key(table, found, key) if key else []
+    indexes = _key(table, filled, key) if key else []
     return Target(
         table.name,
-        found,
+        filled,
         kinds,
         [converter(each.type, kind, dialect) for each, kind in zip(columns, kinds, strict=True)],
         indexes,
-        [comparable(kinds[index], columns[index].type, collations.get(found[index], ""), dialect) for index in indexes],
+        [
+            comparable(kinds[index], columns[index].type, collations.get(filled[index], ""), dialect)
+            for index in indexes
+        ],
     )
 
 
@@ -224,8 +227,8 @@ def declared(column: Column, dialect: Dialect, *, is_key: bool = False) -> str:
 
 def _digits(detail: str) -> int:
     """The digits of `decimal(p,s)`."""
-    found = re.match(r"decimal\((\d+)", detail)
-    return int(found[1]) if found else MOST_DIGITS
+    match = re.match(r"decimal\((\d+)", detail)
+    return int(match[1]) if match else MOST_DIGITS
 
 
 def fits(column: Column, values: Sequence[Any]) -> bool:

@@ -66,14 +66,14 @@ def order_of(
 
     `texts_are_exact` says whether different texts are different values to the database; it is called only if needed.
     """
-    found = _ORDER.search(clip(sql, dialect)) if "order" in sql.lower() else None
+    match = _ORDER.search(clip(sql, dialect)) if "order" in sql.lower() else None
     names = [each.name.lower() for each in columns]
-    if found is None or len(set(names)) < len(names):
+    if match is None or len(set(names)) < len(names):
         return UNKNOWN_ORDER
     if dialect == "sqlite" and _COMPOUND.search(sql):
         return UNKNOWN_ORDER  # Which affinity a column has depends on the parts.
     order = Order([], [], [])
-    for name, direction in _TERM.findall(found[1]):
+    for name, direction in _TERM.findall(match[1]):
         index = _index_of(name, dialect, columns)
         compared = None if index is None else columns[index].compared
         if index is None or compared is None or (compared == "text" and not texts_are_exact()):

@@ -75,45 +75,45 @@ GivenParams = list[Param] | dict[str, Param]
 def tokens(sql: str, dialect: Dialect) -> Iterator[Token]:
     """The tokens of `sql`, blanks and comments included. Raises SqlError where a part of it is not a token."""
     pattern = token_pattern(dialect)
-    place, length = 0, len(sql)
-    while place < length:
-        found = pattern.match(sql, place)
-        kind = (found.lastgroup or "") if found else ""
-        if found is None or kind == "open":
-            raise SqlError(_unread(sql, place, kind))
-        end = found.end()
+    index, length = 0, len(sql)
+    while index < length:
+        match = pattern.match(sql, index)
+        kind = (match.lastgroup or "") if match else ""
+        if match is None or kind == "open":
+            raise SqlError(_unread(sql, index, kind))
+        end = match.end()
         if kind in ("nested", "dollar"):
-            end = _nested_end(sql, place) if kind == "nested" else _quoted_end(sql, found[0], end)
+            end = _nested_end(sql, index) if kind == "nested" else _quoted_end(sql, match[0], end)
             if end < 0:
-                raise SqlError(_unread(sql, place, "open"))
+                raise SqlError(_unread(sql, index, "open"))
             kind = "comment" if kind == "nested" else "text"
-        yield Token(kind, place, end)
-        place = end
+        yield Token(kind, index, end)
+        index = end
 
 
 def _quoted_end(sql: str, tag: str, start: int) -> int:
     """The end of the string in dollar quotes; -1 if it has none."""
-    found = sql.find(tag, start)
-    return found if found < 0 else found + len(tag)
+    index = sql.find(tag, start)
+    return index if index < 0 else index + len(tag)
 
 
 def _nested_end(sql: str, start: int) -> int:
     """The end of the block comment that starts at `start`; -1 if it has none. PostgreSQL's comments nest."""
     depth = 0
-    for found in _COMMENT_ENDS.finditer(sql, start):
-        depth += 1 if found[0] == "/*" else -1
+    for match in _COMMENT_ENDS.finditer(sql, start):
+        depth += 1 if match[0] == "/*" else -1
         if depth == 0:
-            return found.end()
+            return match.end()
     return -1
 
 
 _COMMENT_ENDS = re.compile(r"/\*|\*/")
 
 
-def _unread(sql: str, place: int, kind: str) -> str:
+def _unread(sql: str, index: int, kind: str) -> str:
     if kind == "open":
-        return f"The quoted text or comment that starts at character {place + 1} has no end."
-    return f"The character {place + 1}, {sql[place]!r}, is not part of any token of this engine's SQL."
+        return f"The quoted text or comment that starts at character {index + 1} has no end."
+    return f"The character {index + 1}, {sql[index]!r}, is not part of any token of this engine's SQL."
 
 
 def is_blank(sql: str, dialect: Dialect = "sqlite") -> bool:
@@ -128,7 +128,7 @@ def read_params(params: GivenParams | None, field: str = "params") -> list[Scala
     """The values to bind. Raises InvalidRequest, naming the value, where a database cannot store it."""
     if isinstance(params, dict):
         return {name: _scalar(value, f"{field}.{name}") for name, value in params.items()}
-    return [_scalar(value, f"{field}[{place}]") for place, value in enumerate(params or ())]
+    return [_scalar(value, f"{field}[{index}]") for index, value in enumerate(params or ())]
 
 
 def _scalar(value: Param, field: str) -> Scalar:
@@ -202,12 +202,12 @@ def _scan(sql: str, dialect: Dialect) -> Scanned:
 _remembered = lru_cache(maxsize=512)(_scan)
 
 
-def _sliced(sql: str, found: Iterator[Token], *, has_lambdas: bool) -> Iterator[Token]:
-    """`found`, where `:j` in `a[i:j]`, in `{i:j}` and in `lambda i:j` is not a parameter but a colon and a column."""
+def _sliced(sql: str, scanned: Iterator[Token], *, has_lambdas: bool) -> Iterator[Token]:
+    """`scanned`, where `:j` in `a[i:j]`, in `{i:j}` and in `lambda i:j` is not a parameter but a colon and a column."""
     open_brackets: list[str] = []
     before = Token("blank", 0, 0)
     in_names = ends_names = False  # Within `lambda i, j`, and behind one of its names.
-    for token in found:
+    for token in scanned:
         kind = token.kind
         first = sql[token.start]
         if first in "([{" and kind in ("sign", "symbol"):
@@ -261,8 +261,8 @@ def _forbidden_command(code: list[Token], words: tuple[str, ...]) -> str:
         if (third not in shown) if shown is not None else (second not in SHOWN):
             return f"SHOW {second} {third}".strip() if shown is not None else f"SHOW {second}"
     if first in ("EXPLAIN", "DESCRIBE", "DESC") and "CONNECTION" in words and "FOR" in words:
-        place = words.index("CONNECTION")
-        if words[place - 1] == "FOR":
+        index = words.index("CONNECTION")
+        if words[index - 1] == "FOR":
             return "EXPLAIN FOR CONNECTION"
     if first in ("GRANT", "REVOKE") and not {"IDENTIFIED", "ROLE"}.isdisjoint(words):
         return f"{first} IDENTIFIED"
@@ -287,10 +287,10 @@ def _forbidden_name(sql: str, code: list[Token], dialect: Dialect) -> str:
     facts = DIALECTS[dialect]
     code, names = _with_names(sql, code, dialect)
     clauses = ["other"]
-    for place, token in enumerate(code):
+    for index, token in enumerate(code):
         kind, first = token.kind, sql[token.start]
         word = sql[token.start : token.end].upper() if kind == "word" else ""
-        before = _text(sql, code, place - 1)
+        before = _text(sql, code, index - 1)
         if kind in ("sign", "symbol"):
             if first == "(":
                 clauses.append("from" if clauses[-1] == "from" and before in {*_FROM, ",", "("} else "other")
@@ -301,17 +301,17 @@ def _forbidden_name(sql: str, code: list[Token], dialect: Dialect) -> str:
             continue
         if kind not in ("word", "name"):
             continue
-        name = names[place]
-        following = _text(sql, code, place + 1)
-        schema = names[place - 2] if before == "." and place > 1 else ""
+        name = names[index]
+        following = _text(sql, code, index + 1)
+        schema = names[index - 2] if before == "." and index > 1 else ""
         if following == "(":
-            start = place - 2 if schema else place
+            start = index - 2 if schema else index
             is_call = _text(sql, code, start - 1) not in _BEFORE_COLUMNS
             if is_call and (name in facts.functions or name.startswith(facts.function_prefixes or ("\0",))):
                 return f"{name}()"
         if schema in facts.schemas and (not facts.schemas[schema] or name in facts.schemas[schema]):
             return f"{schema}.{name}"
-        if name == "pg_settings" and "UPDATE" in (before, _text(sql, code, place - (3 if schema else 2))):
+        if name == "pg_settings" and "UPDATE" in (before, _text(sql, code, index - (3 if schema else 2))):
             return "update pg_settings"
         is_relation = clauses[-1] == "from" and before in {*_FROM, ",", "("} and following not in (".", "(")
         if name in facts.relations and (is_relation or before in ("TABLE", "UPDATE")) and not schema:
@@ -328,31 +328,31 @@ def _forbidden_name(sql: str, code: list[Token], dialect: Dialect) -> str:
 def _with_names(sql: str, code: list[Token], dialect: Dialect) -> tuple[list[Token], list[str]]:
     """The tokens, and the name that each is; `UESCAPE` and its text are part of the name before them."""
     kept, names = [], []
-    place = 0
-    while place < len(code):
-        kept.append(code[place])
-        names.append(_identifier(sql, code, place, dialect))
-        place += 3 if code[place].kind == "name" and _text(sql, code, place + 1) == "UESCAPE" else 1
+    index = 0
+    while index < len(code):
+        kept.append(code[index])
+        names.append(_identifier(sql, code, index, dialect))
+        index += 3 if code[index].kind == "name" and _text(sql, code, index + 1) == "UESCAPE" else 1
     return kept, names
 
 
-def _text(sql: str, code: list[Token], place: int) -> str:
+def _text(sql: str, code: list[Token], index: int) -> str:
     """A word in upper case, or a sign; "" where the token is another, or is not there."""
-    if not 0 <= place < len(code):
+    if not 0 <= index < len(code):
         return ""
-    token = code[place]
+    token = code[index]
     return sql[token.start : token.end].upper() if token.kind in ("word", "sign", "symbol") else ""
 
 
 _UNICODE = re.compile(r"\\\\|\\\+([0-9A-Fa-f]{6})|\\([0-9A-Fa-f]{4})")
 
 
-def _identifier(sql: str, code: list[Token], place: int, dialect: Dialect) -> str:
+def _identifier(sql: str, code: list[Token], index: int, dialect: Dialect) -> str:
     """The name that a token is, as the engine compares it; "" where it is none.
 
     PostgreSQL folds what is not quoted; MySQL ignores case, also that of letters which Unicode folds to ASCII.
     """
-    token = code[place]
+    token = code[index]
     text = sql[token.start : token.end]
     if token.kind == "word":
         return text.lower() if dialect == "postgresql" else text.upper().casefold()
@@ -363,23 +363,23 @@ def _identifier(sql: str, code: list[Token], place: int, dialect: Dialect) -> st
     if text[0] in '"`[':
         return text[1:-1].replace('""', '"')
     escape = "\\"
-    if _text(sql, code, place + 1) == "UESCAPE" and place + 2 < len(code):
-        escape = sql[code[place + 2].start : code[place + 2].end].strip("'") or "\\"
+    if _text(sql, code, index + 1) == "UESCAPE" and index + 2 < len(code):
+        escape = sql[code[index + 2].start : code[index + 2].end].strip("'") or "\\"
     plain = text[3:-1].replace('""', '"')
     if escape != "\\":
         plain = plain.replace("\\", "\0").replace(escape, "\\")
     return _UNICODE.sub(_character, plain).replace("\0", "\\")
 
 
-def _character(found: re.Match[str]) -> str:
-    digits = found[1] or found[2]
+def _character(match: re.Match[str]) -> str:
+    digits = match[1] or match[2]
     return chr(min(int(digits, 16), 0x10FFFF)) if digits else "\\"
 
 
 def identifiers(sql: str, dialect: Dialect) -> frozenset[str]:
     """Every word and quoted name of `sql`, as the engine compares names."""
     code = [token for token in tokens(sql, dialect) if token.kind in ("word", "name", "number")]
-    return frozenset(_identifier(sql, code, place, dialect) for place in range(len(code)))
+    return frozenset(_identifier(sql, code, index, dialect) for index in range(len(code)))
 
 
 def has_second(sql: str, dialect: Dialect) -> bool:
@@ -439,10 +439,10 @@ def _values(number: int) -> str:
 
 def numbered(scanned: Scanned, params: Params) -> tuple[str, list[Scalar]]:
     """The statement with `$1`, `$2`, … for its parameters, and the values in that order."""
-    places = {name: place for place, name in enumerate(scanned.names, 1)}
+    numbers = {name: number for number, name in enumerate(scanned.names, 1)}
     text = [scanned.pieces[0]]
     for slot, piece in zip(scanned.slots, scanned.pieces[1:], strict=True):
-        text += f"${places[slot] if isinstance(slot, str) else slot}", piece
+        text += f"${numbers[slot] if isinstance(slot, str) else slot}", piece
     values = [params[name] for name in scanned.names] if isinstance(params, dict) else list(params)
     return "".join(text), values
 
@@ -462,12 +462,12 @@ def filled(scanned: Scanned, values: list[Scalar], literal: Callable[[Scalar], s
     return "".join(text)
 
 
-def original_place(scanned: Scanned, place: int) -> int:
-    """The character of the statement that is the character `place` (from 1) of its numbered form."""
-    places = {name: number for number, name in enumerate(scanned.names, 1)}
+def original_position(scanned: Scanned, position: int) -> int:
+    """The character of the statement that is the character `position` (from 1) of its numbered form."""
+    numbers = {name: number for number, name in enumerate(scanned.names, 1)}
     shift = 0
     for slot, (start, end) in zip(scanned.slots, scanned.spans, strict=True):
-        if place <= start + shift + 1:
+        if position <= start + shift + 1:
             break
-        shift += len(f"${places[slot] if isinstance(slot, str) else slot}") - (end - start)
-    return place - shift
+        shift += len(f"${numbers[slot] if isinstance(slot, str) else slot}") - (end - start)
+    return position - shift

@@ -426,8 +426,8 @@ def _explain(kind: type[Fields], values: dict[str, Any], *, in_url: bool) -> tup
             try:
                 msgspec.convert(values[name], each.type)
             except msgspec.ValidationError as error:
-                message, _, place = str(error).partition(" - at `")  # `$.a[0]`, or of a key: `key` in `$.a`
-                where = cut(name + place.rpartition("$")[2].rstrip("`"))
+                message, _, path = str(error).partition(" - at `")  # `$.a[0]`, or of a key: `key` in `$.a`
+                where = cut(name + path.rpartition("$")[2].rstrip("`"))
                 if "matching regex" in message and (form := _form(each.type, message)):
                     yield FieldError(where, f"`{where}` does not have the form of this field. {form}")
                     continue

@@ -254,12 +254,12 @@ def _body(operation: Operation, schemas: Schemas, names: list[str]) -> dict[str,
     }
 
 
-def _parameter(operation: Operation, described: dict[str, Any], name: str, place: str) -> dict[str, Any]:
+def _parameter(operation: Operation, described: dict[str, Any], name: str, location: str) -> dict[str, Any]:
     schema = _without_null(described["properties"][name])
     parameter: dict[str, Any] = {
         "name": name,
-        "in": place,
-        "required": place == "path" or name in described.get("required", ()),
+        "in": location,
+        "required": location == "path" or name in described.get("required", ()),
     }
     if "description" in schema:
         parameter["description"] = schema["description"]

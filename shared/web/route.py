@@ -119,7 +119,7 @@ class Operation(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         # msgspec examines a type at its first use, and the process can end if many threads do so at the same time.
-        # Operations are built under their capability's lock, so this is the place.
+        # Operations are built under their capability's lock, so its type hints are resolved here once.
         if self.request is not None:
             msgspec.json.Decoder(self.request)
 

@@ -14,7 +14,7 @@ from shared.sql.statements import (
     has_second,
     is_blank,
     numbered,
-    original_place,
+    original_position,
     read_params,
     scan,
     slot_values,
@@ -185,7 +185,7 @@ def test_places_are_those_of_the_caller(sql: str) -> None:
     scanned = scan(sql, "postgresql")
     values: Params = dict.fromkeys(scanned.names, 1) if scanned.names else [1] * scanned.number
     sent, _ = numbered(scanned, values)
-    assert original_place(scanned, sent.index("nope") + 1) == sql.index("nope") + 1
+    assert original_position(scanned, sent.index("nope") + 1) == sql.index("nope") + 1
 
 
 @pytest.mark.parametrize(

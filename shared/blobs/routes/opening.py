@@ -149,8 +149,8 @@ def _bytes(
     now: datetime,
 ) -> Response:
     """The bytes from here. They and the headers are ready before the share is spent, so that no failure spends it."""
-    found = read_planned(blobs, target, head, chosen, delivery)
-    body = found.body or b""
+    blob = read_planned(blobs, target, head, chosen, delivery)
+    body = blob.body or b""
     status = 200
     if chosen.kind == "part":
         status = 206

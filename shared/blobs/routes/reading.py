@@ -79,32 +79,32 @@ def get_blob(blobs: BlobStore, delivery: Delivery, fields: GetBlobRequest, reque
         fields.if_match, fields.if_none_match, fields.if_modified_since, fields.if_unmodified_since, fields.if_range
     )
     wanted = parse_range(fields.range)
-    found: Found
+    blob: Found
     if request.method == "GET" and conditions.is_empty and (wanted is None or wanted.suffix is None):
         # Most calls: one request to the storage account, which can do all that they need.
         first, last = (wanted.first, wanted.last) if wanted else (0, None)
-        found = blobs.read(target, most=delivery.most, first=first, count=None if last is None else last - first + 1)
-        if found.body is not None:
-            if wanted is not None and not found.body:
-                raise RangeNotSatisfiable(found.size)  # Azurite sends an empty range after the end.
+        blob = blobs.read(target, most=delivery.most, first=first, count=None if last is None else last - first + 1)
+        if blob.body is not None:
+            if wanted is not None and not blob.body:
+                raise RangeNotSatisfiable(blob.size)  # Azurite sends an empty range after the end.
             is_part = wanted is not None
-            chosen = Plan("part" if is_part else "whole", first, first + len(found.body) - 1)
-            return bytes_response(found, target.name, chosen, delivery)
+            chosen = Plan("part" if is_part else "whole", first, first + len(blob.body) - 1)
+            return bytes_response(blob, target.name, chosen, delivery)
     else:
-        found = blobs.head(target)
+        blob = blobs.head(target)
         if request.method == "HEAD":
-            if evaluate(conditions, found.state, reading=True) == "not-modified":
-                return Response(304, headers=state_headers(found.headers))
-            headers = _headers(found, target.name, delivery) | {"content-length": str(found.size)}
+            if evaluate(conditions, blob.state, reading=True) == "not-modified":
+                return Response(304, headers=state_headers(blob.headers))
+            headers = _headers(blob, target.name, delivery) | {"content-length": str(blob.size)}
             return Response(200, headers=headers)
-    chosen = plan(conditions, fields.range, found.state, delivery)
+    chosen = plan(conditions, fields.range, blob.state, delivery)
     if chosen.kind == "not-modified":
-        return Response(304, headers=state_headers(found.headers))
-    found.check_readable()
+        return Response(304, headers=state_headers(blob.headers))
+    blob.check_readable()
     if chosen.kind == "redirect":
-        return _location(blobs, delivery, target, found, redirect=fields.redirect)
-    found = read_planned(blobs, target, found, chosen, delivery)
-    return bytes_response(found, target.name, chosen, delivery)
+        return _location(blobs, delivery, target, blob, redirect=fields.redirect)
+    blob = read_planned(blobs, target, blob, chosen, delivery)
+    return bytes_response(blob, target.name, chosen, delivery)
 
 
 def read_planned(blobs: BlobStore, target: Target, head: Found, chosen: Plan, delivery: Delivery) -> Found:
@@ -114,40 +114,40 @@ def read_planned(blobs: BlobStore, target: Target, head: Found, chosen: Plan, de
     return blobs.read(target, most=delivery.most, etag=head.etag, first=chosen.first, count=chosen.length)
 
 
-def bytes_response(found: Found, name: str, chosen: Plan, delivery: Delivery) -> Response:
+def bytes_response(blob: Found, name: str, chosen: Plan, delivery: Delivery) -> Response:
     """The bytes as a response: 200 for a whole blob, 206 for a part."""
-    headers = _headers(found, name, delivery)
+    headers = _headers(blob, name, delivery)
     status = 200
     if chosen.kind == "part":
         status = 206
-        headers["content-range"] = f"bytes {chosen.first}-{chosen.last}/{found.size}"
-    return Response(status, found.body or b"", headers["content-type"], headers)
+        headers["content-range"] = f"bytes {chosen.first}-{chosen.last}/{blob.size}"
+    return Response(status, blob.body or b"", headers["content-type"], headers)
 
 
-def _headers(found: Found, name: str, delivery: Delivery) -> dict[str, str]:
-    headers = blob_headers(found.headers, name, inline_html=delivery.inline_html)
-    stored = found.headers.get("cache-control")
+def _headers(blob: Found, name: str, delivery: Delivery) -> dict[str, str]:
+    headers = blob_headers(blob.headers, name, inline_html=delivery.inline_html)
+    stored = blob.headers.get("cache-control")
     if stored is not None and is_visible(stored):
         # A cache must not give the response to a caller without the key.
         headers |= {"cache-control": stored, "vary": "x-functions-key"}
     return headers
 
 
-def _location(blobs: BlobStore, delivery: Delivery, target: Target, found: Found, *, redirect: bool) -> Response:
+def _location(blobs: BlobStore, delivery: Delivery, target: Target, blob: Found, *, redirect: bool) -> Response:
     now = datetime.now(UTC)
     grant = Grant(
         target.container,
         target.name,
         "r",
         now + timedelta(minutes=REDIRECT_MINUTES),
-        content_disposition=blob_disposition(found.headers, target.name, inline_html=delivery.inline_html),
+        content_disposition=blob_disposition(blob.headers, target.name, inline_html=delivery.inline_html),
         version_id=target.version_id,
         snapshot=target.snapshot,
     )
     url, expires = blobs.signed_url(grant, now)
     if redirect:
         return Response(307, headers={"location": url})
-    return Response.json(BlobLocation(url, rfc3339(expires), found.size, found.etag))
+    return Response.json(BlobLocation(url, rfc3339(expires), blob.size, blob.etag))
 
 
 def operations(blobs: BlobStore, delivery: Delivery) -> dict[str, Operation]:

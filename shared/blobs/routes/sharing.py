@@ -308,7 +308,7 @@ def list_shares(
     def keep(share: Share) -> bool:
         return fields.container in (None, share.container) and fields.owner in (None, share.owner)
 
-    found, more = shares.list(after, fields.limit, keep)
+    page, more = shares.list(after, fields.limit, keep)
     now, base_url = datetime.now(UTC), base_of(delivery, request)
     infos = [
         ListedShare(
@@ -327,7 +327,7 @@ def list_shares(
             each.bytes,
             each.max_bytes,
         )
-        for each in found
+        for each in page
     ]
     return ListSharesResponse(infos, cursors.encode(more, *scope) if more else None)
 

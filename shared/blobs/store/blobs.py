@@ -55,10 +55,10 @@ class Found(msgspec.Struct, frozen=True):
     @property
     def last_modified(self) -> datetime:
         """Raises StorageUnavailable where the service did not send it."""
-        found = parse_date(self.headers.get("last-modified"))
-        if found is None:
+        time = parse_date(self.headers.get("last-modified"))
+        if time is None:
             raise StorageUnavailable("Blob Storage sent no time.")
-        return found
+        return time
 
     @property
     def state(self) -> State:
@@ -173,8 +173,8 @@ class BlobStore:
             )
 
         def stored() -> Found | None:
-            found = self.find(target)
-            return found if found is not None and _has_content(found, md5, len(data), settings) else None
+            blob = self.find(target)
+            return blob if blob is not None and _has_content(blob, md5, len(data), settings) else None
 
         return self._write(upload, stored)
 
@@ -248,13 +248,13 @@ class BlobStore:
             )
 
         def copied() -> Found | None:
-            found = self.find(target)
-            is_new = found is not None and (before is None or found.etag != before.etag)
+            blob = self.find(target)
+            is_new = blob is not None and (before is None or blob.etag != before.etag)
             is_ours = (
-                found is not None
-                and found.headers.get("x-ms-copy-source", "").partition("?")[0] == (url.partition("?")[0])
+                blob is not None
+                and blob.headers.get("x-ms-copy-source", "").partition("?")[0] == (url.partition("?")[0])
             )
-            return found if is_new and is_ours else None
+            return blob if is_new and is_ours else None
 
         return self._write(send, copied)
 
@@ -265,9 +265,9 @@ class BlobStore:
         """
         with suppress(UnknownBlob):  # Where versions are on, a deleted blob is gone and its versions are not.
             self._blobs.read(lambda options: self._client(target).undelete_blob(**options))
-        found = self.find(target)
-        if found is not None:
-            return found
+        blob = self.find(target)
+        if blob is not None:
+            return blob
         newest = self._newest_version(target)
         if newest is None:
             raise UnknownBlob(
@@ -308,9 +308,9 @@ class BlobStore:
             headers = self._read(lambda options: self._blobs.container(container).get_container_properties(**options))
         except UnknownContainer:
             return None
-        found = Found(headers)
+        state = Found(headers)
         now = parse_date(headers.get("date"))
-        return found if now is not None and now - found.last_modified < timedelta(seconds=30) else None
+        return state if now is not None and now - state.last_modified < timedelta(seconds=30) else None
 
     def delete_container(self, container: str) -> None:
         """Delete a container with all that is in it. Raises UnknownContainer."""
@@ -379,13 +379,13 @@ class BlobStore:
             return _condition(match)
         if writing and conditions == Conditions(if_none_match="*"):
             return {"match_condition": MatchConditions.IfMissing}
-        found = self.find(target)
-        if found is None:
+        blob = self.find(target)
+        if blob is None:
             if match is not None:
                 raise PreconditionFailed("The blob does not exist, and If-Match requires it.")
             return {"match_condition": MatchConditions.IfMissing} if writing and none_match else {}
-        evaluate(conditions, found.state, reading=False)
-        return _condition(found.etag)
+        evaluate(conditions, blob.state, reading=False)
+        return _condition(blob.etag)
 
 
 def _condition(etag: str | None) -> dict[str, Any]:
@@ -429,9 +429,9 @@ def _check_version(target: Target, headers: Mapping[str, str]) -> None:
         raise UnsupportedByAccount("The storage account keeps no versions. Leave out version_id.")
 
 
-def _has_content(found: Found, md5: bytes, size: int, settings: "ContentSettings") -> bool:
+def _has_content(blob: Found, md5: bytes, size: int, settings: "ContentSettings") -> bool:
     return (
-        found.headers.get("content-md5") == base64.b64encode(md5).decode()
-        and found.size == size
-        and found.headers.get("content-type") == settings.content_type
+        blob.headers.get("content-md5") == base64.b64encode(md5).decode()
+        and blob.size == size
+        and blob.headers.get("content-type") == settings.content_type
     )

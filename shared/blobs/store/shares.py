@@ -67,17 +67,17 @@ class ShareStore:
 
     def list(self, after: str, limit: int, keep: Callable[[Share], bool]) -> tuple[list[Share], str]:
         """At most `limit` shares that `keep` accepts, by id from `after` on, and the id after which there are more."""
-        found: list[Share] = []
+        shares: list[Share] = []
         rows = self._table.query(
             "PartitionKey eq @partition and RowKey gt @after", {"partition": PARTITION, "after": after}
         )
         for share in map(self._share, rows):
             if share is None or not keep(share):
                 continue
-            if len(found) == limit:
-                return found, found[-1].id
-            found.append(share)
-        return found, ""
+            if len(shares) == limit:
+                return shares, shares[-1].id
+            shares.append(share)
+        return shares, ""
 
     def purge(self, now: datetime) -> int:
         """Remove the shares that open nothing any more; how many there were."""

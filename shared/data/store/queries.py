@@ -118,8 +118,8 @@ class PathSource:
             # A name is the first of those that start with it.
             first = MAX_LISTED if is_glob(self._path) else 1
             listed, _ = self._files.list(self.container, literal_prefix(self._path), first=first)
-            found = select(VIEW, self._path, matching(self._path, listed), self._format, self._options)
-            self._selection = found._replace(as_text=self._as_text)
+            selected = select(VIEW, self._path, matching(self._path, listed), self._format, self._options)
+            self._selection = selected._replace(as_text=self._as_text)
         return self._selection
 
     def prepare(self) -> None:
@@ -171,17 +171,17 @@ class FolderSource:
         return self._views
 
     def selections(self, tables: Sequence[str], defined: Sequence[str]) -> list[Selection]:
-        found: dict[str, Selection] = {}
+        selected: dict[str, Selection] = {}
         for name in tables:
-            if name.lower() in found:
+            if name.lower() in selected:
                 continue
             view = find_view(name, self._views)
             if view is not None:
-                found[name.lower()] = self.select(view, name)
+                selected[name.lower()] = self.select(view, name)
             elif name.lower() not in defined:
                 names = ", ".join(each.name for each in self._views[:20]) or "none"
                 raise SqlError(f"The view {name} does not exist. The views of the database are: {names}.")
-        return list(found.values())
+        return list(selected.values())
 
     def select(self, view: View, name: str) -> Selection:
         """The files of a view. Raises NoFiles and MixedFormats."""
@@ -379,17 +379,17 @@ class DataQuery:
         if "CSV Error" in text or "sniffing file" in text:
             text = f"{text.rstrip('.')}. {CSV_OPTIONS}"
 
-        def name(found: re.Match[str]) -> str:
-            number = int(found[1])
+        def name(match: re.Match[str]) -> str:
+            number = int(match[1])
             return self._all[number].name if number < len(self._all) else "of the call"
 
         text = _PATH.sub(name, text)
         return text if len(text) <= MAX_DETAIL else f"{text[:MAX_DETAIL]}…"
 
 
-def _path(number: int, selection: Selection, place: int) -> str:
+def _path(number: int, selection: Selection, index: int) -> str:
     """The path of a file for the engine: its number, its partitions and its format, and no name that it could read."""
-    columns = zip(selection.columns, selection.rows[place], strict=True)
+    columns = zip(selection.columns, selection.rows[index], strict=True)
     folders = "".join(f"/{path_text(name)}={path_text(value)}" for (name, _), value in columns)
     end = selection.format if selection.format != "ndjson" else "json"
     return f"{number}{folders}/f.{end}" if folders else f"{number}.{end}"

@@ -35,7 +35,7 @@ class SessionsResponse(msgspec.Struct, frozen=True):
     sessions: list[DescribedSession]
 
 
-def described(found: list[ListedSession], current: str) -> SessionsResponse:
+def described(listed: list[ListedSession], current: str) -> SessionsResponse:
     """The response with these sessions; `current` is the id of the call's own session."""
     return SessionsResponse(
         [
@@ -47,6 +47,6 @@ def described(found: list[ListedSession], current: str) -> SessionsResponse:
                 each.session.user_agent,
                 each.session_id == current,
             )
-            for each in found
+            for each in listed
         ]
     )

@@ -18,10 +18,10 @@ class EndSessionsRequest(Fields, frozen=True):
 
 
 def list_sessions(sessions: SessionStore, fields: ListSessionsRequest) -> SessionsResponse:
-    found = sessions.listed(fields.user_id.lower())
-    if found is None:
+    listed = sessions.listed(fields.user_id.lower())
+    if listed is None:
         raise UnknownUser("No user has this id.")
-    return described(found, "")
+    return described(listed, "")
 
 
 def end_sessions(sessions: SessionStore, fields: EndSessionsRequest) -> Response:

@@ -195,10 +195,10 @@ class SingleSignOn:
     def _person(self, provider: SsoProvider, flow: Flow, parameters: Mapping[str, str]) -> Person:
         response_issuer = parameters.get("iss")
         try:
-            found = self._keys.get(provider.issuer.url)
+            issuer_keys = self._keys.get(provider.issuer.url)
         except IssuerUnavailable:
             raise _Failed("provider-failed") from None
-        if not sso.is_response_of(found.metadata, response_issuer):
+        if not sso.is_response_of(issuer_keys.metadata, response_issuer):
             raise _Failed("provider-failed", "the response is another issuer's, or lacks iss")
         if "error" in parameters:
             if parameters["error"] == "access_denied":
@@ -207,9 +207,9 @@ class SingleSignOn:
         code = parameters.get("code", "")
         if not 1 <= len(code) <= MAX_CODE:
             raise _Failed("provider-failed", "the response has no code")
-        form, headers = sso.token_request(provider, found.metadata, flow, code, self._redirect_uri(provider))
+        form, headers = sso.token_request(provider, issuer_keys.metadata, flow, code, self._redirect_uri(provider))
         try:
-            status, document = self._endpoint.post_form(found.metadata.token_endpoint, form, headers)
+            status, document = self._endpoint.post_form(issuer_keys.metadata.token_endpoint, form, headers)
         except FetchFailed as error:
             raise _Failed("provider-failed", f"the token endpoint: {error.detail}") from None
         id_token = document.get("id_token") if status == 200 and isinstance(document, dict) else None
@@ -217,9 +217,9 @@ class SingleSignOn:
             raise _Failed("provider-failed", f"the token endpoint: status {status}, no ID token")
         try:
             token = parse(id_token)
-            keys = self._keys.with_key(provider.issuer.url, token.key_id, found).keys
+            keys = self._keys.with_key(provider.issuer.url, token.key_id, issuer_keys).keys
             check_signature(token, keys)
-            return sso.person(provider, found.metadata, token, flow.nonce, response_issuer, self._clock())
+            return sso.person(provider, issuer_keys.metadata, token, flow.nonce, response_issuer, self._clock())
         except TokenRefused as refused:
             raise _Failed("provider-failed", f"the ID token: {refused.reason}") from None
 

@@ -83,12 +83,12 @@ class TokenChecks:
         try:
             token = parse(request.token)
             if token.claims.get("iss") == self._settings.issuer:
-                found = self._own(token, request.audience, scopes)
+                checked = self._own(token, request.audience, scopes)
             else:
-                found = self._of_issuer(token, request.audience, scopes)
+                checked = self._of_issuer(token, request.audience, scopes)
         except TokenRefused as refused:
             return Response.json(CheckTokenResponse(active=False, reason=refused.reason), outcome=refused.reason)
-        return Response.json(found)
+        return Response.json(checked)
 
     def _own(self, token: Parsed, audience: str | None, scopes: list[str]) -> CheckTokenResponse:
         """One point read: whether the session has ended."""
@@ -106,14 +106,14 @@ class TokenChecks:
         )
 
     def _of_issuer(self, token: Parsed, audience: str | None, scopes: list[str]) -> CheckTokenResponse:
-        found = self._foreign.check(token, audience, scopes)
+        checked = self._foreign.check(token, audience, scopes)
         return CheckTokenResponse(
             active=True,
-            issuer=found.url,
-            subject=found.subject,
-            expires=_time(found.expires),
+            issuer=checked.url,
+            subject=checked.subject,
+            expires=_time(checked.expires),
             claims=token.claims,
-            groups_overage=True if found.groups_overage else UNSET,
+            groups_overage=True if checked.groups_overage else UNSET,
         )
 
 

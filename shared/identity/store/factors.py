@@ -175,14 +175,14 @@ class Factors:
         """The factors that may complete a sign-in of this user. The list may be empty despite a factor: a passkey of a
         former RP id."""
         factors = self.of(partition)
-        found: list[FactorKind] = []
+        kinds_of_user: list[FactorKind] = []
         if any(each.kind == "totp" for each in factors):
-            found.append("totp")
+            kinds_of_user.append("totp")
         if any(each.rp_id == self.rp.rp_id for each in self.passkeys(partition)):
-            found.append("passkey")
+            kinds_of_user.append("passkey")
         if factors and self.recovery_codes_left(partition):
-            found.append("recovery-code")
-        return tuple(found)
+            kinds_of_user.append("recovery-code")
+        return tuple(kinds_of_user)
 
     def passkeys(self, partition: Partition) -> list[Passkey]:
         """The passkeys of a user, also those of a former RP id."""
@@ -233,18 +233,18 @@ class Factors:
         def change(partition: Partition) -> tuple[list[Operation], Enrolled]:
             now = self._clock()
             row, pending = self._pending(partition)
-            found = next((each for each in pending if each.factor_id == factor_id), None)
-            if row is None or found is None:
+            enrolled = next((each for each in pending if each.factor_id == factor_id), None)
+            if row is None or enrolled is None:
                 raise UnknownFactor("No pending authenticator app has this id. After 10 minutes, enroll it again.")
             self._check_number(partition)
-            seed = self._open(found.seed, user_id, factor_id)
+            seed = self._open(enrolled.seed, user_id, factor_id)
             step = totp.matching_step(seed, code, now, last_step=-1, skew=self._skew)
             if step is None:
                 raise WrongCode(
                     "The code is wrong. Check the clock of the device, and send the code that it shows now."
                 )
-            factor = TotpFactor(label=found.label, created=now, last_used=now, seed=found.seed, last_step=step)
-            rest = [each for each in pending if each is not found]
+            factor = TotpFactor(label=enrolled.label, created=now, last_used=now, seed=enrolled.seed, last_step=step)
+            rest = [each for each in pending if each is not enrolled]
             new_codes, operations = self._first_codes(partition)
             return [
                 create(self._users.records.row(user_id, f"{FACTORS}totp|{factor_id}", factor, kind="totp")),

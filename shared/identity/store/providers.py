@@ -111,12 +111,12 @@ class Providers:
                 state.provider = stored
                 return stored
             try:
-                found = self._fetch(url, state, current.metadata)
+                fetched = self._fetch(url, state, current.metadata)
             except IssuerUnavailable:
                 return current
-            if not is_known(found.keys, key_id):
+            if not is_known(fetched.keys, key_id):
                 state.searched = now
-            return found
+            return fetched
 
     def _refreshed(self, url: str, state: _State) -> Provider:
         if state.provider is None:

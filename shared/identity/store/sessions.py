@@ -245,13 +245,13 @@ class SessionStore:
         partition = read_partition(self._users, user_id)
         if partition is None:
             return None
-        found = []
+        sessions = []
         for row in partition.below(PREFIX):
             session_id = row["RowKey"].removeprefix(PREFIX)
             session = self._live(partition, session_id)
             if session is not None:
-                found.append(ListedSession(session_id, session))
-        return sorted(found, key=lambda each: each.session.created, reverse=True)
+                sessions.append(ListedSession(session_id, session))
+        return sorted(sessions, key=lambda each: each.session.created, reverse=True)
 
     def end(self, user_id: str, session_id: str) -> None:
         """End one session. Raises UnknownSession."""

@@ -57,11 +57,11 @@ class Subjects:
         taken: UserExists | None = None
         for _ in range(ATTEMPTS):
             user_id = self._claimed(key)
-            found = read_partition(self._users, user_id, PREFIX + key)
-            if found is not None:
-                if PREFIX + key not in found.rows:
+            partition = read_partition(self._users, user_id, PREFIX + key)
+            if partition is not None:
+                if PREFIX + key not in partition.rows:
                     self._users.table.write(put(self._users.records.row(user_id, PREFIX + key, _Identity())))
-                return found
+                return partition
             taken = None
             try:
                 self._accounts.create_without_password(name, user_id)

@@ -181,13 +181,13 @@ def predict_batch(
         raise DataChanged("The files changed since the call that returned this cursor. Start again without it.")
     began = monotonic()
     half = seconds_left() / 2
-    found: list[dict[str, Any]] = []
+    blobs: list[dict[str, Any]] = []
     count = 0
     left = [each for each in files if position is None or each.name >= position.next]
     for number, file in enumerate(left):
         cursor = cursors.encode(_Position(file.name, stored.manifest.version, digest), *scope)
         if number and monotonic() - began > half:
-            return PredictBatchResponse(count, found, cursor)
+            return PredictBatchResponse(count, blobs, cursor)
         try:
             with call_limit(max(0.1, seconds_left() - MARGIN_SECONDS)):
                 blob = _one(models, outputs, reader(), parquet, stored, fields, file)
@@ -195,19 +195,19 @@ def predict_batch(
             if isinstance(error, TemporaryFailure) and not error.cut_short:
                 raise
             if number:
-                return PredictBatchResponse(count, found, cursor)
+                return PredictBatchResponse(count, blobs, cursor)
             raise BatchTooLarge(
                 f"The blob {file.name[:200]} takes longer than this call. Send a larger timeout_ms, or split the blob."
             ) from error
         except (Busy, ModelNotTrusted, BatchTooLarge):
             if not number:
                 raise
-            return PredictBatchResponse(count, found, cursor)
+            return PredictBatchResponse(count, blobs, cursor)
         except Refused as error:
             blob = {"name": file.name, **problem_fields(error)}
         count += int(blob.get("row_count", 0))
-        found.append(blob)
-    return PredictBatchResponse(count, found, None)
+        blobs.append(blob)
+    return PredictBatchResponse(count, blobs, None)
 
 
 def _files(reader: Reader, fields: PredictBatchRequest) -> list[File]:
@@ -258,7 +258,7 @@ def _read(reader: Reader, manifest: Manifest, fields: PredictBatchRequest, file:
     with reader.open(reader.path(fields.source.container, file.name), deadline()) as query:
         query.check("select * from data")
         columns = query.run("select * from data")
-        found = batches.fields_of(manifest, columns)
+        columns_by_field = batches.fields_of(manifest, columns)
         while rows := query.fetch(CHUNK_ROWS):
             chunk = msgspec.msgpack.encode(rows)
             inflight.book(len(chunk))
@@ -266,7 +266,7 @@ def _read(reader: Reader, manifest: Manifest, fields: PredictBatchRequest, file:
             size += len(chunk)
             if size > MAX_OUTPUT_BYTES:
                 raise BatchTooLarge(f"The rows of {file.name[:200]} are too large. Split the blob.")
-    return _Rows(columns, found, chunks)
+    return _Rows(columns, columns_by_field, chunks)
 
 
 def _predicted(

@@ -147,8 +147,8 @@ def _score(models: Models, stored: Stored, fields: PredictRequest) -> Response:
     key = models.records.open(stored.sealed_key, manifest.name) if stored.sealed_key else ""
     result = models.endpoints.score(manifest.url or "", manifest.deployment, key, body)
     count = None if fields.rows is None else len(fields.rows)
-    found = predictions_in(result, manifest.labels or [], count)
-    return Response.json(PredictResponse(manifest.name, manifest.version, {"response": result}, found))
+    predictions = predictions_in(result, manifest.labels or [], count)
+    return Response.json(PredictResponse(manifest.name, manifest.version, {"response": result}, predictions))
 
 
 def operations(models: Models) -> dict[str, Operation]:

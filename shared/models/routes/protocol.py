@@ -77,25 +77,25 @@ def v2_metadata(models: Models, fields: V2MetadataRequest) -> Response:
         return Response.json({"name": "strongroom", "version": __version__, "extensions": EXTENSIONS})
     if path in ("health/live", "health/ready"):
         return Response.json({path.rpartition("/")[2]: True})
-    found = _MODEL.fullmatch(path)
-    if found is None or not _NAME.fullmatch(found[1]):
+    match = _MODEL.fullmatch(path)
+    if match is None or not _NAME.fullmatch(match[1]):
         raise UnknownPath("The app serves v2, v2/health/live, v2/health/ready and v2/models/{name}.")
-    name, version = found[1], _version(found[2])
+    name, version = match[1], _version(match[2])
     manifest = _onnx(models, name, version)
-    if found[3]:
+    if match[3]:
         return Response.json({"name": name, "version": str(manifest.version), "ready": True})
     versions = models.records.versions(name) if version is None else [version]
     return Response.json(v2.metadata(name, versions, manifest.inputs or [], manifest.outputs or []))
 
 
 def v2_infer(models: Models, max_body_bytes: int, fields: V2InferRequest, request: Request) -> Response:
-    found = _INFER.fullmatch(fields.rest.strip("/"))
-    if found is None:
+    match = _INFER.fullmatch(fields.rest.strip("/"))
+    if match is None:
         raise UnknownPath("The app serves v2/models/{name}/infer and v2/models/{name}/versions/{version}/infer.")
     body = _body(request.body, fields.content_encoding, max_body_bytes)
     head, binary = v2.split_body(body, fields.inference_header_content_length)
     infer = v2.read_request(parse_json(head))
-    manifest = _onnx(models, fields.model, _version(found[1]))
+    manifest = _onnx(models, fields.model, _version(match[1]))
     inputs = v2.read_inputs(infer, binary, manifest.inputs or [])
     outputs = v2.wanted_outputs(infer, manifest.outputs or [])
     with call_limit(_seconds(infer)):

@@ -324,10 +324,10 @@ class ListModelsResponse(msgspec.Struct, frozen=True):
 def list_models(records: RecordStore, cursors: Cursors, fields: ListModelsRequest) -> ListModelsResponse:
     scope = ("list-models", fields.prefix)
     after = "" if fields.cursor is None else cursors.decode(fields.cursor, str, *scope)
-    found = records.page(fields.prefix, after, fields.limit + 1)
-    more = found[fields.limit - 1].name if len(found) > fields.limit else None
+    page = records.page(fields.prefix, after, fields.limit + 1)
+    more = page[fields.limit - 1].name if len(page) > fields.limit else None
     listed = []
-    for each in found[: fields.limit]:
+    for each in page[: fields.limit]:
         record = None if each.stored is None else each.stored.manifest
         listed.append(
             ListedModel(

@@ -109,17 +109,17 @@ class RecordStore:
             "to": _head_key(prefix + _AFTER_ALL),
         }
         began = monotonic()
-        found: list[Listed] = []
+        listed: list[Listed] = []
         for row in self._table.query(condition, values, page_rows=limit):
             name = row["RowKey"].partition("|")[2]
             stored = None
             with suppress(ModelNotTrusted):
                 signature, sealed = _content(row)
                 stored = Stored(self._checked(signature, name, None, began), signature, sealed)
-            found.append(Listed(name, stored))
-            if len(found) == limit:
+            listed.append(Listed(name, stored))
+            if len(listed) == limit:
                 break
-        return found
+        return listed
 
     def hashes(self) -> set[str]:
         """The hashes of all versions' files."""

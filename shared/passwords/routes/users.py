@@ -246,17 +246,17 @@ def list_users(accounts: Accounts, cursors: Cursors, request: ListUsersRequest) 
         stored, _ = accounts.users.find(accounts.users.key(_name(request.user)))
         return ListUsersResponse([] if stored is None else [_described(stored.user)], None)
     after = "" if request.cursor is None else cursors.decode(request.cursor, str, "list-users")
-    found = accounts.users.page(after, request.limit + 1)
-    shown = found[: request.limit]
-    cursor = cursors.encode(shown[-1].user.user_id, "list-users") if len(found) > len(shown) else None
+    users = accounts.users.page(after, request.limit + 1)
+    shown = users[: request.limit]
+    cursor = cursors.encode(shown[-1].user.user_id, "list-users") if len(users) > len(shown) else None
     return ListUsersResponse([_described(each.user) for each in shown], cursor)
 
 
 def export_users(accounts: Accounts, cursors: Cursors, request: ExportUsersRequest) -> ExportUsersResponse:
     after = "" if request.cursor is None else cursors.decode(request.cursor, str, "export-users")
-    found = accounts.export(after, request.limit + 1)
-    shown = found[: request.limit]
-    cursor = cursors.encode(shown[-1][0].user_id, "export-users") if len(found) > len(shown) else None
+    exported = accounts.export(after, request.limit + 1)
+    shown = exported[: request.limit]
+    cursor = cursors.encode(shown[-1][0].user_id, "export-users") if len(exported) > len(shown) else None
     users = [ExportedUser(**msgspec.structs.asdict(_described(user)), hash=text) for user, text in shown]
     return ExportUsersResponse(users, cursor)
 

@@ -298,11 +298,11 @@ class Finder:
             return
         if len(self._unknown) >= MAX_UNKNOWN_KIDS and not self.keys.knows(kid):
             raise TooCostly("Several ciphertexts of this call have a kid that no key has. Send `key`.")
-        found = False
+        is_known = False
         for candidate in self.keys.find(kid, self._began):
-            found = True
+            is_known = True
             yield candidate
-        if not found:
+        if not is_known:
             self._unknown.add(kid)
 
     def by_name(self, name: str, kid: str | None) -> tuple[Key, list[int]]:

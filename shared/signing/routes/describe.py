@@ -113,7 +113,7 @@ def described(key: Key) -> KeyResponse:
 
 def key_set(keys: list[Key]) -> JwksResponse:
     """The trusted public keys of `keys`: one entry for each `kid`, aliases included."""
-    found: dict[str, dict[str, str]] = {}
+    jwks: dict[str, dict[str, str]] = {}
     for key in keys:
         for number in keyring.published_versions(key.metadata):
             version = key.versions[number]
@@ -121,8 +121,8 @@ def key_set(keys: list[Key]) -> JwksResponse:
             if public is not None:
                 for kid in (version.document.key_id, version.document.alias):
                     if kid:
-                        found.setdefault(kid, {**public, "kid": kid})
-    return JwksResponse(list(found.values()))
+                        jwks.setdefault(kid, {**public, "kid": kid})
+    return JwksResponse(list(jwks.values()))
 
 
 def jwk(metadata: KeyMetadata, version: KeyVersion) -> dict[str, str] | None:

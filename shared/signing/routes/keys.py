@@ -372,9 +372,9 @@ def _refuse_exportable_aes(fields: CreateKeyRequest | ImportKeyRequest, key_type
 def list_keys(keys: KeyStore, cursors: Cursors, fields: ListKeysRequest) -> ListKeysResponse:
     scope = ("list-keys", fields.prefix, fields.deleted)
     after = "" if fields.cursor is None else cursors.decode(fields.cursor, str, *scope)
-    found, more = keys.page(fields.prefix, after, fields.limit, "deleted" if fields.deleted else "active")
-    cursor = cursors.encode(found[-1].name, *scope) if more else None
-    return ListKeysResponse([listed(each.name, each.metadata) for each in found], cursor)
+    page, more = keys.page(fields.prefix, after, fields.limit, "deleted" if fields.deleted else "active")
+    cursor = cursors.encode(page[-1].name, *scope) if more else None
+    return ListKeysResponse([listed(each.name, each.metadata) for each in page], cursor)
 
 
 def get_key(keys: KeyStore, fields: GetKeyRequest) -> Response:

@@ -195,7 +195,7 @@ class KeyStore:
 
         Leaves out the app's own keys, and damaged ones, which it logs.
         """
-        found: list[StoredMetadata] = []
+        listed: list[StoredMetadata] = []
         is_after = bool(after) and after >= prefix
         rows = self.rows.metadata_rows(
             max(prefix, after), prefix + _AFTER_ALL_NAMES, min(limit + 1, 1000), after=is_after
@@ -207,10 +207,10 @@ class KeyStore:
                 continue
             if (stored.metadata.deleted is not None) != (state == "deleted"):
                 continue
-            if len(found) == limit:
-                return found, True
-            found.append(stored)
-        return found, False
+            if len(listed) == limit:
+                return listed, True
+            listed.append(stored)
+        return listed, False
 
     def published(self) -> list[Key]:
         """Every published key as it is now, by name, without the app's own and without damaged ones, which it logs.
@@ -234,16 +234,16 @@ class KeyStore:
         stale = [each.name for each in listed if not self._is_cached(each)]
         if len(stale) > MAX_LOOKUP_READS:
             self._read_published([each for each in listed if each.name in set(stale)], read_at)
-        found = []
+        versions = []
         for stored in listed:
             key = self.cache.peek(stored.name) if self._is_cached(stored) else None
             try:
-                found.append(key or self.refresh(stored.name))
+                versions.append(key or self.refresh(stored.name))
             except UnknownKey:
                 continue  # It was deleted meanwhile.
             except DamagedKey as error:
                 self._note_damage(stored.name, error)
-        return [key for key in found if key.metadata.published]
+        return [key for key in versions if key.metadata.published]
 
     def _is_cached(self, stored: StoredMetadata) -> bool:
         key = self.cache.peek(stored.name)

@@ -199,12 +199,12 @@ class KeyRows:
 
     def rows_after(self, partition: str, row_key: str, limit: int) -> list[Row]:
         """Up to `limit` rows of keys behind a position, in the order of the table."""
-        found = self._table.query(
+        rows = self._table.query(
             "RowKey ge @row and ( PartitionKey gt @partition or ( PartitionKey eq @partition and RowKey gt @after ) )",
             {"row": METADATA_ROW, "partition": partition, "after": row_key},
             page_rows=limit,
         )
-        return [row for _, row in zip(range(limit), found, strict=False)]
+        return [row for _, row in zip(range(limit), rows, strict=False)]
 
     def names_with(self, kid: str) -> list[str]:
         """The names of keys that may have this `kid`, from its index."""

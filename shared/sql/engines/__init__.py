@@ -144,20 +144,20 @@ class Table(msgspec.Struct, frozen=True):
 
 def grouped_indexes(rows: Iterable[Row]) -> list[Index]:
     """Group rows of (index name, unique, column) into indexes. The columns keep their order."""
-    found: dict[str, Index] = {}
+    indexes: dict[str, Index] = {}
     for name, unique, column in rows:
-        found.setdefault(name, Index(name, bool(unique), [])).columns.append(column)
-    return list(found.values())
+        indexes.setdefault(name, Index(name, bool(unique), [])).columns.append(column)
+    return list(indexes.values())
 
 
 def grouped_keys(rows: Iterable[Row]) -> list[ForeignKey]:
     """Group rows of (id, column, table, referenced column) into foreign keys. The columns keep their order."""
-    found: dict[Any, ForeignKey] = {}
+    foreign_keys: dict[Any, ForeignKey] = {}
     for key, column, table, reference in rows:
-        each = found.setdefault(key, ForeignKey([], table, []))
+        each = foreign_keys.setdefault(key, ForeignKey([], table, []))
         each.columns.append(column)
         each.references.append(reference)
-    return list(found.values())
+    return list(foreign_keys.values())
 
 
 class Session(Protocol):

@@ -336,8 +336,8 @@ class MysqlSession:
             translated = self._translated(error)
             if not isinstance(translated, SqlError):
                 raise translated from error
-            if found := _AT_ROW.search(translated.detail):
-                raise RowRefused(start + int(found[2]) - 1, found[1], translated) from error
+            if match := _AT_ROW.search(translated.detail):
+                raise RowRefused(start + int(match[2]) - 1, match[1], translated) from error
             # The message does not say which row: of a duplicate key, for example.
             self._fetch_all("rollback to savepoint strongroom_rows")
             for index, row in enumerate(rows, start):
@@ -359,8 +359,8 @@ class MysqlSession:
             translated = self._translated(error)
             if not isinstance(translated, SqlError):
                 raise translated from error
-            found = _AT_ROW.search(translated.detail)
-            raise RowRefused(index, found[1] if found else None, translated) from error
+            match = _AT_ROW.search(translated.detail)
+            raise RowRefused(index, match[1] if match else None, translated) from error
 
     def _send(self, sql: str) -> int:
         """Run a statement without rows, and return how many rows it matched."""
@@ -417,9 +417,9 @@ class MysqlSession:
             code = [each for each in code if each[0] not in more]
             for text in texts:
                 reached |= identifiers(text, "mysql")
-        if found := tables & reached:
+        if unsafe := tables & reached:
             raise SqlError(
-                f"The table {min(found)} has no transactions: MySQL could not undo a write to it. Send the statement "
+                f"The table {min(unsafe)} has no transactions: MySQL could not undo a write to it. Send the statement "
                 "alone and not as a dry run, or move the table to InnoDB."
             )
 
@@ -463,14 +463,14 @@ class MysqlSession:
             columns, indexes, keys = (self._fetch_all(listed) for listed in (TABLES, INDEXES, KEYS))
         except self._failures as error:
             raise self._translated(error) from error
-        found: dict[str, Table] = {}
+        described: dict[str, Table] = {}
         for name, kind, estimate, column, declared, nullable, key in columns:
-            table = found.setdefault(name, Table(name, "view" if kind == "VIEW" else "table", [], [], [], estimate))
+            table = described.setdefault(name, Table(name, "view" if kind == "VIEW" else "table", [], [], [], estimate))
             table.columns.append(TableColumn(column, declared, nullable == "YES", key == "PRI"))
-        for name, table in found.items():
+        for name, table in described.items():
             table.indexes.extend(grouped_indexes(each[1:] for each in indexes if each[0] == name))
             table.foreign_keys.extend(grouped_keys(each[1:] for each in keys if each[0] == name))
-        return list(found.values())
+        return list(described.values())
 
     def warnings(self) -> list[tuple[str, str]]:
         try:
@@ -511,8 +511,8 @@ class MysqlSession:
 
     def _learn_json(self, fields: Sequence[Any]) -> None:
         """Find out which long text columns, new to this connection, are JSON: MariaDB's JSON is text with a check."""
-        found = {_place(each) for each in fields if each.type_code == BLOB and each.charsetnr != BINARY}
-        new = {each for each in found if each[0] == self._database} - self._is_json.keys()
+        texts = {_column_of(each) for each in fields if each.type_code == BLOB and each.charsetnr != BINARY}
+        new = {each for each in texts if each[0] == self._database} - self._is_json.keys()
         if new:
             with closing(self._connect()) as other:  # Use a second connection: rows are still coming on this one.
                 json = set(_all_rows(other, JSON_COLUMNS))
@@ -531,7 +531,7 @@ class MysqlSession:
             return Column(field.name, _KINDS[kind], convert, _COMPARED.get(_KINDS[kind]), _detail(field))
         if field.charsetnr == BINARY:
             return Column(field.name, "bytes")
-        if self._is_json.get(_place(field)):
+        if self._is_json.get(_column_of(field)):
             return Column(field.name, "json", json_or_text)  # The check may have been dropped since.
         return Column(field.name, "text")
 
@@ -702,7 +702,7 @@ def _timestamp(value: str | None) -> str | None:
     return value if value is None else value.replace(" ", "T", 1)
 
 
-def _place(field: Any) -> tuple[str, str, str]:
+def _column_of(field: Any) -> tuple[str, str, str]:
     """Return a field's database, table and column; "" each if the field is computed."""
     return field.db.decode(), field.org_table, field.org_name
 

@@ -34,7 +34,7 @@ from shared.sql.engines import (
 )
 from shared.sql.engines.postgresql_types import UNKNOWN, Bound, ParameterTypes
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, RowTooLarge, SqlError
-from shared.sql.statements import Scanned, check_params, has_second, original_place, scan
+from shared.sql.statements import Scanned, check_params, has_second, original_position, scan
 from shared.sql.values import (
     FETCH_BYTES,
     MAX_ROW_BYTES,
@@ -87,7 +87,7 @@ EXPLAIN = "EXPLAIN "
 CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 """Statements that change rows, and no table."""
 
-_COPY_PLACE = re.compile(r"^COPY .*?, \w+ (\d+)(?:, \w+ (.+?)(?::|$))?", re.MULTILINE)
+_COPY_POSITION = re.compile(r"^COPY .*?, \w+ (\d+)(?:, \w+ (.+?)(?::|$))?", re.MULTILINE)
 """The line, and the column, in the context of an error of COPY, in any language of the server."""
 
 NOT_A_CURSOR = frozenset({"0A000", "42601", "42P11"})
@@ -339,15 +339,15 @@ class PostgresSession:
                     count += 1
                     copy.write_row(row)
         except self._failures as error:
-            found = _COPY_PLACE.search(getattr(getattr(error, "diag", None), "context", None) or "")
-            index = int(found[1]) - 1 if found else None if getattr(error, "sqlstate", None) else count - 1
+            match = _COPY_POSITION.search(getattr(getattr(error, "diag", None), "context", None) or "")
+            index = int(match[1]) - 1 if match else None if getattr(error, "sqlstate", None) else count - 1
             translated = self._translated(error)
             if isinstance(translated, SqlError):
-                raise RowRefused(index, found[2] if found else None, translated) from error
+                raise RowRefused(index, match[2] if match else None, translated) from error
             raise translated from error
 
     def _upsert(self, load: Load, rows: Sequence[Row]) -> None:
-        text = load.insert(f"({', '.join(f'${place}' for place in range(1, len(load.columns) + 1))})")
+        text = load.insert(f"({', '.join(f'${number}' for number in range(1, len(load.columns) + 1))})")
         values = [[each if isinstance(each, bytes) else Bound(each, UNKNOWN) for each in row] for row in rows]
         self._own("SAVEPOINT strongroom_rows")
         try:
@@ -407,19 +407,20 @@ class PostgresSession:
         self._own(reset + SEED_RESET.format(random()) if self._may_seed else reset)  # noqa: S311
 
     def tables(self) -> list[Table]:
-        found: dict[str, Table] = {}
+        described: dict[str, Table] = {}
         for name, kind, estimate, column, declared, nullable, key in self._own(TABLES).fetchall():
-            table = found.setdefault(name, Table(name, kind, [], [], [], estimate))
+            table = described.setdefault(name, Table(name, kind, [], [], [], estimate))
             table.columns.append(TableColumn(column, declared, nullable, key))
         for listed, group in ((INDEXES, grouped_indexes), (KEYS, grouped_keys)):
             by_table: dict[str, list[Row]] = {}
             for name, *row in self._own(listed).fetchall():
                 by_table.setdefault(name, []).append(tuple(row))
             for name, rows in by_table.items():
-                if name in found:
-                    target: list[Any] = found[name].indexes if group is grouped_indexes else found[name].foreign_keys
+                if name in described:
+                    table = described[name]
+                    target: list[Any] = table.indexes if group is grouped_indexes else table.foreign_keys
                     target += group(rows)
-        return list(found.values())
+        return list(described.values())
 
     def warnings(self) -> list[tuple[str, str]]:
         return [(code, detail) for code, detail in self._own(WARNINGS).fetchall()]
@@ -446,7 +447,7 @@ class PostgresSession:
             return Columns()
         # Written by hand: psycopg's own description takes as long as a short query.
         return _columns(
-            tuple([(result.fname(place), result.ftype(place), result.fmod(place)) for place in range(result.nfields)])
+            tuple([(result.fname(index), result.ftype(index), result.fmod(index)) for index in range(result.nfields)])
         )
 
     def _translated(
@@ -480,11 +481,11 @@ class PostgresSession:
             return MultipleStatements(ONE_STATEMENT)
         self._types.failed(state)
         diag = error.diag
-        place = ""
+        position = ""
         if scanned is not None and diag.statement_position:
-            place = f", at character {original_place(scanned, int(diag.statement_position) - before)}"
+            position = f", at character {original_position(scanned, int(diag.statement_position) - before)}"
         hint = f" {diag.message_hint}" if diag.message_hint else ""
-        return SqlError(f"{diag.message_primary}.{hint} ({state}{place})")
+        return SqlError(f"{diag.message_primary}.{hint} ({state}{position})")
 
 
 def _roots() -> str:
@@ -548,12 +549,12 @@ def _stream_cursor() -> Any:
                 load.set_pgresult(result, set_loaders=False)
                 row = load.load_row(0, tuple)
                 row_bytes = 0
-                for place, value in enumerate(row):
+                for index, value in enumerate(row):
                     kind = type(value)
                     if kind is str or kind is bytes:
                         row_bytes += len(value)
                     elif kind is list or kind is tuple:
-                        row_bytes += len(result.get_value(0, place) or b"")
+                        row_bytes += len(result.get_value(0, index) or b"")
                 if row_bytes > MAX_ROW_BYTES:
                     raise RowTooLarge(ROW_TOO_LARGE)
                 size += row_bytes
@@ -666,7 +667,7 @@ where current_setting('temp_file_limit') = '-1'
 """
 """What the reader's role may do beyond reading, or without a bound: a code and a sentence for each."""
 _NAME = "case when n.nspname = any (current_schemas(false)) then c.relname else n.nspname || '.' || c.relname end"
-_OURS = """
+_USER_RELATIONS = """
 c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
 and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg_toast%'
 """
@@ -677,7 +678,7 @@ select {_NAME}, case when c.relkind in ('v', 'm') then 'view' else 'table' end,
        exists (select 1 from pg_index i where i.indrelid = c.oid and i.indisprimary and a.attnum = any (i.indkey))
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-where {_OURS} and has_column_privilege(c.oid, a.attnum, 'select')
+where {_USER_RELATIONS} and has_column_privilege(c.oid, a.attnum, 'select')
 order by n.nspname, c.relname, a.attnum
 """  # noqa: S608 - built from constants.
 INDEXES = f"""
@@ -686,7 +687,7 @@ from pg_class c join pg_namespace n on n.oid = c.relnamespace
 join pg_index i on i.indrelid = c.oid join pg_class x on x.oid = i.indexrelid
 cross join unnest(i.indkey) with ordinality as k (number, place)
 left join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number
-where {_OURS} order by 1, x.relname, k.place
+where {_USER_RELATIONS} order by 1, x.relname, k.place
 """  # noqa: S608
 KEYS = f"""
 select {_NAME}, o.oid, a.attname, o.confrelid::regclass::text, b.attname
@@ -694,5 +695,5 @@ from pg_constraint o join pg_class c on c.oid = o.conrelid join pg_namespace n o
 cross join unnest(o.conkey, o.confkey) with ordinality as k (number, there, place)
 join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number
 join pg_attribute b on b.attrelid = o.confrelid and b.attnum = k.there
-where o.contype = 'f' and {_OURS} order by 1, o.conname, k.place
+where o.contype = 'f' and {_USER_RELATIONS} order by 1, o.conname, k.place
 """  # noqa: S608

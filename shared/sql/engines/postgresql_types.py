@@ -1,7 +1,7 @@
 """The types of a statement's parameters on PostgreSQL.
 
 PostgreSQL deduces the type of `$1` from the statement, but gives up in three cases: in a cursor's statement, where one
-parameter occurs in places of different types (`:q is null or name = :q`), and where any type would do
+parameter occurs in positions of different types (`:q is null or name = :q`), and where any type would do
 (`concat(?, 'x')`). So the app has the statement parsed once, and sends the values with the types that come back.
 """
 
@@ -114,11 +114,11 @@ class ParameterTypes:
             undo()
         split_text, split_values = _split(scanned, values)
         oids = self._described(split_text, split_values, undo)
-        # Use one type for each parameter if all the places that determine a type agree.
-        found: list[set[int]] = [set() for _ in values]
+        # Use one type for each parameter if all positions that determine a type agree.
+        deduced: list[set[int]] = [set() for _ in values]
         for index, oid in zip(_indexes(scanned), oids, strict=True):
-            found[index].add(oid)
-        merged = [each - {TEXT} if len(each) > 1 else each for each in found]
+            deduced[index].add(oid)
+        merged = [each - {TEXT} if len(each) > 1 else each for each in deduced]
         if all(len(each) == 1 for each in merged):
             return False, [next(iter(each)) for each in merged]
         return True, oids
@@ -214,8 +214,8 @@ def _undeclared(value: Scalar, oid: int) -> int:
 
 def _indexes(scanned: Scanned) -> list[int]:
     """Return the index of the value for each occurrence of a parameter."""
-    places = {name: index for index, name in enumerate(scanned.names)}
-    return [places[slot] if isinstance(slot, str) else slot - 1 for slot in scanned.slots]
+    indexes = {name: index for index, name in enumerate(scanned.names)}
+    return [indexes[slot] if isinstance(slot, str) else slot - 1 for slot in scanned.slots]
 
 
 def _split(scanned: Scanned, values: list[Scalar]) -> tuple[str, list[Scalar]]:

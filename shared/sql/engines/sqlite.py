@@ -529,7 +529,7 @@ class SqliteSession:
             self.deadline = deadline
 
     def tables(self) -> list[Table]:
-        found = self._rows(
+        listed = self._rows(
             "select name, case type when 'virtual' then 'table' else type end from pragma_table_list "
             "where schema = 'main' and type in ('table', 'view', 'virtual') and substr(name, 1, 7) <> 'sqlite_' "
             "order by name"
@@ -539,7 +539,7 @@ class SqliteSession:
         except SqlError:
             estimates = {}  # The table has no statistics: nobody ran ANALYZE.
         tables = []
-        for name, kind in found:
+        for name, kind in listed:
             try:
                 columns, indexes, keys = (self._rows(statement, (name,)) for statement in (COLUMNS, INDEXES, KEYS))
             except SqlError:  # A view of a table that no longer exists.
@@ -735,5 +735,5 @@ def _translate(error: Exception, sql: str, denied: str, *, writes: bool) -> Stro
         getattr(error, "result", 0), "SQLITE_ERROR"
     )
     offset = getattr(error, "error_offset", -1)
-    place = f", at character {len(sql.encode()[:offset].decode(errors='ignore')) + 1}" if offset >= 0 else ""
-    return SqlError(f"{error} ({code}{place})")
+    position = f", at character {len(sql.encode()[:offset].decode(errors='ignore')) + 1}" if offset >= 0 else ""
+    return SqlError(f"{error} ({code}{position})")

@@ -225,10 +225,10 @@ class _Import:
         try:
             yield session.query("select * from data", (), rows=0, explain=False)
         except (SqlError, UnreadableData) as error:
-            found = _CSV_LINE.search(error.detail)
-            if found is None:
+            match = _CSV_LINE.search(error.detail)
+            if match is None:
                 raise
-            raise InvalidRow(f"Line {found[1]}: {found[2].strip()}.") from error
+            raise InvalidRow(f"Line {match[1]}: {match[2].strip()}.") from error
         finally:
             session.end()
 
@@ -355,7 +355,7 @@ class _Batches:
         if not self._is_json:
             return converted(batch, self._cursor.columns.converts) if batch else batch
         known = set(self.names)
-        found: list[Row] = []
+        read: list[Row] = []
         for index, row in enumerate(batch):
             each = self._object(row)
             if each is None:
@@ -366,8 +366,8 @@ class _Batches:
                     f"{rows.name(rows.line + index)} has the column {extra[:60]!r}, which no row among the first "
                     f"{BATCH_ROWS} has. Add it to the first row, as null."
                 )
-            found.append(tuple([_value(each.get(name)) for name in self.names]))
-        return found
+            read.append(tuple([_value(each.get(name)) for name in self.names]))
+        return read
 
     def _object(self, row: Row) -> dict[str, msgspec.Raw] | None:
         text = row[0].text if type(row[0]) is Json else row[0]
