@@ -40,6 +40,7 @@ DATABASE = ".data/main.sqlite"
 KEYS = DATA / "host-keys.json"
 HOST_STOP_SECONDS = 15
 GROUP_STOP_SECONDS = 2
+WARNINGS_SECONDS = 5
 CORE_TOOLS_NODE = 22
 """The Node that version 4.15 of Core Tools requires; npm leaves the package out, without a message, on an older one."""
 
@@ -344,6 +345,7 @@ def watch(host: subprocess.Popen[bytes], azurite: Azurite | None, port: int, key
         if not alive and is_alive(port):
             alive = True
             print_examples(port, key, console=settings.values.get("STRONGROOM_CONSOLE", "").lower() != "false")
+            print_warnings(port, key)
         time.sleep(0.2)
     return 0
 
@@ -357,6 +359,23 @@ def is_alive(port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def print_warnings(port: int, key: str) -> None:
+    """Print what `health-details` says about wrong settings and services that are down."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WARNINGS_SECONDS)
+    try:
+        connection.request("GET", "/api/health/details", headers={"x-functions-key": key} if key else {})
+        details = json.loads(connection.getresponse().read())
+        down = [name for name, service in details["services"].items() if service["status"] == "down"]
+        lines = [f"The service {name} is down. Check its settings: docs/settings.md." for name in down]
+        lines += [advice["detail"] for advice in details["warnings"]]
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        return  # The app serves; a slow database must not hold up the start.
+    finally:
+        connection.close()
+    for line in lines:
+        print(f"Warning: {line}", flush=True)
 
 
 def console_link(api: str, key: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from shared import health
 from shared.health import Health, Probe, check_details, check_health
+from shared.identity.settings import issuer_warnings, load_other_issuers
 from tests.support import App, StartApp
 
 
@@ -113,3 +114,41 @@ def test_the_details_need_a_key(start_app: StartApp) -> None:
     assert details["services"]["database-payroll"]["status"] == "down"
     assert details["services"]["database-main"]["status"] == "ok"
     assert details["warnings"] == []
+
+
+def test_wrong_references_are_warnings(start_app: StartApp) -> None:
+    """health-details names each setting that refers to something that is not there: a database, a key, a domain."""
+    app = start_app(
+        {
+            "STRONGROOM_PUBLIC_DATABASES": "main, mian",
+            "STRONGROOM_PEPPER_KEY": "no-such-key",
+            "STRONGROOM_URL": "https://app.example.org",
+            "STRONGROOM_RP_ID": "example.com",
+        }
+    )
+    with app.client() as client:
+        warnings = client.get("/api/health/details").json()["warnings"]
+    listed = {(each["code"], each["subject"]): each["detail"] for each in warnings}
+    assert listed.keys() == {
+        ("unknown-public-database", "STRONGROOM_PUBLIC_DATABASES"),
+        ("pepper-key-unusable", "STRONGROOM_PEPPER_KEY"),
+        ("rp-id-without-origin", "STRONGROOM_RP_ID"),
+    }
+    assert "'mian'" in listed["unknown-public-database", "STRONGROOM_PUBLIC_DATABASES"]
+
+
+@pytest.mark.parametrize("rp_id", ["app.example.org", "example.org"])
+def test_right_references_are_no_warnings(start_app: StartApp, rp_id: str) -> None:
+    """A defined public database, and an RP ID that is the host of STRONGROOM_URL or its parent domain, are right."""
+    settings = {"STRONGROOM_PUBLIC_DATABASES": "MAIN", "STRONGROOM_RP_ID": rp_id}
+    with start_app(settings | {"STRONGROOM_URL": "https://app.example.org"}).client() as client:
+        assert client.get("/api/health/details").json()["warnings"] == []
+
+
+def test_an_issuer_without_an_audience_is_a_warning() -> None:
+    """A trusted issuer without an audience is a warning where this app has none of its own."""
+    others = load_other_issuers({"TRUSTED_ISSUER_A": "https://login.example.org"})
+    assert [(code, name) for code, name, _ in issuer_warnings(others, "")] == [
+        ("issuer-without-audience", "TRUSTED_ISSUER_A")
+    ]
+    assert not list(issuer_warnings(others, "https://app.example.org/api"))

@@ -1,12 +1,12 @@
 """Sign-in: the routes, and how the app builds their stores and services."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from shared.capability import Capability
 from shared.errors import InvalidSetting
-from shared.identity.settings import issuer_warnings, load_other_issuers, load_settings
+from shared.identity.settings import issuer_warnings, load_other_issuers, load_settings, passkey_warnings
 from shared.once import Once
 from shared.settings import Settings
 from shared.web import DELETE, FUNCTION, GET, PATCH, POST, PUBLIC, SESSION, Operation, Route, Session
@@ -167,6 +167,11 @@ def build(
         factors().forget(rows)
         subjects().forget(rows)
 
+    def warnings() -> Iterator[tuple[str, str, str]]:
+        yield from passkey_warnings(settings)
+        is_own = bool(core.url) or bool(environ.get("STRONGROOM_AUDIENCE", "").strip())
+        yield from issuer_warnings(others, settings.audience if is_own else "")
+
     sign_in_access = PUBLIC if settings.public_sign_in else FUNCTION
     sign_up_access = PUBLIC if settings.public_sign_up else FUNCTION
     by = "STRONGROOM_PUBLIC_SIGN_IN"
@@ -201,7 +206,7 @@ def build(
             Route("finish-sso", "sso/{provider}/callback", GET, PUBLIC, single_sign_on),
         ),
         expiring={"sessions": sessions, "tickets": tickets, "addresses": addresses, "factors": factors},
-        warnings=lambda: issuer_warnings(others),
+        warnings=warnings,
         authenticate=authenticate,
         removed=removed,
         callers=callers,

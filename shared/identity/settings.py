@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -141,10 +142,32 @@ def load_other_issuers(environ: Mapping[str, str]) -> OtherIssuers:
     return OtherIssuers(tuple(trusted), tuple(providers))
 
 
-def issuer_warnings(others: OtherIssuers) -> Iterator[tuple[str, str, str]]:
-    """A code, the name of a setting and a sentence for each endpoint of several tenants without a list of them."""
+def passkey_warnings(settings: IdentitySettings) -> Iterator[tuple[str, str, str]]:
+    """A code, the name of the setting and a sentence if no page can use passkeys.
+
+    A page's host must be the RP ID, or a subdomain of it (WebAuthn Level 3, section 5.1.2).
+    """
+    hosts = [urlsplit(origin).hostname or "" for origin in settings.origins]
+    if hosts and not any(f".{host}".endswith(f".{settings.rp_id}") for host in hosts):
+        detail = (
+            f"STRONGROOM_RP_ID is {settings.rp_id}, and no origin of STRONGROOM_URL and STRONGROOM_ORIGINS is in this "
+            "domain, so no page can use passkeys. Correct one of these settings."
+        )
+        yield "rp-id-without-origin", "STRONGROOM_RP_ID", detail
+
+
+def issuer_warnings(others: OtherIssuers, audience: str) -> Iterator[tuple[str, str, str]]:
+    """A code, the name of a setting and a sentence for each issuer whose tokens are never accepted, or too widely.
+
+    `audience` is this app's own; "" if STRONGROOM_URL and STRONGROOM_AUDIENCE are unset.
+    """
     from shared.identity.issuers import may_be_shared
 
+    for each in others.trusted:
+        if not (each.audiences or audience):
+            name = f"TRUSTED_ISSUER_{each.name}"
+            detail = f"Set {name}_AUDIENCE: without it, only requests that name an audience accept its tokens."
+            yield "issuer-without-audience", name, detail
     variables = [(f"TRUSTED_ISSUER_{each.name}", each) for each in others.trusted]
     variables += [(f"SSO_{each.issuer.name}", each.issuer) for each in others.providers]
     for variable, issuer in variables:

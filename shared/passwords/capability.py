@@ -63,6 +63,22 @@ def build(
         if settings.pepper_key:
             yield Probe("pepper-key", "keys", lambda: keys().current_version(settings.pepper_key))
 
+    def warnings() -> Iterator[tuple[str, str, str]]:
+        """For a pepper key that does not exist or cannot encrypt."""
+        from shared.errors import StrongroomError, Unavailable
+
+        if not settings.pepper_key:
+            return
+        try:
+            keys().current_version(settings.pepper_key)
+        except Unavailable:
+            return  # The probe reports it.
+        except StrongroomError as error:
+            name = settings.pepper_key
+            reason = error.detail or f"{error.title}."
+            detail = f"STRONGROOM_PEPPER_KEY names {name}. {reason} Create an AES-256 key {name}, or name another key."
+            yield "pepper-key-unusable", "STRONGROOM_PEPPER_KEY", detail
+
     return Passwords(
         routes=(
             Route("hash-password", "hash-password", POST, FUNCTION, passwords),
@@ -83,5 +99,6 @@ def build(
         ),
         expiring={"users": attempts},
         probes=probes,
+        warnings=warnings,
         accounts=accounts,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.capability import Capability
 from shared.once import Once
-from shared.sql.settings import load_settings, public_databases
+from shared.sql.settings import load_settings, public_databases, public_warnings
 from shared.web import DELETE, FUNCTION, GET, GET_POST, POST, PUBLIC, PUT, Cursors, Operation, Route
 
 if TYPE_CHECKING:
@@ -100,9 +100,10 @@ def build(
         return operations(databases(), query_store(), callers(), cursors, public)
 
     def warnings() -> Iterator[tuple[str, str, str]]:
-        """For each reader that may do more than it should."""
+        """For each public database that is not defined, and each reader that may do more than it should."""
         from shared.errors import StrongroomError
 
+        yield from public_warnings(public, settings.keys())
         for database in databases():
             try:
                 advice = database.warnings()

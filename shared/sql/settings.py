@@ -1,12 +1,13 @@
 """The settings of SQL: `DATABASE_<NAME>`, `DATABASE_<NAME>_WRITE` and `STRONGROOM_PUBLIC_DATABASES`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
 from shared.errors import InvalidSetting
+from shared.settings import shown
 
 DATABASE_URLS = ("sqlite:///", "blob://", "blobs://", "postgresql://", "postgres://", "mysql://", "mariadb://")
 
@@ -66,6 +67,13 @@ def public_databases(environ: Mapping[str, str]) -> frozenset[str]:
     """The names in `STRONGROOM_PUBLIC_DATABASES`, in lower case: the databases that public queries may read."""
     names = environ.get("STRONGROOM_PUBLIC_DATABASES", "").lower().split(",")
     return frozenset(name.strip() for name in names if name.strip())
+
+
+def public_warnings(public: Set[str], databases: Set[str]) -> Iterator[tuple[str, str, str]]:
+    """A code, the name of the setting and a sentence for each public database that no setting defines."""
+    for name in sorted(public - databases):
+        detail = f"STRONGROOM_PUBLIC_DATABASES contains {shown(name)}, which no setting DATABASE_<NAME> defines. "
+        yield "unknown-public-database", "STRONGROOM_PUBLIC_DATABASES", f"{detail}Correct the name, or remove it."
 
 
 def _check_folder(name: str, container: str, prefix: str) -> None:

@@ -34,8 +34,12 @@ class Run:
 
     def wait_until_running(self) -> str:
         """The output up to the examples, once the app runs."""
+        return self.wait_for("Ctrl-C ends it.")
+
+    def wait_for(self, text: str) -> str:
+        """The output, once it contains the text."""
         deadline = time.monotonic() + WAIT_SECONDS
-        while "Ctrl-C ends it." not in self.output:
+        while text not in self.output:
             assert self.process.poll() is None, self.output
             assert time.monotonic() < deadline, self.output
             time.sleep(0.05)

@@ -94,6 +94,14 @@ def test_a_first_start_leads_to_four_calls_that_work(checkout: Checkout) -> None
     assert "setosa" in str(predicted["predictions"])
 
 
+def test_warnings(checkout: Checkout) -> None:
+    """Start prints the warnings about the settings, with keys required, too, and serves."""
+    run = checkout.start(environ={"AUTH": "true", "STRONGROOM_PUBLIC_DATABASES": "main,mian"})
+    line = "Warning: STRONGROOM_PUBLIC_DATABASES contains 'mian', which no setting DATABASE_<NAME> defines."
+    run.wait_for(line)
+    assert run.output.count("Warning: ") == 1
+
+
 def test_data_is_kept(checkout: Checkout) -> None:
     """What a user changed, added or deleted is so after Ctrl-C and a second start, which installs and seeds nothing."""
     run = checkout.start()
