@@ -62,7 +62,8 @@ def check_alone(fields: Fields, kind: type[Fields]) -> None:
 def respond_batch(items: Sequence[object], kind: type[Item], respond: Callable[[Item], object]) -> BatchResponse:
     """The result of `respond` for each item, or a problem. One bad item never affects another.
 
-    Raises Unavailable if a backing service is down: then the whole batch should be repeated.
+    The mechanism repeats the `reference` of an item of a type that has one: results need only a field for it. Raises
+    Unavailable if a backing service is down: then the whole batch should be repeated.
     """
     return respond_together(items, kind, respond, lambda results: results)
 
@@ -94,8 +95,17 @@ def respond_together(
             positions.append(position)
             results.append(None)
     for position, result in zip(positions, respond(prepared) if prepared else (), strict=True):
-        results[position] = _problem(result, items[position]) if isinstance(result, StrongroomError) else result
+        results[position] = _referenced(result, items[position])
     return BatchResponse(results)
+
+
+def _referenced(result: object, item: Any) -> object:
+    """The result of an item, with the item's reference."""
+    if isinstance(result, StrongroomError):
+        return _problem(result, item)
+    if "reference" in item and isinstance(result, msgspec.Struct):
+        return msgspec.structs.replace(result, reference=item["reference"])
+    return result
 
 
 def _problem(error: StrongroomError, item: object) -> dict[str, object]:

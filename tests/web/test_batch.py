@@ -2,11 +2,12 @@
 
 import logging
 
+import msgspec
 import pytest
 
 from shared.errors import InvalidRequest, StorageUnavailable, UnknownUser
 from shared.web import Fields
-from shared.web.batch import check_alone, respond_batch, respond_together
+from shared.web.batch import Reference, check_alone, respond_batch, respond_together
 
 
 class NumberItem(Fields, frozen=True):
@@ -72,3 +73,30 @@ def test_a_call_without_a_batch_needs_the_fields_of_an_item() -> None:
     with pytest.raises(InvalidRequest) as raised:
         check_alone(NumberRequest(), NumberItem)
     assert [each.field for each in raised.value.errors] == ["number", "text"]
+
+
+class ReferencedItem(NumberItem, frozen=True):
+    """An item with a reference."""
+
+    reference: Reference | msgspec.UnsetType = msgspec.UNSET
+
+
+class Doubled(msgspec.Struct, frozen=True):
+    """The result of an item."""
+
+    number: int
+    reference: str | msgspec.UnsetType = msgspec.UNSET
+
+
+def test_a_reference_comes_back_with_the_result_or_the_problem() -> None:
+    """The reference of an item is in its result, and in its problem if it is valid itself."""
+    batch = [
+        {"number": 1, "text": "x", "reference": "one"},
+        {"number": 2, "text": "x"},
+        {"number": "3", "text": "x", "reference": "three"},
+        {"number": 4, "text": "x", "reference": 4},
+        {"number": 5, "text": "x", "reference": "5" * 257},
+    ]
+    results = respond_batch(batch, ReferencedItem, lambda item: Doubled(item.number * 2)).results
+    assert results[:2] == [Doubled(2, "one"), Doubled(4)]
+    assert [each.get("reference") for each in results[2:]] == ["three", None, None]

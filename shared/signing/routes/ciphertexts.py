@@ -183,7 +183,6 @@ def _encrypt(keys: KeyStore, caller: Caller, item: EncryptShared, common: Encryp
         key.versions[number].document.key_id,
         jwe.algorithms_for(key.metadata.type)[0],
         ciphertext,
-        item.reference if isinstance(item, EncryptItem) else msgspec.UNSET,
     )
 
 
@@ -209,7 +208,6 @@ def _decrypt(finder: "Finder", item: DecryptShared, common: DecryptRequest) -> D
         version=number,
         plaintext_base64=encode_base64(plaintext),
         plaintext=text,
-        reference=item.reference if isinstance(item, DecryptItem) else msgspec.UNSET,
     )
 
 
@@ -240,7 +238,6 @@ def _generate_data_key(
         version=number,
         ciphertext=_sealed(key, number, data_key, _bytes(item.associated_data)),
         plaintext_base64=msgspec.UNSET if wrapped_only else encode_base64(data_key),
-        reference=item.reference if isinstance(item, GenerateDataKeyItem) else msgspec.UNSET,
     )
 
 
@@ -260,7 +257,6 @@ def _rewrap(finder: "Finder", item: RewrapShared, common: RewrapRequest) -> Rewr
         key=key.name,
         version=number,
         ciphertext=_sealed(key, number, plaintext, envelope.associated_data),
-        reference=item.reference if isinstance(item, RewrapItem) else msgspec.UNSET,
     )
 
 

@@ -210,8 +210,7 @@ def _sign(keys: KeyStore, caller: Caller, item: SignShared, common: SignRequest)
         detached = form == "jws-detached"
         begun, signed = jws.begin(jws.header(algorithm, document.key_id, detached), message, detached)
         signature = jws.finish(begun, algorithms.sign(version.private_key, algorithm, signed))
-    reference = item.reference if isinstance(item, SignItem) else msgspec.UNSET
-    return SignResponse(name, number, document.key_id, algorithm, signature, reference)
+    return SignResponse(name, number, document.key_id, algorithm, signature)
 
 
 def _signing_version(keys: KeyStore, caller: Caller, name: str, wanted: int | None) -> tuple[Key, int]:
@@ -290,7 +289,6 @@ def _verify(call: _Call, item: VerifyShared, common: VerifyRequest) -> VerifyRes
     if item.signature is None:
         raise invalid_field("signature", "`signature` is missing.")
     message = _message(item.message, item.message_base64)
-    reference = item.reference if isinstance(item, VerifyItem) else msgspec.UNSET
     expected = _expected(call.keys, item, common)
     number: int | None = None
     key = expected.key
@@ -301,13 +299,11 @@ def _verify(call: _Call, item: VerifyShared, common: VerifyRequest) -> VerifyRes
         else:
             number, key = _matching_version(call, key, claim, expected.version)
     except SignatureMismatch as error:
-        return _mismatch(call.keys, expected, error, reference)
+        return _mismatch(call.keys, expected, error)
     if key is not None and number is not None and (refusal := keyring.refusal(key.metadata, number)):
-        return _refused(key, number, expected.algorithm, refusal, reference)
+        return _refused(key, number, expected.algorithm, refusal)
     if claim.token is None or message is not None:
-        return VerifyResponse(
-            valid=True, key=expected.name, version=number, algorithm=expected.algorithm, reference=reference
-        )
+        return VerifyResponse(valid=True, key=expected.name, version=number, algorithm=expected.algorithm)
     return VerifyResponse(
         valid=True,
         key=expected.name,
@@ -315,7 +311,6 @@ def _verify(call: _Call, item: VerifyShared, common: VerifyRequest) -> VerifyRes
         algorithm=expected.algorithm,
         message=_as_text(claim.token.payload),
         message_base64=claim.token.encoded_payload,
-        reference=reference,
     )
 
 
@@ -394,9 +389,7 @@ def _matching_version(call: _Call, key: Key, claim: _Claim, wanted: int | None) 
     raise SignatureMismatch
 
 
-def _mismatch(
-    keys: KeyStore, expected: _Expected, error: SignatureMismatch, reference: str | msgspec.UnsetType
-) -> VerifyResponse:
+def _mismatch(keys: KeyStore, expected: _Expected, error: SignatureMismatch) -> VerifyResponse:
     reason: Reason = "malformed" if isinstance(error, MalformedSignature) else "mismatch"
     if (
         reason == "mismatch"
@@ -412,13 +405,10 @@ def _mismatch(
         algorithm=expected.algorithm,
         reason=reason,
         signature_valid=False,
-        reference=reference,
     )
 
 
-def _refused(
-    key: Key, number: int, algorithm: Algorithm, reason: Reason, reference: str | msgspec.UnsetType
-) -> VerifyResponse:
+def _refused(key: Key, number: int, algorithm: Algorithm, reason: Reason) -> VerifyResponse:
     disabled_at, revocation = key.metadata.disabled.get(number), key.metadata.revoked.get(number)
     return VerifyResponse(
         valid=False,
@@ -431,7 +421,6 @@ def _refused(
         disabled_at=msgspec.UNSET if disabled_at is None else rfc3339(disabled_at),
         revoked_at=msgspec.UNSET if revocation is None else rfc3339(revocation.at),
         revocation_reason=msgspec.UNSET if revocation is None else revocation.reason,
-        reference=reference,
     )
 
 
