@@ -27,6 +27,14 @@ _TYPE = re.compile(
 )
 
 
+class DataFile(msgspec.Struct, frozen=True):
+    """A file: its size in bytes, and its ETag with quotes."""
+
+    name: str
+    size: int
+    etag: str
+
+
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Options for reading files that the files themselves do not determine."""
 

@@ -10,7 +10,7 @@ import msgspec
 
 from shared.data.queries import Queries
 from shared.data.store.queries import DataQuery
-from shared.datafiles import FILE_ERRORS, FileFormat, FilesFormat, FilesPath, Options, UnreadableData
+from shared.datafiles import FILE_ERRORS, DataFile, FileFormat, FilesFormat, FilesPath, Options, UnreadableData
 from shared.errors import (
     Busy,
     QueryTimeout,
@@ -35,14 +35,6 @@ class DescribeDataRequest(Fields, frozen=True, kw_only=True):
     file_format: FilesFormat | None = None
     options: Options | None = None
     timeout_ms: Annotated[int, time_limit(60_000)] = 5000
-
-
-class DataFile(msgspec.Struct, frozen=True):
-    """A file: its size in bytes, and its ETag with quotes."""
-
-    name: str
-    size: int
-    etag: str
 
 
 class DataColumn(msgspec.Struct, frozen=True):

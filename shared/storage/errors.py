@@ -1,6 +1,18 @@
 """Errors of the storage package: requests that storage refuses, and writes of unknown outcome."""
 
-from shared.errors import Conflict, NotFound, Refused, StorageUnavailable, StrongroomError, Unavailable
+from shared.errors import (
+    Busy,
+    Conflict,
+    NotFound,
+    Refused,
+    StorageForbidden,
+    StorageUnavailable,
+    StrongroomError,
+    Unavailable,
+)
+
+OUTAGES = (Busy, StorageUnavailable, StorageForbidden)
+"""The errors that every function that calls storage may return."""
 
 
 class StorageNotConfigured(StorageUnavailable):

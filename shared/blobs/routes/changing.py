@@ -9,7 +9,6 @@ from msgspec import Meta
 
 from shared.blobs.routes.fields import (
     IN_CONTAINER,
-    OUTAGES,
     NewName,
     RehydratePriority,
     Snapshot,
@@ -19,7 +18,7 @@ from shared.blobs.routes.fields import (
 )
 from shared.blobs.store.blobs import BlobStore, Target
 from shared.errors import PreconditionFailed, StorageUnavailable
-from shared.storage.errors import BlobConflict, UnknownBlob, UnsupportedByAccount
+from shared.storage.errors import OUTAGES, BlobConflict, UnknownBlob, UnsupportedByAccount
 from shared.storage.fields import BlobName, ContainerName
 from shared.storage.names import check_name
 from shared.web import Example, Fields, Operation, rfc3339

@@ -7,11 +7,11 @@ import msgspec
 from msgspec import Meta
 
 from shared.blobs.errors import ContainerNotEmpty
-from shared.blobs.routes.fields import IN_CONTAINER, OUTAGES, Metadata, check_metadata
+from shared.blobs.routes.fields import IN_CONTAINER, Metadata, check_metadata
 from shared.blobs.store.blobs import BlobStore
 from shared.blobs.store.listings import ListingStore
 from shared.storage.containers import check_container
-from shared.storage.errors import ContainerExists, ReservedContainer
+from shared.storage.errors import OUTAGES, ContainerExists, ReservedContainer
 from shared.storage.fields import ContainerName
 from shared.web import Example, Fields, Operation, Response, rfc3339
 

@@ -5,12 +5,11 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from shared.blobs.names import name_in_path
-from shared.errors import Busy, StorageForbidden, StorageUnavailable, UnknownContainer, invalid_field
+from shared.errors import UnknownContainer, invalid_field
 from shared.storage.errors import ReservedContainer
 from shared.storage.names import check_name
 from shared.web import Request
 
-OUTAGES = (Busy, StorageUnavailable, StorageForbidden)
 IN_CONTAINER = (ReservedContainer, UnknownContainer)
 """What every function that names a container may raise."""
 

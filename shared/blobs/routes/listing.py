@@ -11,10 +11,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from shared.blobs import formats
 from shared.blobs.listing import PAGE_ITEMS, Blob, Container, Item, Prefix, glob_filter, narrow
-from shared.blobs.routes.fields import IN_CONTAINER, OUTAGES
+from shared.blobs.routes.fields import IN_CONTAINER
 from shared.blobs.store.listings import ListingStore
 from shared.blobs.summary import PrefixTotal, Summing, TierTotal, Totals, prefix_totals, tier_totals
 from shared.errors import invalid_field
+from shared.storage.errors import OUTAGES
 from shared.storage.fields import IN_XML, BlobPrefix, ContainerName
 from shared.web import Cursor, Cursors, Example, Fields, Operation, Response
 from shared.web.fields import time_limit

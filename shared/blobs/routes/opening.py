@@ -21,14 +21,13 @@ from shared.blobs.downloads import (
 )
 from shared.blobs.errors import BlobTooLarge, ScriptDestination, UnknownShare
 from shared.blobs.names import name_in_path
-from shared.blobs.routes.fields import OUTAGES
 from shared.blobs.routes.reading import read_planned
 from shared.blobs.shares import Share, candidates, is_allowed, is_download, is_open, spend
 from shared.blobs.store.blobs import BlobStore, Found, Target
 from shared.blobs.store.shares import ShareStore
 from shared.errors import NotUtf8, PreconditionFailed, UnknownContainer
 from shared.storage.blobs import Grant
-from shared.storage.errors import BlobConflict, RangeNotSatisfiable, UnknownBlob
+from shared.storage.errors import OUTAGES, BlobConflict, RangeNotSatisfiable, UnknownBlob
 from shared.web import Fields, Operation, Request, Response
 from shared.web.addresses import caller_address
 

@@ -21,7 +21,6 @@ from shared.blobs.downloads import (
 from shared.blobs.errors import BlobTooLarge, ScriptDestination
 from shared.blobs.routes.fields import (
     IN_CONTAINER,
-    OUTAGES,
     Header,
     PathName,
     Snapshot,
@@ -32,7 +31,7 @@ from shared.blobs.routes.fields import (
 from shared.blobs.store.blobs import BlobStore, Found, Target
 from shared.errors import PreconditionFailed
 from shared.storage.blobs import Grant
-from shared.storage.errors import BlobConflict, RangeNotSatisfiable, UnknownBlob, UnsupportedByAccount
+from shared.storage.errors import OUTAGES, BlobConflict, RangeNotSatisfiable, UnknownBlob, UnsupportedByAccount
 from shared.storage.fields import ContainerName
 from shared.web import Example, Fields, Operation, Request, Response, rfc3339
 

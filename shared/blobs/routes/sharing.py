@@ -12,14 +12,14 @@ from msgspec import UNSET, Meta, UnsetType
 
 from shared.blobs.downloads import Delivery
 from shared.blobs.errors import AddressUnknown, BlobExists, BlobTooLarge, UnknownShare
-from shared.blobs.routes.fields import IN_CONTAINER, NEW_NAME, OUTAGES
+from shared.blobs.routes.fields import IN_CONTAINER, NEW_NAME
 from shared.blobs.shares import MAX_DAYS, Share, is_ip_range, is_open
 from shared.blobs.store.blobs import BlobStore, Target
 from shared.blobs.store.shares import ShareStore
 from shared.deadline import call_limit
 from shared.errors import invalid_field
 from shared.storage.blobs import Grant
-from shared.storage.errors import BlobConflict, UnknownBlob
+from shared.storage.errors import OUTAGES, BlobConflict, UnknownBlob
 from shared.storage.fields import BlobName, ContainerName
 from shared.storage.names import check_name
 from shared.web import Cursor, Cursors, Example, Fields, Operation, Request, Response, rfc3339

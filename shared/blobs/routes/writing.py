@@ -17,7 +17,6 @@ from shared.blobs.media_types import FORM_TYPE, essence, implied
 from shared.blobs.routes.fields import (
     IN_CONTAINER,
     NEW_NAME,
-    OUTAGES,
     Header,
     Metadata,
     PathName,
@@ -27,7 +26,7 @@ from shared.blobs.routes.fields import (
 )
 from shared.blobs.store.blobs import BlobStore, Properties, Target
 from shared.errors import BodyTooLarge, PreconditionFailed, invalid_field
-from shared.storage.errors import BlobConflict, UnknownBlob, UnsupportedByAccount
+from shared.storage.errors import OUTAGES, BlobConflict, UnknownBlob, UnsupportedByAccount
 from shared.storage.fields import ContainerName
 from shared.web import Example, Fields, Operation, Request, Response, rfc3339
 

@@ -26,12 +26,12 @@ from shared.models.batches import OutputFormat
 from shared.models.errors import BadRow, BatchTooLarge, ModelNotTrusted, ModelTimeout, UnsupportedModel
 from shared.models.manifest import Manifest
 from shared.models.predictions import Prediction
-from shared.models.routes.fields import MODEL_ERRORS, OUTAGES, RUNNING, ModelName, Version
+from shared.models.routes.fields import MODEL_ERRORS, RUNNING, ModelName, Version
 from shared.models.routes.predicting import Models
 from shared.models.store.outputs import Outputs
 from shared.models.store.records import Stored
 from shared.models.tensors import from_rows
-from shared.storage.errors import ReservedContainer, TemporaryFailure
+from shared.storage.errors import OUTAGES, ReservedContainer, TemporaryFailure
 from shared.storage.fields import ContainerName
 from shared.web import Cursor, Cursors, Example, Fields, Operation
 from shared.web.fields import time_limit

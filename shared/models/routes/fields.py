@@ -4,11 +4,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from shared.errors import Busy, StorageForbidden, StorageUnavailable
 from shared.models.errors import ModelNotTrusted, ModelTimeout, UnknownModel, UnsupportedModel
 from shared.sandbox.errors import EngineFailed, OutOfMemory
 
-OUTAGES = (Busy, StorageUnavailable, StorageForbidden)
 RUNNING = (UnsupportedModel, ModelNotTrusted, ModelTimeout, OutOfMemory, EngineFailed)
 MODEL_ERRORS = (UnknownModel, ModelNotTrusted)
 

@@ -8,10 +8,9 @@ from msgspec import Meta
 
 from shared.errors import Busy, StrongroomError, Unavailable, UnknownContainer, invalid_field
 from shared.models.errors import ModelTimeout
-from shared.models.routes.fields import OUTAGES
 from shared.models.store.identifying import Identifier
 from shared.sandbox.errors import EngineFailed, OutOfMemory
-from shared.storage.errors import ReservedContainer
+from shared.storage.errors import OUTAGES, ReservedContainer
 from shared.storage.fields import BlobName, BlobPrefix, ContainerName
 from shared.web import Cursor, Cursors, Example, Fields, Operation
 from shared.web.fields import page_limit

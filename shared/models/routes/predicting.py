@@ -22,7 +22,7 @@ from shared.models.errors import (
 from shared.models.manifest import SAVE_AGAIN, Manifest
 from shared.models.onnx import TensorSpec
 from shared.models.predictions import Prediction, predictions_of
-from shared.models.routes.fields import MODEL_ERRORS, OUTAGES, RUNNING, ModelName, Version
+from shared.models.routes.fields import MODEL_ERRORS, RUNNING, ModelName, Version
 from shared.models.settings import ModelSettings
 from shared.models.store.endpoints import Endpoints
 from shared.models.store.engine import Engine
@@ -38,6 +38,7 @@ from shared.models.tensors import (
     nested,
     values_of,
 )
+from shared.storage.errors import OUTAGES
 from shared.web import Example, Fields, Operation, Response
 from shared.web.fields import time_limit
 

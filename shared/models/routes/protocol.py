@@ -15,9 +15,10 @@ from shared.inflight import inflight
 from shared.models import v2
 from shared.models.errors import OutputTooLarge, UnknownPath, UnsupportedModel
 from shared.models.manifest import Manifest
-from shared.models.routes.fields import MODEL_ERRORS, OUTAGES, RUNNING, ModelName
+from shared.models.routes.fields import MODEL_ERRORS, RUNNING, ModelName
 from shared.models.routes.predicting import Models
 from shared.models.tensors import MAX_OUTPUT_BYTES
+from shared.storage.errors import OUTAGES
 from shared.web import Example, Fields, Operation, Request, Response
 from shared.web.decoding import parse_json
 

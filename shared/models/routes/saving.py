@@ -17,7 +17,6 @@ from shared.models.manifest import Manifest
 from shared.models.onnx import TensorSpec
 from shared.models.routes.fields import (
     MODEL_ERRORS,
-    OUTAGES,
     RUNNING,
     ModelName,
     Version,
@@ -28,7 +27,7 @@ from shared.models.store.files import ModelFiles
 from shared.models.store.records import RecordStore, Stored
 from shared.models.tensors import Tensor, zeros
 from shared.sandbox.errors import EngineFailed
-from shared.storage.errors import BlobConflict, ReservedContainer, UnknownBlob
+from shared.storage.errors import OUTAGES, BlobConflict, ReservedContainer, UnknownBlob
 from shared.storage.fields import BlobName, ContainerName
 from shared.web import Cursor, Cursors, Example, Fields, Operation, Response, rfc3339
 from shared.web.fields import Description, NamePrefix, PageLimit

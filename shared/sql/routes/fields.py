@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, UnsetType
 
+from shared.datafiles import DataFile
 from shared.errors import invalid_field
 from shared.sql.statements import GivenParams
 from shared.sql.values import Format, Kind, Style
@@ -96,18 +97,10 @@ class ColumnResponse(msgspec.Struct, frozen=True):
     note: str | UnsetType = msgspec.UNSET
 
 
-class ReadFile(msgspec.Struct, frozen=True):
-    """A data file: its size in bytes, and its ETag with quotes."""
-
-    name: str
-    size: int
-    etag: str
-
-
 class DryRunResponse(msgspec.Struct, frozen=True):
     """The files that a statement would read, at most. `files` has at most 100 of `file_count`."""
 
-    files: list[ReadFile]
+    files: list[DataFile]
     file_count: int
     bytes_to_read: int
     requests_to_make: int
