@@ -175,7 +175,7 @@ def test_too_much_is_refused_before_it_is_read(caller: Caller, monkeypatch: pyte
         ("select 1; select 2", "multiple-statements", "one statement"),
         ("insert into data values (1)", "read-only", "SELECT"),
         ("select * from data where", "sql-error", "syntax error"),
-        ("select * from other", "sql-error", "no view other"),
+        ("select * from other", "sql-error", "view other does not exist"),
     ],
 )
 def test_refusals_say_what_to_do(caller: Caller, sql: str, code: str, reason: str) -> None:
