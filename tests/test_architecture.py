@@ -2,8 +2,11 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -148,18 +151,48 @@ def test_there_is_one_function_app() -> None:
     modules_after(code)
 
 
+def functions_of(tree: ast.AST) -> Iterator[ast.FunctionDef]:
+    """Every function and method in a module."""
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
 def test_no_call_is_the_first_to_examine_a_struct() -> None:
-    """Structs are decoded by decoders that exist before any call: threads that examine one type at once can crash."""
-    plain = {"msgspec.Raw", "dict[str, Any]", "dict[str, float]", "float"}
+    """Structs are decoded by decoders that exist before any call: threads that examine one type at once can crash.
+
+    A decoder is made in the body of a module, or where a capability is built, or under a lock. `decode(type=…)` and
+    `convert` with a struct need such a decoder in the same module.
+    """
+    plain = {"msgspec.Raw", "dict[str, Any]", "dict[str, float]", "float", "list[float]", "KeyType"}
+    plain |= {"Metadata"}  # A field of `Provider`, which has a decoder.
+    builders = {
+        *("__init__", "__post_init__"),
+        "batch_of",  # Makes the fields of a request: the body of a module calls it.
+        "_decoder",  # Of `Cursors`, under a lock.
+    }
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("decode"):
-                types = {ast.unparse(each.value) for each in node.keywords if each.arg == "type"}
-                assert types <= plain, f"{name_of(path)} decodes {types}"
+        tree = ast.parse(path.read_text())
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        late = {
+            id(node)
+            for function in functions_of(tree)
+            if function.name not in builders
+            for node in ast.walk(function)
+            if isinstance(node, ast.Call)
+        }
+        made = {ast.unparse(call.args[0]) for call in calls if ast.unparse(call.func).endswith("Decoder") and call.args}
+        for call in calls:
+            name = ast.unparse(call.func)
+            if name.endswith("Decoder"):
+                assert id(call) not in late, f"{name_of(path)} makes a decoder within a call, in line {call.lineno}"
+            elif name.endswith("decode"):
+                types = {ast.unparse(each.value) for each in call.keywords if each.arg == "type"}
+                assert types <= plain | made, f"{name_of(path)} decodes {types}"
+            elif name == "msgspec.convert" and name_of(path) != "shared.web.decoding":  # The fields of requests.
+                assert ast.unparse(call.args[1]) in plain | made, f"{name_of(path)}, line {call.lineno}"
 
 
 PURE = {
-    "signing": ("der", "envelope", "formats", "jwe", "jwk", "jws", "keyring", "pbe", "pem", "rsa_numbers", "strength"),
+    "signing": ("der", "envelope", "formats", "jwk", "jws", "keyring", "pbe", "pem", "rsa_numbers", "strength"),
     "passwords": ("characters", "costs", "devices", "foreign", "hashing", "names", "policy", "throttling"),
     "sql": ("arrow", "conversions", "dialects", "imports", "paging", "saved", "statements", "values"),
     "data": ("functions", "gate", "names", "ranges", "sources", "types"),
@@ -184,21 +217,66 @@ PURE = {
 """The modules that decide and do nothing else: callers pass in the clock and the randomness."""
 
 
-@pytest.mark.parametrize("name", [f"{capability}.{module}" for capability in PURE for module in PURE[capability]])
+PURE_NAMES = [f"{capability}.{module}" for capability in PURE for module in PURE[capability]]
+
+
+@pytest.mark.parametrize("name", PURE_NAMES)
 def test_pure_modules_use_no_clock_and_no_randomness(name: str) -> None:
-    """A pure module reads no clock and draws no random bytes, and a test imports it."""
+    """A pure module reads no clock and draws no random bytes."""
     path = ROOT / "shared" / f"{name.replace('.', '/')}.py"
     tree = ast.parse(path.read_text())
     modules = {each.partition(".")[0] for each in imports_of(path)}
     assert not modules & {"random", "secrets", "time", "uuid"}
     attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert not attributes & {"now", "today", "urandom", "utcnow"}
-    # The tests reach these through the module that uses them.
-    through = {
-        "signing.jwk": "signing.formats",
-        "signing.strength": "signing.formats",
-        "passwords.foreign": "passwords.hashing",
+
+
+def test_only_pure_modules_claim_to_be_pure() -> None:
+    """A module whose docstring says that it is pure is on the list above."""
+    claiming = {
+        name_of(path).removeprefix("shared.")
+        for path in SOURCES
+        if re.search(r"\bPure\.", (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0])
     }
-    tested_as = through.get(name, name)
-    tests = (ROOT / "tests" / name.partition(".")[0]).glob("test_*.py")
-    assert any(f"shared.{tested_as}" in imports_of(each) for each in tests)
+    assert claiming <= set(PURE_NAMES)
+
+
+TESTED_THROUGH = {
+    "signing.jwk": "signing.formats",
+    "signing.strength": "signing.formats",
+    "passwords.foreign": "passwords.hashing",
+}
+"""Modules that the tests reach through the module that uses them."""
+
+
+@cache
+def fixtures() -> set[str]:
+    """The names of all fixtures: those that start servers, and some that do not."""
+    return {
+        function.name
+        for path in (ROOT / "tests").rglob("*.py")
+        for function in functions_of(ast.parse(path.read_text()))
+        if any("fixture" in ast.unparse(each) for each in function.decorator_list)
+    }
+
+
+@pytest.mark.parametrize("name", PURE_NAMES)
+def test_pure_modules_have_tests_without_a_server(name: str) -> None:
+    """A test without any fixture uses what it imports from the module."""
+    module = f"shared.{TESTED_THROUGH.get(name, name)}"
+    package, _, last = module.rpartition(".")
+    for path in (ROOT / "tests" / name.partition(".")[0]).glob("test_*.py"):
+        tree = ast.parse(path.read_text())
+        imported = {
+            each.asname or each.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for each in node.names
+            if node.module == module or (node.module == package and each.name == last)
+        }
+        for function in functions_of(tree):
+            arguments = {each.arg for each in (*function.args.args, *function.args.kwonlyargs)}
+            used = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+            if function.name.startswith("test_") and used & imported and not arguments & fixtures():
+                return
+    raise AssertionError(f"No test uses {module} without a server.")

@@ -90,13 +90,19 @@ def read_inputs(request: InferRequest, binary: bytes, specs: Sequence[TensorSpec
                 f"{path}.datatype", f"The input {each.name} is of type {spec.datatype}, not {each.datatype[:64]}."
             )
         if _SHARED_MEMORY in each.parameters:
-            raise invalid_field(f"{path}.parameters", "Shared memory is not supported. Send the data in the request.")
+            raise invalid_field(
+                f"{path}.parameters",
+                f"The input {each.name} names shared memory, which is not supported. Send its data.",
+            )
         size = each.parameters.get(BINARY_SIZE)
         if size is None:
             tensors[each.name] = from_flat(spec, each.shape, _flattened(each.data, path), path)
             continue
         if type(size) is not int or not 0 <= size <= len(binary) - position:
-            raise invalid_field(f"{path}.parameters", "The binary data is shorter than `binary_data_size` says.")
+            raise invalid_field(
+                f"{path}.parameters",
+                f"The binary data of the input {each.name} is shorter than its `binary_data_size`.",
+            )
         tensors[each.name] = _from_binary(spec, each.shape, binary[position : position + size], path)
         position += size
     if missing := [name for name in by_name if name not in tensors]:
@@ -147,12 +153,12 @@ def _texts(data: bytes, count: int, path: str) -> list[str]:
         try:
             texts.append(data[position : position + length].decode())
         except UnicodeDecodeError:
-            raise invalid_field(path, "A text of the input is not UTF-8.") from None
+            raise invalid_field(path, f"A text of `{path}` is not UTF-8.") from None
         position += length
         if len(texts) > count:
             break
     if position != len(data) or len(texts) != count:
-        raise invalid_field(path, f"The input has {len(texts)} whole texts, and its shape needs {count}.")
+        raise invalid_field(path, f"`{path}` has {len(texts)} whole texts, and its shape needs {count}.")
     return texts
 
 

@@ -17,11 +17,11 @@ _VIRAMA = 9
 def check_name(name: str, field: str) -> str:
     """`name`, unchanged. Raises InvalidRequest, naming `field`, if no user may have it."""
     if not 1 <= len(name) <= MAX_USER_NAME:
-        raise invalid_field(field, f"A name has 1 to {MAX_USER_NAME} code points; this one has {len(name)}.")
+        raise invalid_field(field, f"`{field}` has {len(name)} code points; a name has 1 to {MAX_USER_NAME}.")
     if name.strip() != name or "  " in name:
-        raise invalid_field(field, "A name does not begin or end with a space, and has no two spaces in a row.")
+        raise invalid_field(field, f"`{field}` begins or ends with a space, or has two spaces in a row. Remove them.")
     if problem := _problem(name):
-        raise invalid_field(field, problem)
+        raise invalid_field(field, f"`{field}` {problem}")
     return name
 
 
@@ -42,10 +42,10 @@ def fold_name(name: str) -> str:
 
 
 def _problem(name: str) -> str | None:
-    """Why no user may have this name, or None."""
+    """What no name may have, and what to do about it; None for a name that a user may have."""
     if name.isascii():
         if not name.isprintable():
-            return "A name has no control characters."
+            return "has control characters. Remove them."
         return None
     from shared.passwords.characters import is_highly_restrictive, table
 
@@ -55,16 +55,16 @@ def _problem(name: str) -> str | None:
         kind = characters.kind(character)
         if character in (_ZWNJ, _ZWJ):
             if not _is_joiner_allowed(name, position):
-                return "A name has an invisible joiner only where its script needs one (RFC 5892, appendix A)."
+                return "has an invisible joiner where its script needs none (RFC 5892, appendix A). Remove it."
         elif character == _BLANK or kind in ("unassigned", "control", "ignorable"):
-            return f"A name has only visible, assigned characters, and not U+{ord(character):04X}."
+            return f"has the character U+{ord(character):04X}, which is not visible or not assigned. Remove it."
         elif kind == "space" and character != " ":
-            return f"The only space in a name is U+0020; this one has U+{ord(character):04X}."
+            return f"has the space U+{ord(character):04X}. Write U+0020 instead."
         visible = visible or kind == "visible"
     if not visible:
-        return "A name has at least one letter, number, punctuation mark or symbol."
+        return "has no letter, number, punctuation mark or symbol. Add one."
     if not (is_highly_restrictive(name) and is_highly_restrictive(fold_name(name))):
-        return "A name does not mix scripts, such as Latin and Cyrillic (UTS 39, level Highly Restrictive)."
+        return "mixes scripts, such as Latin and Cyrillic (UTS 39, level Highly Restrictive). Write it in one."
     return None
 
 

@@ -135,7 +135,7 @@ def _scalar(value: Param, field: str) -> Scalar:
     if isinstance(value, Base64):
         return decode_bytes(value.base64, f"{field}.base64")
     if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
-        raise invalid_field(field, f"{field} does not fit into 64 bits. Send it as text.")
+        raise invalid_field(field, f"`{field}` does not fit into 64 bits. Send it as text.")
     return value
 
 
@@ -157,7 +157,7 @@ def scan(sql: str, dialect: Dialect) -> Scanned:
 
 def _scan(sql: str, dialect: Dialect) -> Scanned:
     if "\0" in sql:
-        raise invalid_field("sql", "The statement contains a NUL character. Bind it as a parameter.")
+        raise invalid_field("sql", "`sql` contains a NUL character. Bind it as a parameter.")
     pieces: list[str] = []
     slots: list[str | int] = []
     spans: list[tuple[int, int]] = []

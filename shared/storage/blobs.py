@@ -37,6 +37,27 @@ LIST_MINUTES = 15
 """How long the signature of one of these requests is good for."""
 
 
+def if_match(etag: str | None) -> dict[str, Any]:
+    """The SDK's options for a request that needs a blob with this ETag; none where that is None."""
+    from azure.core import MatchConditions
+
+    return {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+
+
+def if_exists() -> dict[str, Any]:
+    """The SDK's options for a request that needs a blob, whatever its ETag."""
+    from azure.core import MatchConditions
+
+    return {"match_condition": MatchConditions.IfPresent}
+
+
+def if_missing() -> dict[str, Any]:
+    """The SDK's options for a write that must not replace a blob."""
+    from azure.core import MatchConditions
+
+    return {"match_condition": MatchConditions.IfMissing}
+
+
 class Grant(msgspec.Struct, frozen=True):
     """The rights of a signed URL. `permissions` are the letters of a SAS: `r`, `c`, `cw`."""
 
@@ -88,21 +109,12 @@ class Blobs:
 
         Raises PreconditionFailed where the blob has another ETag, and UnknownBlob.
         """
-        from azure.core import MatchConditions
-
         check_container(container)
         check_name(name)
         client = self._storage.range_service.get_blob_client(container, name)
 
         def send(options: dict[str, Any]) -> bytes:
-            stream = client.download_blob(
-                start,
-                end - start,
-                etag=etag,
-                match_condition=MatchConditions.IfNotModified,
-                decompress=False,
-                **options,
-            )
+            stream = client.download_blob(start, end - start, decompress=False, **if_match(etag), **options)
             return bytes(stream.readall())
 
         return self.read(send)
@@ -273,15 +285,15 @@ _UNSUPPORTED = frozenset(
 )
 _FIELDS = {
     "Md5Mismatch": ("content_md5", "The bytes that arrived have another MD5. Send them again."),
-    "InvalidMd5": ("content_md5", "This is not the base64 of an MD5."),
+    "InvalidMd5": ("content_md5", "The Content-MD5 is not the base64 of an MD5."),
     "Crc64Mismatch": ("x_ms_content_crc64", "The bytes that arrived have another CRC64. Send them again."),
-    "InvalidCrc64": ("x_ms_content_crc64", "This is not the base64 of a CRC64."),
+    "InvalidCrc64": ("x_ms_content_crc64", "The header x-ms-content-crc64 is not the base64 of a CRC64."),
     "InvalidMetadata": ("metadata", "Metadata keys must be identifiers that differ in more than case."),
     "EmptyMetadataKey": ("metadata", "A metadata key must not be empty."),
     "MetadataTooLarge": ("metadata", "All metadata together must not exceed 8 KiB."),
-    "InvalidResourceName": ("name", "Blob Storage does not accept this name."),
-    "OutOfRangeInput": ("name", "Blob Storage does not accept a name of this length."),
-    "InvalidUri": ("name", "Blob Storage does not accept this name."),
+    "InvalidResourceName": ("name", "Blob Storage does not accept this name. Choose another."),
+    "OutOfRangeInput": ("name", "Blob Storage does not accept a name of this length. Choose a shorter one."),
+    "InvalidUri": ("name", "Blob Storage does not accept this name. Choose another."),
 }
 _HEADER_FIELDS = {
     "x-ms-access-tier": "tier",
@@ -365,7 +377,7 @@ def _listing_refusal(error: Any, query: dict[str, str]) -> StrongroomError | Non
     if error.status_code != 400:
         return None
     if code in ("InvalidResourceName", "OutOfRangeInput") and "restype" in query:
-        return invalid_field("container", "This is not a name of a container.")
+        return invalid_field("container", "Blob Storage does not accept this name of a container. Choose another.")
     if "marker" in query:
         return invalid_field("cursor", "Blob Storage does not accept this cursor. Start without one.")
     if code in ("InvalidQueryParameterValue", "OutOfRangeQueryParameterValue", "InvalidInput"):

@@ -24,6 +24,10 @@ class Records:
         """The HMAC-SHA256 of a text, for one purpose."""
         return hmac.digest(self._key(), f"{purpose}\n{text}".encode(), "sha256")
 
+    def matches(self, mac: object, purpose: str, text: str, encode: Callable[[bytes], str] = bytes.hex) -> bool:
+        """Whether `mac` is the encoded `mac` of this text."""
+        return isinstance(mac, str) and hmac.compare_digest(mac.encode(), encode(self.mac(purpose, text)).encode())
+
     def row(self, partition: str, row_key: str, document: msgspec.Struct, **properties: Any) -> dict[str, Any]:
         """A row of `document`, which stays legible, and of other properties."""
         row = {
@@ -32,15 +36,15 @@ class Records:
             "document": msgspec.json.encode(document).decode(),
             **properties,
         }
-        return {**row, _DIGEST: self._digest(row)}
+        return {**row, _DIGEST: self.mac("row", _content(row)).hex()}
 
     def open(self, row: Row, decoder: "msgspec.json.Decoder[Document]") -> Document:
         """The document of a row that `row` made. Raises DamagedRow for any other, or if it was moved or changed."""
-        digest = row.get(_DIGEST)
-        if not isinstance(digest, str) or not hmac.compare_digest(digest.encode(), self._digest(row).encode()):
+        if not self.matches(row.get(_DIGEST), "row", _content(row)):
             raise DamagedRow(f"The row {row['PartitionKey']}/{row['RowKey']} does not match its digest.")
         return decoder.decode(row["document"])
 
-    def _digest(self, row: Mapping[str, Any]) -> str:
-        content = sorted((name, value) for name, value in row.items() if name not in (_DIGEST, WRITE_ID))
-        return self.mac("row", msgspec.json.encode(content).decode()).hex()
+
+def _content(row: Mapping[str, Any]) -> str:
+    content = sorted((name, value) for name, value in row.items() if name not in (_DIGEST, WRITE_ID))
+    return msgspec.json.encode(content).decode()

@@ -135,13 +135,14 @@ def put_blob(
         )
     if fields.content_range is not None:
         raise invalid_field(
-            "content_range", "A PUT with Content-Range would store a part as the whole blob (RFC 9110, 14.5)."
+            "content_range",
+            "A PUT with Content-Range would store a part as the whole blob (RFC 9110, 14.5). Leave it out.",
         )
     md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
     if fields.content_md5 is not None and fields.content_md5.strip() != md5:
         raise invalid_field("content_md5", "The bytes that arrived have another MD5. Send them again.")
     if fields.x_ms_content_crc64 is not None and not is_visible(fields.x_ms_content_crc64):
-        raise invalid_field("x_ms_content_crc64", "The checksum is not base64.")
+        raise invalid_field("x_ms_content_crc64", "The header x-ms-content-crc64 is not base64.")
     properties = _properties(fields, name, request)
     target = Target(fields.container, name)
     conditions = Conditions(fields.if_match, fields.if_none_match, if_unmodified_since=fields.if_unmodified_since)
@@ -179,7 +180,7 @@ def _properties(fields: PutBlobRequest, name: str, request: Request) -> Properti
         content_type = implied(name)
     if not is_visible(content_type) or essence(content_type) is None:
         raise invalid_field(
-            "content_type", "The Content-Type is not one media type (RFC 9110, 8.3.1), such as text/plain."
+            "content_type", "The Content-Type is not one media type (RFC 9110, 8.3.1). Send one, such as text/plain."
         )
     for field in ("content_encoding", "content_language", "content_disposition", "cache_control"):
         value = getattr(fields, field)
@@ -191,7 +192,9 @@ def _properties(fields: PutBlobRequest, name: str, request: Request) -> Properti
         if _REFUSED.fullmatch(header):
             raise invalid_field(header, f"This function does not support the header {header}. Leave it out.")
     if request.headers.get("x-ms-blob-type", "BlockBlob") != "BlockBlob":
-        raise invalid_field("x-ms-blob-type", "This function stores block blobs only.")
+        raise invalid_field(
+            "x-ms-blob-type", "This function stores block blobs only. Send x-ms-blob-type: BlockBlob, or leave it out."
+        )
     return Properties(
         content_type.strip(),
         fields.content_encoding,

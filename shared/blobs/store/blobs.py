@@ -13,7 +13,7 @@ from shared.blobs.conditions import Conditions, State, evaluate, parse_date
 from shared.errors import PreconditionFailed, StorageUnavailable, UnknownContainer
 from shared.inflight import inflight
 from shared.storage import Storage
-from shared.storage.blobs import Blobs, Grant
+from shared.storage.blobs import Blobs, Grant, if_exists, if_match, if_missing
 from shared.storage.errors import BlobConflict, UnknownBlob, UnsupportedByAccount
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class BlobStore:
 
         def download(options: dict[str, Any]) -> None:
             length = {"offset": first, "length": count or most + 1} if first or count is not None else {}
-            stream = self._client(target).download_blob(**length, **_condition(etag), decompress=False, **options)
+            stream = self._client(target).download_blob(**length, **if_match(etag), decompress=False, **options)
             if stream.size > most:
                 body[:] = [None]
                 return
@@ -228,8 +228,6 @@ class BlobStore:
 
         Raises UnknownBlob where the source does not exist, PreconditionFailed, BlobConflict.
         """
-        from azure.core import MatchConditions
-
         grant = Grant(
             source.container,
             source.name,
@@ -239,7 +237,7 @@ class BlobStore:
             snapshot=source.snapshot,
         )
         url, _ = self.signed_url(grant, now)
-        condition = {} if overwrite else {"match_condition": MatchConditions.IfMissing}
+        condition = {} if overwrite else if_missing()
         before = self.find(target)
 
         def send(options: dict[str, Any]) -> Any:
@@ -368,30 +366,22 @@ class BlobStore:
     def _bound(self, target: Target, conditions: Conditions, *, writing: bool) -> dict[str, Any]:
         """The SDK's options for the conditions of a write: as they are where the service can evaluate them at once,
         else evaluated here and bound to the state that was read."""
-        from azure.core import MatchConditions
-
         if conditions.is_empty:
             return {}
         match, none_match = (each and each.strip() for each in (conditions.if_match, conditions.if_none_match))
         if conditions == Conditions(if_match=match) and conditions.is_simple:
             if match == "*":
-                return {"match_condition": MatchConditions.IfPresent}
-            return _condition(match)
+                return if_exists()
+            return if_match(match)
         if writing and conditions == Conditions(if_none_match="*"):
-            return {"match_condition": MatchConditions.IfMissing}
+            return if_missing()
         blob = self.find(target)
         if blob is None:
             if match is not None:
                 raise PreconditionFailed("The blob does not exist, and If-Match requires it.")
-            return {"match_condition": MatchConditions.IfMissing} if writing and none_match else {}
+            return if_missing() if writing and none_match else {}
         evaluate(conditions, blob.state, reading=False)
-        return _condition(blob.etag)
-
-
-def _condition(etag: str | None) -> dict[str, Any]:
-    from azure.core import MatchConditions
-
-    return {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        return if_match(blob.etag)
 
 
 def _tier(tier: str | None) -> Any:

@@ -4,7 +4,6 @@ Each row has a keyed digest, so that an attacker who can write to the table, but
 make a link.
 """
 
-import hmac
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ import msgspec
 from shared.blobs.errors import UnknownShare
 from shared.blobs.shares import Share, is_open
 from shared.storage import Row, RowConflict, Storage, Table, create, delete, replace, retry_on_conflict
+from shared.storage.records import Records
 
 TABLE = "strongroomshares"
 PARTITION = "share"
@@ -31,7 +31,7 @@ class ShareStore:
 
     def __init__(self, storage: Storage, key: Callable[[], bytes], table: str = TABLE) -> None:
         self._table = Table(storage, table)
-        self._key = key
+        self._records = Records(key)
         self._decoder = msgspec.json.Decoder(Share)
 
     def add(self, share: Share) -> None:
@@ -98,22 +98,22 @@ class ShareStore:
 
     def _row(self, share: Share) -> dict[str, Any]:
         document = msgspec.json.encode(share).decode()
-        digest = self._digest(share.id, document)
+        digest = self._records.mac(PARTITION, _text(share.id, document)).hex()
         return {"PartitionKey": PARTITION, "RowKey": share.id, "document": document, "digest": digest}
 
     def _share(self, row: Row) -> Share | None:
         """The share of a row; None, and a warning in the log, where the app did not write the row under this id."""
         document = str(row.get("document", ""))
-        digest = str(row.get("digest", ""))
-        if hmac.compare_digest(self._digest(str(row["RowKey"]), document).encode(), digest.encode()):
+        if self._records.matches(row.get("digest"), PARTITION, _text(str(row["RowKey"]), document)):
             with suppress(msgspec.DecodeError):
                 return self._decoder.decode(document)
         log.warning("The row of a link has no valid digest: the app ignores it.")
         return None
 
-    def _digest(self, share_id: str, document: str) -> str:
-        # Neither an id nor JSON contains a line feed, so the parts cannot shift into each other.
-        return hmac.digest(self._key(), f"{PARTITION}\n{share_id}\n{document}".encode(), "sha256").hex()
+
+def _text(share_id: str, document: str) -> str:
+    # Neither an id nor JSON contains a line feed, so the parts cannot shift into each other.
+    return f"{share_id}\n{document}"
 
 
 def _unknown() -> UnknownShare:

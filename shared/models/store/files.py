@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import UnknownContainer
+from shared.errors import PreconditionFailed, UnknownContainer
 from shared.inflight import inflight
 from shared.models.errors import ModelNotTrusted, UnsupportedModel
 from shared.models.manifest import SAVE_AGAIN
 from shared.models.onnx import MAX_MODEL_BYTES
 from shared.storage import Storage
-from shared.storage.blobs import Blobs
+from shared.storage.blobs import Blobs, if_match
 from shared.storage.errors import ContainerExists, UnknownBlob
 
 if TYPE_CHECKING:
@@ -83,7 +83,10 @@ class ModelFiles:
         used = self._used() if old else set()  # Read after the listing: a version of today keeps its file.
         unused = [(name, etag) for name, etag in old if name not in used]
         for name, etag in unused:
-            self._blobs.read(partial(_delete, self._client(name), etag))
+            delete = partial(self._client(name).delete_blob, **if_match(etag))
+            # Gone, or kept again for a model that is being saved.
+            with suppress(UnknownBlob, PreconditionFailed):
+                self._blobs.read(lambda options, delete=delete: delete(**options))  # type: ignore[misc]
         return len(unused)
 
     def _client(self, sha256: str) -> "BlobClient":
@@ -96,22 +99,8 @@ class ModelFiles:
 
 
 def _download(client: "BlobClient", options: dict[str, Any], etag: str | None = None) -> bytes:
-    from azure.core import MatchConditions
-
-    condition: dict[str, Any] = {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-    stream = client.download_blob(**condition, decompress=False, **options)
+    stream = client.download_blob(**if_match(etag), decompress=False, **options)
     if stream.size > MAX_MODEL_BYTES:
         return b""
     data: bytes = stream.readall()
     return data
-
-
-def _delete(client: "BlobClient", etag: str, options: dict[str, Any]) -> None:
-    """Delete a file, unless it is gone, or was kept again (412) for a model that is being saved."""
-    from azure.core import MatchConditions
-
-    try:
-        client.delete_blob(etag=etag, match_condition=MatchConditions.IfNotModified, **options)
-    except Exception as error:
-        if getattr(error, "status_code", None) not in (404, 412):
-            raise

@@ -17,7 +17,7 @@ from shared.models.onnx import TensorSpec
 from shared.models.store.engine import Engine
 from shared.models.tensors import Tensor, values_of
 from shared.storage import Storage
-from shared.storage.blobs import Blobs
+from shared.storage.blobs import Blobs, if_match
 from shared.storage.errors import RangeNotSatisfiable
 
 MODEL = "standard_v3_3"
@@ -91,10 +91,7 @@ class Identifier:
         block = self._magika.config.block_size
 
         def download(options: dict[str, Any], offset: int, etag: str | None) -> tuple[bytes, Any]:
-            from azure.core import MatchConditions
-
-            condition = {} if etag is None else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-            stream = client.download_blob(offset=offset, length=block, decompress=False, **condition, **options)
+            stream = client.download_blob(offset=offset, length=block, decompress=False, **if_match(etag), **options)
             return stream.readall(), stream.properties
 
         try:

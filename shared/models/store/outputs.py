@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from shared.errors import NotFound, PreconditionFailed
 from shared.storage import Storage
-from shared.storage.blobs import Blobs
+from shared.storage.blobs import Blobs, if_missing
 
 
 class Output(NamedTuple):
@@ -39,7 +39,6 @@ class Outputs:
 
     def write(self, container: str, name: str, data: bytes, row_count: int, content_type: str) -> Output:
         """Write an output, unless another call was faster: then that one stays."""
-        from azure.core import MatchConditions
         from azure.storage.blob import ContentSettings
 
         client = self._blobs.blob(container, name)
@@ -50,10 +49,10 @@ class Outputs:
                 data,
                 length=len(data),
                 overwrite=True,
-                match_condition=MatchConditions.IfMissing,
                 content_settings=ContentSettings(content_type=content_type),
                 metadata={"rowcount": str(row_count), "sha256": written.sha256},
                 validate_content=True,
+                **if_missing(),
                 **options,
             )
             return written

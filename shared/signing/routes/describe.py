@@ -1,4 +1,4 @@
-"""How a key is shown: whole, in a listing, and as JWK. Pure."""
+"""How a key is shown: whole, in a listing, and as JWK."""
 
 from datetime import datetime
 from typing import Any

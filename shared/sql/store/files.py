@@ -16,7 +16,7 @@ from shared.deadline import call_limit
 from shared.errors import NotFound, StorageUnavailable, StrongroomError, UnknownContainer
 from shared.sql.errors import DatasetTooLarge, ExportTooLarge, UnknownDatabase
 from shared.storage import Storage
-from shared.storage.blobs import Blobs
+from shared.storage.blobs import Blobs, if_match, if_missing
 from shared.storage.errors import BlobConflict, UnknownBlob
 
 BLOCK_BYTES = 2 * 1024 * 1024
@@ -74,10 +74,8 @@ class Files:
 
 
 def _save(client: Any, etag: str, path: Path, options: dict[str, Any]) -> None:
-    from azure.core import MatchConditions
-
     with path.open("wb") as file:
-        client.download_blob(etag=etag, match_condition=MatchConditions.IfNotModified, **options).readinto(file)
+        client.download_blob(**if_match(etag), **options).readinto(file)
 
 
 class Upload:
@@ -165,17 +163,14 @@ class Upload:
 
     def _discard(self) -> None:
         """Remove the staged blocks. A commit of other blocks is the only way: of none, or of those of the blob."""
-        from azure.core import MatchConditions
         from azure.storage.blob import BlobBlock
 
         client = self._client
         try:
             properties = self._storage.read(lambda options: client.get_blob_properties(**options))
         except UnknownBlob:
-            missing = {"match_condition": MatchConditions.IfMissing}
-            made = self._storage.read(lambda options: client.commit_block_list([], **missing, **options))
-            same = {"etag": made["etag"], "match_condition": MatchConditions.IfNotModified}
-            self._storage.read(lambda options: client.delete_blob(**same, **options))
+            made = self._storage.read(lambda options: client.commit_block_list([], **if_missing(), **options))
+            self._storage.read(lambda options: client.delete_blob(**if_match(made["etag"]), **options))
             return
         if not {"sha256", "rowcount"} <= set(properties.metadata):
             return  # Not an export: storage removes the blocks after a week, or at the next write to the blob.
@@ -185,8 +180,7 @@ class Upload:
                 [BlobBlock(block.id) for block in committed],
                 content_settings=properties.content_settings,
                 metadata=properties.metadata,
-                etag=properties.etag,
-                match_condition=MatchConditions.IfNotModified,
+                **if_match(properties.etag),
                 **options,
             )
         )

@@ -1,6 +1,5 @@
 """Saved queries in Table Storage, each with a keyed digest: the app runs only rows that it wrote itself."""
 
-import hmac
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +11,7 @@ import msgspec
 from shared.sql.errors import UnknownQuery
 from shared.sql.saved import SavedQuery
 from shared.storage import Row, RowConflict, Storage, Table, create, delete, put
+from shared.storage.records import Records
 from shared.web import encode_base64
 
 TABLE = "strongroomqueries"
@@ -31,7 +31,7 @@ class QueryStore:
 
     def __init__(self, storage: Storage, key: Callable[[], bytes], table: str = TABLE) -> None:
         self._table = Table(storage, table)
-        self._key = key
+        self._records = Records(key)
         self._cache: dict[str, tuple[float, SavedQuery]] = {}
         self._lock = Lock()
         self._decoder = msgspec.json.Decoder(SavedQuery)
@@ -56,7 +56,7 @@ class QueryStore:
             "PartitionKey": PARTITION,
             "RowKey": query.name,
             "document": document,
-            "digest": self._digest(query.name, document),
+            "digest": encode_base64(self._records.mac(PARTITION, _text(query.name, document))),
         }
         created = True
         try:
@@ -96,14 +96,13 @@ class QueryStore:
     def _read(self, row: Row) -> SavedQuery | None:
         """The query of a row; None, and a warning in the log, if the app did not write the row under this name."""
         name, document = str(row["RowKey"]), str(row.get("document", ""))
-        digest = str(row.get("digest", "")).encode()
-        if hmac.compare_digest(self._digest(name, document).encode(), digest):
+        if self._records.matches(row.get("digest"), PARTITION, _text(name, document), encode_base64):
             with suppress(msgspec.DecodeError):
                 return self._decoder.decode(document)
         log.warning("The row of a saved query has no valid digest: the app ignores it until the query is saved again.")
         return None
 
-    def _digest(self, name: str, document: str) -> str:
-        # Neither a name nor JSON contains a line feed, so the parts cannot shift into each other.
-        message = f"{PARTITION}\n{name}\n{document}".encode()
-        return encode_base64(hmac.digest(self._key(), message, "sha256"))
+
+def _text(name: str, document: str) -> str:
+    # Neither a name nor JSON contains a line feed, so the parts cannot shift into each other.
+    return f"{name}\n{document}"
