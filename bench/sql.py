@@ -32,7 +32,7 @@ from shared.sql.exports import export
 from shared.sql.responses import PageQuery, page_response
 from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Files
-from shared.sql.values import Format, Style
+from shared.sql.writers import Format, Style
 from shared.storage import Storage
 from shared.web import Cursors, Request, Response
 from shared.web.respond import respond

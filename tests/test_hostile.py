@@ -180,7 +180,7 @@ def test_no_value_of_a_field_is_a_500(route: Route, hostile_app: App) -> None:
         if route.name == "copy-blob" and "\\\\" in text:
             return None  # Azurite cannot read the source of a copy whose name has a backslash.
         response = send(client, route, base | {name: text}, method)
-        if response is not None and response.headers["content-type"] == "application/problem+json":
+        if response is not None and response.headers.get("content-type") == "application/problem+json":
             unclear.extend(unclear_details(response))
         # Azurite returns no 5xx of its own here, so the app returns none either.
         # A time limit of some milliseconds ends storage's time, too; and Azurite responds 500 to some delimiters.
@@ -193,7 +193,7 @@ def test_no_value_of_a_field_is_a_500(route: Route, hostile_app: App) -> None:
         authorize(client, route, hostile_app)
         failures = [each for each in pool.map(failure, calls) if each]
     assert failures == []
-    assert unclear == []
+    assert not sorted(set(unclear))
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)

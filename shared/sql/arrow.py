@@ -16,18 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.inflight import inflight
 from shared.sql.errors import SqlError
-from shared.sql.values import (
-    MOST_ROWS,
-    READ_BYTES,
-    Column,
-    Columns,
-    Cursor,
-    Page,
-    Row,
-    RowOverLimit,
-    as_text,
-    converted,
-)
+from shared.sql.values import MOST_ROWS, READ_BYTES, Column, Columns, Cursor, Row
+from shared.sql.writers import Page, RowOverLimit, as_text, converted
 from shared.web import encode_base64
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ import msgspec
 
 from shared.errors import InvalidRequest
 from shared.sql.dialects import Dialect
-from shared.sql.values import Json, Kind, mysql_timestamp, sqlite_column
+from shared.sql.engines.mysql_types import mysql_timestamp
+from shared.sql.engines.sqlite_types import sqlite_column
+from shared.sql.values import Json, Kind
 from shared.web import decode_base64
 
 Convert = Callable[[Any], Any]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from shared.sql.arrow import Batch, pieces
-from shared.sql.values import Cursor, Style, Writer
+from shared.sql.values import Cursor
+from shared.sql.writers import Style, Writer
 
 if TYPE_CHECKING:
     from nanoarrow.c_array import CArray  # type: ignore[import-untyped]

@@ -15,7 +15,8 @@ import msgspec
 
 from shared.sql.dialects import Dialect
 from shared.sql.statements import clip
-from shared.sql.values import Column, Compared, Page, Params, Scalar
+from shared.sql.values import Column, Compared, Params, Scalar
+from shared.sql.writers import Page
 
 NULLS_FIRST: Mapping[Dialect, bool] = {"sqlite": True, "postgresql": False, "mysql": True, "blobs": False}
 """Whether nulls come first in ascending order."""

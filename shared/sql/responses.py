@@ -17,7 +17,8 @@ from shared.sql.engines.blobs import NOTHING_SCANNED, BlobsSession, Scan
 from shared.sql.errors import RowTooLarge, SqlError
 from shared.sql.paging import Position, continued, order_of, position_after
 from shared.sql.statements import identifiers
-from shared.sql.values import Cursor, Format, Params, RowOverLimit, Style, read_page
+from shared.sql.values import Cursor, Params
+from shared.sql.writers import Format, RowOverLimit, Style, read_page
 from shared.web import Cursors, Response
 from shared.web.headers import qualities
 

@@ -11,9 +11,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from shared.errors import FieldError, InvalidRequest, invalid_field
 from shared.sql.dialects import DIALECTS, Dialect
+from shared.sql.engines.mysql_types import mysql_timestamp
 from shared.sql.errors import ReadOnly
 from shared.sql.statements import MAX_INTEGER, MIN_INTEGER, decode_bytes, scan
-from shared.sql.values import Scalar, Typed, mysql_timestamp
+from shared.sql.values import Scalar, Typed
 from shared.web.decoding import MAX_ERRORS, cut
 
 RESERVED = frozenset(

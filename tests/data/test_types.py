@@ -10,7 +10,8 @@ import pytest
 from shared.data.child import Engine
 from shared.sql import arrow
 from shared.sql.engines.blobs import _CONVERTS
-from shared.sql.values import Column, Columns, Format, Rows, Style, read_page
+from shared.sql.values import Column, Columns, Rows
+from shared.sql.writers import Format, Style, read_page
 
 
 class NoApp:

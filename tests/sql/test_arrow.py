@@ -15,7 +15,8 @@ import pytest
 from shared.sql.arrow import read_page
 from shared.sql.databases import Database
 from shared.sql.errors import SqlError
-from shared.sql.values import BigInteger, Column, RowOverLimit, Rows
+from shared.sql.values import BigInteger, Column, Rows
+from shared.sql.writers import RowOverLimit
 from tests.sql.test_engines import TYPES, write
 from tests.support import App
 

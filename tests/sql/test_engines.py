@@ -17,7 +17,8 @@ from shared.errors import Busy, InvalidRequest
 from shared.sql.databases import READERS, Database
 from shared.sql.engines import Outcome, Statement
 from shared.sql.errors import MultipleStatements, QueryTimeout, ReadOnly, SqlError
-from shared.sql.values import Cursor, Page, Style, read_page
+from shared.sql.values import Cursor
+from shared.sql.writers import Page, Style, read_page
 from shared.web import encode_base64
 
 ENDLESS = {

@@ -30,11 +30,12 @@ from shared.sandbox.settings import SandboxSettings
 from shared.settings import StorageSettings
 from shared.sql.databases import Database, Databases
 from shared.sql.engines.parquet import ParquetFiles
+from shared.sql.engines.sqlite_types import sqlite_column
 from shared.sql.errors import DatasetTooLarge, ExportTooLarge, SqlError
 from shared.sql.exports import ExportFormat, export
 from shared.sql.settings import DatabaseSettings
 from shared.sql.store.files import Dataset, Files
-from shared.sql.values import Column, Columns, Rows, sqlite_column
+from shared.sql.values import Column, Columns, Rows
 from shared.storage import Storage
 from shared.storage.errors import BlobConflict
 from tests.sql.conftest import no_token

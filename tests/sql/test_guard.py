@@ -18,7 +18,7 @@ from shared.sql.engines import Outcome, Statement
 from shared.sql.errors import QueryTimeout, ReadOnly, RowTooLarge, SqlError
 from shared.sql.settings import load_settings
 from shared.sql.statements import Scanned, scan
-from shared.sql.values import Style, read_page
+from shared.sql.writers import Style, read_page
 from tests.sql.servers import Server
 from tests.sql.test_engines import rows, write
 from tests.sql.test_servers import (  # noqa: F401 - fixtures.

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from shared.errors import InvalidRequest, StorageUnavailable
 from shared.sql.databases import Database
 from shared.sql.engines import Statement
+from shared.sql.engines.sqlite_types import sqlite_column
 from shared.sql.paging import Term, certainly_differ, order_of
 from shared.sql.responses import PageQuery, chosen_format, page_response
 from shared.sql.statements import clip
-from shared.sql.values import Column, Style, sqlite_column
+from shared.sql.values import Column
+from shared.sql.writers import Style
 from shared.web import Cursors
 
 

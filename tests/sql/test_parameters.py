@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from shared.sql.databases import Database, Databases
+from shared.sql.engines.mysql_types import has_offset, mysql_timestamp
 from shared.sql.errors import ReadOnly, SqlError
 from shared.sql.responses import check_tables
 from shared.sql.routes.databases import _describe
 from shared.sql.saved import Parameter, bind
 from shared.sql.settings import DatabaseSettings
-from shared.sql.values import Json, Style, Typed, has_offset, mysql_timestamp
+from shared.sql.values import Json, Typed
+from shared.sql.writers import Style
 from shared.web import decode_base64
 from tests.sql.conftest import NO_FILES, no_token
 from tests.sql.servers import Server

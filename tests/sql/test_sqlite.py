@@ -23,7 +23,7 @@ from shared.sql.databases import READERS, Database, Databases
 from shared.sql.engines import Outcome, Statement
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, SqlError, UnknownDatabase
 from shared.sql.settings import DatabaseSettings
-from shared.sql.values import Style, read_page
+from shared.sql.writers import Style, read_page
 from tests.sql.conftest import NO_FILES, no_token
 
 NOBODY = 65534

@@ -13,10 +13,12 @@ from shared.sandbox.process import Sandbox
 from shared.sandbox.settings import MIB, SandboxSettings
 from shared.sql.databases import Database, Databases
 from shared.sql.engines import Statement
-from shared.sql.engines.sqlite import HEAP_BYTES, SHORT_FUNCTIONS
+from shared.sql.engines.sqlite import HEAP_BYTES
+from shared.sql.engines.sqlite_rules import SHORT_FUNCTIONS
 from shared.sql.errors import QueryTimeout, RowTooLarge, SqlError
 from shared.sql.settings import DatabaseSettings
-from shared.sql.values import Params, Style, read_page
+from shared.sql.values import Params
+from shared.sql.writers import Style, read_page
 from tests.sql.conftest import NO_FILES, no_token
 
 LIMIT = 0.5

@@ -9,21 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.sql.values import (
-    INFINITE,
-    NOT_TEXT,
-    Column,
-    Columns,
-    Format,
-    NotText,
-    Row,
-    RowOverLimit,
-    Rows,
-    Style,
-    read_page,
-    sqlite_column,
-    unique,
-)
+from shared.sql.engines.sqlite_types import sqlite_column
+from shared.sql.values import Column, Columns, NotText, Row, Rows, unique
+from shared.sql.writers import INFINITE, NOT_TEXT, Format, RowOverLimit, Style, read_page
 from shared.web import decode_base64
 
 SCALARS = st.one_of(

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from decimal import Decimal
 from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -33,23 +32,24 @@ from shared.sql.engines import (
     sign_in,
     write_refused,
 )
+from shared.sql.engines.mysql_types import (
+    BINARY,
+    BLOB,
+    DECODERS,
+    INCORRECT_VALUE,
+    VECTOR,
+    column_of,
+    has_offset,
+    is_named,
+    literal,
+    literal_length,
+    stored_column_of,
+    rejected_by,
+    with_converted,
+)
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, RowTooLarge, SqlError
 from shared.sql.statements import LOCKING, Scanned, check_params, filled, has_second, identifiers, scan, slot_values
-from shared.sql.values import (
-    FETCH_BYTES,
-    RETURNED_BYTES,
-    Column,
-    Columns,
-    Compared,
-    Json,
-    Kind,
-    Params,
-    Row,
-    Scalar,
-    has_offset,
-    json_or_text,
-    mysql_timestamp,
-)
+from shared.sql.values import FETCH_BYTES, RETURNED_BYTES, Columns, Params, Row, Scalar
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -67,39 +67,21 @@ MAX_PACKET = 0xFFFFFF
 """The length of a packet that another one continues: the row is longer than 16 MiB."""
 GRACE_SECONDS = 0.1
 """The wait after the time limit, before the app cancels a statement that the server did not stop itself."""
-BINARY = 63
-"""The number of the character set `binary`: bytes."""
-
 OUT = frozenset({1040, 1042, 1043, 1044, 1045, 1049, 1053, 1077, 1078, 1079, 1129, 1152, 1153, 1158, 1159, 1160, 1161,
                  1203, 1226, 1927, 2002, 2003, 2005, 2006, 2012, 2013, 2026, 2027, 2055})  # fmt: skip
 """Errors of a server that does not respond, refuses the sign-in, or has no connection or disk space left."""
 
-_KINDS: dict[int, Kind] = {
-    0: "decimal", 1: "integer", 2: "integer", 3: "integer", 4: "real", 5: "real", 6: "null", 7: "timestamp",
-    8: "integer", 9: "integer", 10: "date", 11: "time", 12: "timestamp", 13: "integer", 14: "date", 16: "bytes",
-    242: "bytes", 245: "json", 246: "decimal", 255: "bytes",
-}  # fmt: skip
-"""Our types of MySQL's field types. https://dev.mysql.com/doc/dev/mysql-server/latest/field__types_8h.html"""
-_COMPARED: dict[Kind, Compared] = {"integer": "number", "date": "date", "time": "exact"}
-"""How to compare values for equality. MySQL compares decimals with texts as doubles, and texts by collations."""
-_DECODERS: dict[Any, Any] = {1: int, 2: int, 3: int, 4: float, 5: float, 8: int, 9: int, 13: int}
-"""What PyMySQL makes of each field type; all else stays text or bytes."""
 FILES = "INTO OUTFILE and INTO DUMPFILE write files, which is not allowed."
-INCORRECT_VALUE = frozenset({1292, 1525})
-"""Numbers of the error, and of the warning, for a text that is not a timestamp."""
 MAX_ATTEMPTS = 12
 """How often one statement is sent at most, with other texts converted."""
 READS = frozenset({"USAGE", "SELECT", "SHOW VIEW"})
 """The rights that a reader needs."""
 REST_SECONDS = 0.05
 """How long the end of a result may be on its way. It comes with the last row."""
-TINY, TIMESTAMP, DATETIME, VECTOR, BLOB = 1, 7, 12, 242, 252
 LOAD_BYTES = 512 * 1024
 """About how long one statement of an import is. Servers accept 4 MiB or more (max_allowed_packet)."""
 _AT_ROW = re.compile(r"[`']([^`']+)[`'] at row (\d+)")
 """The column and the row in a server's message."""
-UNSIGNED = 32
-"""The flag of a column without a sign."""
 
 
 class MysqlSession:
@@ -183,11 +165,11 @@ class MysqlSession:
                 self._start_query(scanned, values, explain=explain)
                 rejected = [] if explain else self._rejected(values, rows)
             except self._failures as error:
-                rejected = _rejected(error, values)
+                rejected = rejected_by(error, values)
                 if not rejected:
                     raise
             if rejected:
-                self._start_query(scanned, _with_converted(values, rejected), explain=explain)
+                self._start_query(scanned, with_converted(values, rejected), explain=explain)
         except self._failures as error:
             raise self._translated(error, sql) from error
         return self
@@ -195,7 +177,7 @@ class MysqlSession:
     def _start_query(self, scanned: Scanned, values: list[Scalar], *, explain: bool) -> None:
         self._ahead = []
         self._cursor = cursor = self._db.cursor()
-        text = filled(scanned, values, _literal)
+        text = filled(scanned, values, literal)
         cursor.execute(f"explain {text}" if explain else text)
         self._columns = self._described()
 
@@ -217,7 +199,7 @@ class MysqlSession:
         messages = [
             str(message) for _, number, message in self._fetch_all("show warnings") if number in INCORRECT_VALUE
         ]
-        return [index for index, value in enumerate(values) if has_offset(value) and _is_named(value, messages)]
+        return [index for index, value in enumerate(values) if has_offset(value) and is_named(value, messages)]
 
     @property
     def columns(self) -> Columns:
@@ -291,19 +273,19 @@ class MysqlSession:
         for number in range(MAX_ATTEMPTS):
             cursor: SSCursor = self._db.cursor()
             try:
-                cursor.execute(filled(scanned, attempts[number], _literal))
+                cursor.execute(filled(scanned, attempts[number], literal))
                 rejected = [] if self._db._result.description else self._warned(attempts[number])
                 if not rejected:
                     break
                 # The statement compared with a wrong time: undo its changes.
                 self._fetch_all("rollback to savepoint strongroom_values")
-                attempts[number + 1 : number + 1] = [_with_converted(attempts[number], rejected)]
+                attempts[number + 1 : number + 1] = [with_converted(attempts[number], rejected)]
             except self._failures as error:
-                rejected = _rejected(error, attempts[number])
+                rejected = rejected_by(error, attempts[number])
                 # The same text may also be in a text column, which keeps every character: try each text alone first.
                 if rejected:
                     alone = [[index] for index in rejected] if 1 < len(rejected) <= 3 else []
-                    more = [_with_converted(attempts[number], each) for each in (*alone, rejected)]
+                    more = [with_converted(attempts[number], each) for each in (*alone, rejected)]
                     attempts[number + 1 : number + 1] = [each for each in more if each not in attempts]
                 if number + 1 >= min(len(attempts), MAX_ATTEMPTS) or error.args[0] not in INCORRECT_VALUE:
                     raise
@@ -321,7 +303,7 @@ class MysqlSession:
                     self._load_one(load, row, index)
                 return
             start = 0
-            for count in _fitting([sum(map(_length, row)) for row in rows]):
+            for count in _fitting([sum(map(literal_length, row)) for row in rows]):
                 self._insert(load, rows[start : start + count], start)
                 start += count
         except self._failures as error:
@@ -331,7 +313,7 @@ class MysqlSession:
         """Insert rows by one statement; `start` is the index of the first. Raises RowRefused."""
         self._fetch_all("savepoint strongroom_rows")
         try:
-            self._send(load.insert(", ".join(f"({', '.join(map(_literal, row))})" for row in rows)))
+            self._send(load.insert(", ".join(f"({', '.join(map(literal, row))})" for row in rows)))
         except self._failures as error:
             translated = self._translated(error)
             if not isinstance(translated, SqlError):
@@ -346,7 +328,7 @@ class MysqlSession:
 
     def _load_one(self, load: Load, row: Row, index: int) -> None:
         """Insert a row, or, with a key, update the row that has it. Raises RowRefused."""
-        literals = dict(zip(load.columns, map(_literal, row), strict=True))
+        literals = dict(zip(load.columns, map(literal, row), strict=True))
         try:
             # ON DUPLICATE KEY UPDATE would also take the row that another unique index finds.
             if load.key:
@@ -507,33 +489,16 @@ class MysqlSession:
             return Columns()
         if self._is_mariadb:
             self._learn_json(result.fields)
-        return Columns([self._column(each) for each in result.fields])
+        return Columns([column_of(each, self._is_json) for each in result.fields])
 
     def _learn_json(self, fields: Sequence[Any]) -> None:
         """Find out which long text columns, new to this connection, are JSON: MariaDB's JSON is text with a check."""
-        texts = {_column_of(each) for each in fields if each.type_code == BLOB and each.charsetnr != BINARY}
+        texts = {stored_column_of(each) for each in fields if each.type_code == BLOB and each.charsetnr != BINARY}
         new = {each for each in texts if each[0] == self._database} - self._is_json.keys()
         if new:
             with closing(self._connect()) as other:  # Use a second connection: rows are still coming on this one.
                 json = set(_all_rows(other, JSON_COLUMNS))
             self._is_json |= {each: each in json for each in new}
-
-    def _column(self, field: Any) -> Column:
-        """`field` is PyMySQL's FieldDescriptorPacket."""
-        kind = field.type_code
-        if kind == TINY and field.length == 1:
-            return Column(field.name, "boolean", _boolean)
-        if kind in (TIMESTAMP, DATETIME):
-            is_utc = kind == TIMESTAMP
-            return Column(field.name, "timestamp", _utc if is_utc else _timestamp, "date", "utc" if is_utc else "")
-        if kind in _KINDS:
-            convert = _json if kind == 245 else None
-            return Column(field.name, _KINDS[kind], convert, _COMPARED.get(_KINDS[kind]), _detail(field))
-        if field.charsetnr == BINARY:
-            return Column(field.name, "bytes")
-        if self._is_json.get(_column_of(field)):
-            return Column(field.name, "json", json_or_text)  # The check may have been dropped since.
-        return Column(field.name, "text")
 
     def _translated(self, error: Exception, sql: str = "") -> StrongroomError:
         """Translate the server's error into the error that a caller sees.
@@ -567,11 +532,6 @@ class MysqlSession:
             _all_rows(other, f"kill {int(thread)}")
 
 
-def _length(value: Any) -> int:
-    """About how long a value's literal is, at least."""
-    return 2 * len(value) + 4 if isinstance(value, str | bytes) else 24
-
-
 def _fitting(lengths: Sequence[int]) -> Iterator[int]:
     """Split rows of these lengths into statements of about LOAD_BYTES: how many rows each one has."""
     count = size = 0
@@ -583,15 +543,6 @@ def _fitting(lengths: Sequence[int]) -> Iterator[int]:
         size += length
     if count:
         yield count
-
-
-def _detail(field: Any) -> str:
-    """The details of a column that Arrow needs, beside its kind."""
-    unsigned = bool(field.flags & UNSIGNED)
-    if field.type_code == 246:
-        # The length counts the sign and the point. https://dev.mysql.com/doc/c-api/8.4/en/c-api-data-structures.html
-        return f"decimal({field.length - (not unsigned) - bool(field.scale)},{field.scale})"
-    return "uint64" if unsigned and field.type_code == 8 else ""
 
 
 class _NoClearPassword:
@@ -627,7 +578,7 @@ def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connectio
         "connect_timeout": 5,
         "read_timeout": 5,
         "write_timeout": 30,
-        "conv": _DECODERS,
+        "conv": DECODERS,
         "cursorclass": SSCursor,
         # Count the rows that match, as other databases do.
         "client_flag": CLIENT.FOUND_ROWS,
@@ -660,67 +611,12 @@ def _connector(url: str, token: Callable[[str], str]) -> "Callable[[], Connectio
     return connect
 
 
-def _literal(value: Scalar | Decimal) -> str:
-    """Return `value` as a MySQL literal. Backslashes are doubled, which the session's sql_mode requires."""
-    from pymysql.converters import escape_string
-
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, bytes):
-        return f"0x{value.hex()}" if value else "x''"  # MariaDB also compares 0x… with bits, and x'…' only with text.
-    if isinstance(value, float):
-        return f"{value!r}e0" if "e" not in repr(value) else repr(value)
-    if isinstance(value, Decimal):
-        return format(value, "f")  # As a text, MySQL would compare it as a double.
-    return str(value) if isinstance(value, int) else f"'{escape_string(str(value))}'"
-
-
-def _with_converted(values: list[Scalar], indexes: list[int]) -> list[Scalar]:
-    """Return `values`, with those at `indexes` converted to MySQL's timestamp format."""
-    return [mysql_timestamp(str(value)) if index in indexes else value for index, value in enumerate(values)]
-
-
-def _rejected(error: Exception, values: list[Scalar]) -> list[int]:
-    """Return the indexes of RFC 3339 texts that the server refuses in this error."""
-    number, message = (*error.args, "", "")[:2]
-    if number not in INCORRECT_VALUE:
-        return []
-    return [index for index, value in enumerate(values) if has_offset(value) and _is_named(value, [str(message)])]
-
-
-def _is_named(value: Scalar, messages: list[str]) -> bool:
-    return any(f"'{value!s}'" in each for each in messages)
-
-
-def _boolean(value: Any) -> Any:
-    return bool(value) if value == 0 or value == 1 else value
-
-
-def _timestamp(value: str | None) -> str | None:
-    return value if value is None else value.replace(" ", "T", 1)
-
-
-def _column_of(field: Any) -> tuple[str, str, str]:
-    """Return a field's database, table and column; "" each if the field is computed."""
-    return field.db.decode(), field.org_table, field.org_name
-
-
 def _all_rows(db: Any, sql: str) -> list[Row]:
     """Run an internal statement on PyMySQL's Connection, and return all of its rows."""
     with db.cursor() as cursor:
         cursor.execute(sql)
         rows: list[Row] = list(cursor.fetchall()) if cursor.description else []
         return rows
-
-
-def _utc(value: str | None) -> str | None:
-    return value if value is None else value.replace(" ", "T", 1) + "Z"
-
-
-def _json(value: str | None) -> Json | None:
-    return None if value is None else Json.of(value)
 
 
 _SYSTEM = "('mysql', 'information_schema', 'performance_schema', 'sys')"

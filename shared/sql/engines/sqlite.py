@@ -5,13 +5,12 @@ other runs in a child process (`sqlite_child`), which can be killed. SQLite's au
 """
 
 import os
-import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
-from threading import Event, Lock, Thread
+from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -38,6 +37,9 @@ from shared.sql.engines import (
     grouped_keys,
     write_refused,
 )
+from shared.sql.engines.sqlite_rules import LONG_SCHEMA, LONG_TABLES, PRAGMAS, PRAGMAS_WITH_ARGUMENT, SHORT_FUNCTIONS
+from shared.sql.engines.sqlite_types import columns_of
+from shared.sql.engines.sqlite_watch import WATCH
 from shared.sql.errors import (
     DatabaseUnavailable,
     MultipleStatements,
@@ -48,17 +50,7 @@ from shared.sql.errors import (
     UnknownDatabase,
 )
 from shared.sql.statements import check_params, clip, is_blank, scan
-from shared.sql.values import (
-    FETCH_BYTES,
-    MAX_ROW_BYTES,
-    RETURNED_BYTES,
-    Columns,
-    Cursor,
-    NotText,
-    Params,
-    Row,
-    sqlite_column,
-)
+from shared.sql.values import FETCH_BYTES, MAX_ROW_BYTES, RETURNED_BYTES, Columns, Cursor, NotText, Params, Row
 
 if TYPE_CHECKING:
     from shared.sandbox.process import Sandbox
@@ -82,74 +74,6 @@ PAGE_BYTES = 4096
 """SQLite reads values up to about this length without taking memory for them."""
 SMALL_BYTES = 256 * 1024
 """Of memory that SQLite took for the rows just read: more rows at once are safe."""
-
-SHORT_FUNCTIONS = frozenset(
-    {
-        "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "avg", "ceil", "ceiling", "changes",
-        "coalesce", "concat", "concat_ws", "cos", "cosh", "count", "cume_dist", "current_date", "current_time",
-        "current_timestamp", "date", "datetime", "degrees", "dense_rank", "exp", "first_value", "floor", "group_concat",
-        "if", "ifnull", "iif", "julianday", "lag", "last_insert_rowid", "last_value", "lead", "length", "likelihood",
-        "likely", "ln", "log", "log10", "log2", "lower", "max", "min", "mod", "nth_value", "ntile", "nullif",
-        "octet_length", "percent_rank", "pi", "pow", "power", "radians", "rank", "round", "row_number", "sign", "sin",
-        "sinh", "sqlite_source_id", "sqlite_version", "sqrt", "string_agg", "substr", "substring", "sum", "tan", "tanh",
-        "time", "timediff", "total", "total_changes", "trunc", "typeof", "unicode", "unixepoch", "unlikely", "upper",
-    }
-)  # fmt: skip
-"""Functions of which one call takes under 50 ms, with any values within MAX_VALUE_BYTES."""
-LONG_TABLES = frozenset({"json_each", "json_tree", "jsonb_each", "jsonb_tree"})
-"""Tables whose rows are computed by functions that can take long."""
-LONG_SCHEMA = re.compile(
-    r"\b(?:like|glob|match|regexp)\b|->|\b(?!(?:" + "|".join(SHORT_FUNCTIONS) + r")\s*\()"
-    r"(?:json\w*|replace|l?r?trim|instr|printf|format|hex|unhex|quote|char|zeroblob|randomblob|strftime|median|"
-    r"percentile\w*|soundex|unistr\w*)\s*\(",
-    re.IGNORECASE,
-)
-"""Such functions in the definition of a table or an index, of which the authorizer does not hear."""
-
-PRAGMAS = frozenset(
-    {
-        "application_id",
-        "collation_list",
-        "compile_options",
-        "data_version",
-        "encoding",
-        "foreign_key_check",
-        "foreign_key_list",
-        "freelist_count",
-        "function_list",
-        "index_info",
-        "index_list",
-        "index_xinfo",
-        "integrity_check",
-        "module_list",
-        "page_count",
-        "page_size",
-        "pragma_list",
-        "quick_check",
-        "schema_version",
-        "table_info",
-        "table_list",
-        "table_xinfo",
-        "user_version",
-    }
-)
-"""The pragmas that any caller may read."""
-PRAGMAS_WITH_ARGUMENT = frozenset(
-    {
-        "foreign_key_check",
-        "foreign_key_list",
-        "index_info",
-        "index_list",
-        "index_xinfo",
-        "integrity_check",
-        "quick_check",
-        "table_info",
-        "table_list",
-        "table_xinfo",
-    }
-)
-"""The pragmas whose argument names their subject; any other pragma's argument sets a value."""
-
 
 FAILURES = (apsw.Error, KeyError, ValueError, OverflowError, MemoryError)
 """The exceptions that apsw raises."""
@@ -662,52 +586,6 @@ def _text(data: bytes) -> str | NotText:
         return data.decode()
     except UnicodeDecodeError:
         return NotText(data)
-
-
-class Watch:
-    """Interrupts statements at their limits from its own thread: one long step never checks a clock."""
-
-    def __init__(self) -> None:
-        self._running: dict[int, SqliteSession] = {}
-        self._wake = Event()
-        self._wakes_at = float("-inf")
-        self._lock = Lock()
-
-    def add(self, session: SqliteSession) -> None:
-        """Watch a session until it is removed."""
-        self._running[id(session)] = session
-        if session.deadline < self._wakes_at:
-            self._wake.set()
-        elif self._wakes_at == float("-inf"):
-            self._begin()
-
-    def remove(self, session: SqliteSession) -> None:
-        """Stop watching a session."""
-        self._running.pop(id(session), None)
-
-    def _begin(self) -> None:
-        with self._lock:
-            if self._wakes_at == float("-inf"):
-                self._wakes_at = float("inf")
-                Thread(target=self._run, name="sqlite-watch", daemon=True).start()
-        self._wake.set()
-
-    def _run(self) -> None:
-        while True:
-            self._wakes_at = float("inf")  # A session added from now on wakes this thread.
-            self._wake.clear()
-            now = monotonic()
-            earliest = min([each.interrupt_if_late(now) for each in list(self._running.values())], default=float("inf"))
-            self._wakes_at = earliest
-            self._wake.wait(None if earliest == float("inf") else max(0.0, earliest - now))
-
-
-WATCH = Watch()
-
-
-@lru_cache(maxsize=1024)
-def columns_of(description: tuple[tuple[str, str | None], ...]) -> Columns:
-    return Columns([sqlite_column(name, declared) for name, declared in description])
 
 
 def _translate(error: Exception, sql: str, denied: str, *, writes: bool) -> StrongroomError:

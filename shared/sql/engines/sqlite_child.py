@@ -18,7 +18,8 @@ import msgspec
 from shared.errors import Busy, StrongroomError
 from shared.sql import errors
 from shared.sql.engines import OVER, Load, Outcome, RowRefused, Statement, Table
-from shared.sql.engines.sqlite import SqliteSession, columns_of
+from shared.sql.engines.sqlite import SqliteSession
+from shared.sql.engines.sqlite_types import columns_of
 from shared.sql.values import Columns, NotText, Params, Row
 
 if TYPE_CHECKING:

@@ -41,7 +41,8 @@ from shared.sql.routes.fields import (
     most_bytes,
 )
 from shared.sql.statements import read_params
-from shared.sql.values import Rows, Style, read_page
+from shared.sql.values import Rows
+from shared.sql.writers import Style, read_page
 from shared.web import Cursors, Example, Fields, Operation, Response
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from shared.sql.routes.databases import ERRORS
 from shared.sql.routes.fields import BigIntegers, DatabaseName, DefuseFormulas, Params, Sql, TransferMs
 from shared.sql.statements import read_params
 from shared.sql.store.files import Files
-from shared.sql.values import Style
+from shared.sql.writers import Style
 from shared.storage import ReservedContainer, check_container
 from shared.storage.errors import BlobConflict, TemporaryFailure
 from shared.storage.fields import ContainerName

@@ -8,7 +8,8 @@ from msgspec import Meta, UnsetType
 from shared.datafiles import DataFile
 from shared.errors import invalid_field
 from shared.sql.statements import GivenParams
-from shared.sql.values import Format, Kind, Style
+from shared.sql.values import Kind
+from shared.sql.writers import Format, Style
 from shared.web import Cursor, Fields
 from shared.web.fields import time_limit
 

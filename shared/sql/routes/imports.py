@@ -34,7 +34,8 @@ from shared.sql.imports import (
 from shared.sql.responses import RECORDS
 from shared.sql.routes.databases import ERRORS
 from shared.sql.routes.fields import DatabaseName, TransferMs
-from shared.sql.values import Column, Cursor, Json, Kind, Row, converted
+from shared.sql.values import Column, Cursor, Json, Kind, Row
+from shared.sql.writers import converted
 from shared.storage import ReservedContainer
 from shared.storage.errors import TemporaryFailure
 from shared.storage.fields import ContainerName

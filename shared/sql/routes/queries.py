@@ -29,7 +29,7 @@ from shared.sql.routes.fields import (
 )
 from shared.sql.saved import Parameter, SavedQuery, bind, check
 from shared.sql.store.queries import QueryStore
-from shared.sql.values import Format
+from shared.sql.writers import Format
 from shared.web import Cursor, Cursors, Example, Fields, Operation, Request, Response, rfc3339
 from shared.web.decoding import WITH_BODY, query_pairs
 from shared.web.fields import Description, NamePrefix, PageLimit, caller_list, time_limit
