@@ -137,7 +137,7 @@ def send(client: httpx.Client, route: Route, texts: dict[str, str], method: str)
     return client.request(method, url, headers=headers) if len(url) < 8000 else None
 
 
-SYNONYMS = {"idempotency_key": "idempotency-key", "rows": "row", "sql": "statement"}
+SYNONYMS = {"data": "column", "sql": "statement"}
 """Other words for fields, which details may use."""
 
 
