@@ -18,7 +18,8 @@ import msgspec
 
 from shared.data.filesystem import ROOT, CallFiles, Entry
 from shared.data.gate import Checked, Refused, check, objects
-from shared.data.names import path_text
+from shared.data.plans import parameters_of, projected, reads_all, uses_only
+from shared.data.readers import literal, partition_values, quoted, source_of, view_columns
 from shared.data.types import Wire, wire
 from shared.sandbox.child import confine, limit_cpu
 
@@ -31,16 +32,12 @@ HEADROOM_BYTES = 96 * 1024 * 1024
 FETCH_BYTES = 4 * 1024 * 1024
 """The rows of one message have about this many bytes."""
 MAX_ROW_BYTES = 16 * 1024 * 1024
-BUFFER_BYTES = 4 * 1024 * 1024
-"""What is read of a CSV file at once; a line has at most half of it."""
 FOOTER_BYTES = 256 * 1024
 """What is read of the end of a Parquet file."""
 FIRST_LINE_BYTES = 16 * 1024
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 BLANKS = BYTE_ORDER_MARK + b" \t\r\n"
 LAST_BYTES = 64
-MAX_OBJECT_BYTES = 2 * 1024 * 1024
-"""The longest object in a JSON file."""
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,
     "async_threads": 0,  # No reads ahead in threads of its own: the app reads ahead.
@@ -180,17 +177,17 @@ class Engine:
             return None  # Another part of the statement may need other files.
         where = node.get("where_clause")
         parts = where["children"] if where and where["type"] == "CONJUNCTION_AND" else [where] if where else []
-        usable = [each for each in parts if _uses_only(each, {name.lower() for name, _ in columns})]
+        usable = [each for each in parts if uses_only(each, {name.lower() for name, _ in columns})]
         if not usable:
             return None
         condition = usable[0] if len(usable) == 1 else {**where, "children": usable}
         alias = source.get("alias") or source["table_name"]
-        self._db.execute(f"create temp table __files as select * from ({_values(columns, rows)})")
-        select = f"select __file from __files as {_name(alias)} where true"
+        self._db.execute(f"create temp table __files as select * from ({partition_values(columns, rows)})")
+        select = f"select __file from __files as {quoted(alias)} where true"
         tree = json.loads(self._db.execute("select json_serialize_sql(?)", [select]).fetchall()[0][0])
         tree["statements"][0]["node"]["where_clause"] = condition
         text = self._db.execute("select json_deserialize_sql(?)", [json.dumps(tree)]).fetchall()[0][0]
-        used = {name: params[int(name) - 1] for name in _parameters(condition)}
+        used = {name: params[int(name) - 1] for name in parameters_of(condition)}
         result = self._db.execute(text, used) if used else self._db.execute(text)
         return [row[0] for row in result.fetchall()]
 
@@ -207,13 +204,12 @@ class Engine:
                 options["array"] = self._check_arrays(paths, options)
             if len(paths) > 1 and not options.get("union_by_name"):
                 self._check_columns(file_format, options, paths)
-            source = _source(file_format, options, partitions, paths)
+            source = source_of(file_format, options, partitions, paths)
             try:
                 if file_format == "csv" and options.get("as_text") and options.get("delimiter") and not partitions:
                     source = self._texts(options, paths, source)
-                self._db.execute(
-                    f"create view {_name(name)} as select {_selected(file_format, options, partitions)} from {source}"
-                )
+                columns = view_columns(file_format, options, partitions)
+                self._db.execute(f"create view {quoted(name)} as select {columns} from {source}")
             except duckdb.Error as error:
                 raise _unreadable(error) from None
 
@@ -230,9 +226,9 @@ class Engine:
             names = self._header(paths[0], options)
             if not names:
                 raise
-        columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in names)
+        columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
         stated = {name: value for name, value in options.items() if name != "union_by_name"}
-        plain = _source("csv", stated, [], paths).replace(", all_varchar = true", "")
+        plain = source_of("csv", stated, [], paths).replace(", all_varchar = true", "")
         return plain.removesuffix(")") + f", auto_detect = false, columns = {{{columns}}})"
 
     def _header(self, path: str, options: dict[str, Any]) -> list[str]:
@@ -312,7 +308,7 @@ class Engine:
 
     def _columns(self, file_format: str, options: dict[str, Any], path: str) -> list[str]:
         try:
-            source = _source(file_format, options, [], [path])
+            source = source_of(file_format, options, [], [path])
             described = self._db.execute(f"describe select * from {source}").fetchall()
         except duckdb.Error as error:
             raise _unreadable(error) from None
@@ -340,7 +336,7 @@ class Engine:
 
     def describe(self, name: str) -> list[tuple[str, str, str]]:
         """The columns of a view."""
-        return self.query(f"select * from {_name(name)} limit 0", [], explain=False)
+        return self.query(f"select * from {quoted(name)} limit 0", [], explain=False)
 
     def estimate(self, sql: str, params: list[Any]) -> tuple[str, dict[str, int]]:
         """The statement's plan, and for each Parquet file about how many bytes the columns of the plan have."""
@@ -350,14 +346,14 @@ class Engine:
     def least(self, sql: str, params: list[Any]) -> dict[str, int] | None:
         """For each Parquet file, the bytes that the statement must read; None where it need not read all rows."""
         plan = self._plan(sql, params)
-        return self._sizes(plan) if _reads_all(plan, blocked=False) else None
+        return self._sizes(plan) if reads_all(plan, blocked=False) else None
 
     def _plan(self, sql: str, params: list[Any]) -> Any:
         return json.loads(self._db.execute(f"explain (format json) {sql}", params).fetchall()[0][1])
 
     def _sizes(self, plan: Any) -> dict[str, int]:
         """For each Parquet file, the bytes of the columns that a plan reads, and its footer."""
-        columns = _projected(plan)
+        columns = projected(plan)
         paths = [each.path for each in self._files.entries if each.path.endswith(".parquet")]
         sizes: dict[str, int] = {}
         if paths:
@@ -433,136 +429,3 @@ def _memory_bytes() -> int:
     except OSError:
         pass
     return max(64 * 1024 * 1024, limit - taken - HEADROOM_BYTES)
-
-
-# ---- SQL of our own.
-
-
-def _name(name: str) -> str:
-    return '"{}"'.format(name.replace('"', '""'))
-
-
-def _literal(text: str) -> str:
-    return "'{}'".format(text.replace("'", "''"))
-
-
-def _list(texts: Sequence[str]) -> str:
-    return f"[{', '.join(map(_literal, texts))}]"
-
-
-def _source(file_format: str, options: dict[str, Any], partitions: list[list[str]], paths: list[str]) -> str:
-    """The table function that reads the files; `partitions` are the names and types of their Hive partitions."""
-    arguments = [_list(paths)]
-    if options.get("union_by_name"):
-        arguments.append("union_by_name = true")
-    if partitions:
-        types = ", ".join(f"{_name(path_text(name))}: {kind}" for name, kind in partitions)
-        arguments += ["hive_partitioning = true", f"hive_types = {{{types}}}"]
-    else:
-        arguments.append("hive_partitioning = false")
-    if file_format == "parquet":
-        return f"read_parquet({', '.join(arguments)})"
-    if options.get("gzip"):
-        arguments.append("compression = 'gzip'")
-    if file_format != "csv":
-        kind = "newline_delimited" if file_format == "ndjson" else "array" if options.get("array") else "auto"
-        if options.get("as_text"):
-            kept = [arguments[0], *(each for each in arguments if each.startswith("compression"))]
-            kept += [f"format = '{kind}'", f"maximum_object_size = {MAX_OBJECT_BYTES}"]
-            return f"read_json_objects({', '.join(kept)})"
-        arguments += [f"format = '{kind}'", f"maximum_object_size = {MAX_OBJECT_BYTES}"]
-        return f"read_json({', '.join(arguments)})"
-    arguments += [f"buffer_size = {BUFFER_BYTES}", f"max_line_size = {BUFFER_BYTES // 2}"]
-    if (delimiter := options.get("delimiter")) is not None:
-        arguments.append(f"delim = {_literal(delimiter)}")
-    if (header := options.get("header")) is not None:
-        arguments.append(f"header = {str(header).lower()}")
-    if (null_values := options.get("null_values")) is not None:
-        arguments.append(f"nullstr = {_list(null_values)}")
-    if (kinds := options.get("types")) and not options.get("as_text"):
-        pairs = ", ".join(f"{_literal(name)}: {_literal(kind)}" for name, kind in kinds.items())
-        arguments.append(f"types = {{{pairs}}}")
-    if options.get("as_text"):
-        arguments += ["all_varchar = true", "allow_quoted_nulls = false", "quote = '\"'", "escape = '\"'"]
-        arguments.append("comment = ''")
-    return f"read_csv({', '.join(arguments)})"
-
-
-def _selected(file_format: str, options: dict[str, Any], partitions: list[list[str]]) -> str:
-    """The columns of a view: all, some with another type, and partitions with their names."""
-    selected = "*"
-    types = options.get("types")
-    if types and (file_format == "parquet" or (file_format != "csv" and not options.get("as_text"))):
-        selected += f" replace ({', '.join(f'{_name(name)}::{kind} as {_name(name)}' for name, kind in types.items())})"
-    if renamed := [name for name, _ in partitions if path_text(name) != name]:
-        selected += f" rename ({', '.join(f'{_name(path_text(name))} as {_name(name)}' for name in renamed)})"
-    return selected
-
-
-# ---- The condition on partitions.
-
-
-def _values(columns: list[list[str]], rows: list[list[str]]) -> str:
-    """The partitions of the files as a table, in the types that `hive_types` gives them."""
-    lines = ", ".join(f"({number}, {', '.join(map(_partition, row))})" for number, row in enumerate(rows))
-    names = [_name(name) for name, _ in columns]
-    casts = [f"{name}::{kind} as {name}" for name, (_, kind) in zip(names, columns, strict=True)]
-    return f"select __file, {', '.join(casts)} from (values {lines}) as t(__file, {', '.join(names)})"
-
-
-def _partition(value: str) -> str:
-    return "null" if value == "__HIVE_DEFAULT_PARTITION__" else _literal(value)
-
-
-def _uses_only(node: Any, columns: set[str]) -> bool:
-    """Whether an expression reads partitions alone, and so has one value for all rows of a file."""
-    if isinstance(node, list):
-        return all(_uses_only(each, columns) for each in node)
-    if not isinstance(node, dict):
-        return True
-    if node.get("class") in ("SUBQUERY", "WINDOW", "STAR", "LAMBDA", "POSITIONAL_REFERENCE"):
-        return False
-    if node.get("class") == "FUNCTION" and not node.get("is_operator"):
-        return False
-    if node.get("class") == "COLUMN_REF":
-        return str(node["column_names"][-1]).lower() in columns
-    return all(_uses_only(each, columns) for each in node.values())
-
-
-def _projected(node: Any) -> set[str]:
-    """The columns, in lower case, that the scans of a plan read."""
-    if isinstance(node, list):
-        return set().union(*map(_projected, node))
-    if not isinstance(node, dict):
-        return set()
-    columns = _projected(node.get("children", []))
-    projections = node.get("extra_info", {}).get("Projections", []) if isinstance(node.get("extra_info"), dict) else []
-    names = [projections] if isinstance(projections, str) else projections
-    return columns | {str(name).strip('"').lower() for name in names}
-
-
-_BLOCKING = frozenset({"UNGROUPED_AGGREGATE", "HASH_GROUP_BY", "PERFECT_HASH_GROUP_BY", "ORDER_BY", "TOP_N", "WINDOW"})
-"""Operators that need every row of their input before they return one."""
-
-
-def _reads_all(node: Any, *, blocked: bool) -> bool:
-    """Whether a plan certainly reads every row of a file: a scan without a filter below an operator that needs all."""
-    if isinstance(node, list):
-        return any(_reads_all(each, blocked=blocked) for each in node)
-    name = node.get("name", "")
-    if "LIMIT" in name or name.endswith("JOIN"):
-        blocked = False
-    elif name in _BLOCKING:
-        blocked = True
-    if name.startswith("READ_"):
-        return blocked and not node.get("extra_info", {}).get("Filters")
-    return _reads_all(node.get("children", []), blocked=blocked)
-
-
-def _parameters(node: Any) -> set[str]:
-    if isinstance(node, list):
-        return set().union(*map(_parameters, node))
-    if not isinstance(node, dict):
-        return set()
-    own = {str(node["identifier"])} if node.get("class") == "PARAMETER" else set()
-    return own.union(*map(_parameters, node.values()))

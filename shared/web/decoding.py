@@ -1,7 +1,6 @@
 """Decodes a request into typed fields: the same fields in a query string and in a JSON body."""
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -245,11 +244,11 @@ def _from_pairs(operation: Operation, request: Request, pairs: list[tuple[str, s
     if kind is None:
         _refuse_fields(list(values))
         return None
-    text_fields = _text_fields(kind)
+    is_text = text_fields(kind)
     for name, value in pairs:
         if name in BODY_ONLY:
             raise invalid_field(name, f"Send `{name}` in the JSON body of a POST: a URL is too short for it.")
-        if not text_fields.get(name, True):
+        if not is_text.get(name, True):
             values[name] = _json_value(value)
         elif " " in value and (name.endswith("_base64") or name in BASE64):
             raise invalid_field(
@@ -281,23 +280,8 @@ def _json_value(value: str) -> object:
     return value if parsed is None else parsed
 
 
-def _why_not_json(value: str) -> str:
-    """What is wrong with the JSON of a query parameter. "" if it is JSON, blank or a word: its type is wrong then."""
-    from shared.web.json_errors import explain_json
-
-    if not value.strip() or value.strip()[0].isalpha():
-        return ""
-    try:
-        msgspec.json.decode(value)
-    except msgspec.DecodeError as error:
-        return explain_json(value.encode(), str(error))
-    except RecursionError:
-        return "Send flatter JSON."
-    return ""
-
-
 @cache
-def _text_fields(kind: type[Fields]) -> dict[str, bool]:
+def text_fields(kind: type[Fields]) -> dict[str, bool]:
     """For each field, whether its value in a query string is text (true) or JSON."""
     from msgspec import inspect  # Only calls by URL need it.
 
@@ -347,103 +331,11 @@ def convert(kind: type[AnyFields], values: dict[str, Any], *, in_url: bool = Fal
         return msgspec.convert(values, kind)
     except msgspec.ValidationError:
         pass
-    values = _with_whole_numbers(kind, values)
+    from shared.web.explaining import explain, with_whole_numbers  # Only calls with a wrong field need it.
+
+    values = with_whole_numbers(kind, values)
     try:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError:
-        errors, count = _explain(kind, values, in_url=in_url)
+        errors, count = explain(kind, values, in_url=in_url)
     raise InvalidRequest(" ".join(each.detail for each in errors[:5]), errors=errors, error_count=count)
-
-
-def _with_whole_numbers(kind: type[msgspec.Struct], values: dict[str, Any]) -> dict[str, Any]:
-    """`values` with numbers such as 5.0 or 1e1 as integers where the schema says integer (JSON Schema 2020-12, 6.1.1).
-
-    msgspec reads such a number as a float, so this runs only after a conversion has failed.
-    """
-    from msgspec import inspect
-
-    def converted(value: Any, kind: inspect.Type) -> Any:
-        if isinstance(kind, inspect.Metadata):
-            return converted(value, kind.type)
-        if isinstance(kind, inspect.UnionType):
-            if isinstance(value, float) and any(
-                isinstance(each, inspect.FloatType | inspect.AnyType) for each in kind.types
-            ):
-                return value
-            for each in kind.types:
-                changed = converted(value, each)
-                if changed is not value:
-                    return changed
-            return value
-        if isinstance(kind, inspect.IntType) and isinstance(value, float) and value.is_integer():
-            return int(value)
-        if isinstance(kind, inspect.ListType) and isinstance(value, list):
-            return [converted(each, kind.item_type) for each in value]
-        if isinstance(kind, inspect.DictType) and isinstance(value, dict):
-            return {name: converted(each, kind.value_type) for name, each in value.items()}
-        if isinstance(kind, inspect.StructType) and isinstance(value, dict):
-            types = {field.encode_name: field.type for field in kind.fields}
-            return {name: converted(each, types[name]) if name in types else each for name, each in value.items()}
-        return value
-
-    changed: dict[str, Any] = converted(values, inspect.type_info(kind))
-    return changed
-
-
-def _form(kind: Any, message: str) -> str:
-    """The description of the text whose pattern `message` names, which says more than the pattern; else ""."""
-    from msgspec import inspect
-
-    def search(kind: inspect.Type, description: str) -> str:
-        if isinstance(kind, inspect.Metadata):
-            return search(kind.type, (kind.extra_json_schema or {}).get("description", description))
-        if isinstance(kind, inspect.StrType):
-            return description if kind.pattern and message.endswith(f"matching regex {kind.pattern!r}") else ""
-        inner: tuple[inspect.Type, ...] = ()
-        if isinstance(kind, inspect.UnionType):
-            inner = kind.types
-        elif isinstance(kind, inspect.ListType):
-            inner = (kind.item_type,)
-        elif isinstance(kind, inspect.DictType):
-            inner = (kind.key_type, kind.value_type)
-        elif isinstance(kind, inspect.StructType):
-            inner = tuple(field.type for field in kind.fields)
-        return next(filter(None, (search(each, description) for each in inner)), "")
-
-    return search(inspect.type_info(kind), "")
-
-
-def _explain(kind: type[Fields], values: dict[str, Any], *, in_url: bool) -> tuple[tuple[FieldError, ...], int]:
-    """The first MAX_ERRORS wrong fields, and how many there are; msgspec itself stops at the first."""
-    known = {each.encode_name: each for each in msgspec.structs.fields(kind)}
-
-    def wrong() -> Iterator[FieldError]:
-        for name, each in known.items():
-            if name not in values:
-                if each.required:
-                    yield FieldError(name, f"`{name}` is missing.")
-                continue
-            try:
-                msgspec.convert(values[name], each.type)
-            except msgspec.ValidationError as error:
-                message, _, path = str(error).partition(" - at `")  # `$.a[0]`, or of a key: `key` in `$.a`
-                where = cut(name + path.rpartition("$")[2].rstrip("`"))
-                if "matching regex" in message and (form := _form(each.type, message)):
-                    yield FieldError(where, f"`{where}` does not have the form of this field. {form}")
-                    continue
-                hint = ""
-                if in_url and type(values[name]) is str and not _text_fields(kind)[name]:
-                    if reason := _why_not_json(values[name]):
-                        yield FieldError(where, f"`{where}` is not JSON. {reason}")
-                        continue
-                    hint = " In a URL, write it as JSON, such as 5, true or [300]."
-                yield FieldError(where, f"`{where}` is not valid: {message[0].lower()}{message[1:200]}.{hint}")
-
-    known_errors = list(wrong())
-    is_strict = kind.__struct_config__.forbid_unknown_fields
-    unknown = [name for name in values if is_strict and name not in known]
-    unknown_errors = [
-        FieldError(cut(name), f"`{cut(name)}` is not a field of this function. Its fields are {', '.join(known)}.")
-        for name in unknown[:MAX_ERRORS]
-    ]
-    return (*known_errors, *unknown_errors)[:MAX_ERRORS], len(known_errors) + len(unknown)

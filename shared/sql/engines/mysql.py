@@ -43,8 +43,8 @@ from shared.sql.engines.mysql_types import (
     is_named,
     literal,
     literal_length,
-    stored_column_of,
     rejected_by,
+    stored_column_of,
     with_converted,
 )
 from shared.sql.errors import DatabaseUnavailable, MultipleStatements, QueryTimeout, ReadOnly, RowTooLarge, SqlError
