@@ -146,8 +146,9 @@ def unclear_details(response: httpx.Response) -> list[str]:
     unclear = []
     for each in response.json().get("errors", []):
         detail, field = each["detail"], each["field"]
-        words = {word for word in re.split(r"[.\[\]0-9]+", field) if word}
+        words = set(re.split(r"[.\[\]]+", field)) - {""}
         words |= {SYNONYMS.get(word, word) for word in words} | {word.replace("_", "-") for word in words}
+        words |= {part for word in words for part in word.split("_") if len(part) > 3}  # to_name: a name
         sentence = re.sub("^[a-z-]+: ", "", detail)  # The reason why a password is weak has its code before it.
         is_whole = sentence[:1] in "`'\"" or sentence[:1].isupper()
         is_whole = is_whole and sentence[-1:] in '.…"' and not re.match(r"(This|It|They) (is|has|must)\b", sentence)

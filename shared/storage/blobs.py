@@ -284,9 +284,12 @@ _UNSUPPORTED = frozenset(
     }
 )
 _FIELDS = {
-    "Md5Mismatch": ("content_md5", "The bytes that arrived have another MD5. Send them again."),
+    "Md5Mismatch": ("content_md5", "The bytes that arrived have another MD5 than Content-MD5 says. Send them again."),
     "InvalidMd5": ("content_md5", "The Content-MD5 is not the base64 of an MD5."),
-    "Crc64Mismatch": ("x_ms_content_crc64", "The bytes that arrived have another CRC64. Send them again."),
+    "Crc64Mismatch": (
+        "x_ms_content_crc64",
+        "The bytes that arrived have another CRC64 than x-ms-content-crc64 says. Send them again.",
+    ),
     "InvalidCrc64": ("x_ms_content_crc64", "The header x-ms-content-crc64 is not the base64 of a CRC64."),
     "InvalidMetadata": ("metadata", "Metadata keys must be identifiers that differ in more than case."),
     "EmptyMetadataKey": ("metadata", "A metadata key must not be empty."),

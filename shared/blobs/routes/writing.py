@@ -140,7 +140,9 @@ def put_blob(
         )
     md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
     if fields.content_md5 is not None and fields.content_md5.strip() != md5:
-        raise invalid_field("content_md5", "The bytes that arrived have another MD5. Send them again.")
+        raise invalid_field(
+            "content_md5", "The bytes that arrived have another MD5 than Content-MD5 says. Send them again."
+        )
     if fields.x_ms_content_crc64 is not None and not is_visible(fields.x_ms_content_crc64):
         raise invalid_field("x_ms_content_crc64", "The header x-ms-content-crc64 is not base64.")
     properties = _properties(fields, name, request)
