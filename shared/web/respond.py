@@ -4,7 +4,7 @@ and records calls."""
 import logging
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from logging import LogRecord
 from random import getrandbits
 from time import perf_counter, time
@@ -29,8 +29,8 @@ _RECORD = {
     "threadName": None,
 }
 """The attributes of the record of a call, as far as all have the same."""
-_ONCE = ("authorization", "origin")
-"""Headers that may occur only once. The host joins two with a comma; choosing one of them would be a guess."""
+_BEARER_IN_LIST = re.compile(r"(?:^|,)[ \t]*bearer(?![^ \t,])", re.IGNORECASE)
+"""A Bearer credential at the beginning of a list, or within it."""
 _WITHOUT_BODY = frozenset({204, 205, 304})
 
 
@@ -98,9 +98,7 @@ def _call(
     max_body_bytes: int,
     replays: Callable[[], Replays] | None,
 ) -> Response:
-    for header in _ONCE:
-        if header in request.headers and "," in request.headers[header]:
-            raise DuplicateHeader(f"Send the header {header} once.")
+    _refuse_repeated(request.headers)
     inflight.book(len(request.body))
     session = _session(route, request) if route.access is Access.SESSION else None
 
@@ -125,6 +123,24 @@ def _call(
     if operation.writes and replays is not None and "idempotency-key" in request.headers:
         return replays().once(route, request, run, session.caller if session else "")
     return run()
+
+
+def _refuse_repeated(headers: Mapping[str, str]) -> None:
+    """Raise DuplicateHeader if Authorization or Origin came twice: choosing one of them would be a guess.
+
+    The host joins two headers with a comma. A Bearer token contains no comma (RFC 6750, section 2.1), but one
+    credential of another scheme may (RFC 9110, section 11.6.2): a gateway's Digest is let through, and authorises
+    nothing here.
+    """
+    if "origin" in headers and "," in headers["origin"]:
+        raise DuplicateHeader("Send the header Origin once.")
+    if "authorization" in headers:
+        value = headers["authorization"]
+        if "," in value and _BEARER_IN_LIST.search(value):
+            raise DuplicateHeader(
+                "Send the header Authorization once, with one Bearer token and no other credential. If a gateway adds "
+                "its own credential, configure it to leave the header Authorization alone."
+            )
 
 
 def _session(route: Route, request: Request) -> Session:

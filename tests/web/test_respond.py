@@ -158,11 +158,38 @@ def post(route: Route, headers: dict[str, str]) -> Response:
     return respond(route, Request("POST", "http://x/api/probe", sent, {}, b'{"text": "a"}'), 1000)
 
 
-@pytest.mark.parametrize("header", ["authorization", "origin"])
-def test_a_header_that_came_twice_is_refused(header: str) -> None:
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("authorization", "Bearer a, Bearer b"),
+        ("authorization", "bearer a,b"),
+        ("authorization", "Bearer a, Basic YTpi"),
+        ("authorization", "Basic YTpi,Bearer a"),
+        ("authorization", 'Digest username="a", realm="b", BEARER\ta'),
+        ("authorization", "Bearer, Bearer"),
+        ("origin", "https://a.example, https://b.example"),
+    ],
+)
+def test_a_header_that_came_twice_is_refused(header: str, value: str) -> None:
     """The host joins repeated headers with a comma; where one value counts, the app refuses two."""
-    response = post(route_for(lambda _: Echo("")), {header: "Bearer a, Bearer b"})
+    response = post(route_for(lambda _: Echo("")), {header: value})
     assert (response.status, json.loads(response.body)["code"]) == (400, "duplicate-header")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        'Digest username="Mufasa", realm="http-auth@example.org", uri="/dir/index.html", algorithm=SHA-256, qop=auth',
+        "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=c",
+        "Negotiate YII=, Basic YTpi",
+        'Digest username="bearer", realm="a"',
+    ],
+)
+def test_a_credential_of_another_scheme_may_contain_commas(value: str) -> None:
+    """One credential of another scheme may contain commas (RFC 9110, section 11.6.2); it opens no session."""
+    assert post(route_for(lambda _: Echo("")), {"authorization": value}).status == 200
+    session = route_for(lambda _: Echo(""), access=Access.SESSION, authenticate=lambda _: pytest.fail("no token"))
+    assert post(session, {"authorization": value}).status == 401
 
 
 @pytest.mark.parametrize(
