@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -13,7 +14,14 @@ from jwt.algorithms import OKPAlgorithm
 from skl2onnx import to_onnx
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_diabetes, load_iris, load_wine
-from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
@@ -24,6 +32,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from tests.models import files
 from tests.models.conftest import Save
+from tests.support import ROOT
 
 IRIS: dict[str, Any] = {"model": "iris", "rows": [[5.1, 3.5, 1.4, 0.2]], "timeout_ms": 60_000}
 
@@ -78,10 +87,12 @@ def test_outputs_are_scikit_learns(client: httpx.Client, save: Save, data: str) 
     [
         lambda: OneVsRestClassifier(LogisticRegression(max_iter=1000)),
         lambda: StackingClassifier([("a", GaussianNB()), ("b", DecisionTreeClassifier(random_state=1))], cv=2),
+        lambda: VotingClassifier([("a", GaussianNB()), ("b", GaussianNB())], voting="soft", flatten_transform=False),
+        lambda: GradientBoostingClassifier(n_estimators=5, random_state=1),
         lambda: KNeighborsClassifier(3),
         lambda: KMeans(3, n_init=1, random_state=1),
     ],
-    ids=["one against the rest", "stacking", "neighbours", "clusters"],
+    ids=["one against the rest", "stacking", "voting", "boosting", "neighbours", "clusters"],
 )
 @pytest.mark.parametrize("labels", [None, ["a", "b", "c"]])
 def test_label_and_score_belong_together(
@@ -101,6 +112,21 @@ def test_label_and_score_belong_together(
     names = expected.tolist() if labels is None else [labels[each] for each in positions]
     assert [each["label"] for each in found] == names
     np.testing.assert_allclose([each["score"] for each in found], scores[range(len(rows)), positions], atol=1e-3)
+
+
+def test_what_does_not_convert() -> None:
+    """docs/models.md names the errors of the pinned skl2onnx, and its version."""
+    page = (ROOT / "docs" / "models.md").read_text()
+    assert f"skl2onnx {version('skl2onnx')}, scikit-learn {version('scikit-learn')}" in page
+    rows, target = load_iris(return_X_y=True)
+    rows = rows.astype(np.float32)
+    with pytest.raises(NotImplementedError) as voting:
+        to_onnx(VotingClassifier([("a", GaussianNB())]).fit(rows, target), rows[:1])
+    assert str(voting.value).partition(" You may")[0] in page
+    for trained in (HistGradientBoostingClassifier(max_iter=2), HistGradientBoostingRegressor(max_iter=2)):
+        with pytest.raises(ValueError, match="Unable to create node 'TreeEnsemble") as boosting:
+            to_onnx(trained.fit(rows, target), rows[:1])
+        assert str(boosting.value.__cause__) in page
 
 
 def test_a_changed_model_is_the_next_version(client: httpx.Client, save: Save) -> None:
