@@ -146,14 +146,14 @@ watch((what) => {
   before = now;
 });
 
-/** Another tab of the console asks for the credential: the person decides, once. */
+/** Another tab of the console requests the credential: the person decides, once. */
 function onask() {
   const host = $('#ask');
   if (host.childElementCount) return;
   const close = () => { host.replaceChildren(); };
-  fill(host, h('div.notice', { data: { kind: 'info' }, role: 'group', 'aria-label': 'Another tab' }, icon('plug', 16), h('div', h('p', 'Another tab of this console asks for your credential.'),
+  fill(host, h('div.notice', { data: { kind: 'info' }, role: 'group', 'aria-label': 'Another tab' }, icon('plug', 16), h('div', h('p', 'Another tab of this console requests your credential.'),
     h('div.actions', h('button.primary', { type: 'button', onclick: () => { share(); close(); say('Shared with your other tabs'); } }, 'Share with my tabs'), h('button', { type: 'button', onclick: close }, 'Not now')))));
-  say('Another tab of this console asks for your credential');
+  say('Another tab of this console requests your credential');
 }
 
 const scheme = sessionStorage.getItem('console.scheme');

@@ -91,7 +91,7 @@ async function settle(fn, response, note, { raw, signal }) {
   }
 }
 
-/** What a failed response means, whoever sent it: the app, the host (no body), or a proxy (HTML). */
+/** The meaning of a failed response, by its sender: the app, the host (no body), or a proxy (HTML). */
 async function problemOf(fn, response) {
   const text = await response.text().catch(() => '');
   let body = null;

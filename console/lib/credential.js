@@ -1,4 +1,4 @@
-// The credential: in this module's memory, in the tab's sessionStorage only if the person asks for that, and in other
+// The credential: in this module's memory, in the tab's sessionStorage only if the person chooses that, and in other
 // tabs of the console only after the person agreed. Nothing else of the console sees it; api.js gets the headers.
 import { state, tell } from './state.js';
 
@@ -113,7 +113,7 @@ export function liftFromAddress() {
   return Boolean(key);
 }
 
-/** Start: the address, then sessionStorage, then the other tabs. `onask` runs when another tab wants the credential. */
+/** Start: the address, then sessionStorage, then the other tabs. `onask` runs when another tab requests the credential. */
 export function start({ onask }) {
   if (!liftFromAddress()) {
     try {

@@ -7,5 +7,5 @@ export function saveFile(data, name) {
   h('a', { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60000);
 }
-/** Open a signed address of storage. It never stands in the page: no attribute, no history. */
+/** Open a signed address of storage. It never enters the page: no attribute, no history. */
 export const openSigned = (url) => { window.open(url, '_blank', 'noopener,noreferrer'); };

@@ -13,7 +13,7 @@ export const head = (title, lead, ...actions) => h('header.head',
   h('div.head-words', h('h1', { tabindex: '-1' }, title), lead && h('p.dim', lead)),
   actions.flat().length ? h('div.actions', actions) : null);
 
-/** A section of a sheet: its name stands in the margin column. */
+/** A section of a sheet: its name is in the margin column. */
 export function band(name, note, ...body) {
   const id = uid('band');
   return h('section.band', { 'aria-labelledby': id },
@@ -104,7 +104,7 @@ function inked(text) {
 export const code = (text, label) => h('figure.code', label && h('figcaption', label, copyButton(text)), h('pre', { tabindex: '0', role: 'group', 'aria-label': label || 'Code' }, inked(text)));
 
 const VERDICTS = { valid: ['check', 'Valid'], holds: ['check', 'Matches'], matches: ['check', 'Matches'], included: ['check', 'Included'], mismatch: ['cross', 'Does not match'], invalid: ['cross', 'Not valid'], refused: ['cross', 'Refused'], unknown: ['dash', 'Cannot tell'], pending: ['clock', 'Not checked yet'] };
-/** A verdict: a double rule below it means proven, a single one disproven, dashes that nobody knows. */
+/** A verdict: a double rule below it marks a proof, a single one a disproof, dashes an unknown. */
 export function verdict(kind, by, because, details) {
   const [mark, word] = VERDICTS[kind];
   return h('div.verdict', { data: { verdict: kind === 'holds' || kind === 'included' ? 'valid' : kind === 'mismatch' ? 'invalid' : kind } }, h('p.verdict-by', by), h('p.verdict-word', icon(mark, 20), word), h('p.verdict-because', because), details);

@@ -34,7 +34,7 @@ export function signIn(signal, back, then) {
   function show(error) {
     if (error instanceof Problem) fill(out, problem(error.body)); else if (error.name !== 'AbortError') fill(out, notice('bad', `The browser refused: ${error.message}`));
   }
-  /** Let the browser ask for a passkey: as the second factor of a ticket, or alone. */
+  /** Let the browser request a passkey: as the second factor of a ticket, or alone. */
   async function passkey(ticket) {
     try {
       const begun = await call('begin-passkey-sign-in', ticket ? { ticket } : {}, { signal });

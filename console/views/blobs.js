@@ -135,7 +135,7 @@ async function preview(host, b, container, { call, signal }) {
   if (image) {
     const url = URL.createObjectURL(new Blob([data], { type }));
     signal.addEventListener('abort', () => URL.revokeObjectURL(url));
-    return fill(host, h('img', { src: url, alt: 'Preview of the image', onload: () => URL.revokeObjectURL(url), onerror: () => say1('warn', `The type is ${type}, and the bytes are no such image.`) }));
+    return fill(host, h('img', { src: url, alt: 'Preview of the image', onload: () => URL.revokeObjectURL(url), onerror: () => say1('warn', `The type is ${type}, but the bytes are not such an image.`) }));
   }
   const active = type === 'text/html' || type === 'image/svg+xml' || type === 'application/xhtml+xml';
   return fill(host, active && notice('info', 'The source, as text. Nothing in it runs.'), h('pre.code-plain', { tabindex: '0', role: 'group', 'aria-label': 'Text of the blob' }, textOf(new Uint8Array(data))),

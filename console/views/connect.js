@@ -73,12 +73,12 @@ function form(then) {
   const key = input({ type: 'password', name: 'key', class: 'mono', required: true, autocomplete: 'off' });
   const keep = h('input', { type: 'checkbox', name: 'keep' }), shared = h('input', { type: 'checkbox', name: 'share' });
   const minutes = select([['5', '5 minutes'], ['15', '15 minutes'], ['60', '1 hour']], String(idleMinutes()), { name: 'idle' });
-  const said = h('div');
+  const problem = h('div');
   return h('div.connect-form', h('form', { onsubmit: (e) => {
     e.preventDefault();
     const value = key.value.trim();
     if (!value) return;
-    if (/[^\x21-\x7e]/.test(value)) { fill(said, notice('bad', 'A function key has only visible ASCII characters. Copy it again.')); say('This is not a function key'); return; }
+    if (/[^\x21-\x7e]/.test(value)) { fill(problem, notice('bad', 'A function key has only visible ASCII characters. Copy it again.')); say('This is not a function key'); return; }
     key.value = '';
     setIdleMinutes(Number(minutes.value));
     connect({ key: value }, { from: 'typed', keep: keep.checked, share: shared.checked });
@@ -89,7 +89,7 @@ function form(then) {
     field('Lock after', minutes)),
   h('label.check', keep, 'Keep it until this tab closes (else until the page is reloaded)'),
   h('label.check', shared, 'Share it with other tabs of this console'),
-  said,
+  problem,
   h('div.actions', h('button.primary', { type: 'submit' }, icon('plug', 14), 'Connect'))));
 }
 

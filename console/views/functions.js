@@ -116,15 +116,15 @@ function form(root, fn, { query, signal, send }) {
   const run = () => {
     const sent = { ...values };
     const body = file ?? undefined;
-    const asked = method;
+    const sentMethod = method;
     clearSecrets();
     load(response, async () => {
       const started = performance.now();
-      const result = await send(fn.name, sent, { method: asked, body, raw: true });
+      const result = await send(fn.name, sent, { method: sentMethod, body, raw: true });
       return { result, data: await result.arrayBuffer(), took: performance.now() - started };
     }, received, { signal, rows: 5 }).finally(() => response.scrollIntoView({ block: 'nearest' })); // on a narrow page it is far below the button
   };
-  // What cannot be taken back is asked with the object's name.
+  // A call that cannot be undone needs the object's name.
   const final = /^(revoke|erase|reset-factors|end-|apply-retention|delete-(blob|user|container|factor))/.test(fn.name);
   const destructive = final || fn.methods.length === 1 && fn.methods[0] === 'DELETE';
   const submit = () => {
@@ -140,7 +140,7 @@ function form(root, fn, { query, signal, send }) {
       own && h('p.small', h('a', { href: to(own.id) }, `${own.name}`), ' is the view for this function.')),
     h('div.actions.fn-tools', fn.methods.length > 1 && segmented('Method', fn.methods.map((m) => [m, m]), method, (m) => { method = m; drawFields(); drawSnippet(); }),
       fn.examples.length ? h('span.faint.small', fn.examples.length > 1 ? 'Examples' : 'Example') : null, fn.examples.map((e) => h('button.quiet', { type: 'button', onclick: () => { values = structuredClone(e.fields); drawFields(); drawSnippet(); } }, icon('book', 12), e.summary))),
-    h('form', { novalidate: false, onsubmit: (e) => { e.preventDefault(); submit(); } }, fields, h('div.actions', h('button.primary', { type: 'submit' }, icon('play', 12), 'Send'), destructive && h('span.faint.small', 'The console asks before it sends.'))),
+    h('form', { novalidate: false, onsubmit: (e) => { e.preventDefault(); submit(); } }, fields, h('div.actions', h('button.primary', { type: 'submit' }, icon('play', 12), 'Send'), destructive && h('span.faint.small', 'The console lets you confirm before it sends.'))),
     h('h2', 'Statuses'), h('ul.statuses', Object.entries(fn.responses).sort(([a], [b]) => Number(a) - Number(b)).map(([n, r]) => h('li', h('b', n), problems(r.description)))))),
     h('div.pane.answer', h('div.pad', snippet, h('h2', 'Response'), response)));
   fill(response, blank('play', 'Not sent yet', 'The response appears here, with its status, headers and time.'));
@@ -175,7 +175,7 @@ function pretty(text) {
   return JSON.stringify(JSON.parse(kept.replaceAll('"\u0000', '"\\u0000')), null, 2).replace(/"\\u0000(\d+)"/g, (_, n) => numbers[Number(n)]);
 }
 const REVEALED = /"(access_token|refresh_token|secret|uri|private_key|recovery_codes|plaintext|plaintext_base64|ticket|qr_svg)":/;
-/** A response with a secret is hidden until the person wants it, then for 30 s. */
+/** A response with a secret is hidden until the person reveals it for 30 s. */
 function secretly(text) {
   if (!REVEALED.test(text)) return code(text, 'Body');
   const host = h('div');

@@ -128,7 +128,7 @@ const limits = (open = false) => h('details.small', { open }, h('summary', 'What
 
 function browserPanel(local, server, why) {
   const kind = local.verdict === 'matches' ? (server?.valid ? 'holds' : 'matches') : local.verdict === 'unknown' ? 'unknown' : 'mismatch';
-  return verdict(kind, 'This browser', local.because, [why && h('p.because-hint', why), local.verdict === 'unknown' ? h('p.small.dim', 'This is no verdict on the signature.') : limits(!server)]);
+  return verdict(kind, 'This browser', local.because, [why && h('p.because-hint', why), local.verdict === 'unknown' ? h('p.small.dim', 'The signature may still be valid.') : limits(!server)]);
 }
 function serverPanel(server, why) {
   const refused = !server.valid && server.signature_valid;
@@ -255,19 +255,19 @@ export default function show(root, { path, query, signal, call }) {
     } else if (result.error) {
       const shown = refusal(result.error);
       if (!shown) throw result.error;
-      fill(out, equation(verdict('unknown', 'Server', 'There is no verdict of the server.', shown), browserPanel(local, null, why), null), h('p.small.dim.timing', 'Only the browser gave a verdict, and it cannot know everything.'));
-      say('There is no verdict of the server');
+      fill(out, equation(verdict('unknown', 'Server', 'The server returned no verdict.', shown), browserPanel(local, null, why), null), h('p.small.dim.timing', 'Only the browser gave a verdict, and it cannot know everything.'));
+      say('The server returned no verdict');
     } else {
       const { server } = result;
       const equal = local.verdict === 'unknown' ? null : (local.verdict === 'matches') === Boolean(server.valid || server.signature_valid);
       const refused = !server.valid && server.signature_valid;
       fill(out, equation(serverPanel(server, why), browserPanel(local, server), refused && equal ? 'in mathematics' : equal),
         h('p.small.dim.timing', refused && equal ? 'Both agree that the signature matches. Only the server knows that its version is no longer trusted: act on “Refused”.'
-          : equal == null ? 'The browser gives no verdict, so there is nothing to compare.' : equal ? 'Both agree.' : 'The verdicts differ. Report this with the copied call.',
+          : equal == null ? 'The browser has no verdict, so there is nothing to compare.' : equal ? 'Both agree.' : 'The verdicts differ. Report this with the copied call.',
         h('span.faint', ` Server ${ms(took)}, browser ${ms(local.ms)}.`)));
       say(`Server: ${server.valid ? 'valid' : refused ? 'refused' : 'not valid'}. Browser: ${local.because}`);
     }
-    if (work.format === 'jws' && local.payload) out.append(h('div.field', h('p.label', 'Payload, whoever signed it'), h('pre.code-plain', { tabindex: '0', role: 'group', 'aria-label': 'Payload of the JWS' }, new TextDecoder().decode(local.payload))));
+    if (work.format === 'jws' && local.payload) out.append(h('div.field', h('p.label', 'Payload, whether or not it verifies'), h('pre.code-plain', { tabindex: '0', role: 'group', 'aria-label': 'Payload of the JWS' }, new TextDecoder().decode(local.payload))));
     fill(after, await elsewhere(keys, local, result?.server));
   }
   const flipped = h('span.faint.small', { role: 'status' });
@@ -282,7 +282,7 @@ export default function show(root, { path, query, signal, call }) {
     band('Signature', null, mode === 'offline' ? null : keyHost, signatureField,
       h('div.actions', h('button.primary', { type: 'button', onclick: check }, mode === 'offline' ? 'Verify here' : 'Verify twice'),
         h('button', { type: 'button', onclick: () => { const words = flip(); if (words) { msg.draw(); fill(flipped, words); check(); } else fill(flipped, 'There is no message to change.'); } }, 'Flip one bit of the message'), flipped)),
-    band(mode === 'offline' ? 'Verdict' : 'Verdicts', mode === 'offline' ? 'By this browser alone.' : 'A double rule means proven.', out),
+    band(mode === 'offline' ? 'Verdict' : 'Verdicts', mode === 'offline' ? 'By this browser alone.' : 'A double rule marks a proof.', out),
     band('Verify elsewhere', 'It takes the public key and OpenSSL.', after)];
 
   // --- sign ----------------------------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ export default function show(root, { path, query, signal, call }) {
   }, icon('seal', 14), 'Sign');
   const signBands = () => [msg.node, band('Key', null, keyHost, h('div.actions', button, !may('sign') && h('span.faint.small', 'This credential may not call sign.'))), band('Response', null, out), band('Verify elsewhere', 'It takes the public key and OpenSSL.', after)];
 
-  root.append(h('div.sheet', head('Sign & verify', 'Private keys never leave the app. Anyone can check what they sign.'),
+  root.append(h('div.sheet', head('Sign & verify', 'Private keys stay in the app. Anyone can check their signatures.'),
     tabs('Modes', [['Verify', to('sign', ['verify']), mode === 'verify'], ['Sign', to('sign', ['sign']), mode === 'sign'], ['Offline', to('sign', ['offline']), mode === 'offline']]),
     h('div.bands', mode === 'sign' ? signBands() : verifyBands())));
   if (mode !== 'sign') fill(out, waiting());

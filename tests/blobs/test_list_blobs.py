@@ -24,7 +24,7 @@ def container(storage_connection: str) -> ContainerClient:
     return made
 
 
-def ask(client: httpx.Client, method: str, **fields: object) -> httpx.Response:
+def list_over_http(client: httpx.Client, method: str, **fields: object) -> httpx.Response:
     """Call list-blobs by GET or by POST, with the same fields."""
     if method == "POST":
         return client.post("/api/list-blobs", json=fields)
@@ -36,7 +36,7 @@ def ask(client: httpx.Client, method: str, **fields: object) -> httpx.Response:
 def test_a_container_is_listed(method: str, running_app: App, container: ContainerClient) -> None:
     """A listing has all the fields of the contract, and each URL fetches its blob."""
     with running_app.client() as client, httpx.Client(timeout=60, trust_env=False) as storage:
-        response = ask(client, method, container="over-http")
+        response = list_over_http(client, method, container="over-http")
         assert response.status_code == 200
         found = response.json()
         assert (found["prefixes"], found["cursor"]) == ([], None)
@@ -56,10 +56,10 @@ def test_a_container_is_listed(method: str, running_app: App, container: Contain
 def test_one_level_is_listed(method: str, running_app: App, container: ContainerClient) -> None:
     """With a delimiter the folders become prefixes, and listing a prefix lists one of them."""
     with running_app.client() as client:
-        top = ask(client, method, container="over-http", delimiter="/").json()
+        top = list_over_http(client, method, container="over-http", delimiter="/").json()
         assert top["prefixes"] == ["a/"]
         assert [each["name"] for each in top["blobs"]] == NAMES[3:]
-        below = ask(client, method, container="over-http", delimiter="/", prefix="a/").json()
+        below = list_over_http(client, method, container="over-http", delimiter="/", prefix="a/").json()
         assert below["prefixes"] == ["a/b/"]
         assert [each["name"] for each in below["blobs"]] == ["a/1.txt", "a/2.txt"]
 
@@ -75,11 +75,11 @@ def test_the_cursor_goes_through_all(
         return found["prefixes"] + found["blobs"]
 
     with running_app.client() as client:
-        whole = items(ask(client, method, container="over-http", **fields).json())
+        whole = items(list_over_http(client, method, container="over-http", **fields).json())
         gathered: list[object] = []
         more: dict[str, object] = {}
         while True:
-            page = ask(client, method, container="over-http", limit=2, **fields, **more).json()
+            page = list_over_http(client, method, container="over-http", limit=2, **fields, **more).json()
             assert len(items(page)) <= 2
             gathered += items(page)
             if page["cursor"] is None:
@@ -91,13 +91,13 @@ def test_the_cursor_goes_through_all(
 def test_the_containers_are_listed(running_app: App, container: ContainerClient) -> None:
     """Without a container the containers are listed; a cursor and a glob work there, too."""
     with running_app.client() as client:
-        found = ask(client, "GET", match="*ver-htt*").json()
+        found = list_over_http(client, "GET", match="*ver-htt*").json()
         assert set(found) == {"containers", "cursor"}
         (only,) = found["containers"]
         assert set(only) == {"name", "last_modified", "etag", "url", "public_access"}
         assert (only["name"], only["url"]) == ("over-http", container.url)
-        first = ask(client, "POST", limit=1).json()
-        second = ask(client, "POST", limit=1, cursor=first["cursor"]).json()
+        first = list_over_http(client, "POST", limit=1).json()
+        second = list_over_http(client, "POST", limit=1, cursor=first["cursor"]).json()
         assert first["containers"][0]["name"] < second["containers"][0]["name"]
 
 
@@ -105,31 +105,31 @@ def test_the_containers_are_listed(running_app: App, container: ContainerClient)
 def test_more_is_told_where_it_is_asked_for(include: object, running_app: App, container: ContainerClient) -> None:
     """`include` adds metadata, as a comma-separated text or as a list."""
     with running_app.client() as client:
-        found = ask(client, "POST", container="over-http", include=include).json()
+        found = list_over_http(client, "POST", container="over-http", include=include).json()
         assert all(each["metadata"] == {"k": "v"} for each in found["blobs"])
 
 
 def test_each_format_has_every_blob(running_app: App, container: ContainerClient) -> None:
     """ndjson, csv and names return the same blobs as json, and their headers say that more follow."""
     with running_app.client() as client:
-        blobs = ask(client, "GET", container="over-http").json()["blobs"]
-        lines = ask(client, "GET", container="over-http", format="ndjson")
+        blobs = list_over_http(client, "GET", container="over-http").json()["blobs"]
+        lines = list_over_http(client, "GET", container="over-http", format="ndjson")
         assert lines.headers["content-type"] == "application/x-ndjson"
         assert [json.loads(line) for line in lines.content.split(b"\n") if line] == blobs
-        table = ask(client, "POST", container="over-http", format="csv")
+        table = list_over_http(client, "POST", container="over-http", format="csv")
         assert table.headers["content-type"] == "text/csv; charset=utf-8"
         rows = list(csv.DictReader(io.StringIO(table.content.decode(), newline="")))
         assert [{**row, "size": int(row["size"])} for row in rows] == blobs
-        names = ask(client, "GET", container="over-http", format="names")
+        names = list_over_http(client, "GET", container="over-http", format="names")
         assert names.headers["content-type"] == "text/plain; charset=utf-8"
         assert names.text == "".join(name.replace("\n", "\\n") + "\n" for name in NAMES)
         for kind in ("ndjson", "csv", "names"):
-            first = ask(client, "GET", container="over-http", format=kind, limit=4)
+            first = list_over_http(client, "GET", container="over-http", format=kind, limit=4)
             assert first.headers["x-truncated"] == "true"
-            rest = ask(client, "GET", container="over-http", format=kind, cursor=first.headers["x-cursor"])
+            rest = list_over_http(client, "GET", container="over-http", format=kind, cursor=first.headers["x-cursor"])
             assert "x-truncated" not in rest.headers
             assert "x-cursor" not in rest.headers
-            whole = ask(client, "GET", container="over-http", format=kind).content
+            whole = list_over_http(client, "GET", container="over-http", format=kind).content
             assert first.content + rest.content.removeprefix(table.content.split(b"\n")[0] + b"\n") == whole
 
 
@@ -162,7 +162,7 @@ def test_a_bad_field_is_named(
 ) -> None:
     """A field that is out of bounds, unknown, or not applicable is a 400 that names it."""
     with running_app.client() as client:
-        response = ask(client, method, **fields)
+        response = list_over_http(client, method, **fields)
         assert (response.status_code, response.json()["code"]) == (400, "invalid-request")
         assert [each["field"] for each in response.json()["errors"]] == [field]
 
@@ -170,7 +170,7 @@ def test_a_bad_field_is_named(
 def test_a_cursor_serves_its_own_listing_only(running_app: App, container: ContainerClient) -> None:
     """A cursor that was changed, or belongs to a listing with other fields, is refused; the error names the field."""
     with running_app.client() as client:
-        cursor = ask(client, "GET", container="over-http", limit=1).json()["cursor"]
+        cursor = list_over_http(client, "GET", container="over-http", limit=1).json()["cursor"]
         changed = [
             cursor[:at] + ("A" if cursor[at] != "A" else "B") + cursor[at + 1 :] for at in range(len(cursor) - 1)
         ]
@@ -183,7 +183,7 @@ def test_a_cursor_serves_its_own_listing_only(running_app: App, container: Conta
             {},
         ]
         for fields in [*({"container": "over-http", "cursor": each} for each in changed), *others]:
-            response = ask(client, "POST", **{"cursor": cursor, **fields})
+            response = list_over_http(client, "POST", **{"cursor": cursor, **fields})
             assert response.status_code == 400
             assert [each["field"] for each in response.json()["errors"]] == ["cursor"]
 
@@ -191,9 +191,9 @@ def test_a_cursor_serves_its_own_listing_only(running_app: App, container: Conta
 def test_a_cursor_survives_a_restart(start_app: StartApp, container: ContainerClient) -> None:
     """A cursor of one process is valid in another."""
     with start_app().client() as client:
-        cursor = ask(client, "GET", container="over-http", limit=4).json()["cursor"]
+        cursor = list_over_http(client, "GET", container="over-http", limit=4).json()["cursor"]
     with start_app().client() as client:
-        rest = ask(client, "GET", container="over-http", cursor=cursor).json()
+        rest = list_over_http(client, "GET", container="over-http", cursor=cursor).json()
     assert [each["name"] for each in rest["blobs"]] == NAMES[4:]
 
 

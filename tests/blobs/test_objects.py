@@ -445,10 +445,10 @@ def test_containers_are_made_and_deleted(client: httpx.Client, storage_connectio
     """A container is created once, private, and deleted if it is empty, or with `force`."""
     made = client.post("/api/containers", json={"container": "made-here", "metadata": {"team": "blue"}})
     assert made.status_code == 201
-    seen = ContainerClient.from_connection_string(storage_connection, "made-here")
-    properties = seen.get_container_properties()
+    container = ContainerClient.from_connection_string(storage_connection, "made-here")
+    properties = container.get_container_properties()
     assert made.json()["etag"] == properties.etag
-    assert made.json()["url"] == seen.url
+    assert made.json()["url"] == container.url
     assert (properties.metadata, properties.public_access) == ({"team": "blue"}, None)
     assert problem_of(client.post("/api/containers", json={"container": "made-here"})) == (409, "container-exists")
     client.put("/api/blobs/made-here/x", content=b"")

@@ -87,10 +87,10 @@ def listed(blobs: ListingStore, container: str, limit: int = 5000, **fields: obj
 def test_every_field_agrees_with_the_official_library(blobs: ListingStore, nasty: ContainerClient) -> None:
     """Name, size, type, time, ETag, tier, metadata, tags, snapshot and copy are as the official library reads them."""
     included = ("metadata", "tags", "snapshots", "copy")
-    ours = listed(blobs, "nasty", include=included)
-    theirs = list(nasty.list_blobs(include=list(included)))
-    assert len(ours) == len(theirs) >= len(NASTY) + 8
-    for blob, other in zip(ours, theirs, strict=True):
+    own = listed(blobs, "nasty", include=included)
+    official = list(nasty.list_blobs(include=list(included)))
+    assert len(own) == len(official) >= len(NASTY) + 8
+    for blob, other in zip(own, official, strict=True):
         assert isinstance(blob, Blob)
         assert blob.name == other.name
         assert blob.size == other.size
@@ -104,7 +104,7 @@ def test_every_field_agrees_with_the_official_library(blobs: ListingStore, nasty
         assert (blob.copy.id if blob.copy else None) == other.copy.id
         assert (blob.copy.source if blob.copy else None) == other.copy.source
         assert (blob.copy.status if blob.copy else None) == other.copy.status
-    assert {blob.name for blob in ours if isinstance(blob, Blob)} >= set(NASTY)
+    assert {blob.name for blob in own if isinstance(blob, Blob)} >= set(NASTY)
 
 
 def test_every_url_fetches_its_blob(blobs: ListingStore, nasty: ContainerClient) -> None:
@@ -173,17 +173,17 @@ def test_containers_agree_with_the_official_library(
 ) -> None:
     """The containers that are not reserved are those of the official library, field by field, in pages of two."""
     service.create_container("public-one", public_access="blob")
-    ours: list[Item] = []
+    own: list[Item] = []
     marker = ""
     while True:
         sink = Kept()
         marker = blobs.list_containers(sink, limit=2, marker=marker, include=("metadata",))
-        ours += sink.items
+        own += sink.items
         if not marker:
             break
-    theirs = [each for each in service.list_containers(include_metadata=True) if not is_reserved(each.name)]
-    assert len(ours) == len(theirs) >= 2
-    for container, other in zip(ours, theirs, strict=True):
+    official = [each for each in service.list_containers(include_metadata=True) if not is_reserved(each.name)]
+    assert len(own) == len(official) >= 2
+    for container, other in zip(own, official, strict=True):
         assert isinstance(container, Container)
         assert container.name == other.name
         assert container.last_modified == rfc3339(other.last_modified)

@@ -124,8 +124,8 @@ def test_responses_become_predictions(body: Any, labels: list[str], expected: li
     else:
         assert found is not None
         plain = [
-            {"value": each.value} if isinstance(want, dict) else each.label
-            for each, want in zip(found, expected, strict=True)
+            {"value": each.value} if isinstance(target, dict) else each.label
+            for each, target in zip(found, expected, strict=True)
         ]
         assert plain == expected
 

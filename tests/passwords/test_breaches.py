@@ -129,9 +129,9 @@ def test_users_cannot_have_a_breached_password(service: Service, make: Make) -> 
         accounts.change_password("alice", UNKNOWN, KNOWN)
     with pytest.raises(WeakPassword, match="breached"):
         accounts.reset_password("alice", KNOWN)
-    asked = len(service.requests)
+    count = len(service.requests)
     assert accounts.reasons("x" * 5000, None, second_factor=False) == ["too-long"]
-    assert len(service.requests) == asked
+    assert len(service.requests) == count
 
 
 def test_the_setting_turns_it_on(service: Service, start_app: StartApp) -> None:

@@ -72,8 +72,8 @@ print(json.dumps(made))
 
 def made_by(script: str) -> dict[str, str]:
     """Return another program's hash of the password, and whether it verifies the app's hash."""
-    ours = hash_password(PASSWORD.encode(), COST, bytes(range(16)))
-    command = [sys.executable, "-c", script, PASSWORD, ours]
+    own = hash_password(PASSWORD.encode(), COST, bytes(range(16)))
+    command = [sys.executable, "-c", script, PASSWORD, own]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     made: dict[str, str] = json.loads(ran.stdout)
     return made
@@ -189,8 +189,8 @@ def test_bcrypt_ends_here() -> None:
     start = "x" * 72
     stored = parse_hash(bcrypt.hashpw(start.encode(), bcrypt.gensalt(4)).decode())
     assert verify(stored, start[:71], COST) == WRONG
-    ours = parse_hash(hash_password((start + "one").encode(), COST, bytes(16)))
-    assert not verify(ours, start + "another", COST).valid
+    own = parse_hash(hash_password((start + "one").encode(), COST, bytes(16)))
+    assert not verify(own, start + "another", COST).valid
 
 
 def published(name: str) -> list[dict[str, str]]:
@@ -468,14 +468,14 @@ def test_crypt_of_kratos_verifies(option: str, name: str) -> None:
 def test_padded_and_marked_strings_verify() -> None:
     """Padded base64 and the prefixes of LDAP servers, Dovecot and Spring, in any case, are accepted."""
     salt = bytes(range(16))
-    ours = hash_password(PASSWORD.encode(), COST, salt)
-    begin, salt_text, digest = ours.rsplit("$", 2)
+    own = hash_password(PASSWORD.encode(), COST, salt)
+    begin, salt_text, digest = own.rsplit("$", 2)
     made = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     pbkdf2 = base64.b64encode(hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt, 1000)).decode()
     salted = base64.b64encode(hashlib.sha384(PASSWORD.encode() + salt).digest() + salt).decode()
     texts = [
         f"{begin}${salt_text}==${digest}=",
-        *(mark + ours for mark in ("{ARGON2}", "{argon2id}")),
+        *(mark + own for mark in ("{ARGON2}", "{argon2id}")),
         *(mark + made for mark in ("{BCRYPT}", "{bcrypt}", "{CRYPT}", "{crypt}", "{BLF-CRYPT}")),
         f"$pbkdf2-sha256$i=1000,l=32${base64.b64encode(salt).decode()}${pbkdf2}",
         *(f"{mark}1000${encode(salt)}${pbkdf2}" for mark in ("{PBKDF2-SHA256}", "{pbkdf2-sha256}")),

@@ -127,8 +127,8 @@ def test_strings_of_the_argon2_command_verify() -> None:
         stored = parse_argon2(text.decode().strip())
         assert stored.variant == variant
         assert verify(stored, "Grüße", SMALL).valid
-    ours = hash_password("Grüße".encode(), stored.cost, SALT.hex().encode())
-    assert text.decode().strip() == ours
+    own = hash_password("Grüße".encode(), stored.cost, SALT.hex().encode())
+    assert text.decode().strip() == own
 
 
 def test_profiles_are_those_of_their_sources() -> None:

@@ -40,16 +40,16 @@ def test_the_life_of_a_user(running_app: App, name: str) -> None:
     """A user is created, verified, changed, renamed, described and deleted, and no response contains a hash."""
     texts = []
 
-    def ask(method: str, path: str, fields: dict[str, Any] | None = None) -> httpx.Response:
+    def send(method: str, path: str, fields: dict[str, Any] | None = None) -> httpx.Response:
         response = call(running_app, method, path, fields)
         texts.append(response.text)
         return response
 
-    created = ask("POST", "hash-password", {"password": PASSWORD, "user": name})
+    created = send("POST", "hash-password", {"password": PASSWORD, "user": name})
     assert created.status_code == 201
     user_id = created.json()["user_id"]
     assert created.json() == {"user": name, "user_id": user_id}
-    assert code(ask("POST", "hash-password", {"password": OTHER, "user": name.upper()})) == (409, "user-exists")
+    assert code(send("POST", "hash-password", {"password": OTHER, "user": name.upper()})) == (409, "user-exists")
 
     valid = {"valid": True, "needs_rehash": False, "user_id": user_id, "rehashed": False, "second_factor": False}
     invalid = {"valid": False, "needs_rehash": False}
@@ -59,26 +59,26 @@ def test_the_life_of_a_user(running_app: App, name: str) -> None:
         ({"user": name, "password": OTHER}, invalid),
         ({"user": f"nobody-{name}", "password": PASSWORD}, invalid),
     ):
-        response = ask("POST", "verify-password", fields)
+        response = send("POST", "verify-password", fields)
         login = response.json()
         assert bool(login.pop("device", None)) == login["valid"]
         assert (response.status_code, login) == (200, expected)
 
     fields = {"user": name, "old_password": OTHER, "password": OTHER}
-    assert code(ask("POST", "change-password", fields)) == (422, "wrong-password")
-    changed = ask("POST", "change-password", {**fields, "old_password": PASSWORD})
+    assert code(send("POST", "change-password", fields)) == (422, "wrong-password")
+    changed = send("POST", "change-password", {**fields, "old_password": PASSWORD})
     assert (changed.status_code, changed.json()) == (200, {"user": name, "user_id": user_id})
-    assert ask("POST", "verify-password", {"user": name, "password": OTHER}).json()["valid"]
+    assert send("POST", "verify-password", {"user": name, "password": OTHER}).json()["valid"]
 
-    renamed = ask("POST", "rename-user", {"user": name, "new_name": f"new-{name}"})
+    renamed = send("POST", "rename-user", {"user": name, "new_name": f"new-{name}"})
     assert renamed.json() == {"user": f"new-{name}", "user_id": user_id}
-    assert ask("POST", "verify-password", {"user": name, "password": OTHER}).json() == invalid
-    assert code(ask("POST", "rename-user", {"user": name, "new_name": "x"})) == (404, "unknown-user")
+    assert send("POST", "verify-password", {"user": name, "password": OTHER}).json() == invalid
+    assert code(send("POST", "rename-user", {"user": name, "new_name": "x"})) == (404, "unknown-user")
 
-    assert ask("POST", "reset-password", {"user": f"new-{name}", "password": PASSWORD}).json()["user_id"] == user_id
-    assert code(ask("POST", "reset-password", {"user": name, "password": PASSWORD})) == (404, "unknown-user")
+    assert send("POST", "reset-password", {"user": f"new-{name}", "password": PASSWORD}).json()["user_id"] == user_id
+    assert code(send("POST", "reset-password", {"user": name, "password": PASSWORD})) == (404, "unknown-user")
 
-    described = ask("GET", f"users/{user_id}").json()
+    described = send("GET", f"users/{user_id}").json()
     own = {"user", "user_id", "created", "last_login", "algorithm"}
     assert described.keys() == own | {"second_factor", "disabled", "roles", "subjects"}
     assert (described["user"], described["user_id"]) == (f"new-{name}", user_id)
@@ -86,10 +86,10 @@ def test_the_life_of_a_user(running_app: App, name: str) -> None:
     assert described["created"] <= described["last_login"]
     assert described["created"].endswith("Z")
 
-    gone = ask("DELETE", f"users/{user_id}")
+    gone = send("DELETE", f"users/{user_id}")
     assert (gone.status_code, gone.content) == (204, b"")
-    assert code(ask("GET", f"users/{user_id}")) == (404, "unknown-user")
-    assert code(ask("DELETE", f"users/{user_id}")) == (404, "unknown-user")
+    assert code(send("GET", f"users/{user_id}")) == (404, "unknown-user")
+    assert code(send("DELETE", f"users/{user_id}")) == (404, "unknown-user")
     assert not any("argon2id$" in each or "secret" in each for each in texts)
 
 

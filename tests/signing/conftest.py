@@ -88,8 +88,8 @@ class Caller:
     def send(self, method: str, path: str, fields: dict[str, Any]) -> httpx.Response:
         """Send the fields in the URL or the body, as the method requires."""
         if method in ("GET", "DELETE"):
-            given = {name: value if isinstance(value, str) else str(value).lower() for name, value in fields.items()}
-            return self.client.request(method, f"/api/{path}", params=given)
+            texts = {name: value if isinstance(value, str) else str(value).lower() for name, value in fields.items()}
+            return self.client.request(method, f"/api/{path}", params=texts)
         return self.client.request(method, f"/api/{path}", json=fields)
 
     def call(self, method: str, path: str, **fields: Any) -> Any:

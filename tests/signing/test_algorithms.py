@@ -142,14 +142,14 @@ def openssl(*arguments: object) -> None:
 def test_openssl_verifies_ours_and_we_verify_its(key_type: str, algorithm: Algorithm, tmp_path: Path) -> None:
     """The openssl command line verifies the app's signature, and the app verifies openssl's."""
     private, public = write_keys(tmp_path, key_type)
-    message, ours, theirs = tmp_path / "message", tmp_path / "ours", tmp_path / "theirs"
+    message, own, official = tmp_path / "message", tmp_path / "ours", tmp_path / "theirs"
     message.write_bytes(b"The quick brown fox\n")
-    ours.write_bytes(algorithms.sign(key_of(key_type), algorithm, message.read_bytes(), encoding="der"))
+    own.write_bytes(algorithms.sign(key_of(key_type), algorithm, message.read_bytes(), encoding="der"))
     if algorithm == "EdDSA":
-        openssl("pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", public, "-in", message, "-sigfile", ours)
-        openssl("pkeyutl", "-sign", "-rawin", "-inkey", private, "-in", message, "-out", theirs)
+        openssl("pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", public, "-in", message, "-sigfile", own)
+        openssl("pkeyutl", "-sign", "-rawin", "-inkey", private, "-in", message, "-out", official)
     else:
         how = [f"-sha{algorithm[2:]}", *openssl_options(key_type, algorithm)]
-        openssl("dgst", *how, "-verify", public, "-signature", ours, message)
-        openssl("dgst", *how, "-sign", private, "-out", theirs, message)
-    check(key_type, algorithm, message.read_bytes(), theirs.read_bytes(), "der")
+        openssl("dgst", *how, "-verify", public, "-signature", own, message)
+        openssl("dgst", *how, "-sign", private, "-out", official, message)
+    check(key_type, algorithm, message.read_bytes(), official.read_bytes(), "der")

@@ -545,25 +545,25 @@ def test_the_jwks_is_shared_for_a_moment(new_store: NewStore, monkeypatch: pytes
     """A hundred simultaneous JWKS requests cost one look at storage, also when storage fails."""
     keys = new_store()
     keys.create("k", NewKey(type="Ed25519", purpose="sign", published=True))
-    shared, asked = published.SharedKeySets(lambda: keys.rows.state), 0
+    shared, reads = published.SharedKeySets(lambda: keys.rows.state), 0
     now = 100.0
 
     def make() -> JwksResponse:
-        nonlocal asked
-        asked += 1
-        if asked > 1:
+        nonlocal reads
+        reads += 1
+        if reads > 1:
             raise StorageUnavailable("It is out.")
         return key_set(keys.published())
 
     monkeypatch.setattr(published, "monotonic", lambda: now)
     with ThreadPoolExecutor(20) as pool:
         assert len(set(pool.map(lambda _: shared.get("", make), range(100)))) == 1
-    assert asked == 1
+    assert reads == 1
     now += 1
     for _ in range(3):
         with pytest.raises(StorageUnavailable):
             shared.get("", make)
-    assert asked == 2
+    assert reads == 2
 
 
 def test_a_key_set_has_every_change_of_its_instance(new_store: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -604,7 +604,7 @@ def test_keys_are_made_one_at_a_time(new_store: NewStore, monkeypatch: pytest.Mo
 def test_errors_are_ours(new_store: NewStore) -> None:
     """Every operation on a missing key raises the app's own error."""
     keys = new_store()
-    for ask in (keys.get, keys.refresh, keys.rotate, keys.delete, keys.restore):
+    for method in (keys.get, keys.refresh, keys.rotate, keys.delete, keys.restore):
         for name in ("nobody", "", "UPPER", "a'b", "a\n", "x" * 300):
             with pytest.raises(StrongroomError):
-                ask(name)
+                method(name)

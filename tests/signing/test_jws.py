@@ -73,10 +73,10 @@ def test_a_jws_opens(payload: bytes, detached: bool) -> None:
 def test_pyjwt_opens_ours_and_we_open_its(key_type: str, algorithm: Algorithm) -> None:
     """PyJWT verifies the app's JWS, and the app verifies PyJWT's."""
     private = key_of(key_type)
-    ours = make(key_type, algorithm, b'{"sub":"alice"}')
-    assert jwt.decode(ours, private.public_key(), algorithms=[algorithm]) == {"sub": "alice"}
-    theirs = jwt.encode({"sub": "bob"}, private, algorithm=algorithm)
-    assert json.loads(opens(key_type, algorithm, theirs)) == {"sub": "bob"}
+    own = make(key_type, algorithm, b'{"sub":"alice"}')
+    assert jwt.decode(own, private.public_key(), algorithms=[algorithm]) == {"sub": "alice"}
+    official = jwt.encode({"sub": "bob"}, private, algorithm=algorithm)
+    assert json.loads(opens(key_type, algorithm, official)) == {"sub": "bob"}
 
 
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
@@ -86,8 +86,8 @@ def test_joserfc_and_jwcrypto_open_ours_and_we_open_theirs(key_type: str, algori
     private = key_of(key_type)
     kind: Any = RSAKey if key_type.startswith("RSA") else OKPKey if key_type == "Ed25519" else ECKey
     theirs_key = kind(private, private)
-    ours = make(key_type, algorithm, b"\x00payload")
-    assert joserfc_jws.deserialize_compact(ours, theirs_key, algorithms=[algorithm]).payload == b"\x00payload"
+    own = make(key_type, algorithm, b"\x00payload")
+    assert joserfc_jws.deserialize_compact(own, theirs_key, algorithms=[algorithm]).payload == b"\x00payload"
     theirs = joserfc_jws.serialize_compact({"alg": algorithm}, b"theirs", theirs_key, algorithms=[algorithm])
     assert opens(key_type, algorithm, theirs) == b"theirs"
 

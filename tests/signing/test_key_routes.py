@@ -272,16 +272,16 @@ def test_keys_are_listed_by_pages(app: Caller, new_name: str) -> None:
     names = [f"{new_name}-{letter}" for letter in "abcde"]
     for name in names:
         app.post("keys", name=name, type="Ed25519")
-    seen: list[str] = []
+    listed: list[str] = []
     cursor: dict[str, str] = {}
     while True:
         page = app.get("keys", prefix=new_name, limit=2, **cursor)
-        seen += [each["name"] for each in page["keys"]]
+        listed += [each["name"] for each in page["keys"]]
         assert len(page["keys"]) <= 2
         if page["cursor"] is None:
             break
         cursor = {"cursor": page["cursor"]}
-    assert seen == names
+    assert listed == names
     assert [each["name"] for each in app.get("keys", prefix=f"{new_name}-c")["keys"]] == [f"{new_name}-c"]
     assert app.get("keys", prefix="no-such-prefix") == {"keys": [], "cursor": None}
     assert app.fails("GET", "keys", prefix="other", **cursor) == (400, "invalid-request")

@@ -50,8 +50,8 @@ def test_twenty_first_uses_make_one_key(new_store: NewStore, table: Any) -> None
         return stores[number % 4].get_or_create_default().versions[1].document.key_id
 
     with ThreadPoolExecutor(20) as pool:
-        seen = set(pool.map(use, range(20)))
-    assert len(seen) == 1
+        key_ids = set(pool.map(use, range(20)))
+    assert len(key_ids) == 1
     rows = [(row["PartitionKey"], row["RowKey"]) for row in table.list_entities() if ":" not in row["PartitionKey"]]
     assert sorted(rows) == [("_master", "data-key"), ("default", "ring"), ("default", "v00000001")]
 

@@ -38,8 +38,8 @@ def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vault]:
 def test_the_setting_says_which_it_is() -> None:
     """The URL of a key selects a vault, a path a file; a URL with a version, or of no key, is refused."""
     url = "https://example.vault.azure.net/keys/strongroom"
-    for given in (url, url + "/"):
-        assert load_settings({"STRONGROOM_MASTER_KEY": given}).master_key == url
+    for setting in (url, url + "/"):
+        assert load_settings({"STRONGROOM_MASTER_KEY": setting}).master_key == url
     assert isinstance(master_key(url), VaultMasterKey)
     assert isinstance(master_key("/some/file"), FileMasterKey)
     for wrong in (url + "/0123", "http://example.org/keys/x", "https://example.org/x", "https://a@example.org/keys/x"):
@@ -53,7 +53,7 @@ def test_what_is_wrapped_unwraps(vault: Vault) -> None:
     assert wrapped.master_key == f"{vault.url}/{list(vault.versions)[-1]}"
     assert DATA_KEY not in wrapped.data
     assert VaultMasterKey(vault.url, credential).unwrap(wrapped) == DATA_KEY
-    assert "unwrapkey" in vault.asked
+    assert "unwrapkey" in vault.operations
 
 
 def test_a_rotation_is_followed(vault: Vault) -> None:
@@ -70,11 +70,11 @@ def test_a_rotation_is_followed(vault: Vault) -> None:
 def test_a_name_from_storage_is_not_followed_elsewhere(vault: Vault) -> None:
     """A stored wrap that names another key, in this or another vault, is refused without any request."""
     wrapped = VaultMasterKey(vault.url, credential).wrap(DATA_KEY)
-    vault.asked.clear()
+    vault.operations.clear()
     for name in (vault.url, vault.url + "2/v", "https://evil.example.org/keys/strongroom/v", "file:abc"):
         with pytest.raises(MasterKeyUnavailable, match="Restore the setting"):
             VaultMasterKey(vault.url, credential).unwrap(Wrapped(name, wrapped.data))
-    assert vault.asked == []
+    assert vault.operations == []
 
 
 def test_a_refusal_says_what_to_do(vault: Vault) -> None:

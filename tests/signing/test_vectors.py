@@ -65,7 +65,7 @@ def blocks(name: str, last: str) -> Iterator[dict[str, str]]:
 )
 def test_rsa(name: str, family: str) -> None:
     """The app agrees with NIST on valid and invalid RSA signatures; keys that are weak today are refused."""
-    seen = {True: 0, False: 0, "weak-key": 0}
+    counts = {True: 0, False: 0, "weak-key": 0}
     for vector in blocks(name, "Result"):
         if vector["SHAAlg"] not in ("SHA256", "SHA384", "SHA512"):
             continue
@@ -78,13 +78,13 @@ def test_rsa(name: str, family: str) -> None:
             expected = "weak-key"
         algorithm = family + vector["SHAAlg"][3:]
         assert verdict(key, bytes.fromhex(vector["Msg"]), signature, algorithm) == expected
-        seen[expected] += 1
-    assert min(seen.values()) > 5, seen
+        counts[expected] += 1
+    assert min(counts.values()) > 5, counts
 
 
 def test_ecdsa() -> None:
     """The app agrees with NIST on valid and invalid ECDSA signatures, on each curve and in both formats."""
-    seen = {True: 0, False: 0}
+    counts = {True: 0, False: 0}
     for vector in blocks("ECDSA/FIPS_186-3/SigVer.rsp", "Result"):
         if vector["section"] not in CURVES:
             continue
@@ -95,8 +95,8 @@ def test_ecdsa() -> None:
         message, expected = bytes.fromhex(vector["Msg"]), vector["Result"].startswith("P")
         assert verdict(key, message, r.to_bytes(size) + s.to_bytes(size), algorithm) is expected
         assert verdict(key, message, encode_dss_signature(r, s), algorithm, "der") is expected
-        seen[expected] += 1
-    assert min(seen.values()) > 5, seen
+        counts[expected] += 1
+    assert min(counts.values()) > 5, counts
 
 
 def test_ed25519() -> None:

@@ -46,7 +46,7 @@ class Vault:
         """Operations that the identity has no role for: get, wrapkey, unwrapkey."""
         self.busy = 0
         """The number of requests that still get 429."""
-        self.asked: list[str] = []
+        self.operations: list[str] = []
         self.token = secrets.token_hex(16)
         self.resources: list[str] = []
         """The scopes of the tokens that the identity requested."""
@@ -87,9 +87,9 @@ class Vault:
         if parts[:2] != ["keys", self.name]:
             return problem(404, "KeyNotFound")
         operation = parts[-1] if parts[-1] in ("wrapkey", "unwrapkey") else "get"
-        given = parts[2] if len(parts) > 2 and parts[2] != operation else ""
-        version = given or list(self.versions)[-1]
-        self.asked.append(operation)
+        named_version = parts[2] if len(parts) > 2 and parts[2] != operation else ""
+        version = named_version or list(self.versions)[-1]
+        self.operations.append(operation)
         if (method == "POST") != (operation != "get"):
             return problem(405, "MethodNotAllowed")
         if version not in self.versions:

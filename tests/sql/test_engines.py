@@ -51,8 +51,8 @@ def rows(database: Database, sql: str, params: Any = (), seconds: float = 10.0) 
 
 def write(database: Database, *statements: str | tuple[str, Any], **more: Any) -> list[Outcome]:
     """Run statements in one transaction."""
-    given = [Statement(each, ()) if isinstance(each, str) else Statement(*each) for each in statements]
-    return database.execute(given, 100, dry_run=more.get("dry_run", False), seconds=more.get("seconds", 10.0))
+    parsed = [Statement(each, ()) if isinstance(each, str) else Statement(*each) for each in statements]
+    return database.execute(parsed, 100, dry_run=more.get("dry_run", False), seconds=more.get("seconds", 10.0))
 
 
 @pytest.fixture
@@ -60,8 +60,10 @@ def fruit(shop: Database) -> Iterator[Database]:
     """The database with a fresh table `fruit`."""
     write(shop, "drop table if exists fruit")
     write(shop, "create table fruit (id integer primary key, name varchar(100) not null, price double precision)")
-    given = [("apple", 0.45), ("apricot", 0.6), ("banana", 0.25), ("cherry", 0.12), ("fig", 0.7)]
-    write(shop, *(("insert into fruit values (?, ?, ?)", [place, *each]) for place, each in enumerate(given, 1)))
+    rows_of_fruit = [("apple", 0.45), ("apricot", 0.6), ("banana", 0.25), ("cherry", 0.12), ("fig", 0.7)]
+    write(
+        shop, *(("insert into fruit values (?, ?, ?)", [place, *each]) for place, each in enumerate(rows_of_fruit, 1))
+    )
     yield shop
     write(shop, "drop table if exists fruit")
 
@@ -174,11 +176,11 @@ def test_every_value_comes_back(everything: Database, values: dict[str, Any]) ->
 
 def test_parameters_by_position_and_by_name(fruit: Database) -> None:
     """Positional and named parameters work on every engine, whatever strings and comments contain."""
-    asked = "select name, ':x ?' from fruit where id in (?, ?) /* ? :y */ order by id -- ?"
-    assert rows(fruit, asked, [1, 2]) == [["apple", ":x ?"], ["apricot", ":x ?"]]
-    asked = "select name from fruit where (id = :id and price < :price) or id = :id order by name"
-    assert rows(fruit, asked, {"id": 2, "price": 0.5}) == [["apricot"]]
-    assert rows(fruit, asked.replace(":", "$"), {"id": 2, "price": 0.5}) == [["apricot"]]
+    sql = "select name, ':x ?' from fruit where id in (?, ?) /* ? :y */ order by id -- ?"
+    assert rows(fruit, sql, [1, 2]) == [["apple", ":x ?"], ["apricot", ":x ?"]]
+    sql = "select name from fruit where (id = :id and price < :price) or id = :id order by name"
+    assert rows(fruit, sql, {"id": 2, "price": 0.5}) == [["apricot"]]
+    assert rows(fruit, sql.replace(":", "$"), {"id": 2, "price": 0.5}) == [["apricot"]]
     assert rows(fruit, "select name from fruit where id = ?2 and price < ?1", [1, 3]) == [["banana"]]
     for params in ([], [1, 2], {"a": 1}):
         with pytest.raises(InvalidRequest) as caught:

@@ -112,8 +112,8 @@ def test_a_failed_export_leaves_nothing(
     running_app: App, container: ContainerClient, fields: dict[str, Any], status: int, code: str
 ) -> None:
     """A failed export has its status and code, and leaves no blob, not even part of one."""
-    given = {"container": container.container_name, "name": "a.csv"} | fields
-    response = call(running_app, **given)
+    request = {"container": container.container_name, "name": "a.csv"} | fields
+    response = call(running_app, **request)
     assert (response.status_code, response.json()["code"]) == (status, code)
     assert list(container.list_blobs()) == []
 

@@ -23,8 +23,8 @@ def once(database: Database, key: str, *statements: str, request: bytes = b"") -
     def tell(outcomes: list[Outcome]) -> bytes:
         return str([each.rows_affected for each in outcomes]).encode()
 
-    given = [Statement(each, ()) for each in statements]
-    return database.execute_once(key, request or repr(given).encode(), given, 10, tell=tell, seconds=30)
+    parsed = [Statement(each, ()) for each in statements]
+    return database.execute_once(key, request or repr(parsed).encode(), parsed, 10, tell=tell, seconds=30)
 
 
 @pytest.fixture

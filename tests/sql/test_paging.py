@@ -37,7 +37,7 @@ def unavailable() -> bytes:
 CURSORS = new_cursors()
 
 
-def ask(sql: str, limit: int, cursor: str | None = None, params: Any = ()) -> PageQuery:
+def query(sql: str, limit: int, cursor: str | None = None, params: Any = ()) -> PageQuery:
     """A page query with the usual limits."""
     return PageQuery(
         sql=sql, params=params, style=Style(), limit=limit, max_bytes=10**7, seconds=20.0, cursor=cursor,
@@ -47,7 +47,7 @@ def ask(sql: str, limit: int, cursor: str | None = None, params: Any = ()) -> Pa
 
 def page(database: Database, sql: str, limit: int, cursor: str | None = None, params: Any = ()) -> dict[str, Any]:
     """One page, as the caller sees it."""
-    response: dict[str, Any] = json.loads(page_response(database, CURSORS, ask(sql, limit, cursor, params)).body)
+    response: dict[str, Any] = json.loads(page_response(database, CURSORS, query(sql, limit, cursor, params)).body)
     return response
 
 
@@ -103,13 +103,13 @@ def test_rows_that_come_and_go_disturb_no_page(numbers: Database, params: Any) -
     """If the statement has an order, rows written and deleted before the page repeat no row and hide none."""
     mark = "?" if isinstance(params, list) else ":least"
     sql = f"select id, word from numbers where id > {mark} order by id"
-    given = pages(numbers, sql, 5, params)
-    assert [row[0] for row in next(given)] == [3, 4, 5, 6, 7]
+    returned = pages(numbers, sql, 5, params)
+    assert [row[0] for row in next(returned)] == [3, 4, 5, 6, 7]
     run(numbers, "delete from numbers where id in (3, 4)")
-    assert [row[0] for row in next(given)] == [8, 9, 10, 11, 12]
+    assert [row[0] for row in next(returned)] == [8, 9, 10, 11, 12]
     run(numbers, "insert into numbers values (4, 0, 0, 'again')")
     run(numbers, "insert into numbers values (21, 0, 0, 'new')")
-    assert [row[0] for rows in given for row in rows] == list(range(13, 22))
+    assert [row[0] for rows in returned for row in rows] == list(range(13, 22))
 
 
 def test_a_cursor_is_ours_and_of_its_query(numbers: Database) -> None:
@@ -118,17 +118,17 @@ def test_a_cursor_is_ours_and_of_its_query(numbers: Database) -> None:
     cursor = page(numbers, sql, 5)["cursor"]
     assert page(numbers, sql, 5, cursor)["rows"][0] == [6]
     changed = cursor[:-2] + ("A" if cursor[-2] != "A" else "B") + cursor[-1]
-    for wrong, asked in ((changed, sql), (cursor, sql + " "), ("AAAA", sql), ("", sql), ("é", sql)):
+    for wrong, statement in ((changed, sql), (cursor, sql + " "), ("AAAA", sql), ("", sql), ("é", sql)):
         with pytest.raises(InvalidRequest) as caught:
-            page(numbers, asked, 5, wrong)
+            page(numbers, statement, 5, wrong)
         assert caught.value.errors[0].field == "cursor"
     with pytest.raises(InvalidRequest):
-        page_response(numbers, new_cursors(), ask(sql, 5, cursor))
+        page_response(numbers, new_cursors(), query(sql, 5, cursor))
 
 
 def test_without_a_secret_truncation_is_still_told(numbers: Database) -> None:
     """If no cursor can be signed, the response still has the rows, and says that there are more."""
-    response = json.loads(page_response(numbers, Cursors(unavailable), ask("select id from numbers", 5)).body)
+    response = json.loads(page_response(numbers, Cursors(unavailable), query("select id from numbers", 5)).body)
     assert (response["row_count"], response["truncated"], response["cursor"]) == (5, True, None)
 
 

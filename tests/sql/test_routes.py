@@ -98,8 +98,8 @@ def test_pages_hold_every_row_once(running_app: App, form: str) -> None:
     cursor: str | None = None
     pages = 0
     while True:
-        given = {"cursor": cursor} if cursor else {}
-        response = query(running_app, sql=FIRST, limit=5, format=form, **given)
+        more = {"cursor": cursor} if cursor else {}
+        response = query(running_app, sql=FIRST, limit=5, format=form, **more)
         assert response.status_code == 200
         if form in ("json", "objects"):
             body = response.json()
@@ -257,11 +257,11 @@ def test_accept_chooses_where_no_format_does(running_app: App) -> None:
     """The header Accept chooses the format, and the field `format` wins over it."""
     with running_app.client() as client:
         client.headers["accept"] = "text/csv"
-        given = {"sql": "select 1 as a"}
-        assert client.get("/api/query-sql", params=given).text == "a\r\n1\r\n"
-        assert client.post("/api/query-sql", json=given).text == "a\r\n1\r\n"
-        assert client.post("/api/query-sql", json=given | {"format": "ndjson"}).text == '{"a":1}\n'
-        assert client.post("/api/query-sql", json=given | {"accept": "text/csv"}).status_code == 400
+        fields = {"sql": "select 1 as a"}
+        assert client.get("/api/query-sql", params=fields).text == "a\r\n1\r\n"
+        assert client.post("/api/query-sql", json=fields).text == "a\r\n1\r\n"
+        assert client.post("/api/query-sql", json=fields | {"format": "ndjson"}).text == '{"a":1}\n'
+        assert client.post("/api/query-sql", json=fields | {"accept": "text/csv"}).status_code == 400
 
 
 def test_an_answer_as_a_file(running_app: App) -> None:

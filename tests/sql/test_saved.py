@@ -121,8 +121,8 @@ def test_queries_are_listed_in_pages(client: httpx.Client) -> None:
         save(client, name, sql="select 1")
     found, cursor = [], None
     while True:
-        given: dict[str, str] = {"prefix": "list-", "limit": "2"} | ({"cursor": cursor} if cursor else {})
-        response = client.get("/api/queries", params=given).json()
+        fields: dict[str, str] = {"prefix": "list-", "limit": "2"} | ({"cursor": cursor} if cursor else {})
+        response = client.get("/api/queries", params=fields).json()
         found += [each["name"] for each in response["queries"]]
         if (cursor := response["cursor"]) is None:
             break

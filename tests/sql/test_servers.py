@@ -297,8 +297,8 @@ def test_nothing_leaks(name: str, request: pytest.FixtureRequest) -> None:
     """After limits, errors and cut results, at most the pools' connections are open, and none runs a statement."""
     server: Server = request.getfixturevalue(name)
     database = open_database(server)
-    ask, count = COUNTS[name]
-    before = ask(server, count)[0][0]  # Connections of other tests' pools.
+    run, count = COUNTS[name]
+    before = run(server, count)[0][0]  # Connections of other tests' pools.
 
     def disturb(number: int) -> None:
         what = number % 4
@@ -316,15 +316,15 @@ def test_nothing_leaks(name: str, request: pytest.FixtureRequest) -> None:
 
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(disturb, range(32)))
-    at_rest(server, ask, count, before + READERS + WRITERS)
+    at_rest(server, run, count, before + READERS + WRITERS)
     assert rows(database, "select 1") == [[1]]
     database.close()
 
 
-def at_rest(server: Server, ask: Callable[[Server, str], list[Any]], count: str, most: int) -> None:
+def at_rest(server: Server, run: Callable[[Server, str], list[Any]], count: str, most: int) -> None:
     """Wait until no connection runs a statement and at most `most` are open: servers report a close a little late."""
     deadline = time.monotonic() + 60
-    while (found := ask(server, count)[0])[1] or found[0] > most:
+    while (found := run(server, count)[0])[1] or found[0] > most:
         assert time.monotonic() < deadline, found
         time.sleep(0.05)
 
@@ -357,8 +357,8 @@ def test_callers_who_stall_or_leave_hold_no_connection(
     """Twice as many callers as the pool has connections do not read their responses, or leave before they get one:
     others get responses, every connection returns at rest, and callers that resume reading get the whole response."""
     server: Server = request.getfixturevalue(name)
-    ask, count = COUNTS[name]
-    before = ask(server, count)[0][0]
+    run, count = COUNTS[name]
+    before = run(server, count)[0][0]
     app = start_app({"DATABASE_SHOP": server.reader})
     port = httpx.URL(app.url).port or 80
     asked = {"sql": "select 1", "database": "shop"}
@@ -381,7 +381,7 @@ def test_callers_who_stall_or_leave_hold_no_connection(
         while (response := client.post("/api/query-sql", json=asked)).status_code == 429:  # All slots are in use.
             assert time.monotonic() < deadline
         assert response.json()["rows"] == [[1]]
-        at_rest(server, ask, count, before + READERS)
+        at_rest(server, run, count, before + READERS)
         for caller in waiting:
             late = http.client.HTTPResponse(caller)
             late.begin()
@@ -423,12 +423,12 @@ def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server
     server = start()
     app = start_app({"DATABASE_SHOP": server.reader, "DATABASE_SHOP_WRITE": server.writer})
     with app.client() as client:
-        asked = {"sql": "select 1 as one", "database": "shop"}
-        assert client.post("/api/query-sql", json=asked).json()["rows"] == [[1]]
-        assert client.post("/api/execute-sql", json=asked).json()["rows"] == [[1]]
+        fields = {"sql": "select 1 as one", "database": "shop"}
+        assert client.post("/api/query-sql", json=fields).json()["rows"] == [[1]]
+        assert client.post("/api/execute-sql", json=fields).json()["rows"] == [[1]]
         server.stop()
         for function in ("query-sql", "execute-sql"):
-            response = client.post(f"/api/{function}", json=asked)
+            response = client.post(f"/api/{function}", json=fields)
             assert (response.status_code, response.json()["code"]) == (503, "database-unavailable")
             assert int(response.headers["retry-after"]) > 0
             assert "127.0.0.1" not in response.text
@@ -442,7 +442,7 @@ def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server
         )  # fmt: skip
         try:
             deadline = time.monotonic() + 120
-            while (response := client.post("/api/query-sql", json=asked)).status_code != 200:
+            while (response := client.post("/api/query-sql", json=fields)).status_code != 200:
                 assert time.monotonic() < deadline, response.text
                 time.sleep(0.1)
             assert response.json()["rows"] == [[1]]
@@ -519,10 +519,10 @@ def test_a_connection_that_idled_too_long_is_replaced(my_server: Server, my_shop
     ask_mysql(my_server, "set global wait_timeout = 1")
     database = open_database(my_server)
     try:
-        ours = {rows(database, "select connection_id()")[0][0]}
-        ours |= {write(database, "select connection_id()")[0].rows[0][0]}
+        own = {rows(database, "select connection_id()")[0][0]}
+        own |= {write(database, "select connection_id()")[0].rows[0][0]}
         deadline = time.monotonic() + 20
-        while ours & {each for (each,) in ask_mysql(my_server, "select id from information_schema.processlist")}:
+        while own & {each for (each,) in ask_mysql(my_server, "select id from information_schema.processlist")}:
             assert time.monotonic() < deadline
             time.sleep(0.05)
     finally:

@@ -65,12 +65,12 @@ class Authority:
         return tls
 
     def _certificate(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType) -> bytes:
-        now, ours = datetime.now(UTC), self._key.public_key()
+        now, own = datetime.now(UTC), self._key.public_key()
         builder = x509.CertificateBuilder(
             self._name, name, key.public_key(), secrets.randbits(64) | 1, now - timedelta(1), now + timedelta(1)
         )
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ours)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(own)
         for extension in (identifier, issuer, *extensions):
             builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
         return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
@@ -85,7 +85,7 @@ class Relay(socketserver.ThreadingTCPServer):
         """Listen on a free port, and forward to `port`."""
         super().__init__(("127.0.0.1", 0), RelayHandler)
         self.to = port
-        self.seen: list[bytes] = []
+        self.received: list[bytes] = []
         self.port: int = self.server_address[1]
         self.thread = Thread(target=self.serve_forever, args=(0.05,))
         self.thread.start()
@@ -102,20 +102,20 @@ class RelayHandler(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         """Forward the bytes of both sides until one of them ends."""
-        relay, ours = self.server, self.request
+        relay, client = self.server, self.request
         assert isinstance(relay, Relay)
-        with closing(socket.create_connection(("127.0.0.1", relay.to))) as theirs:
+        with closing(socket.create_connection(("127.0.0.1", relay.to))) as server:
             while True:
-                for source in select.select([ours, theirs], [], [])[0]:
+                for source in select.select([client, server], [], [])[0]:
                     try:
                         data = source.recv(65536)
-                        (theirs if source is ours else ours).sendall(data)
+                        (server if source is client else client).sendall(data)
                     except OSError:
                         return
                     if not data:
                         return
-                    if source is ours:
-                        relay.seen.append(data)
+                    if source is client:
+                        relay.received.append(data)
 
 
 @dataclass
@@ -162,7 +162,7 @@ class Azure:
 
     def check_untold(self, text: str = "") -> None:
         """No token is in `text`, and none was readable on the wire."""
-        sent = b"".join(self.relay.seen)
+        sent = b"".join(self.relay.received)
         for token in self.tokens:
             assert token not in text
             assert token.encode() not in sent
@@ -233,7 +233,7 @@ def test_a_token_signs_in(azure: Azure) -> None:
     assert response[-1] is True or response[-1].startswith("TLSv1")
     assert (azure.scopes, len(azure.tokens[0])) == ([SCOPE], azure.length)
     database.close()
-    assert azure.relay.seen
+    assert azure.relay.received
     azure.check_untold()
 
 
@@ -256,7 +256,7 @@ def test_a_url_with_a_password_asks_for_no_token(azure: Azure) -> None:
     database = azure.open(azure.url().replace("app@", "app:the-password@"), no_token)
     assert rows(database, "select 1") == [[1]]
     database.close()
-    assert b"the-password" not in b"".join(azure.relay.seen)
+    assert b"the-password" not in b"".join(azure.relay.received)
 
 
 WAYS = {

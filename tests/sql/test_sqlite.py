@@ -64,8 +64,8 @@ def execute(
     database: Database, *statements: str | Statement, dry_run: bool = False, seconds: float = 5.0
 ) -> list[Outcome]:
     """Run statements in one transaction."""
-    given = [Statement(each, ()) if isinstance(each, str) else each for each in statements]
-    return database.execute(given, 100, dry_run=dry_run, seconds=seconds)
+    parsed = [Statement(each, ()) if isinstance(each, str) else each for each in statements]
+    return database.execute(parsed, 100, dry_run=dry_run, seconds=seconds)
 
 
 HOSTILE = [
@@ -278,7 +278,7 @@ def test_without_a_writer_nothing_is_written(path: Path) -> None:
 
 def test_a_write_is_told(database: Database) -> None:
     """A write returns the number of changed rows, the id of the new row, and the RETURNING rows."""
-    made, changed, asked, table = execute(
+    made, changed, queried, table = execute(
         database,
         Statement("insert into fruit (name, price) values (:name, 1)", {"name": "quince"}),
         Statement("update fruit set price = price where id > ?", [10]),
@@ -287,7 +287,7 @@ def test_a_write_is_told(database: Database) -> None:
     )
     assert (made.rows_affected, made.last_row_id) == (1, 13)
     assert (changed.rows_affected, changed.last_row_id) == (3, None)
-    assert (asked.rows_affected, asked.rows) == (0, [(13,)])
+    assert (queried.rows_affected, queried.rows) == (0, [(13,)])
     assert table.rows_affected == 0
     (returned,) = execute(database, "delete from fruit where id >= 12 returning id, name")
     assert returned.rows_affected == 2

@@ -67,8 +67,8 @@ def page(database: Database, sql: str, params: Params = (), *, seconds: float = 
 
 def write(database: Database, *statements: str, seconds: float = 60, dry_run: bool = False) -> list[int]:
     """The rows that each statement changed."""
-    given = [Statement(each, ()) for each in statements]
-    return [each.rows_affected for each in database.execute(given, 100, dry_run=dry_run, seconds=seconds)]
+    parsed = [Statement(each, ()) for each in statements]
+    return [each.rows_affected for each in database.execute(parsed, 100, dry_run=dry_run, seconds=seconds)]
 
 
 LONG = [

@@ -204,15 +204,15 @@ def test_what_is_read_at_once_is_bounded() -> None:
     class Large:
         first_rows = 8
         columns = Columns([Column("a", "text")])
-        asked: list[int] = []  # noqa: RUF012
+        counts: list[int] = []  # noqa: RUF012
 
         def fetch(self, count: int) -> list[Row]:
-            self.asked.append(count)
+            self.counts.append(count)
             return [("x" * 500_000,)] * count
 
     page = read_page(Large(), Style(), 10_000, 8 * 1024 * 1024)
     assert page.truncated
-    assert max(Large.asked) <= 8
+    assert max(Large.counts) <= 8
 
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 0, True])

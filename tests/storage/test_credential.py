@@ -103,10 +103,10 @@ def test_azure_identity_sends_the_same_request(
     monkeypatch.setenv("IDENTITY_ENDPOINT", endpoint.url)
     monkeypatch.setenv("IDENTITY_HEADER", HEADER)
     endpoint.now = 4_000_000_000.0  # Microsoft's credential uses the real clock.
-    ours = credential.get_token(SCOPE)
-    theirs = ManagedIdentityCredential(client_id="client-1").get_token(SCOPE)
+    own = credential.get_token(SCOPE)
+    official = ManagedIdentityCredential(client_id="client-1").get_token(SCOPE)
     assert endpoint.requests[0] == endpoint.requests[1]
-    assert ours.expires_on == theirs.expires_on
+    assert own.expires_on == official.expires_on
 
 
 def test_the_system_assigned_identity_has_no_id(endpoint: Endpoint) -> None:

@@ -72,7 +72,7 @@ check('previews run nothing: HTML and SVG are text, images are images, bytes are
   await t.until(() => detail(t).locator('img').evaluate((img) => img.naturalWidth === 1 && img.src.startsWith('blob:')).catch(() => false));
   await t.accessibleInAllColours('Blobs, image');
   await choose(t, 'no-image.png');
-  await t.page.getByText('the bytes are no such image').waitFor();
+  await t.page.getByText('the bytes are not such an image').waitFor();
   await choose(t, 'long.txt');
   await t.page.getByText('The first 64 KiB of 98 KiB').waitFor();
   await choose(t, 'empty.txt');

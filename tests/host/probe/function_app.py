@@ -1,4 +1,4 @@
-"""The probe: functions that show what reached them, or answer what they were told to. The real host served it too."""
+"""The probe: functions that echo their request, or return the response that it describes. The real host ran it, too."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ import azure.functions as func
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
 
-def seen(req: func.HttpRequest) -> dict[str, Any]:
+def described(req: func.HttpRequest) -> dict[str, Any]:
     body = req.get_body()
     try:
         parsed = req.get_json()
@@ -29,7 +29,7 @@ def seen(req: func.HttpRequest) -> dict[str, Any]:
 
 
 def show(req: func.HttpRequest, name: str | None = None) -> func.HttpResponse:
-    out = seen(req)
+    out = described(req)
     if name:
         out["function"] = name
     return func.HttpResponse(json.dumps(out), mimetype="application/json")
@@ -84,14 +84,14 @@ def text(req: func.HttpRequest) -> str:
 
 @app.route(route="answer", methods=["GET", "POST"])
 def answer(req: func.HttpRequest) -> func.HttpResponse:
-    """The request's JSON says the answer: status, headers as pairs, body or body_base64, mimetype, charset."""
-    told = req.get_json()
-    body = base64.b64decode(told["body_base64"]) if "body_base64" in told else told.get("body")
-    if isinstance(body, str) and "repeat" in told:
-        body *= told["repeat"]
-    given = {name: told[name] for name in ("mimetype", "charset") if name in told}
-    response = func.HttpResponse(body, status_code=told.get("status", 200), **given)
-    for name, value in told.get("headers", []):
+    """The request's JSON describes the response: status, headers as pairs, body or body_base64, mimetype, charset."""
+    fields = req.get_json()
+    body = base64.b64decode(fields["body_base64"]) if "body_base64" in fields else fields.get("body")
+    if isinstance(body, str) and "repeat" in fields:
+        body *= fields["repeat"]
+    options = {name: fields[name] for name in ("mimetype", "charset") if name in fields}
+    response = func.HttpResponse(body, status_code=fields.get("status", 200), **options)
+    for name, value in fields.get("headers", []):
         response.headers.add(name, value)
     return response
 
