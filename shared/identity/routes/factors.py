@@ -33,6 +33,7 @@ from shared.identity.passkeys import (
     request_options,
     user_handle,
 )
+from shared.identity.routes.fields import Code, TicketText
 from shared.identity.routes.me import SESSION_ERRORS
 from shared.identity.sessions import ActiveSession
 from shared.identity.store.factors import Factor, Factors
@@ -78,7 +79,6 @@ Label = Annotated[
     ),
 ]
 FactorId = Annotated[str, Meta(description="The id of a factor: 32 hexadecimal digits.", examples=[_EXAMPLE_FACTOR])]
-TicketField = Annotated[str, Meta(description="An opaque text, valid for five minutes and for one success.")]
 RecoveryCodes = Annotated[
     list[str],
     Meta(description="Ten codes, each of which replaces another factor once. They are shown only here."),
@@ -103,10 +103,7 @@ class EnrollTotpResponse(msgspec.Struct, frozen=True):
 
 class ConfirmTotpRequest(Fields, frozen=True):
     factor_id: FactorId
-    code: Annotated[
-        str,
-        Meta(description="The code that the app shows now. Spaces do not matter.", max_length=64, examples=["123456"]),
-    ]
+    code: Code
 
 
 class EnrolledResponse(msgspec.Struct, frozen=True):
@@ -119,7 +116,7 @@ class EnrolledResponse(msgspec.Struct, frozen=True):
 class BeginPasskeyResponse(msgspec.Struct, frozen=True):
     """A challenge for a new passkey."""
 
-    ticket: TicketField
+    ticket: TicketText
     options: Annotated[
         dict[str, Any],
         Meta(
@@ -130,7 +127,7 @@ class BeginPasskeyResponse(msgspec.Struct, frozen=True):
 
 
 class RegisterPasskeyRequest(Fields, frozen=True):
-    ticket: TicketField
+    ticket: TicketText
     credential: Annotated[
         RegistrationCredential,
         Meta(description="RegistrationResponseJSON: the result of `credential.toJSON()`. Further members are ignored."),
@@ -193,7 +190,7 @@ class ResetFactorsRequest(Fields, frozen=True):
 class BeginPasskeySignInRequest(Fields, frozen=True):
     """A ticket: the passkey is the second factor. A user, or nothing: it is the first and only one."""
 
-    ticket: Annotated[str | None, Meta(description="The ticket of sign-in, whose password was right.")] = None
+    ticket: TicketText | None = None
     user: Annotated[
         UserName | None, Meta(description="A name, to offer only this user's passkeys. It need not exist.")
     ] = None
@@ -202,7 +199,7 @@ class BeginPasskeySignInRequest(Fields, frozen=True):
 class BeginPasskeySignInResponse(msgspec.Struct, frozen=True):
     """A challenge for a passkey."""
 
-    ticket: TicketField
+    ticket: TicketText
     options: Annotated[
         dict[str, Any],
         Meta(

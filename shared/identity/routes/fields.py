@@ -6,9 +6,26 @@ import msgspec
 from msgspec import Meta
 
 from shared.identity.store.sessions import ListedSession
+from shared.identity.tickets import MAX_LENGTH
 from shared.web import rfc3339
 
 SessionId = Annotated[str, Meta(description="The id of a session: 32 hexadecimal digits.")]
+TicketText = Annotated[
+    str,
+    Meta(
+        description="A ticket: an opaque text, valid for five minutes and for one success.",
+        min_length=1,
+        max_length=MAX_LENGTH,
+    ),
+]
+Code = Annotated[
+    str,
+    Meta(
+        description="The code that an authenticator app shows now. Spaces are ignored.",
+        max_length=64,
+        examples=["123456"],
+    ),
+]
 Methods = Annotated[
     tuple[str, ...],
     Meta(

@@ -27,7 +27,7 @@ from shared.errors import (
 from shared.identity.errors import InvalidToken, TooManyCodes
 from shared.identity.limits import network_of
 from shared.identity.passkeys import AssertionCredential
-from shared.identity.routes.fields import Methods, SessionId
+from shared.identity.routes.fields import Code, Methods, SessionId, TicketText
 from shared.identity.sessions import ActiveSession
 from shared.identity.settings import IdentitySettings
 from shared.identity.store.addresses import AddressStore
@@ -35,7 +35,7 @@ from shared.identity.store.factors import FactorKind, Factors, Proven
 from shared.identity.store.partitions import Partition, read_partition
 from shared.identity.store.sessions import Issued, SessionStore
 from shared.identity.store.tickets import TicketStore
-from shared.identity.tickets import MAX_LENGTH, Ticket
+from shared.identity.tickets import Ticket
 from shared.identity.users import Accounts
 from shared.web import Example, Fields, Operation, Request, Response, encode_base64
 from shared.web.addresses import caller_address
@@ -68,14 +68,8 @@ class SignInRequest(Fields, frozen=True):
 
     user: UserName | None = None
     password: Password | None = None
-    ticket: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=MAX_LENGTH)] | None,
-        Meta(description="The `ticket` of an earlier step. It is valid for five minutes, and for one success."),
-    ] = None
-    code: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=64)] | None,
-        Meta(description="The code that an authenticator app shows. Spaces are ignored."),
-    ] = None
+    ticket: TicketText | None = None
+    code: Annotated[Code, Meta(min_length=1)] | None = None
     recovery_code: Annotated[
         Annotated[str, Meta(min_length=1, max_length=128)] | None,
         Meta(description="One of the user's recovery codes. Case, spaces and dashes are ignored."),
