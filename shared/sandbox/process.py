@@ -19,7 +19,7 @@ from threading import Condition, Timer
 from time import monotonic
 from typing import NamedTuple
 
-from shared.errors import Busy
+from shared.errors import Busy, Unavailable
 from shared.sandbox.callers import is_anonymous
 from shared.sandbox.child import HEADER, INTERRUPT, MAX_MESSAGE_BYTES
 from shared.sandbox.settings import SandboxSettings
@@ -38,7 +38,7 @@ IDLE_SECONDS = 300.0
 """How long a child is kept after its last call."""
 MEMORY, TIME, ENGINE = "the memory of its process", "CPU time", "a fault of the engine"
 """Why a child ended by itself."""
-FAILURES = {-signal.SIGKILL: MEMORY, -signal.SIGXCPU: TIME}
+FAILURES = {} if sys.platform == "win32" else {-signal.SIGKILL: MEMORY, -signal.SIGXCPU: TIME}
 """By exit status. The kernel kills a child where the instance runs out of memory; every other end is the engine's."""
 
 
@@ -54,6 +54,8 @@ class Child:
     """A child process that serves `entry`: `module:function`, of a `child.Channel`. One thread at a time uses it."""
 
     def __init__(self, entry: str, memory_bytes: int) -> None:
+        if sys.platform == "win32":  # Its pipes cannot be waited for, and it has no limits of a process.
+            raise Unavailable("Engines in child processes need Linux or macOS.")
         self.entry = entry
         self._folder = tempfile.mkdtemp(prefix="strongroom-")
         path = json.dumps([ROOT, *(os.path.abspath(each) for each in sys.path if each)])  # noqa: PTH100
