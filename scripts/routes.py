@@ -113,7 +113,11 @@ def _response_fields(operation: Operation) -> str:
     ]
     if texts:
         return " or ".join(texts)
-    return "no body (204)" if 204 in operation.statuses else "bytes" if "*/*" in operation.media_types else "JSON"
+    if 204 in operation.statuses:
+        return "no body (204)"
+    if 302 in operation.statuses:
+        return "no body (302)"
+    return "JSON" if "application/json" in operation.media_types else "bytes"
 
 
 PAGES = {DOCS / "routes.md": routes_page, DOCS / "functions.md": functions_page}

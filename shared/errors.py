@@ -17,7 +17,9 @@ StrongroomError
 ├── UnsupportedMediaType 415
 ├── Refused 422             KeyReused · ReadOnly · SqlError · QueryTimeout · MultipleStatements · RowTooLarge
 │                           InvalidPassword · HashTooLarge · WeakPassword · SamePassword · WrongPassword · UserDisabled
-├── Busy 429                TooManyAttempts · UserLocked
+├── Busy 429
+├── TooManyAttempts 429
+├── UserLocked 429
 ├── InternalError 500
 ├── InvalidSetting          stops the app at start; its message names the setting
 └── Unavailable 503         StorageUnavailable · StorageForbidden · StorageNetworkForbidden
@@ -416,16 +418,18 @@ class UserDisabled(Refused):
     title = "The user is disabled"
 
 
-class TooManyAttempts(Busy):
+class TooManyAttempts(StrongroomError):
     """This name or this password has to wait, whether or not the user exists. Carries `Retry-After`."""
 
+    status = 429
     code = "too-many-attempts"
     title = "Too many wrong passwords"
 
 
-class UserLocked(Busy):
+class UserLocked(StrongroomError):
     """100 wrong passwords in a row for this name, whether or not the user exists. `reset-password` ends it."""
 
+    status = 429
     code = "user-locked"
     title = "Too many wrong passwords in a row for this user"
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from shared.errors import BadRequest, Busy, Conflict, NotFound, Refused, Unauthorized, Unavailable
+from shared.errors import Conflict, NotFound, Refused, StrongroomError, Unauthorized, Unavailable
 
 
 class InvalidToken(Unauthorized):
@@ -79,9 +79,10 @@ class TooManyFactors(Conflict):
     title = "The user has too many factors"
 
 
-class TooManyCodes(Busy):
+class TooManyCodes(StrongroomError):
     """The user has to wait after wrong codes, and the right code has to wait, too. Carries `Retry-After`."""
 
+    status = 429
     code = "too-many-codes"
     title = "Too many wrong codes"
 
@@ -129,8 +130,9 @@ class UnknownProvider(NotFound):
     title = "The provider does not exist"
 
 
-class FlowMismatch(BadRequest):
+class FlowMismatch(StrongroomError):
     """The browser that returns from a provider is not the one that began, or it took too long."""
 
+    status = 400
     code = "sign-in-mismatch"
     title = "This browser did not begin this sign-in"

@@ -305,7 +305,7 @@ def _responses(route: Route, method: str, schemas: Schemas) -> dict[str, Any]:
                 kind: {"schema": schema if kind == "application/json" else {"type": "string"}}
                 for kind in operation.media_types
             }
-        elif status not in (204, 304, 307):
+        elif status < 300 and status != 204:
             response["content"] = {kind: {} for kind in operation.media_types}
         responses[str(status)] = response
     if route.access is Access.FUNCTION:
