@@ -53,7 +53,10 @@ def implied(name: str) -> str:
 
 
 def security_policy(media_type: str, *, inline_html: bool) -> str | None:
-    """The Content-Security-Policy of a blob: a sandbox, so that it has no origin. None for PDF, which it would break.
+    """The Content-Security-Policy of a blob: a sandbox, so that it has no origin.
+
+    None for PDF: in a sandbox, viewers of some browsers show nothing, and viewers run the script of a document outside
+    of the app's origin (docs/blobs.md).
 
     With `inline_html`, scripts and styles of the blob itself may run in the sandbox, which still has no origin: it
     reads nothing of this app and sends no key.
