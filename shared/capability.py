@@ -1,4 +1,4 @@
-"""The parts of a capability that the app composes: its routes, and what health checks and the daily task go through."""
+"""The parts of a capability that the app composes: its routes, probes, warnings and expiring records."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -21,12 +21,12 @@ class Expiring(Protocol):
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
-    """Base class of what `build` of a capability returns. Other fields are for the capabilities that build on it."""
+    """The result of a capability's `build`. A subclass adds fields for the capabilities that depend on this one."""
 
     routes: tuple[Route, ...]
     expiring: Mapping[str, Callable[[], Expiring]] = {}
     """Its stores with records that expire, by the names that the log of the daily task has."""
     probes: "Callable[[], Iterable[Probe]]" = tuple
-    """How to probe the services behind it."""
+    """The probes of the services behind it."""
     warnings: Callable[[], Iterable[tuple[str, str, str]]] = tuple
     """Advice for the operator: a code, its subject (such as the name of a database), and a sentence."""
