@@ -14,7 +14,7 @@ from shared.errors import (
 )
 from shared.signing.errors import DamagedKey, MasterKeyUnavailable, ReservedKey, TooCostly, UnknownKey
 from shared.signing.store import Key
-from shared.signing.store.keys import OWN_PREFIX
+from shared.signing.store.reading import OWN_PREFIX
 from shared.web.fields import caller_list
 
 KeyName = Annotated[

@@ -1,10 +1,9 @@
-"""The keys of one storage account: created, read through a cache, changed, deleted and found by `kid`."""
+"""The keys of one storage account: created, imported, rotated, changed, deleted and restored."""
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -21,25 +20,21 @@ from shared.signing.errors import (
     KeyNotRotatable,
     KeyUsedOtherwise,
     KidTaken,
-    TooCostly,
     UnknownKey,
     UnsupportedKey,
 )
 from shared.signing.keyring import KeyMetadata, KeyType, Purpose, Version
 from shared.signing.master import MasterKey
-from shared.signing.store.cache import KeyCache
-from shared.signing.store.data_key import DataKey
+from shared.signing.store.reading import AFTER_ALL_NAMES, DEFAULT_KEY, NAME, OWN_PREFIX, KeyReader, unknown, utc_now
 from shared.signing.store.rows import (
     METADATA_ROW,
     TABLE,
     Key,
-    KeyRows,
-    KeyVersion,
     StoredMetadata,
     new_key_id,
     new_metadata_id,
 )
-from shared.storage import Row, RowConflict, Storage, Table, retry_on_conflict
+from shared.storage import Row, RowConflict, Storage, retry_on_conflict
 from shared.web.headers import names_etag
 
 if TYPE_CHECKING:
@@ -47,23 +42,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("strongroom")
 
-DEFAULT_KEY = "default"
-OWN_PREFIX = "_"
-"""Names of the app's own keys begin with it."""
 NEVER_ROTATED = frozenset({"_log"})
 MAKER_SECONDS = 20
 """How long a call waits while others create keys."""
-MAX_KNOWN_KIDS = 10_000
-MAX_LOOKUP_READS = 2
-"""Keys that a look-up by `kid` reads, beside the request for the index: three requests in all."""
-MAX_PUBLISHED_VERSIONS = 500
-"""Versions in the JWK Set. To load and encode that many takes under 100 ms of CPU."""
-PROBED_ROWS = 1000
-"""Rows that one health probe examines: one request."""
-
-_NAME = re.compile(r"_?[a-z0-9][a-z0-9-]{0,62}")
-_AFTER_ALL_NAMES = "~"
-"""Sorts after every character of a name."""
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,12 +92,7 @@ class Material(NamedTuple):
         return document, private
 
 
-def utc_now() -> datetime:
-    """The present time, for everything that is stored."""
-    return datetime.now(UTC)
-
-
-class KeyStore:
+class KeyStore(KeyReader):
     """The keys of one storage account. Safe to use from many threads.
 
     Every method raises StorageUnavailable, StorageForbidden, MasterKeyUnavailable and DamagedKey, besides the errors
@@ -131,212 +107,8 @@ class KeyStore:
         table: str = TABLE,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        rows = Table(storage, table)
-        self.data_key = DataKey(rows, master_key)
-        self.rows = KeyRows(rows, self.data_key)
-        self.cache_seconds = cache_seconds
-        self.clock = clock
-        self.cache = KeyCache(self._read, cache_seconds)
+        super().__init__(storage, master_key, cache_seconds, table, clock)
         self._making = Lock()
-        self._names: dict[str, str] = {}
-        self._damaged: set[str] = set()
-        self._probed = ("", "")
-
-    # Reading
-
-    def get(self, name: str) -> Key:
-        """The key `name`, as it was at most `cache_seconds` ago. Raises UnknownKey."""
-        return self.cache.get(name)
-
-    def refresh(self, name: str, began: float | None = None) -> Key:
-        """The key `name` as it was at `began` (monotonic clock), by default now, or later. Raises UnknownKey.
-
-        Concurrent callers share reads.
-        """
-        return self.cache.refresh(name, began)
-
-    def knows(self, kid: str) -> bool:
-        """Whether `find` probably needs no request to the index."""
-        return kid in self._names
-
-    def find(self, kid: str, began: float) -> Iterator[tuple[Key, int]]:
-        """The keys and versions that have this `key_id` or alias; a caller takes the first that permits its operation.
-
-        `began` is when the call began (monotonic clock): a key read before may lack a version that another instance
-        has created since. Raises TooCostly where many keys would have to be read.
-        """
-        known = self._names.get(kid)
-        if known is not None:
-            with suppress(UnknownKey, DamagedKey):
-                key = self.get(known)
-                if kid in key.numbers:
-                    yield key, key.numbers[kid]
-        reads = 0
-        for name in self.rows.names_with(kid):
-            if name == known or name.startswith(OWN_PREFIX):
-                continue
-            with suppress(UnknownKey, DamagedKey):
-                if not self.cache.is_fresh(name):
-                    reads = _counted(reads)
-                key = self.get(name)
-                if kid not in key.numbers and key.read_at < began:
-                    reads = _counted(reads)
-                    key = self.refresh(name)
-                if kid in key.numbers:
-                    if len(self._names) >= MAX_KNOWN_KIDS:
-                        self._names.clear()
-                    self._names[kid] = name
-                    yield key, key.numbers[kid]
-
-    def page(
-        self, prefix: str, after: str, limit: int, state: Literal["active", "deleted"] = "active"
-    ) -> tuple[list[StoredMetadata], bool]:
-        """At most `limit` keys by name, from the one behind `after`, and whether more follow.
-
-        Leaves out the app's own keys, and damaged ones, which it logs.
-        """
-        listed: list[StoredMetadata] = []
-        is_after = bool(after) and after >= prefix
-        rows = self.rows.metadata_rows(
-            max(prefix, after), prefix + _AFTER_ALL_NAMES, min(limit + 1, 1000), after=is_after
-        )
-        now = self.clock()
-        for row in rows:
-            stored = None if row["PartitionKey"].startswith(OWN_PREFIX) else self._undamaged(row)
-            if stored is None or keyring.is_gone(stored.metadata, now):
-                continue
-            if (stored.metadata.deleted is not None) != (state == "deleted"):
-                continue
-            if len(listed) == limit:
-                return listed, True
-            listed.append(stored)
-        return listed, False
-
-    def published(self) -> list[Key]:
-        """Every published key as it is now, by name, without the app's own and without damaged ones, which it logs.
-
-        Takes up to three requests. Raises TooCostly where there are more than MAX_PUBLISHED_VERSIONS.
-        """
-        read_at = monotonic()
-        listed = []
-        count = 0
-        for row in self.rows.published_rows(versions=False):
-            stored = None if row["PartitionKey"].startswith(OWN_PREFIX) else self._undamaged(row)
-            if stored is None or stored.metadata.deleted is not None or not stored.metadata.published:
-                continue
-            count += stored.metadata.latest_version
-            if count > MAX_PUBLISHED_VERSIONS:
-                raise TooCostly(
-                    f"More than {MAX_PUBLISHED_VERSIONS} versions of keys are published. "
-                    "Get the keys of one name from /api/keys/{name}/jwks."
-                )
-            listed.append(stored)
-        stale = [each.name for each in listed if not self._is_cached(each)]
-        if len(stale) > MAX_LOOKUP_READS:
-            self._read_published([each for each in listed if each.name in set(stale)], read_at)
-        versions = []
-        for stored in listed:
-            key = self.cache.peek(stored.name) if self._is_cached(stored) else None
-            try:
-                versions.append(key or self.refresh(stored.name))
-            except UnknownKey:
-                continue  # It was deleted meanwhile.
-            except DamagedKey as error:
-                self._note_damage(stored.name, error)
-        return [key for key in versions if key.metadata.published]
-
-    def _is_cached(self, stored: StoredMetadata) -> bool:
-        key = self.cache.peek(stored.name)
-        return key is not None and key.row_etag == stored.row_etag
-
-    def _read_published(self, keys: Sequence[StoredMetadata], read_at: float) -> None:
-        """Read these keys into the cache together, as far as their rows are marked as published."""
-        versions: dict[str, dict[int, KeyVersion]] = {each.name: {} for each in keys}
-        ids = {each.name: each.metadata.id for each in keys}
-        for row in self.rows.published_rows(versions=True):
-            name = row["PartitionKey"]
-            if name in ids:
-                with suppress(DamagedKey):  # It is read by itself then, and reported.
-                    version = self.rows.open_version(row, ids[name])
-                    versions[name][version.document.number] = version
-        for stored in keys:
-            if len(versions[stored.name]) == stored.metadata.latest_version:
-                self.cache.put(self.rows.assembled(stored, versions[stored.name], read_at))
-
-    def derive_key(self, purpose: str) -> bytes:
-        """32 bytes for one purpose of the app. See `DataKey.derive`."""
-        return self.data_key.derive(purpose)
-
-    def probe(self) -> None:
-        """Raise an exception if Table Storage is down."""
-        self.data_key.probe_storage()
-
-    def probe_master_key(self) -> None:
-        """Raise an exception if the master key is not available."""
-        self.data_key.probe_master_key()
-
-    def probe_keys(self) -> None:
-        """Raise DamagedKey if a key is damaged, as far as this instance knows.
-
-        Each probe examines PROBED_ROWS more rows, so that a few probes have examined all.
-        """
-        rows = self.rows.rows_after(*self._probed, PROBED_ROWS)
-        ids: dict[str, str] = {}
-        damaged: set[str] = set()
-        for row in rows:
-            name = row["PartitionKey"]
-            if not _NAME.fullmatch(name) or name in damaged:
-                continue
-            try:
-                if row["RowKey"] == METADATA_ROW:
-                    ids[name] = self.rows.open_metadata(row).metadata.id
-                else:
-                    if name not in ids and (stored := self.rows.metadata(name)):
-                        ids[name] = stored.metadata.id
-                    self.rows.open_version(row, ids.get(name, ""))
-            except DamagedKey as error:
-                self._note_damage(name, error)
-                damaged.add(name)
-        self._damaged -= {row["PartitionKey"] for row in rows} - damaged
-        whole_page = len(rows) == PROBED_ROWS
-        self._probed = (rows[-1]["PartitionKey"], rows[-1]["RowKey"]) if whole_page else ("", "")
-        if not rows:
-            self._damaged.clear()
-        if self._damaged:
-            raise DamagedKey(f"Damaged keys: {', '.join(sorted(self._damaged)[:20])}.")
-
-    def _read(self, name: str, known: Key | None) -> Key:
-        if not _NAME.fullmatch(name):
-            raise _unknown(name)
-        read_at = monotonic()
-        if known is not None and self.rows.row_etag(name) == known.row_etag:
-            return msgspec.structs.replace(known, read_at=read_at)
-        rows = [row for row in self.rows.all_of(name) if row["RowKey"] >= METADATA_ROW]
-        if not rows:
-            raise _unknown(name)
-        try:
-            key = self.rows.key(name, rows, read_at, known)
-        except DamagedKey as error:
-            self._note_damage(name, error)
-            raise
-        self._damaged.discard(name)
-        if key.metadata.deleted is not None:
-            raise _unknown(name, key.metadata)
-        return key
-
-    def _undamaged(self, row: Row) -> StoredMetadata | None:
-        """The metadata in a row; None, and a line in the log, if it is damaged."""
-        try:
-            return self.rows.open_metadata(row)
-        except DamagedKey as error:
-            self._note_damage(row["PartitionKey"], error)
-            return None
-
-    def _note_damage(self, name: str, error: DamagedKey) -> None:
-        if name not in self._damaged:
-            log.error(msgspec.json.encode({"damaged_key": name, "detail": error.detail}).decode())
-            self._damaged.add(name)
-            self.data_key.forget()  # The whole table may have been restored from a backup, with its own data key.
 
     # Creating
 
@@ -403,7 +175,7 @@ class KeyStore:
         return self.get_or_create(DEFAULT_KEY, _DEFAULT)
 
     def _add(self, name: str, new: NewKey, make: Callable[[], Material]) -> Key:
-        if not _NAME.fullmatch(name) or name.startswith(OWN_PREFIX):
+        if not NAME.fullmatch(name) or name.startswith(OWN_PREFIX):
             raise invalid_field(
                 "name", "`name` is 1 to 63 lower-case letters, digits and hyphens, and does not begin with a hyphen."
             )
@@ -551,13 +323,13 @@ class KeyStore:
 
         Raises UnknownKey, KeyNotDeletable (not for a key whose metadata is damaged), PreconditionFailed.
         """
-        if not _NAME.fullmatch(name):
-            raise _unknown(name)
+        if not NAME.fullmatch(name):
+            raise unknown(name)
 
         def attempt() -> None:
             rows = [row for row in self.rows.all_of(name) if row["RowKey"] >= METADATA_ROW]
             if not rows:
-                raise _unknown(name)
+                raise unknown(name)
             try:
                 stored = self._metadata_of(name, rows)
             except DamagedKey as error:
@@ -565,7 +337,7 @@ class KeyStore:
                 self.rows.remove(name)
                 return
             if stored.metadata.deleted is not None:
-                raise _unknown(name, stored.metadata)
+                raise unknown(name, stored.metadata)
             _check_condition(stored.etag, if_match)
             deleted = keyring.deleted(stored.metadata, name, self.clock())
             try:
@@ -594,13 +366,13 @@ class KeyStore:
         """Undo a deletion. Raises UnknownKey if there is nothing to restore, KeyExists if the key is not deleted."""
 
         def attempt() -> None:
-            stored = self.rows.metadata(name) if _NAME.fullmatch(name) else None
+            stored = self.rows.metadata(name) if NAME.fullmatch(name) else None
             if stored is None:
-                raise _unknown(name)
+                raise unknown(name)
             if stored.metadata.deleted is None:
                 raise KeyExists(f"Key {name} is not deleted.")
             if keyring.is_gone(stored.metadata, self.clock()):
-                raise _unknown(name)
+                raise unknown(name)
             self.rows.update(name, msgspec.structs.replace(stored.metadata, deleted=None), stored.row_etag)
 
         retry_on_conflict(attempt)
@@ -609,7 +381,7 @@ class KeyStore:
     def purge(self, now: datetime) -> int:
         """Remove keys deleted 30 days ago for good, and return how many. It may be interrupted at any moment."""
         count = 0
-        for row in self.rows.metadata_rows("", _AFTER_ALL_NAMES):
+        for row in self.rows.metadata_rows("", AFTER_ALL_NAMES):
             stored = self._undamaged(row)
             if stored is not None and keyring.is_gone(stored.metadata, now):
                 count += self._purge(stored)
@@ -633,12 +405,6 @@ class KeyStore:
 _DEFAULT = NewKey(type="RSA-3072", purpose="sign", algorithm="PS256", published=True)
 
 
-def _counted(reads: int) -> int:
-    if reads >= MAX_LOOKUP_READS:
-        raise TooCostly("Many keys have this kid, and finding the right one takes too many requests. Send `key`.")
-    return reads + 1
-
-
 def _check_condition(etag: str, if_match: str | None) -> None:
     """Raise PreconditionFailed if `If-Match` names other ETags (RFC 9110, section 13.1.1)."""
     if if_match is not None and not names_etag(if_match, etag, weak=False):
@@ -647,10 +413,3 @@ def _check_condition(etag: str, if_match: str | None) -> None:
 
 def _taken(name: str) -> KeyExists:
     return KeyExists(f"A key {name} exists, or was deleted and can be restored. Choose another name.")
-
-
-def _unknown(name: str, metadata: KeyMetadata | None = None) -> UnknownKey:
-    if metadata is not None:
-        return UnknownKey(f"Key {name} was deleted. Within 30 days, restore-key brings it back.")
-    hint = " The first sign creates it." if name == DEFAULT_KEY else ""
-    return UnknownKey(f"The key {name} does not exist.{hint}")
