@@ -30,6 +30,8 @@ T = TypeVar("T")
 WRITE_ID = "write_id"
 PAGE_ROWS = 1000
 """The most rows that Table Storage returns in one response."""
+ROWS_PER_WRITE = 100
+"""The most rows of one transaction."""
 
 _CONFLICTS = frozenset(
     {"EntityAlreadyExists", "UpdateConditionNotSatisfied", "ConditionNotMet", "ResourceNotFound", "EntityNotFound"}

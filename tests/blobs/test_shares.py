@@ -1,5 +1,6 @@
 """Links: signed URLs, and shares that are counted, listed and revoked."""
 
+import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -446,6 +447,23 @@ def test_a_batch_keeps_its_order(client: httpx.Client, anyone: httpx.Client) -> 
     assert anyone.get(first["url"]).content == b"other.txt"
     assert (second["status"], second["code"]) == (404, "unknown-blob")
     assert anyone.get(third["url"]).content == b"dir/c.txt"
+
+
+def test_a_batch_of_revocable_links_is_stored(client: httpx.Client, anyone: httpx.Client) -> None:
+    """Revocable links of a batch are stored together, more than fit into one transaction, beside plain links."""
+    owner = f"batch-{secrets.token_hex(8)}"
+    link = {"container": "shared", "name": "other.txt", "revocable": True, "owner": owner}
+    plain = {"container": "shared", "name": "other.txt"}
+    batch = [*([link] * 120), plain, link]
+    results = client.post("/api/share-blob", json={"batch": batch}).json()["results"]
+    ids = [each["id"] for each in results if "id" in each]
+    assert len(results) == 122
+    assert "id" not in results[120]
+    listed = client.get("/api/shares", params={"owner": owner, "limit": 1000}).json()["shares"]
+    assert [each["id"] for each in listed] == sorted(ids)
+    assert len(set(ids)) == 121
+    assert anyone.get(results[121]["url"]).status_code == 307
+    assert anyone.get(results[120]["url"]).content == b"other.txt"
 
 
 def test_a_revocable_link_leads_to_the_blob(client: httpx.Client, anyone: httpx.Client) -> None:

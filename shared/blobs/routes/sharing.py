@@ -23,7 +23,7 @@ from shared.storage.errors import OUTAGES, BlobConflict, UnknownBlob
 from shared.storage.fields import BlobName, ContainerName
 from shared.storage.names import check_name
 from shared.web import Cursor, Cursors, Example, Fields, Operation, Request, Response, rfc3339
-from shared.web.batch import BATCH_SECONDS, BatchResponse, batch_of, check_alone, respond_batch
+from shared.web.batch import BATCH_SECONDS, BatchResponse, batch_of, check_alone, respond_together
 from shared.web.fields import PageLimit
 
 MAX_MINUTES = 7 * 24 * 60
@@ -132,16 +132,26 @@ def share_blob(
     blobs: BlobStore, shares: ShareStore, delivery: Delivery, fields: ShareBlobRequest, request: Request
 ) -> ShareBlobResponse | BatchResponse:
     base_url = base_of(delivery, request)
+
+    def plan(item: ShareItem) -> tuple[ShareBlobResponse, Share | None]:
+        return _link_to(blobs, delivery, item, base_url)
+
+    def store(plans: list[tuple[ShareBlobResponse, Share | None]]) -> list[ShareBlobResponse]:
+        shares.add(*(share for _, share in plans if share is not None))
+        return [response for response, _ in plans]
+
     if fields.batch is None:
         check_alone(fields, ShareItem)
-        return _share(blobs, shares, delivery, fields, base_url)
+        return store([plan(fields)])[0]
+    # All items are checked before the first share is stored: an outage leaves no share that nobody knows of.
     with call_limit(BATCH_SECONDS):
-        return respond_batch(fields.batch, ShareItem, lambda item: _share(blobs, shares, delivery, item, base_url))
+        return respond_together(fields.batch, ShareItem, plan, store)
 
 
-def _share(
-    blobs: BlobStore, shares: ShareStore, delivery: Delivery, item: ShareItem, base_url: str
-) -> ShareBlobResponse:
+def _link_to(
+    blobs: BlobStore, delivery: Delivery, item: ShareItem, base_url: str
+) -> tuple[ShareBlobResponse, Share | None]:
+    """The link that an item describes, and the share to store if it is revocable."""
     revocable = item.revocable or item.one_shot
     _check(item, delivery, revocable=revocable)
     now = datetime.now(UTC)
@@ -157,12 +167,12 @@ def _share(
     if item.permissions == "write":
         response["headers"] = {"x-ms-blob-type": "BlockBlob"}
     if revocable:
-        return _new_share(shares, item, now, expires, base_url, response)
+        return _new_share(item, now, expires, base_url, response)
     # `c` creates, and replaces nothing: neither do leases, tiers, snapshots and metadata of what exists (`w`).
     letters = "r" if item.permissions == "read" else "cw" if item.overwrite else "c"
     grant = Grant(item.container, item.name or "", letters, expires, item.ip_range, item.content_disposition)
     url, ends = blobs.signed_url(grant, now)
-    return ShareBlobResponse(url=url, expires=rfc3339(ends), https_only=blobs.https_only, **response)
+    return ShareBlobResponse(url=url, expires=rfc3339(ends), https_only=blobs.https_only, **response), None
 
 
 def _check_blob(blobs: BlobStore, delivery: Delivery, item: ShareItem) -> None:
@@ -235,8 +245,8 @@ def base_of(delivery: Delivery, request: Request) -> str:
 
 
 def _new_share(
-    shares: ShareStore, item: ShareItem, now: datetime, expires: datetime, base_url: str, response: dict[str, Any]
-) -> ShareBlobResponse:
+    item: ShareItem, now: datetime, expires: datetime, base_url: str, response: dict[str, Any]
+) -> tuple[ShareBlobResponse, Share]:
     share = Share(
         id=secrets.token_urlsafe(16),
         container=item.container,
@@ -251,12 +261,10 @@ def _new_share(
         ip_range=item.ip_range,
         content_disposition=item.content_disposition,
     )
-    shares.add(share)
     limits = {name: value for name in ("max_uses", "max_bytes") if (value := getattr(item, name)) is not None}
     url = _link(base_url, share)
-    return ShareBlobResponse(
-        url=url, expires=rfc3339(expires), id=share.id, one_shot=item.one_shot, **limits, **response
-    )
+    ends = rfc3339(expires)
+    return ShareBlobResponse(url=url, expires=ends, id=share.id, one_shot=item.one_shot, **limits, **response), share
 
 
 def _link(base_url: str, share: Share) -> str:

@@ -16,6 +16,7 @@ from shared.blobs.errors import UnknownShare
 from shared.blobs.shares import Share, is_open
 from shared.storage import Row, RowConflict, Storage, Table, create, delete, replace, retry_on_conflict
 from shared.storage.records import Records
+from shared.storage.tables import ROWS_PER_WRITE
 
 TABLE = "strongroomshares"
 PARTITION = "share"
@@ -34,9 +35,10 @@ class ShareStore:
         self._records = Records(key)
         self._decoder = msgspec.json.Decoder(Share)
 
-    def add(self, share: Share) -> None:
-        """Store a new share."""
-        self._table.write(create(self._row(share)))
+    def add(self, *shares: Share) -> None:
+        """Store new shares."""
+        for start in range(0, len(shares), ROWS_PER_WRITE):
+            self._table.write(*(create(self._row(share)) for share in shares[start : start + ROWS_PER_WRITE]))
 
     def get(self, share_id: str) -> Share:
         """The share of this id, open or not. Raises UnknownShare."""

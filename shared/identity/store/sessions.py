@@ -22,13 +22,13 @@ from shared.identity.store.partitions import Partition, read_partition
 from shared.identity.tokens import Claims
 from shared.identity.users import User, UserStore
 from shared.storage import Operation, Row, RowConflict, create, delete, replace, retry_on_conflict
+from shared.storage.tables import ROWS_PER_WRITE
 from shared.web import encode_base64, rfc3339
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 _SESSIONS = msgspec.json.Decoder(Session)
-ROWS_PER_WRITE = 100
 
 
 class TokenKey(Protocol):

@@ -31,7 +31,7 @@ from shared.storage import Storage
 from shared.storage.errors import RowConflict
 from shared.storage.records import Records
 from shared.storage.requests import retry_on_conflict
-from shared.storage.tables import Operation, Row, Table, create, delete, put, replace
+from shared.storage.tables import ROWS_PER_WRITE, Operation, Row, Table, create, delete, put, replace
 
 TABLE = "strongroomusers"
 NAMES, APP = "names", "app"
@@ -40,7 +40,6 @@ USER_ROW, FAILURES_ROW = "user", "failures"
 NOBODY = "00000000-0000-0000-0000-000000000000"
 """A partition without rows, which a look-up of an unknown name reads."""
 REQUESTS_AT_ONCE = 16
-ROWS_PER_WRITE = 100
 SESSIONS = "s|"
 """Rows of a user that no sign-in depends on, so they may be removed after the user."""
 _SLOT_DIGITS = 4
