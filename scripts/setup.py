@@ -88,6 +88,19 @@ def check_node() -> None:
         fail(f"Install Node {MINIMUM_NODE} or newer (Azurite needs it); this one is {version or 'broken'}.")
 
 
+def choose_npm_cache() -> list[str]:
+    """npm fails if it cannot write to its cache in the home folder, which is read-only in some containers."""
+    if any(name.lower() == "npm_config_cache" and value for name, value in os.environ.items()):
+        return []
+    cache = Path.home() / ".npm"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        is_writable = os.access(cache, os.W_OK)
+    except OSError:
+        is_writable = False
+    return [] if is_writable else ["--cache", str(ROOT / ".data" / "npm-cache")]
+
+
 def install_npm_packages(*, development: bool) -> None:
     """Install the packages of package-lock.json without their install scripts (only Core Tools needs its script).
 
@@ -109,6 +122,7 @@ def install_npm_packages(*, development: bool) -> None:
         command += ["--ignore-scripts", "--loglevel=error", "--prefer-offline"]
         # npm omits them by itself under NODE_ENV=production, and installs them by itself elsewhere.
         command += ["--include=dev"] if development else ["--omit=dev"]
+        command += choose_npm_cache()
         # By default npm retries for three minutes without a network.
         command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
         run_quietly(command, "npm.log", f"{name} (npm)")

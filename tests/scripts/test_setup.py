@@ -84,3 +84,14 @@ def test_failed_installation_of_development_packages(project: Path, capsys: pyte
     assert capsys.readouterr().err == line
     setup.install_npm_packages(development=False)
     assert _installed(project) == {"runs"}
+
+
+def test_read_only_home(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a writable home folder, npm has its cache in .data."""
+    home = project / "home"
+    home.write_text("Nobody, not even root, can write into a file.")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("npm_config_cache", raising=False)
+    setup.install_npm_packages(development=True)
+    assert _installed(project) == {"runs", "checks"}
+    assert (project / ".data" / "npm-cache").is_dir()
