@@ -143,7 +143,7 @@ def main(url: str, key: str) -> None:
     fill_users(app)
     fill_models(app)
     fill_database(app)
-    print(f"The sample data is in place at {url}.")
+    print(f"The app at {url} has the sample data.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Puts sample data in place where there is none yet: a database, a container of files, keys, users and models."""
+"""Creates the sample data that does not exist yet: a database, a container of files, keys, users and models."""
 
 import hashlib
 import mimetypes

@@ -121,7 +121,7 @@ def test_single_sign_on_needs_the_apps_url() -> None:
         ({"STRONGROOM_URL": "http://localhost:7072"}, "http://localhost:7072"),
     ],
 )
-def test_the_url_is_ours_or_azures(environ: dict[str, str], url: str) -> None:
+def test_the_url_is_that_of_the_setting_or_azure(environ: dict[str, str], url: str) -> None:
     """`STRONGROOM_URL` comes first, then the host name that Azure sets; neither comes from a request."""
     assert load_settings(environ).url == url
 

@@ -109,7 +109,7 @@ class Host:
             _log.warning("A call was still running when the host ended; it gets 503.")
             response = _empty(503)
         if method == "HEAD" and not response.body:
-            # The real host's own pages give no length to HEAD.
+            # The real host's own pages state no length for HEAD.
             response = response._replace(headers=tuple(h for h in response.headers if h != ("content-length", "0")))
         await _send(send, response)
 

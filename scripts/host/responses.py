@@ -89,7 +89,7 @@ def _checked(response: Response, method: str) -> Response:
     if status in (204, 304):
         return Response(status, tuple(kept), b"")
     if declared is not None:
-        # A response to HEAD may give the length of the body that GET would get.
+        # A response to HEAD may state the length of the body of a GET.
         length = int(declared) if declared.isdecimal() else -1
         if length < len(body) or (length > len(body) and method != "HEAD"):
             raise BadResponse("the Content-Length is not the body's")

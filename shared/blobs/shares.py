@@ -84,7 +84,7 @@ def candidates(share: Share, rest: str) -> list[str]:
         names = [prefix + rest, f"{prefix}/{rest}", f"{folder}/{rest}" if folder else rest]
     else:
         names = [prefix]
-    # Whatever may be between us and the blob: a prefix gives out no name with steps upwards.
+    # A prefix opens no name with steps upwards, which a proxy on the way could resolve.
     allowed = (name for name in names if name.startswith(prefix) and not has_dot_segments(name.replace("\\", "/")))
     return list(dict.fromkeys(allowed))
 

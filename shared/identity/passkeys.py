@@ -330,7 +330,7 @@ def _server(rp: RelyingParty) -> "Fido2Server":
 
     # It would log the id of every credential.
     logging.getLogger("fido2").setLevel(logging.WARNING)
-    # The client data is checked before: the library is given the origins all the same.
+    # The client data is checked before, but the library needs the origins, too.
     return Fido2Server(PublicKeyCredentialRpEntity(id=rp.rp_id, name=rp.rp_id), verify_origin=rp.origins.__contains__)
 
 

@@ -60,7 +60,7 @@ class Child:
         self._folder = tempfile.mkdtemp(prefix="strongroom-")
         path = json.dumps([ROOT, *(os.path.abspath(each) for each in sys.path if each)])  # noqa: PTH100
         try:
-            # Isolated (-I), without site: the path is the worker's own, which no variable of the environment gives.
+            # Isolated (-I), without site: the path is the worker's own, which no environment variable contains.
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", BOOT, path, entry, str(memory_bytes), str(os.getpid())],
                 stdin=subprocess.PIPE,

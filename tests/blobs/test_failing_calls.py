@@ -182,7 +182,7 @@ def test_a_blob_is_whole_or_not_there(response: Respond) -> None:
         store_at(url).read(N, most=1000)
 
 
-def test_a_blob_that_drips_for_ever_is_given_up() -> None:
+def test_a_blob_that_drips_for_ever_is_abandoned() -> None:
     """If a blob arrives byte by byte, so that no read times out, the call ends at its deadline."""
     over = threading.Event()
 
@@ -233,7 +233,7 @@ def test_a_success_without_properties_is_an_outage(ask: Callable[[BlobStore], ob
         ask(store_at(url))
 
 
-def test_a_read_is_bound_to_the_state_that_was_seen() -> None:
+def test_a_read_is_bound_to_the_state_of_the_head() -> None:
     """Every request for the bytes has the ETag that the plan was made for."""
     heads: list[bytes] = []
 

@@ -133,7 +133,7 @@ def test_retries_are_few() -> None:
     assert len(requests) == 1 + RETRIES
 
 
-def test_a_refused_identity_is_told_apart() -> None:
+def test_a_refused_identity_has_its_own_error() -> None:
     """If storage refuses the app's identity, the error says so, and names the roles."""
     with server(respond(403, b"", "x-ms-error-code: AuthorizationPermissionMismatch\r\n")) as url:
         with pytest.raises(StorageForbidden, match="AuthorizationPermissionMismatch") as caught:
@@ -172,7 +172,7 @@ def test_an_entity_bomb_does_nothing() -> None:
         listing(url)
 
 
-def test_a_page_that_drips_for_ever_is_given_up() -> None:
+def test_a_page_that_drips_for_ever_is_abandoned() -> None:
     """If the service sends a byte now and then, so that no read times out, the call ends at its deadline."""
     over = threading.Event()
 

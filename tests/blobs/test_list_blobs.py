@@ -102,7 +102,7 @@ def test_the_containers_are_listed(running_app: App, container: ContainerClient)
 
 
 @pytest.mark.parametrize("include", ["metadata,tags", ["tags", "metadata"]])
-def test_more_is_told_where_it_is_asked_for(include: object, running_app: App, container: ContainerClient) -> None:
+def test_include_returns_more(include: object, running_app: App, container: ContainerClient) -> None:
     """`include` adds metadata, as a comma-separated text or as a list."""
     with running_app.client() as client:
         found = list_over_http(client, "POST", container="over-http", include=include).json()

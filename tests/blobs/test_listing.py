@@ -317,7 +317,7 @@ def test_a_listing_stops_when_it_is_late() -> None:
     assert (marker, requested) == ("again", 10)
 
 
-def test_more_than_was_asked_for_is_nonsense() -> None:
+def test_more_than_the_request_is_nonsense() -> None:
     """A page with more items than requested is refused."""
 
     @contextmanager

@@ -387,7 +387,7 @@ def test_what_is_not_there_is_404(client: httpx.Client) -> None:
             assert problem_of(response) == (404, code), path
 
 
-def test_snapshots_are_deleted_when_that_is_said(client: httpx.Client, container: ContainerClient) -> None:
+def test_snapshots_are_deleted_on_request(client: httpx.Client, container: ContainerClient) -> None:
     """A blob with snapshots is not deleted, unless the request also deletes the snapshots."""
     blob = container.upload_blob("snapped", b"x")
     blob.create_snapshot()

@@ -194,7 +194,7 @@ BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
         ({"user-agent": BROWSER, "sec-purpose": "prefetch;prerender", "sec-fetch-dest": "empty"}, False),
     ],
 )
-def test_a_download_is_told_from_everyone_else(headers: dict[str, str], download: bool) -> None:
+def test_a_download_is_recognised(headers: dict[str, str], download: bool) -> None:
     """A clear download gets the bytes; browsers, phones, Office and previews get the page."""
     assert is_download(headers) is download
 
@@ -348,7 +348,7 @@ def test_what_is_over_is_purged(links: ShareStore) -> None:
     assert [share.id for share in links.list("", 10, lambda _: True)[0]] == ["x"]
 
 
-def test_a_table_that_is_out_is_told() -> None:
+def test_a_table_that_is_out_is_reported() -> None:
     """If Table Storage fails, every call raises StorageUnavailable."""
     with server(respond(503, b"")) as url:
         links = ShareStore(Storage(StorageSettings(account_at(url))), lambda: KEY)

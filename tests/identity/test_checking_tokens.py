@@ -81,7 +81,7 @@ def test_our_token_is_active_until_its_session_ends(back_end: Caller) -> None:
         assert check(back_end, tokens["access_token"]) == {"active": False, "reason": "revoked"}
 
 
-def test_forged_tokens_of_ours(back_end: Caller) -> None:
+def test_forged_tokens_of_the_app(back_end: Caller) -> None:
     """A token in our name that our key did not sign is refused, whatever its header says."""
     _, tokens = back_end.sign_up()
     head, body, signature = tokens["access_token"].split(".")
@@ -132,7 +132,7 @@ def test_tokens_of_a_trusted_issuer(back_end: Caller, provider: Provider) -> Non
     assert check(back_end, overage)["groups_overage"] is True
 
 
-def test_an_issuer_without_an_audience_has_ours(back_end: Caller, provider: Provider) -> None:
+def test_an_issuer_without_an_audience_has_that_of_the_app(back_end: Caller, provider: Provider) -> None:
     """Without `_AUDIENCE`, a token of an issuer must be for this app's own audience."""
     issuer = f"{provider.url}/plain"
     own = jwt.decode(back_end.sign_up()[1]["access_token"], options={"verify_signature": False})["aud"]

@@ -384,7 +384,7 @@ def test_rsa_keys() -> None:
     assert register(Authenticator(ORIGIN, "example.org"), cose_key=_rsa(2048)).sign_count == 0
 
 
-def test_attestation_is_not_asked_for() -> None:
+def test_attestation_is_not_requested() -> None:
     """Other attestation formats are accepted without trust, and a statement of the format `none` is empty."""
     passkey = register(Authenticator(ORIGIN, "example.org"), statement=("packed", {"alg": -7, "sig": b"x"}))
     assert passkey.rp_id == "example.org"

@@ -139,7 +139,7 @@ def openssl(*arguments: object) -> None:
 
 
 @pytest.mark.parametrize(("key_type", "algorithm"), [*HASHED, ("Ed25519", "EdDSA")])
-def test_openssl_verifies_ours_and_we_verify_its(key_type: str, algorithm: Algorithm, tmp_path: Path) -> None:
+def test_openssl_and_the_app_verify_each_other(key_type: str, algorithm: Algorithm, tmp_path: Path) -> None:
     """The openssl command line verifies the app's signature, and the app verifies openssl's."""
     private, public = write_keys(tmp_path, key_type)
     message, own, official = tmp_path / "message", tmp_path / "ours", tmp_path / "theirs"

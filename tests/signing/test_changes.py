@@ -601,7 +601,7 @@ def test_keys_are_made_one_at_a_time(new_store: NewStore, monkeypatch: pytest.Mo
     works(keys.create("k", ED25519))
 
 
-def test_errors_are_ours(new_store: NewStore) -> None:
+def test_errors_belong_to_the_app(new_store: NewStore) -> None:
     """Every operation on a missing key raises the app's own error."""
     keys = new_store()
     for method in (keys.get, keys.refresh, keys.rotate, keys.delete, keys.restore):

@@ -102,7 +102,7 @@ def test_what_is_no_pem_is_a_bad_field(text: str) -> None:
 
 
 @given(st.text(max_size=50))
-def test_any_text_is_answered(text: str) -> None:
+def test_any_text_gets_a_response(text: str) -> None:
     """Any text between PEM's lines raises only the app's own errors."""
     with pytest.raises((InvalidRequest, WeakKey, UnsupportedKey)):
         parse(f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
@@ -123,7 +123,7 @@ def test_a_point_is_in_a_form_of_the_standard(key_type: str) -> None:
 
 
 @given(st.integers(0, 90), st.integers(1, 255))
-def test_a_changed_key_is_answered(at: int, change: int) -> None:
+def test_a_changed_key_gets_a_response(at: int, change: int) -> None:
     """A public key with any byte changed is either another key or one of the app's own errors."""
     der = bytearray(formats.to_spki(PUBLIC["P-256"]))
     der[at] ^= change
@@ -241,7 +241,7 @@ def test_a_private_member_of_another_kind_makes_no_private_key() -> None:
         | st.just({}),
     )
 )
-def test_any_jwk_is_answered(jwk: dict[str, Any]) -> None:
+def test_any_jwk_gets_a_response(jwk: dict[str, Any]) -> None:
     """Any object, as a public or a private key, raises only the app's own errors."""
     for parse_it in (lambda: formats.parse_public(jwk, "x"), lambda: formats.parse_private(jwk, "x", None)):
         with suppress(InvalidRequest, WeakKey, UnsupportedKey):

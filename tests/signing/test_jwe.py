@@ -69,7 +69,7 @@ def test_what_is_encrypted_decrypts(key_type: str, plaintext: bytes, associated_
 
 @pytest.mark.parametrize("associated_data", [None, b"row 7"])
 @pytest.mark.parametrize("key_type", TYPES)
-def test_another_library_opens_ours(key_type: str, associated_data: bytes | None) -> None:
+def test_another_library_opens_those_of_the_app(key_type: str, associated_data: bytes | None) -> None:
     """jwcrypto decrypts the app's JWE; its header names algorithm, content encryption and key."""
     made = jwe.encrypt(public_of(key_type), key_type, "the-key", b"plaintext", associated_data)
     opened = other()
@@ -237,7 +237,7 @@ members = st.sampled_from(
 
 
 @given(st.text(max_size=40) | st.dictionaries(members, json_values))
-def test_anything_is_answered(anything: Any) -> None:
+def test_anything_gets_a_response(anything: Any) -> None:
     """Any text and any object raises only the app's own errors."""
     try:
         ciphertext, _ = jwe.read(anything, "ciphertext")

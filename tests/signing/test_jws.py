@@ -70,7 +70,7 @@ def test_a_jws_opens(payload: bytes, detached: bool) -> None:
 
 
 @pytest.mark.parametrize(("key_type", "algorithm"), PAIRS)
-def test_pyjwt_opens_ours_and_we_open_its(key_type: str, algorithm: Algorithm) -> None:
+def test_pyjwt_and_the_app_open_each_other(key_type: str, algorithm: Algorithm) -> None:
     """PyJWT verifies the app's JWS, and the app verifies PyJWT's."""
     private = key_of(key_type)
     own = make(key_type, algorithm, b'{"sub":"alice"}')
@@ -81,7 +81,7 @@ def test_pyjwt_opens_ours_and_we_open_its(key_type: str, algorithm: Algorithm) -
 
 @pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 @pytest.mark.parametrize(("key_type", "algorithm"), PAIRS)
-def test_joserfc_and_jwcrypto_open_ours_and_we_open_theirs(key_type: str, algorithm: Algorithm) -> None:
+def test_joserfc_jwcrypto_and_the_app_open_each_other(key_type: str, algorithm: Algorithm) -> None:
     """Two more libraries verify the app's JWS, also detached, and the app verifies theirs."""
     private = key_of(key_type)
     kind: Any = RSAKey if key_type.startswith("RSA") else OKPKey if key_type == "Ed25519" else ECKey
@@ -266,7 +266,7 @@ def test_a_compact_jws_is_no_detached_one() -> None:
 
 
 @given(st.text(max_size=60), st.none() | st.binary(max_size=5))
-def test_any_text_is_answered(text: str, payload: bytes | None) -> None:
+def test_any_text_gets_a_response(text: str, payload: bytes | None) -> None:
     """Any text raises only the app's own error."""
     with pytest.raises(SignatureMismatch):
         opens("Ed25519", "EdDSA", text, payload)

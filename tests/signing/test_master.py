@@ -45,7 +45,7 @@ def test_the_wrong_key_says_which_is_missing(tmp_path: Path) -> None:
     assert base64.urlsafe_b64encode(NEW).decode()[:20] not in caught.value.detail
 
 
-def test_a_damaged_wrap_is_told_from_a_wrong_key(tmp_path: Path) -> None:
+def test_a_damaged_wrap_differs_from_a_wrong_key(tmp_path: Path) -> None:
     """Under the right master key, changed bytes are reported as damage."""
     master = write(tmp_path / "key", OLD)
     wrapped = master.wrap(DATA_KEY)

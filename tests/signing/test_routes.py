@@ -143,7 +143,7 @@ def test_a_digest_can_be_signed(client: httpx.Client) -> None:
         ({"signature": "A" * 512, "version": 2}, "unknown-version"),
     ],
 )
-def test_a_negative_answer_says_why(client: httpx.Client, more: dict[str, Any], reason: str) -> None:
+def test_a_negative_response_says_why(client: httpx.Client, more: dict[str, Any], reason: str) -> None:
     """An invalid signature gets a normal response with the reason, not an error."""
     result = verified(client, message="hello", **more)
     assert (result["valid"], result["reason"], result["signature_valid"]) == (False, reason, False)
@@ -172,7 +172,7 @@ def test_a_negative_answer_says_why(client: httpx.Client, more: dict[str, Any], 
         ("verify", {"message": "a", "signature": "AA", "algorithm": "EdDSA"}, 422, "unfit-algorithm", None),
     ],
 )
-def test_bad_calls_are_told_what_is_wrong(
+def test_errors_of_bad_calls_name_the_fault(
     client: httpx.Client, path: str, fields: dict[str, Any], status: int, code: str, field: str | None
 ) -> None:
     """Each bad call gets a problem with its status, its code, and the wrong field."""

@@ -107,7 +107,7 @@ def test_one_table_is_the_same_json(everything: Database) -> None:
 JSON_TYPE = {"sqlite": "json", "postgresql": "jsonb", "mysql": "json"}
 
 
-def test_a_table_made_by_another_is_told_at_once(shop: Database) -> None:
+def test_a_table_made_by_another_is_reported_at_once(shop: Database) -> None:
     """An open connection reads a table correctly that another one has created, or recreated with other types."""
     assert rows(shop, "select 1") == [[1]]
     write(shop, "drop table if exists later")
@@ -206,7 +206,7 @@ def test_duplicate_and_missing_rows(fruit: Database) -> None:
     assert rows(fruit, "select id, name as id from fruit where id = 1") == [[1, "apple"]]
 
 
-def test_more_rows_than_wanted_are_cut_and_told(fruit: Database) -> None:
+def test_more_rows_than_the_limit_are_cut_and_reported(fruit: Database) -> None:
     """A limit cuts the rows, reports it, and leaves the connection usable; without a limit every row is returned."""
     joined = "select a.id from fruit a, fruit b, fruit c, fruit d order by 1"
     for limit, truncated in ((1, True), (99, True), (624, True), (625, False), (626, False)):
@@ -306,7 +306,7 @@ def test_explain_tells_a_plan(fruit: Database) -> None:
     assert read(fruit, "select * from fruit where id = ?", [1], explain=True).row_count >= 1
 
 
-def test_writes_are_told(fruit: Database) -> None:
+def test_writes_are_reported(fruit: Database) -> None:
     """A write reports the rows it matched; a transaction is all or nothing; a dry run changes nothing."""
     outcomes = write(
         fruit,
@@ -337,7 +337,7 @@ def test_returning(fruit: Database) -> None:
 
 
 @pytest.mark.parametrize("sql", ["commit", "rollback", "begin", "savepoint a", "start transaction"])
-def test_the_transaction_is_ours(fruit: Database, sql: str) -> None:
+def test_the_transaction_belongs_to_the_app(fruit: Database, sql: str) -> None:
     """A caller's statement cannot end or open the transaction."""
     with pytest.raises(SqlError):
         write(fruit, "delete from fruit", sql)

@@ -465,9 +465,7 @@ def test_a_new_dataset_takes_over_without_breaking_who_reads(
         assert session.query("select word from words", (), rows=9, explain=False).fetch(9) == [("new",)]
 
 
-def test_a_dataset_is_asked_for_now_and_then(
-    storage_connection: str, container: ContainerClient, tmp_path: Path
-) -> None:
+def test_a_dataset_is_checked_now_and_then(storage_connection: str, container: ContainerClient, tmp_path: Path) -> None:
     """Within the check interval storage gets no request, and a copy that is still current is not downloaded again."""
     container.upload_blob("a.sqlite", dataset(tmp_path, "a"))
     files = Files(Storage(StorageSettings(storage_connection)))

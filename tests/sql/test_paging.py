@@ -112,7 +112,7 @@ def test_rows_that_come_and_go_disturb_no_page(numbers: Database, params: Any) -
     assert [row[0] for rows in returned for row in rows] == list(range(13, 22))
 
 
-def test_a_cursor_is_ours_and_of_its_query(numbers: Database) -> None:
+def test_a_cursor_belongs_to_the_app_and_its_query(numbers: Database) -> None:
     """A cursor that was changed, forged or made for another query is refused, and the error names the field."""
     sql = "select id from numbers order by id"
     cursor = page(numbers, sql, 5)["cursor"]
@@ -126,7 +126,7 @@ def test_a_cursor_is_ours_and_of_its_query(numbers: Database) -> None:
         page_response(numbers, new_cursors(), query(sql, 5, cursor))
 
 
-def test_without_a_secret_truncation_is_still_told(numbers: Database) -> None:
+def test_without_a_secret_truncation_is_still_reported(numbers: Database) -> None:
     """If no cursor can be signed, the response still has the rows, and says that there are more."""
     response = json.loads(page_response(numbers, Cursors(unavailable), query("select id from numbers", 5)).body)
     assert (response["row_count"], response["truncated"], response["cursor"]) == (5, True, None)

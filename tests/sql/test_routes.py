@@ -37,7 +37,7 @@ def by_url(app: App, **fields: Any) -> httpx.Response:
 
 
 @pytest.mark.parametrize("call", [query, by_url])
-def test_rows_are_answered(running_app: App, call: Any) -> None:
+def test_rows_are_returned(running_app: App, call: Any) -> None:
     """GET and POST take the same fields and return the response that the contract describes."""
     response = call(running_app, sql="select name, price from fruit where price > ? order by price", params=[0.9])
     assert response.status_code == 200
@@ -132,7 +132,7 @@ def test_a_cursor_belongs_to_its_query(running_app: App) -> None:
     assert (response.status_code, response.json()["errors"][0]["field"]) == (400, "cursor")
 
 
-def test_an_answer_has_a_limit_of_bytes(running_app: App) -> None:
+def test_a_response_has_a_limit_of_bytes(running_app: App) -> None:
     """Rows beyond 8 MiB are cut between rows, the response says so, and the cursor returns the rest."""
     sql = "select value, hex(zeroblob(500000)) from json_each('[1,2,3,4,5,6,7,8,9,10,11,12]')"
     first = query(running_app, sql=sql)
@@ -143,7 +143,7 @@ def test_an_answer_has_a_limit_of_bytes(running_app: App) -> None:
     assert not rest.json()["truncated"]
 
 
-def test_a_row_that_no_answer_holds(running_app: App) -> None:
+def test_a_row_that_no_response_holds(running_app: App) -> None:
     """One row over the limit is refused, because no cursor could get past it."""
     response = query(running_app, sql="select hex(zeroblob(5000000))")
     assert (response.status_code, response.json()["code"]) == (422, "answer-too-large")
@@ -264,7 +264,7 @@ def test_accept_chooses_where_no_format_does(running_app: App) -> None:
         assert client.post("/api/query-sql", json=fields | {"accept": "text/csv"}).status_code == 400
 
 
-def test_an_answer_as_a_file(running_app: App) -> None:
+def test_a_response_as_a_file(running_app: App) -> None:
     """The browser gets a file name in any script."""
     response = query(running_app, sql="select 1", format="csv", filename='größe "1".csv')
     expected = "attachment; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%221%22.csv"

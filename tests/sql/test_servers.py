@@ -418,7 +418,7 @@ def test_a_connection_that_died_is_replaced(name: str, request: pytest.FixtureRe
 
 
 @pytest.mark.parametrize("start", STARTS.values())
-def test_a_server_that_is_down_is_told_and_comes_back(start: Callable[[], Server], start_app: StartApp) -> None:
+def test_a_server_that_is_down_is_reported_and_comes_back(start: Callable[[], Server], start_app: StartApp) -> None:
     """A server that is down is 503 with Retry-After, does not reveal its URL, and is used again once it is up."""
     server = start()
     app = start_app({"DATABASE_SHOP": server.reader, "DATABASE_SHOP_WRITE": server.writer})

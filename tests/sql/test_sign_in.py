@@ -313,7 +313,7 @@ def test_a_server_without_tls_gets_no_token(azure: Azure, request: pytest.Fixtur
     azure.check_untold()
 
 
-def test_an_identity_without_a_token_is_told(azure: Azure) -> None:
+def test_an_identity_without_a_token_is_reported(azure: Azure) -> None:
     """If the identity gets no token, the error is the database's, not the storage account's."""
 
     def refused(_scope: str) -> str:

@@ -180,7 +180,7 @@ def test_no_statement_is_an_error(database: Database, sql: str) -> None:
         query(database, sql)
 
 
-def test_harmless_pragmas_are_answered(database: Database) -> None:
+def test_harmless_pragmas_run(database: Database) -> None:
     """Pragmas that a client uses to read the schema return their rows."""
     assert [row[1] for row in query(database, "pragma table_info(fruit)")] == ["id", "name", "price"]
     assert query(database, "select name from pragma_table_list('fruit')") == [["fruit"]]
@@ -276,7 +276,7 @@ def test_without_a_writer_nothing_is_written(path: Path) -> None:
         execute(database, "delete from fruit")
 
 
-def test_a_write_is_told(database: Database) -> None:
+def test_a_write_is_reported(database: Database) -> None:
     """A write returns the number of changed rows, the id of the new row, and the RETURNING rows."""
     made, changed, queried, table = execute(
         database,
@@ -451,7 +451,7 @@ os.kill(os.getpid(), 9)
     assert not path.with_name(path.name + "-journal").exists()
 
 
-def test_a_writer_of_a_file_that_takes_no_writes_is_told_so() -> None:
+def test_a_writer_of_a_file_that_takes_no_writes_is_reported() -> None:
     """If the file can be read but not written, the error says that the file is the cause, not the statement."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as undone:
         path = Path(folder, "main.sqlite")

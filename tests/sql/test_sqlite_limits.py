@@ -140,7 +140,7 @@ def test_a_read_by_key_stays_in_the_process(path: Path) -> None:
     database.close()
 
 
-def test_a_definition_that_can_take_long_is_seen(database: Database) -> None:
+def test_a_definition_that_can_take_long_is_recognised(database: Database) -> None:
     """SQLite does not report functions in CHECK to the authorizer: tables with a slow one are written in the child."""
     write(database, "create table checked (body text check (instr(body, 'zz') = 0))")
     assert write(database, "insert into checked values ('abc')") == [1]

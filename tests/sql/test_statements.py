@@ -198,7 +198,7 @@ def test_places_are_those_of_the_caller(sql: str) -> None:
         ("mysql", 'select "a;" ; delete from a', True),
     ],
 )
-def test_second_statements_are_seen(dialect: Dialect, sql: str, second: bool) -> None:
+def test_second_statements_are_recognised(dialect: Dialect, sql: str, second: bool) -> None:
     """A semicolon in a string or a comment does not end a statement."""
     assert has_second(sql, dialect) is second
 
@@ -209,7 +209,7 @@ def test_the_first_word_is_behind_comments() -> None:
     assert scan("", "postgresql").first == ""
 
 
-def test_code_in_a_comment_is_seen() -> None:
+def test_code_in_a_comment_is_recognised() -> None:
     """MySQL runs the code in some comments: the scanner distinguishes these from the others."""
     assert scan("select 1 /*!50000 into outfile 'a' */", "mysql").forbidden
     assert scan("select 1 /*M! into outfile 'a' */", "mysql").forbidden

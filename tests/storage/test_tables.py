@@ -335,7 +335,7 @@ def test_storage_that_hangs_holds_a_call_to_its_deadline(
         (5, 4.0, [Respond(503)] * 3, False),
     ],
 )
-def test_a_deadline_and_a_failure_of_storage_can_be_told_apart(
+def test_a_deadline_differs_from_a_failure_of_storage(
     table: Table,
     failing: Failing,
     table_proxy: Proxy,

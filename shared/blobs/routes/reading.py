@@ -127,7 +127,7 @@ def _headers(blob: Found, name: str, delivery: Delivery) -> dict[str, str]:
     headers = blob_headers(blob.headers, name, inline_html=delivery.inline_html)
     stored = blob.headers.get("cache-control")
     if stored is not None and is_visible(stored):
-        # A cache must not give the response to a caller without the key.
+        # A cache must not return the response to a caller without the key.
         headers |= {"cache-control": stored, "vary": "x-functions-key"}
     return headers
 

@@ -60,7 +60,7 @@ DispositionHeader = Annotated[
 
 
 class ShareItem(Fields, frozen=True):
-    """The blob to open, for whom, and for how long."""
+    """The blob to open, the limits of the link, and its duration."""
 
     container: ContainerName
     name: BlobName | None = None

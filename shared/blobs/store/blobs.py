@@ -140,7 +140,7 @@ class BlobStore:
     def put(
         self, target: Target, data: bytes, properties: Properties, conditions: Conditions, crc64: str | None = None
     ) -> Found:
-        """Store a block blob, whole or not at all; the service checks its MD5, or the CRC64 given. Its headers.
+        """Store a block blob, whole or not at all; the service checks its MD5 or CRC64. Returns its headers.
 
         Raises PreconditionFailed, BlobConflict; InvalidRequest where the service refuses a field.
         """

@@ -61,7 +61,7 @@ class ListingStore:
         include: tuple[str, ...] = (),
         keep: Callable[[Item], bool] | None = None,
     ) -> str:
-        """Put blobs (and prefixes, given a delimiter) into `sink`; return the marker where the rest begins.
+        """Put blobs (and with a delimiter prefixes) into `sink`; return the marker of the next page.
 
         Raises ReservedContainer, UnknownContainer, and InvalidRequest where the service refuses a field.
         """

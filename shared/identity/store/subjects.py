@@ -1,4 +1,4 @@
-"""The users whom providers sign in: found by issuer and subject, never by an e-mail address.
+"""The users of providers, by issuer and subject, never by an e-mail address.
 
 The partition `subjects` of the users' table has a row per issuer and subject with the user's id. It is written before
 the user, and counts only if the user exists. The user's partition has a row `i|<key>`, by which a deletion finds it.
@@ -51,7 +51,7 @@ class Subjects:
     def find_or_create(self, issuer: str, subject: str, name: str) -> Partition:
         """The user of this issuer and subject, created at the first time: one, however many calls do so at once.
 
-        Raises UserExists if somebody else has the name.
+        Raises UserExists if another user has the name.
         """
         key = self._key(issuer, subject)
         taken: UserExists | None = None
