@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from scripts import setup
+from tests.support import ROOT, clean_environ
 
 pytestmark = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 
@@ -95,3 +98,20 @@ def test_read_only_home(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setup.install_npm_packages(development=True)
     assert _installed(project) == {"runs", "checks"}
     assert (project / ".data" / "npm-cache").is_dir()
+
+
+@pytest.mark.parametrize("script", ["scripts.setup", "scripts.start"])
+def test_ctrl_c_while_a_script_loads(script: str, tmp_path: Path) -> None:
+    """Ctrl-C while the first modules load ends the script at once, without a traceback."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class PressCtrlC:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'fcntl':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, PressCtrlC())\n"
+    )
+    command = [sys.executable, "-m", script, ".venv", "start"]
+    environ = clean_environ() | {"PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
