@@ -87,7 +87,7 @@ def check(tree: dict[str, Any]) -> Checked:
     """Check the tree of a text. Raises Refused."""
     statements = tree["statements"]
     if not statements:
-        raise Refused("refused", "The text contains no statement.")
+        raise Refused("refused", "The text contains no statement. Send one SELECT.")
     if len(statements) != 1:
         raise Refused("many", "Send one statement in each call.")
     tables: dict[str, None] = {}

@@ -81,7 +81,8 @@ class HashingThreads:
                         self._waiting.remove(job)
                     self._changed.notify_all()
                 raise Busy(
-                    "Too many passwords are being hashed at once. Try again later.", retry_after=RETRY_AFTER_SECONDS
+                    "Too many passwords are being hashed at once. Try again after the seconds in Retry-After.",
+                    retry_after=RETRY_AFTER_SECONDS,
                 ) from None
         return cast(Result, job.future.result())
 

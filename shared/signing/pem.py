@@ -262,7 +262,7 @@ def _private(data: bytes) -> AnyPrivateKey:
         seed, *more = der.elements(inner)
         key = from_bytes(der.expect(seed, der.OCTET_STRING))
         if more or (public is not None and key.public_key().public_bytes_raw() != public):
-            raise WeakKey("The public half of this key does not belong to its private half.")
+            raise WeakKey("The public half of this key does not belong to its private half. Export the key again.")
         return cast(AnyPrivateKey, key)
     return cast(AnyPrivateKey, load_der_private_key(data, None))
 

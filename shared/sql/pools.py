@@ -27,7 +27,10 @@ class Pool:
         try:
             self._slots.get(timeout=WAIT_SECONDS)
         except Empty:
-            raise Busy("All connections to this database are in use.", retry_after=1) from None
+            raise Busy(
+                "All connections to this database are in use. Try again after the seconds in Retry-After.",
+                retry_after=1,
+            ) from None
         try:
             while True:
                 try:

@@ -261,13 +261,13 @@ _CONFLICTS = {
     "CannotChangeToLowerTier": "The blob is leaving the archive tier, which takes hours. Wait until it is back.",
     "SnapshotsPresent": "The blob has snapshots. Send snapshots=true to delete them, too.",
     "PendingCopyOperation": "Another copy onto this blob is running. Wait until it ends.",
-    "CopyAcrossAccountsNotSupported": "The source is in another storage account.",
+    "CopyAcrossAccountsNotSupported": "The source is in another storage account. Copy within one account.",
     "BlobImmutableDueToPolicy": "A retention policy protects the blob from changes.",
     "BlobImmutableDueToLegalHold": "A legal hold protects the blob from changes.",
     "ContainerImmutableStoragePolicy": "A retention policy protects the container from changes.",
     "InvalidBlobType": "The blob is a page or append blob, which does not support this.",
-    "LeaseAlreadyBroken": "The lease is already broken.",
-    "LeaseNotPresentWithLeaseOperation": "The blob has no lease.",
+    "LeaseAlreadyBroken": "The lease is already broken. Leave break_lease out.",
+    "LeaseNotPresentWithLeaseOperation": "The blob has no lease. Leave break_lease out.",
     "OperationNotAllowedOnRootBlob": "The current version of the blob does not allow this.",
 }
 _UNSUPPORTED = frozenset(
@@ -328,12 +328,13 @@ def refusal(error: Any) -> StrongroomError | None:
     if code == "ContainerBeingDeleted":
         if names_container:
             return ContainerExists("The container is being deleted. Try again in a minute.", retry_after=30)
-        return UnknownContainer("The container is being deleted.")
+        return UnknownContainer("The container is being deleted. Try again in a minute.")
     if code == "ContainerAlreadyExists":
         return ContainerExists("The container exists. Use it, or choose another name.")
     if code in ("BlobAlreadyExists", "ConditionNotMet", "TargetConditionNotMet", "SourceConditionNotMet"):
         return PreconditionFailed(
-            "The blob exists already."
+            "The blob exists already. Choose another name, or replace it: copy-blob with overwrite=true, put-blob "
+            "without If-None-Match."
             if code == "BlobAlreadyExists"
             else "The blob is not in the state that the condition requires. Read it again."
         )

@@ -261,7 +261,7 @@ def my_factors(factors: Factors, session: ActiveSession) -> FactorsResponse:
 def list_factors(factors: Factors, request: ListFactorsRequest) -> FactorsResponse:
     partition = factors.read(request.user_id.lower())
     if partition is None:
-        raise UnknownUser("No user has this id.")
+        raise UnknownUser("No user has this id. list-users lists the users.")
     return _described_all(factors, partition)
 
 
@@ -281,7 +281,7 @@ def new_recovery_codes(factors: Factors, session: ActiveSession) -> Response:
 
 def reset_factors(factors: Factors, request: ResetFactorsRequest) -> Response:
     if not factors.reset(request.user_id.lower()):
-        raise UnknownUser("No user has this id.")
+        raise UnknownUser("No user has this id. list-users lists the users.")
     return Response(204, outcome="factors-reset")
 
 

@@ -20,13 +20,13 @@ class EndSessionsRequest(Fields, frozen=True):
 def list_sessions(sessions: SessionStore, fields: ListSessionsRequest) -> SessionsResponse:
     listed = sessions.listed(fields.user_id.lower())
     if listed is None:
-        raise UnknownUser("No user has this id.")
+        raise UnknownUser("No user has this id. list-users lists the users.")
     return described(listed, "")
 
 
 def end_sessions(sessions: SessionStore, fields: EndSessionsRequest) -> Response:
     if not sessions.end_all(fields.user_id.lower()):
-        raise UnknownUser("No user has this id.")
+        raise UnknownUser("No user has this id. list-users lists the users.")
     return Response(204)
 
 

@@ -259,7 +259,9 @@ class SessionStore:
         def attempt() -> None:
             partition = read_partition(self._users, user_id, PREFIX + session_id)
             if partition is None or self._live(partition, session_id) is None:
-                raise UnknownSession("The user has no session with this id. It may have ended.")
+                raise UnknownSession(
+                    "The user has no session with this id. It may have ended; list the sessions again."
+                )
             self._users.table.write(delete(_keys(partition.rows[PREFIX + session_id])))
 
         retry_on_conflict(attempt)

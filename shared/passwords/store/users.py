@@ -495,4 +495,4 @@ def _keys(partition: str, row_key: str) -> dict[str, str]:
 
 
 def _unknown() -> UnknownUser:
-    return UnknownUser("No user has this name or id.")
+    return UnknownUser("No user has this name or id. list-users lists the users.")

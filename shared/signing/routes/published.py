@@ -72,7 +72,9 @@ def key_jwks(keys: KeyStore, shared: SharedKeySets, fields: KeyJwksRequest) -> R
         except UnknownKey:
             key = None
         if key is None or not key.metadata.published:  # One error for both, because the caller may be anybody.
-            raise UnknownKey(f"No key {fields.name} is published.")
+            raise UnknownKey(
+                f"No key {fields.name} is published. Set `published` with update-key, or correct the name."
+            )
         return key_set([key])
 
     return Response(body=shared.get(fields.name, make))

@@ -9,7 +9,7 @@ from shared.errors import StrongroomError, Unavailable
 from shared.sql.errors import DatabaseUnavailable, ReadOnly, SqlError
 from shared.sql.values import Columns, Cursor, Params, Row
 
-NO_STATEMENT = "The text contains no statement."
+NO_STATEMENT = "The text contains no statement. Send one SQL statement."
 ONE_STATEMENT = "Send one statement in each call; execute-sql runs several in `statements`."
 WRITES_ELSEWHERE = "Use execute-sql to write."
 OVER = "The time limit is over. Raise timeout_ms, or select less."

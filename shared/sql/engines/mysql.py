@@ -518,7 +518,7 @@ class MysqlSession:
         if number in (1290, 1792):
             return write_refused(writes=self._writes)
         if number in (1205, 1213, 3572):
-            return Busy("Another transaction holds a lock that this one needs.", retry_after=1)
+            return Busy("Another transaction holds a lock that this one needs. Try again.", retry_after=1)
         if number in OUT or isinstance(error, OSError | pymysql.InterfaceError) or (number == 0 and not message):
             return DatabaseUnavailable(f"MySQL is unavailable ({number}).", retry_after=RETRY_AFTER_SECONDS)
         if number == 1064 and has_second(sql, "mysql"):

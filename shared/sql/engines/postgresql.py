@@ -468,7 +468,7 @@ class PostgresSession:
         if state == "25006":
             return write_refused(writes=self._writes)
         if state in RETRY:
-            return Busy("Another transaction holds a lock that this one needs.", retry_after=1)
+            return Busy("Another transaction holds a lock that this one needs. Try again.", retry_after=1)
         if state[:2] in ("08", "28", "53", "57", "58", "XX") or (
             not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         ):

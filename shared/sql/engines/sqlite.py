@@ -593,7 +593,7 @@ def _translate(error: Exception, sql: str, denied: str, *, writes: bool) -> Stro
     if isinstance(error, apsw.InterruptError):
         return QueryTimeout(OVER)
     if isinstance(error, apsw.BusyError | apsw.LockedError):
-        return Busy("Another writer locks the database for longer than this call may wait.", retry_after=1)
+        return Busy("Another writer locks the database for longer than this call may wait. Try again.", retry_after=1)
     if denied:
         return ReadOnly(f"{denied} is not allowed here. {WRITES_ELSEWHERE}")
     if getattr(error, "extendedresult", 0) in UNFINISHED:

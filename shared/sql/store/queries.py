@@ -45,7 +45,7 @@ class QueryStore:
         query = None if row is None else self._read(row)
         if query is None:
             self._cache.pop(name, None)
-            raise UnknownQuery(f"No saved query has the name {name}.")
+            raise UnknownQuery(f"No saved query has the name {name}. list-queries lists them.")
         self._remember(query)
         return query
 
@@ -73,7 +73,7 @@ class QueryStore:
         try:
             self._table.write(delete({"PartitionKey": PARTITION, "RowKey": name}))
         except RowConflict:
-            raise UnknownQuery(f"No saved query has the name {name}.") from None
+            raise UnknownQuery(f"No saved query has the name {name}. list-queries lists them.") from None
 
     def list(self, prefix: str, after: str, limit: int) -> list[SavedQuery]:
         """The first `limit` queries, by name, whose names start with `prefix` and come after `after`."""
