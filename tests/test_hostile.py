@@ -142,7 +142,7 @@ SYNONYMS = {"data": "column", "sql": "statement"}
 
 
 def unclear_details(response: httpx.Response) -> list[str]:
-    """The details of a problem's wrong fields that are no sentences of their own, or do not name the field."""
+    """The details of a problem's wrong fields that do not form whole sentences, or do not name the field."""
     unclear = []
     for each in response.json().get("errors", []):
         detail, field = each["detail"], each["field"]

@@ -318,7 +318,7 @@ def test_unknown_names_follow_the_pepper(make: Make, new_keys: Callable[[], KeyS
     keys.rotate("pepper")
     assert outcomes() == ("false", "false")
     accounts.rewrap(Position(), 100)
-    keys.change("pepper", lambda ring: changed(ring, Changes(disabled_versions=[1]), utc_now()))
+    keys.change("pepper", lambda key: changed(key, Changes(disabled_versions=[1]), utc_now()))
     assert outcomes() == ("false", "false")
     assert accounts.log_in("alice", PASSWORD).user
     missing = make(pepper_key="missing")

@@ -586,7 +586,7 @@ def test_a_key_set_has_every_change_of_its_instance(new_store: NewStore, monkeyp
     assert kids() == kids("k") == [first]
     keys.rotate("k", publish_only=True)
     assert len(kids()) == len(kids("k")) == 2
-    keys.change("k", lambda ring: keyring.changed(ring, Changes(published=False), datetime.now(UTC)))
+    keys.change("k", lambda key: keyring.changed(key, Changes(published=False), datetime.now(UTC)))
     assert kids() == []
     with pytest.raises(UnknownKey):
         kids("k")

@@ -37,7 +37,7 @@ def test_accept_encoding(header: str, expected: bool) -> None:
     ],
 )
 def test_qualities(header: str, expected: list[tuple[str, float]]) -> None:
-    """The entries come with the best quality first; one whose quality is no number from 0 to 1 is left out."""
+    """The entries come with the best quality first; an entry whose quality is not a number from 0 to 1 is left out."""
     assert list(qualities(header).items()) == expected
 
 
