@@ -4,6 +4,7 @@ make runs it with the interpreter that the environment is for: `python -m script
 It uses only the standard library, because it runs before anything is installed.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.util
@@ -55,6 +56,16 @@ def run_quietly(command: list[str], log: str, name: str) -> None:
         fail(f"Could not install {name}: {reason} (full output: .data/{log}).")
 
 
+def refuse_while_running() -> None:
+    """Fail in one line if `make start` runs here, with the packages that this command would remove."""
+    with contextlib.suppress(FileNotFoundError), (ROOT / ".data" / "lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            processes = lock.read().strip()
+            fail(f"This checkout is running already ({processes}), with another Python. End it with Ctrl-C first.")
+
+
 def create_venv(folder: Path, requirements: tuple[str, ...]) -> None:
     """Create the environment if it is missing or belongs to another interpreter; install changed lock files."""
     stamp_path = folder / "strongroom.json"
@@ -67,6 +78,8 @@ def create_venv(folder: Path, requirements: tuple[str, ...]) -> None:
         if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
             version = f"{sys.version_info[0]}.{sys.version_info[1]}"
             fail(f"This Python cannot create virtual environments. Debian, Ubuntu: apt install python{version}-venv")
+        if stamp:
+            refuse_while_running()
         run_quietly([sys.executable, "-m", "venv", "--clear", str(folder)], "venv.log", "the virtual environment")
         stamp = {"interpreter": identity}
     expected = {name: digest(name) for name in requirements}

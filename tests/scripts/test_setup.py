@@ -1,5 +1,6 @@
 """What the set-up installs, with the real npm and packages from folders instead of the registry."""
 
+import fcntl
 import json
 import shutil
 import signal
@@ -98,6 +99,25 @@ def test_read_only_home(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setup.install_npm_packages(development=True)
     assert _installed(project) == {"runs", "checks"}
     assert (project / ".data" / "npm-cache").is_dir()
+
+
+def test_another_python_while_the_app_runs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A command of another Python does not remove the packages of a running app; it says that the app runs."""
+    folder = project / ".venv"
+    folder.mkdir()
+    (folder / "strongroom.json").write_text('{"interpreter": "another"}')
+    with (project / ".data" / "lock").open("w") as lock:
+        lock.write("start: process 1")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(SystemExit):
+            setup.create_venv(folder, ())
+    assert capsys.readouterr().err.startswith(
+        "This checkout is running already (start: process 1), with another Python"
+    )
+    assert (folder / "strongroom.json").exists()
+    setup.create_venv(folder, ())
+    assert (folder / "bin" / "python").exists()
 
 
 @pytest.mark.parametrize("script", ["scripts.setup", "scripts.start"])
