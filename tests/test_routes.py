@@ -73,7 +73,7 @@ def test_a_common_field_is_declared_once(name: str) -> None:
     for route in build({}).routes:
         if (kind := route.operation.request) is not None and name in kind.__struct_fields__:
             field = next(each for each in msgspec.structs.fields(kind) if each.name == name)
-            found.add(re.sub("Who may .*?:", "", declared(msgspec.json.schema(field.type))))
+            found.add(re.sub("The callers who may .*?:", "", declared(msgspec.json.schema(field.type))))
     assert len(found) == 1, found
 
 

@@ -27,7 +27,7 @@ def time_limit(most: int, least: int = 1) -> Meta:
 def caller_list(uses: str) -> Meta:
     """The bounds and the description of a field `callers`; `uses` says what the callers on the list may do."""
     return Meta(
-        description=f"Who may {uses}: `user:<user_id>`, `role:<name>`, or of a trusted issuer "
+        description=f"The callers who may {uses}: `user:<user_id>`, `role:<name>`, or of a trusted issuer "
         "`user:<ISSUER>/<subject>`, `role:<ISSUER>/<name>`, `app:<ISSUER>/<client id>`. Such a call needs the bearer "
         "token of one of them, beside the function key. An empty list allows nobody; null removes it.",
         max_length=100,

@@ -13,7 +13,7 @@ from shared.errors import StrongroomError
 
 
 class Access(Enum):
-    """Who may call a function."""
+    """The callers whom a function accepts."""
 
     FUNCTION = "function"
     """Callers with a key of the function or of the app. The host checks it."""

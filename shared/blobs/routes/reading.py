@@ -157,8 +157,8 @@ def operations(blobs: BlobStore, delivery: Delivery) -> dict[str, Operation]:
             request=GetBlobRequest,
             response=None,
             summary="Get a blob, or a range of it.\nBytes up to STRONGROOM_MAX_BODY_BYTES pass through. For more, the "
-            "response leads to a URL at the storage account that is valid for five minutes. A browser saves what it "
-            "could run, such as HTML, instead of showing it.",
+            "response leads to a URL at the storage account that is valid for five minutes. A browser saves a blob "
+            "that it could run, such as HTML, instead of showing it.",
             errors=(
                 *IN_CONTAINER,
                 UnknownBlob,

@@ -77,7 +77,7 @@ class SignInRequest(Fields, frozen=True):
     passkey: Annotated[
         AssertionCredential | None,
         Meta(
-            description="AuthenticationResponseJSON: what `navigator.credentials.get` returned, as "
+            description="AuthenticationResponseJSON: the result of `navigator.credentials.get`, as "
             "`PublicKeyCredential.toJSON` writes it. Further members are ignored."
         ),
     ] = None

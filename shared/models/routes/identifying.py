@@ -72,7 +72,7 @@ def operations(identifier: Identifier, cursors: Cursors) -> dict[str, Operation]
             handle=partial(identify_blobs, identifier, cursors),
             request=IdentifyBlobsRequest,
             response=IdentifyBlobsResponse,
-            summary="Find out what blobs really are, from their bytes.\nGoogle's Magika, a model that ships with the "
+            summary="Determine the types of blobs from their bytes.\nGoogle's Magika, a model that ships with the "
             "app, reads the first and the last 4 KiB of each blob. `mismatch` is true where the content belongs to "
             "another group (image, document, archive, executable, audio, video, text with code) than the name's ending "
             "or the stored Content-Type.",

@@ -85,7 +85,7 @@ class VerifyPasswordRequest(Fields, frozen=True):
         str | None,
         Meta(
             description="A hash of this app or another system: Argon2, bcrypt, scrypt, PBKDF2, crypt(3), phpass, "
-            "Firebase, ASP.NET Identity, and what Django, Werkzeug, passlib, Kratos or an LDAP server writes."
+            "Firebase, ASP.NET Identity, and the formats of Django, Werkzeug, passlib, Kratos and LDAP servers."
         ),
     ] = None
     user: UserName | None = None

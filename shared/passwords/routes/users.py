@@ -191,7 +191,7 @@ class RewrapPasswordsResponse(msgspec.Struct, frozen=True):
     migrated: Annotated[
         bool,
         Meta(
-            description="Whether a pass over all users found every hash encrypted: the app then refuses a plain hash."
+            description="Whether every hash was encrypted in a pass over all users: the app then refuses a plain hash."
         ),
     ]
     cursor: str | None

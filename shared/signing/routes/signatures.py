@@ -52,7 +52,7 @@ ChosenAlgorithm = Annotated[
 Prehashed = Annotated[
     bool,
     msgspec.Meta(
-        description="The message is a digest by the algorithm's hash function. The signature is over what was hashed."
+        description="The message is a digest by the algorithm's hash function. The signature covers the hashed message."
     ),
 ]
 ChosenFormat = Annotated[

@@ -91,7 +91,7 @@ def most_bytes(limit: int, form: Format) -> int:
 
 
 class ColumnResponse(msgspec.Struct, frozen=True):
-    """A column. If the database declares no type, it is the type of the values; `null` if there are none."""
+    """A column. If the database declares no type, `type` is that of the values; `null` without values."""
 
     name: str
     type: Kind
