@@ -33,7 +33,10 @@ _BY_MESSAGE = {
 
 
 def explain_json(data: bytes, message: str) -> str:
-    """One or two sentences on why `data` is not JSON, from msgspec's `message`. They quote nothing of the data."""
+    """One or two sentences on why `data` is not JSON, from msgspec's `message`.
+
+    They quote nothing of the data, and count its bytes from 0.
+    """
     if not data.strip():
         return "The JSON is blank. Send a JSON value, such as {}."
     if data.startswith(b"\xef\xbb\xbf"):
@@ -46,7 +49,7 @@ def explain_json(data: bytes, message: str) -> str:
     if found is None:
         # msgspec reports a half at the end of the data as its end.
         if half := _HALF_PAIR.search(data):
-            return f"Byte {half.start(1)} {_BY_MESSAGE['invalid utf-16 surrogate pair']}"
+            return f"Byte {half.start(1)} of the JSON {_BY_MESSAGE['invalid utf-16 surrogate pair']}"
         if "truncated" in message:
             return (
                 "The JSON ends too early. Close each text, object and array; words without quotes are only true, false "
@@ -59,7 +62,7 @@ def explain_json(data: bytes, message: str) -> str:
         ("trailing characters", "invalid escape", "invalid utf-16", "unexpected end")
     )
     position -= fault.endswith("unicode escape")
-    return f"Byte {position} {_explain_byte(data, position, fault)}"
+    return f"Byte {position} of the JSON {_explain_byte(data, position, fault)}"
 
 
 def _explain_byte(data: bytes, position: int, message: str) -> str:

@@ -576,8 +576,8 @@ def test_each_fault_of_json_has_its_own_sentence(text: str) -> None:
         ('{"text": "a"}'.encode("utf-16-le"), "UTF-16"),
         ('{"text": "a"}'.encode("utf-16-be"), "UTF-16"),
         ('{"text": "a"}'.encode("utf-32"), "UTF-16 or UTF-32"),
-        (b"{}\n{}", "Byte 3 follows the end"),
-        (b'{"text": secret}', "^Byte 9 is a word that JSON does not have"),
+        (b"{}\n{}", "Byte 3 of the JSON follows the end"),
+        (b'{"text": secret}', "^Byte 9 of the JSON is a word that JSON does not have"),
     ],
 )
 def test_each_fault_of_a_body_has_its_own_sentence(body: bytes, sentence: str) -> None:
