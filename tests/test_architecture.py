@@ -88,6 +88,20 @@ def test_only_the_edge_reads_the_environment() -> None:
     assert readers == {"function_app"}
 
 
+def test_storage_is_in_one_place() -> None:
+    """Outside `shared/storage` nothing handles the SDK's errors, conditions, credentials or signatures.
+
+    Stores pass its values and call its clients, in requests that `shared/storage` sends. Key Vault is the master key's.
+    """
+    values = {"BlobBlock", "BlobClient", "BlobLeaseClient", "ContentSettings", "StandardBlobTier"}
+    allowed = {"azure.storage.blob"} | {f"azure.storage.blob.{each}" for each in values}
+    for path in SOURCES:
+        name = name_of(path)
+        if package_of(name) not in ("storage", "function_app") and name != "shared.signing.master":
+            imported = {each for each in imports_of(path) if each.split(".")[0] == "azure"}
+            assert imported <= allowed, f"{name} imports {imported - allowed}"
+
+
 def test_pure_modules_do_no_io() -> None:
     """In a capability, only stores and engines import modules that do I/O."""
     doors = {"store", "databases", "engines", "master"}
