@@ -23,7 +23,7 @@ from shared.storage.errors import RangeNotSatisfiable
 
 
 @pytest.mark.parametrize(
-    ("header", "meant"),
+    ("header", "expected"),
     [
         ("bytes=0-4", ByteRange(0, 4)),
         ("bytes=5-", ByteRange(5)),
@@ -46,9 +46,9 @@ from shared.storage.errors import RangeNotSatisfiable
         (None, None),
     ],
 )
-def test_one_range_of_bytes_is_understood(header: str | None, meant: ByteRange | None) -> None:
+def test_one_range_of_bytes_is_understood(header: str | None, expected: ByteRange | None) -> None:
     """One range in bytes is parsed in its three forms; any other header is ignored (RFC 9110, section 14.2)."""
-    assert parse_range(header) == meant
+    assert parse_range(header) == expected
 
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -76,9 +76,9 @@ sizes = st.lists(
 
 
 @given(sizes, st.integers(0, 30))
-def test_sums_go_on_where_they_stopped(given: list[tuple[str, int, str | None]], cut: int) -> None:
+def test_sums_go_on_where_they_stopped(blobs: list[tuple[str, int, str | None]], cut: int) -> None:
     """An interrupted sum that continues from a cursor's JSON equals the sum of all items."""
-    items: list[Item] = [blob(name, size, tier, days) for days, (name, size, tier) in enumerate(given)]
+    items: list[Item] = [blob(name, size, tier, days) for days, (name, size, tier) in enumerate(blobs)]
     carried = msgspec.json.decode(msgspec.json.encode(summed(items[:cut])), type=Totals)
     whole, parts = summed(items), summed(items[cut:], totals=carried)
     assert prefix_totals(parts) == prefix_totals(whole)

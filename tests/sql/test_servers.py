@@ -361,7 +361,7 @@ def test_callers_who_stall_or_leave_hold_no_connection(
     before = run(server, count)[0][0]
     app = start_app({"DATABASE_SHOP": server.reader})
     port = httpx.URL(app.url).port or 80
-    asked = {"sql": "select 1", "database": "shop"}
+    query = {"sql": "select 1", "database": "shop"}
 
     def call(calls: ExitStack, sql: str, seconds: int) -> socket.socket:
         fields = urlencode({"sql": sql, "database": "shop", "timeout_ms": seconds * 1000, "code": app.function_key})
@@ -378,7 +378,7 @@ def test_callers_who_stall_or_leave_hold_no_connection(
             for _ in range(2 * READERS):
                 call(left, ENDLESS["postgresql" if name == "postgresql" else "mysql"], 1)
         deadline = time.monotonic() + 60
-        while (response := client.post("/api/query-sql", json=asked)).status_code == 429:  # All slots are in use.
+        while (response := client.post("/api/query-sql", json=query)).status_code == 429:  # All slots are in use.
             assert time.monotonic() < deadline
         assert response.json()["rows"] == [[1]]
         at_rest(server, run, count, before + READERS)

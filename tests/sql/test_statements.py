@@ -73,7 +73,7 @@ def test_errors_about_parameters_are_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "given", "message"),
+    ("wanted", "params", "message"),
     [
         (wanting((), 2), [1], "takes 2 values; `params` has 1"),
         (wanting((), 1), [1, 2], "takes 1 value; `params` has 2"),
@@ -85,15 +85,15 @@ def test_errors_about_parameters_are_bounded() -> None:
         (wanting((), 0), {"a": 1}, "Remove a"),
     ],
 )
-def test_params_that_do_not_fit_are_refused(wanted: Scanned, given: Any, message: str) -> None:
+def test_params_that_do_not_fit_are_refused(wanted: Scanned, params: Any, message: str) -> None:
     """Too many values, too few, wrong names or the other style are refused, and the error names `params`."""
     with pytest.raises(InvalidRequest, match=message) as caught:
-        check_params(wanted, given)
+        check_params(wanted, params)
     assert all(each.field.startswith("params") for each in caught.value.errors)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "given"),
+    ("wanted", "params"),
     [
         (wanting((), 0), []),
         (wanting((), 0), {}),
@@ -101,9 +101,9 @@ def test_params_that_do_not_fit_are_refused(wanted: Scanned, given: Any, message
         (wanting(("a",), 0), {"a": 1}),
     ],
 )
-def test_params_that_fit_pass(wanted: Scanned, given: Any) -> None:
+def test_params_that_fit_pass(wanted: Scanned, params: Any) -> None:
     """Exactly as many values as the statement counts, or exactly its names, are accepted."""
-    check_params(wanted, given)
+    check_params(wanted, params)
 
 
 def test_params_become_values() -> None:
@@ -116,13 +116,13 @@ def test_params_become_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "field"),
+    ("params", "field"),
     [([1, 2**63], "params[1]"), ({"a": -(2**63) - 1}, "params.a"), ([Base64("*")], "params[0].base64")],
 )
-def test_a_value_out_of_bounds_is_named(given: Any, field: str) -> None:
+def test_a_value_out_of_bounds_is_named(params: Any, field: str) -> None:
     """For an integer over 64 bits or invalid base64, the error names the value's field."""
     with pytest.raises(InvalidRequest) as caught:
-        read_params(given)
+        read_params(params)
     assert [each.field for each in caught.value.errors] == [field]
 
 
