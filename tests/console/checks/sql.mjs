@@ -55,7 +55,7 @@ check('names, errors and values that look like markup stay text, everywhere', as
   await run(t, `select * from "${NASTY}2"`);
   await t.page.locator('.problem', { hasText: `no such table: ${NASTY}2` }).waitFor();
   await t.page.getByRole('link', { name: 'nasty' }).click();
-  await t.until(async () => (await editor(t).inputValue()).includes(NASTY));
+  await t.until(async () => (await editor(t).inputValue()) === `select '${NASTY}' as "${NASTY}"`);
   await t.page.getByText('Not run yet').waitFor();
   t.assert.equal(await t.page.locator('.problem').count(), 0); // a link fills the editor, and runs nothing
   t.assert.deepEqual(await result(t, await editor(t).inputValue(), 1), [[NASTY]]);
