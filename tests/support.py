@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import pytest
 from azure.data.tables import TableClient
 
 from scripts.samples import (
@@ -71,6 +72,13 @@ class App:
 
 
 StartApp = Callable[..., App]
+
+
+not_generated = pytest.mark.skipif(
+    os.environ.get("GENERATED_TESTS") == "no",
+    reason="GENERATED_TESTS=no: a run on another version of Python has these tests.",
+)
+"""For tests of thousands of generated calls, which do not depend on the version of Python."""
 
 
 def session_token(app: App) -> str:

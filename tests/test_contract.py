@@ -20,7 +20,16 @@ from scripts.portal import RAW_BODIES
 from scripts.samples import seed_container
 from shared.app import build
 from shared.web import Access, Example, Route
-from tests.support import App, StartApp, app_environ, restore_keys, restore_users, run_sample_app, session_token
+from tests.support import (
+    App,
+    StartApp,
+    app_environ,
+    not_generated,
+    restore_keys,
+    restore_users,
+    run_sample_app,
+    session_token,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUTES = build({}).routes
@@ -44,6 +53,7 @@ def running_app(storage_connection: str, tmp_path_factory: pytest.TempPathFactor
         yield app
 
 
+@not_generated
 @pytest.mark.timeout(900)
 def test_responses_follow_the_openapi_document(
     start_app: StartApp, tmp_path: Path, request: pytest.FixtureRequest
